@@ -1,0 +1,13 @@
+//! The C door: pointers, numbers from C, panics and error text. No logic; every export is one guarded expression.
+//!
+//! `include/wfvae.h` is generated from these files by cbindgen (`make header`), so their documentation is written for
+//! C programmers.
+#![allow(non_camel_case_types, clippy::missing_safety_doc)]
+
+mod abi;
+mod frame;
+mod guard;
+mod model;
+mod status;
+mod stream;
+mod version;

@@ -1,0 +1,332 @@
+use super::abi::{self, Sized_};
+use super::guard::{c_text, guard};
+use super::status::wfvae_status;
+use crate::error::{Result, fail};
+use crate::logger::Logger;
+use crate::stream::{Model, ModelOptions, Provider};
+use log::{Level, LevelFilter};
+use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
+
+/// An open model: a checked checkpoint and the sessions that run it.
+///
+/// Thread-safety: safe. Any number of streams in any threads share one model and its weights.
+pub struct wfvae_model {
+    model: Model,
+    name: CString,
+    provider: CString,
+    runtime_path: CString,
+    runtime_version: CString,
+}
+
+/// Where the network runs.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_provider {
+    /// The best that this library and the runtime can use here; wfvae_model_get_info() and the log say which.
+    Auto = 0,
+    /// The processor.
+    Cpu = 1,
+    /// A CUDA device. Not in this version: WFVAE_STATUS_PROVIDER.
+    Cuda = 2,
+}
+
+/// How severe a message is. A log level lets its own and the more severe (smaller) ones through.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_log_level {
+    /// As WFVAE_LOG_LEVEL_INFO.
+    Default = 0,
+    /// Something failed; the call's status says so too.
+    Error = 1,
+    /// Something is odd and was worked around.
+    Warn = 2,
+    /// What was opened and where it runs.
+    Info = 3,
+    /// Loading times and choices.
+    Debug = 4,
+    /// Everything, including ONNX Runtime's own details.
+    Trace = 5,
+}
+
+/// Receives messages. level is a wfvae_log_level; text is UTF-8 without a line end and valid during the call only.
+///
+/// Thread-safety: called in any thread that is inside a call on the model or its streams, also in several at once. It
+/// must not call this library and must not throw.
+pub type wfvae_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, level: u32, text: *const c_char)>;
+
+/// How a model is opened. Fill with zero, which means the default everywhere, and set struct_size.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wfvae_model_options {
+    /// sizeof(wfvae_model_options).
+    pub struct_size: usize,
+    /// Path of the ONNX Runtime library (libonnxruntime.so, 1.18 or newer). NULL: the environment variables
+    /// WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, one that the process has loaded, beside libwfvae, the loader's search, in
+    /// this order. A process uses one runtime; asking for another afterwards is WFVAE_STATUS_INVALID_STATE.
+    pub runtime_path: *const c_char,
+    /// A wfvae_provider. One that was asked for and cannot run is an error, never a silent fallback.
+    pub provider: u32,
+    /// Device index of the provider. Must be 0 for WFVAE_PROVIDER_AUTO and _CPU.
+    pub device: u32,
+    /// Threads that work on one call, up to 1024; 0: all processors that the process may use. They sleep between calls.
+    pub n_threads: u32,
+    /// 1: also refuse weights that hold a NaN or an infinity, which reads the whole checkpoint. 0: do not look.
+    pub check_finite: u32,
+    /// NULL: no messages. Nothing is ever printed.
+    pub log_callback: wfvae_log_callback,
+    /// Passed to log_callback. Must live as long as the model and its streams.
+    pub log_user: *mut c_void,
+    /// A wfvae_log_level.
+    pub log_level: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+unsafe impl Sized_ for wfvae_model_options {
+    const NAME: &'static str = "wfvae_model_options";
+    const FIRST_SIZE: usize = size_of::<wfvae_model_options>();
+}
+
+/// What a model is and what it runs on. Strings are valid as long as the model is open.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wfvae_model_info {
+    /// sizeof(wfvae_model_info), set by the caller.
+    pub struct_size: usize,
+    /// The checkpoint's path, or "the built-in model".
+    pub name: *const c_char,
+    /// The execution provider that runs the network: "CPU".
+    pub provider: *const c_char,
+    /// The ONNX Runtime library in use.
+    pub runtime_path: *const c_char,
+    /// Its version.
+    pub runtime_version: *const c_char,
+    /// Trainable numbers.
+    pub parameters: u64,
+    /// Bytes of the weights loaded so far, as float32.
+    pub weight_bytes: u64,
+    /// Sessions loaded so far. Each holds weights that no other has.
+    pub sessions: u32,
+    /// 1: WFVAEModel.
+    pub generation: u32,
+    /// C of the latents.
+    pub latent_channels: u32,
+    /// Pixels per latent value, in each direction.
+    pub spatial_compression: u32,
+    /// Frames per latent, after the first.
+    pub temporal_compression: u32,
+    /// Frames that can go in before a latent comes out.
+    pub encode_delay: u32,
+    /// Frames that the decoder holds back until more latents or the flush come.
+    pub decode_delay: u32,
+    /// 1: has attention, whose time grows with the square of a frame's area.
+    pub has_attention: u32,
+    /// 1: the config's scale and shift can be used, see wfvae_options.scaled.
+    pub has_scaling: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+unsafe impl Sized_ for wfvae_model_info {
+    const NAME: &'static str = "wfvae_model_info";
+    const FIRST_SIZE: usize = size_of::<wfvae_model_info>();
+}
+
+/// Opens a model and checks all of its checkpoint. Weights are loaded by the first stream that needs them.
+///
+/// path: a folder with config.json and *.safetensors (one file, or shards with their index), or one .safetensors file
+/// with config.json beside it; UTF-8. NULL: the model built into the library. The files must not change while the model
+/// is open.
+/// options: NULL for the defaults. Read during the call only, but for log_user.
+/// model: receives the handle on success, to be closed with wfvae_model_close(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _IO, _CONFIG, _CHECKPOINT, _UNSUPPORTED_MODEL,
+/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME. The text, from wfvae_last_error(NULL), names file, tensor
+/// or field, what was found and what was expected.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_model_open(
+    path: *const c_char,
+    options: *const wfvae_model_options,
+    model: *mut *mut wfvae_model,
+) -> wfvae_status {
+    guard!(status: {
+        let out = unsafe { abi::out(model, "model")? };
+        out.write(std::ptr::null_mut());
+        let options = if options.is_null() { ModelOptions::default() } else { unsafe { abi::read(options)?.convert()? } };
+        let opened = match unsafe { abi::path(path) } {
+            Some(path) => Model::open(path, &options)?,
+            None => Model::builtin(&options)?,
+        };
+        out.write(Arc::into_raw(Arc::new(wfvae_model::new(opened))).cast_mut());
+        Ok(())
+    })
+}
+
+/// Closes a model. Its streams keep what they need until they are destroyed, so the order does not matter.
+///
+/// model: must not be used afterwards. NULL is allowed.
+///
+/// Thread-safety: safe, once per model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_model_close(model: *mut wfvae_model) {
+    guard!(value or (); {
+        if !model.is_null() {
+            drop(unsafe { Arc::from_raw(model) });
+        }
+    })
+}
+
+/// Says what a model is and what it runs on.
+///
+/// info: set its struct_size; the rest is written on success.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_model_get_info(model: *const wfvae_model, info: *mut wfvae_model_info) -> wfvae_status {
+    guard!(status: { unsafe { abi::write(info, &wfvae_model::from_ptr(model)?.info()) } })
+}
+
+/// Latents of a whole clip of n_frames frames, with the last group completed by the flush: 1 + ceil((n_frames - 1) /
+/// temporal_compression), 0 for 0.
+///
+/// Returns: the number, or 0 if model is NULL.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_latents_for_frames(model: *const wfvae_model, n_frames: u64) -> u64 {
+    guard!(value or 0; { unsafe { wfvae_model::from_ptr(model) }.map_or(0, |m| m.model.latents_for_frames(n_frames)) })
+}
+
+/// Frames of a whole clip of n_latents latents: temporal_compression * (n_latents - 1) + 1, 0 for 0.
+///
+/// Returns: the number (UINT64_MAX where it would be larger), or 0 if model is NULL.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_frames_for_latents(model: *const wfvae_model, n_latents: u64) -> u64 {
+    guard!(value or 0; { unsafe { wfvae_model::from_ptr(model) }.map_or(0, |m| m.model.frames_for_latents(n_latents)) })
+}
+
+/// Writes the ONNX graphs that the library runs, with their weights beside them, for viewers and other runtimes:
+/// encoder.0.onnx, encoder.0.bin, ..., decoder.0.onnx, ... Each is one step for one frame; causal caches are inputs and
+/// outputs.
+///
+/// folder: must exist; files of these names are replaced. UTF-8.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_model_save_onnx(model: *const wfvae_model, folder: *const c_char) -> wfvae_status {
+    guard!(status: {
+        let model = unsafe { wfvae_model::from_ptr(model)? };
+        match unsafe { abi::path(folder) } {
+            Some(folder) => model.model.save_onnx(folder),
+            None => fail!(InvalidArgument, "folder is NULL"),
+        }
+    })
+}
+
+impl wfvae_model {
+    fn new(model: Model) -> Self {
+        let info = model.info();
+        wfvae_model {
+            name: c_text(&info.name),
+            provider: c_text(info.provider),
+            runtime_path: c_text(&info.runtime_path.to_string_lossy()),
+            runtime_version: c_text(&info.runtime_version),
+            model,
+        }
+    }
+
+    pub(super) unsafe fn from_ptr<'a>(model: *const wfvae_model) -> Result<&'a wfvae_model> {
+        match unsafe { model.as_ref() } {
+            Some(model) => Ok(model),
+            None => fail!(InvalidArgument, "model is NULL"),
+        }
+    }
+
+    pub(super) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn info(&self) -> wfvae_model_info {
+        let info = self.model.info();
+        wfvae_model_info {
+            struct_size: size_of::<wfvae_model_info>(),
+            name: self.name.as_ptr(),
+            provider: self.provider.as_ptr(),
+            runtime_path: self.runtime_path.as_ptr(),
+            runtime_version: self.runtime_version.as_ptr(),
+            parameters: info.parameters,
+            weight_bytes: info.weight_bytes,
+            sessions: info.sessions,
+            generation: info.generation,
+            latent_channels: info.latent_channels as u32,
+            spatial_compression: info.spatial_compression as u32,
+            temporal_compression: info.temporal_compression as u32,
+            encode_delay: info.encode_delay as u32,
+            decode_delay: info.decode_delay as u32,
+            has_attention: info.has_attention.into(),
+            has_scaling: info.has_scaling.into(),
+            reserved: 0,
+        }
+    }
+}
+
+/// A C callback and its user pointer, which the caller promised may be used from any thread.
+struct CallbackSink {
+    callback: unsafe extern "C" fn(*mut c_void, u32, *const c_char),
+    user: *mut c_void,
+}
+
+unsafe impl Send for CallbackSink {}
+unsafe impl Sync for CallbackSink {}
+
+impl CallbackSink {
+    fn send(&self, level: Level, text: &str) {
+        // SAFETY: a valid callback with its own pointer; the text lives through the call.
+        unsafe { (self.callback)(self.user, level as u32, c_text(text).as_ptr()) }
+    }
+}
+
+impl wfvae_model_options {
+    fn convert(&self) -> Result<ModelOptions> {
+        let provider = match (self.provider, self.device) {
+            (0, 0) => Provider::Auto,
+            (1, 0) => Provider::Cpu,
+            (0 | 1, device) => {
+                fail!(InvalidArgument, "wfvae_model_options: device is {device}, 0 without a GPU provider")
+            }
+            (2, device) => Provider::Cuda { device },
+            (other, _) => fail!(InvalidArgument, "wfvae_model_options: provider is {other}, expected a wfvae_provider"),
+        };
+        if self.n_threads > 1024 {
+            fail!(InvalidArgument, "wfvae_model_options: n_threads is {}, expected 0 to 1024", self.n_threads);
+        }
+        let filter = match self.log_level {
+            0 | 3 => LevelFilter::Info,
+            1 => LevelFilter::Error,
+            2 => LevelFilter::Warn,
+            4 => LevelFilter::Debug,
+            5 => LevelFilter::Trace,
+            other => fail!(InvalidArgument, "wfvae_model_options: log_level is {other}, expected a wfvae_log_level"),
+        };
+        if self.reserved != 0 {
+            fail!(InvalidArgument, "wfvae_model_options: reserved is not 0");
+        }
+        let mut options = ModelOptions {
+            // SAFETY: NULL or the caller's string.
+            runtime: unsafe { abi::path(self.runtime_path) },
+            provider,
+            threads: self.n_threads as usize,
+            check_finite: abi::flag(self.check_finite, "wfvae_model_options: check_finite")?,
+            ..Default::default()
+        };
+        if let Some(callback) = self.log_callback {
+            let sink = CallbackSink { callback, user: self.log_user };
+            options.logger = Logger::new(filter, move |level, text| sink.send(level, text));
+        }
+        Ok(options)
+    }
+}

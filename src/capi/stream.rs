@@ -1,0 +1,594 @@
+use super::abi::{self, Sized_};
+use super::frame::{images, images_mut, wfvae_frame};
+use super::guard::{c_text, guard};
+use super::model::wfvae_model;
+use super::status::wfvae_status;
+use crate::error::{Result, fail};
+use crate::media::{Latents, LatentsMut, Posterior};
+use crate::stream::{Canceller, Stream, StreamOptions};
+use half::f16;
+use parking_lot::Mutex;
+use std::ffi::{CString, c_char, c_void};
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+/// Keeps a mistaken count from asking for the memory to describe it.
+const MAX_PER_CALL: usize = 1 << 16;
+
+/// A stream: the causal caches and counters of one clip at a time. Its two directions, encode and decode, are
+/// independent of each other.
+///
+/// Thread-safety: one thread at a time; a call that finds another thread inside returns WFVAE_STATUS_BUSY.
+/// wfvae_cancel() may be called at any time. Streams of one model run at the same time without disturbing each other.
+pub struct wfvae {
+    stream: Mutex<Stream>,
+    canceller: Canceller,
+    latent_type: LatentType,
+    error: Mutex<CString>,
+}
+
+#[derive(Clone, Copy)]
+enum LatentType {
+    F32,
+    F16,
+}
+
+/// The directions of a stream, to be combined.
+pub const WFVAE_DIRECTION_ENCODE: u32 = 1;
+/// The directions of a stream, to be combined.
+pub const WFVAE_DIRECTION_DECODE: u32 = 2;
+
+/// The type of the numbers of latents.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_latent_type {
+    /// float, 4 bytes.
+    F32 = 0,
+    /// IEEE half precision, 2 bytes.
+    F16 = 1,
+}
+
+/// Which latent the encoder writes. The network gives a mean and a variance for each value.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_posterior {
+    /// The mean, which is also the mode: C channels.
+    Mean = 0,
+    /// A sample, mean + exp(logvar / 2) * noise: C channels. The noise depends on wfvae_options.seed and the latent's
+    /// place in the clip alone, not on how the clip was cut into calls.
+    Sample = 1,
+    /// The mean's C channels, then those of the log-variance, clamped to -30..20: 2C channels. Never scaled.
+    Moments = 2,
+}
+
+/// How a stream is made. Fill with zero, set struct_size, width and height; zero is the default of all else.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wfvae_options {
+    /// sizeof(wfvae_options).
+    pub struct_size: usize,
+    /// Of the frames, in pixels, 1 to 32768: multiples of the model's spatial_compression, unless padding is set.
+    pub width: u32,
+    /// As width.
+    pub height: u32,
+    /// WFVAE_DIRECTION_ENCODE, WFVAE_DIRECTION_DECODE or both; 0: both. A direction that the stream lacks costs no
+    /// memory, and no weights of it are loaded.
+    pub directions: u32,
+    /// 1: any width and height; encoding repeats the last column and row up to the next multiple, decoding crops them.
+    pub padding: u32,
+    /// A wfvae_latent_type, for both directions.
+    pub latent_type: u32,
+    /// A wfvae_posterior, for encoding.
+    pub posterior: u32,
+    /// Of WFVAE_POSTERIOR_SAMPLE.
+    pub seed: u64,
+    /// 1: latents outside the library are (z - shift) * scale with the config's lists, in both directions. 0: they are
+    /// the network's own z.
+    pub scaled: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+unsafe impl Sized_ for wfvae_options {
+    const NAME: &'static str = "wfvae_options";
+    const FIRST_SIZE: usize = size_of::<wfvae_options>();
+}
+
+/// Sizes and counters of a stream.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wfvae_info {
+    /// sizeof(wfvae_info), set by the caller.
+    pub struct_size: usize,
+    /// Of the frames, in pixels.
+    pub width: u32,
+    /// Of the frames, in pixels.
+    pub height: u32,
+    /// w of the latents.
+    pub latent_width: u32,
+    /// h of the latents.
+    pub latent_height: u32,
+    /// C of the latents that decoding reads.
+    pub latent_channels: u32,
+    /// Channels that encoding writes: C, or 2C for WFVAE_POSTERIOR_MOMENTS.
+    pub encoded_channels: u32,
+    /// Bytes of one latent that decoding reads.
+    pub latent_size: u64,
+    /// Bytes of one latent that encoding writes.
+    pub encoded_size: u64,
+    /// Bytes of the encoder's causal caches, waiting frames and buffers. They do not grow.
+    pub encode_state_bytes: u64,
+    /// Bytes of the decoder's causal caches, waiting frames and buffers. They do not grow.
+    pub decode_state_bytes: u64,
+    /// Frames encoded since the start of the clip.
+    pub frames_in: u64,
+    /// Latents written since the start of the clip.
+    pub latents_out: u64,
+    /// Latents decoded since the start of the clip.
+    pub latents_in: u64,
+    /// Frames written since the start of the clip.
+    pub frames_out: u64,
+    /// Runs of the encoder's steps since the stream was made. Their number per latent is constant.
+    pub encode_steps: u64,
+    /// Runs of the decoder's steps since the stream was made. Their number per latent is constant.
+    pub decode_steps: u64,
+    /// 1: an earlier call failed; call wfvae_reset().
+    pub needs_reset: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+unsafe impl Sized_ for wfvae_info {
+    const NAME: &'static str = "wfvae_info";
+    const FIRST_SIZE: usize = size_of::<wfvae_info>();
+}
+
+/// Makes a stream on a model, and loads the model's weights for the stream's directions if no stream did before (for a
+/// large model that takes seconds).
+///
+/// options: read during the call only.
+/// stream: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME. The text is in
+/// wfvae_last_error(NULL).
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_create(
+    model: *mut wfvae_model,
+    options: *const wfvae_options,
+    stream: *mut *mut wfvae,
+) -> wfvae_status {
+    guard!(status: {
+        let out = unsafe { abi::out(stream, "stream")? };
+        out.write(std::ptr::null_mut());
+        let model = unsafe { wfvae_model::from_ptr(model)? };
+        let (options, latent_type) = unsafe { abi::read(options)? }.convert()?;
+        let stream = Stream::new(model.model(), &options)?;
+        let canceller = stream.canceller();
+        let handle = wfvae { stream: Mutex::new(stream), canceller, latent_type, error: Mutex::default() };
+        out.write(Arc::into_raw(Arc::new(handle)).cast_mut());
+        Ok(())
+    })
+}
+
+/// Destroys a stream. What was not flushed is lost.
+///
+/// stream: must not be used afterwards. NULL is allowed.
+///
+/// Thread-safety: safe, once per stream. A call that another thread has already entered is cancelled and returns there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae) {
+    guard!(value or (); {
+        if !stream.is_null() {
+            let stream = unsafe { Arc::from_raw(stream) };
+            if stream.stream.is_locked() {
+                stream.canceller.cancel();
+            }
+        }
+    })
+}
+
+/// Encodes frames and writes the latents that they complete: one for the clip's first frame, then one for every
+/// temporal_compression frames. Frames of an incomplete group wait inside.
+///
+/// frames: n_frames frames of the stream's size, in order of time; read during the call only.
+/// n_frames: 1 to 65536.
+/// latents: room for `capacity` latents, [capacity, encoded_channels, latent_height, latent_width] without gaps,
+/// aligned for the latent type; may be NULL if capacity is 0.
+/// capacity: in latents; wfvae_encode_count() says how many a call needs.
+/// written: receives the number of latents written; 0 on failure.
+///
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_SIZE, _CAPACITY, _INVALID_STATE, _BUSY, _NEEDS_RESET, after which
+/// nothing was consumed; _RUNTIME, _CANCELLED, _OUT_OF_MEMORY, after which the contents of latents are unspecified and the
+/// stream needs wfvae_reset().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_chunk(
+    stream: *mut wfvae,
+    frames: *const wfvae_frame,
+    n_frames: usize,
+    latents: *mut c_void,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::write(stream, written, |handle, stream| {
+                check_given(frames, n_frames, "frames")?;
+                let images = images(frames, n_frames)?;
+                let needed = stream.encode_count(n_frames as u64)?;
+                handle.with_latents(stream, latents, capacity, needed, |stream, out| stream.encode(&images, out))
+            })
+        }
+    })
+}
+
+/// Ends the clip for encoding: writes the latent of an incomplete last group, whose missing frames repeat the last one.
+/// Further frames need wfvae_reset(). A second flush writes nothing.
+///
+/// latents, capacity, written: as for wfvae_encode_chunk(); one latent is always enough.
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_flush(
+    stream: *mut wfvae,
+    latents: *mut c_void,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::write(stream, written, |handle, stream| {
+                let needed = stream.encode_flush_count()?;
+                handle.with_latents(stream, latents, capacity, needed, |stream, out| stream.encode_flush(out))
+            })
+        }
+    })
+}
+
+/// Decodes latents and writes the frames that are final: one for the clip's first latent, later temporal_compression for
+/// each, of which the last decode_delay wait inside for the next latent or the flush.
+///
+/// latents: n_latents latents, [n_latents, latent_channels, latent_height, latent_width] without gaps, aligned for the
+/// latent type; read during the call only.
+/// n_latents: 1 to 65536.
+/// frames: capacity descriptions of memory to write to, filled in order; those of frames that are not written are not
+/// looked at.
+/// capacity: in frames; wfvae_decode_count() says how many a call needs.
+/// written: receives the number of frames written; 0 on failure.
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_chunk(
+    stream: *mut wfvae,
+    latents: *const c_void,
+    n_latents: usize,
+    frames: *mut wfvae_frame,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::write(stream, written, |handle, stream| {
+                check_given(latents.cast::<u8>(), n_latents, "latents")?;
+                let needed = stream.decode_count(n_latents as u64)?;
+                let mut images = frames_for(frames, capacity, needed)?;
+                let latents = handle.latents(stream, latents, n_latents)?;
+                stream.decode(latents, &mut images)
+            })
+        }
+    })
+}
+
+/// Ends the clip for decoding: writes the frames that waited inside. Further latents need wfvae_reset(). A second flush
+/// writes nothing.
+///
+/// frames, capacity, written: as for wfvae_decode_chunk(); decode_delay of wfvae_model_info is always enough.
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_flush(
+    stream: *mut wfvae,
+    frames: *mut wfvae_frame,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::write(stream, written, |_, stream| {
+                let needed = stream.decode_flush_count()?;
+                stream.decode_flush(&mut frames_for(frames, capacity, needed)?)
+            })
+        }
+    })
+}
+
+/// Forgets the clip in both directions, what waits inside, the frame count, any failure and any cancellation. Memory is
+/// kept for the next clip.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::enter(stream, |handle, stream| {
+                stream.reset()?;
+                *handle.error.lock() = CString::default();
+                Ok(())
+            })
+        }
+    })
+}
+
+/// Stops the call that runs on a stream in another thread: it returns WFVAE_STATUS_CANCELLED after the layer it is in,
+/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset().
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
+/// Thread-safety: safe, until wfvae_destroy() is called.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_cancel(stream: *mut wfvae) -> wfvae_status {
+    guard!(status: {
+        unsafe { wfvae::from_ptr(stream)? }.canceller.cancel();
+        Ok(())
+    })
+}
+
+/// Tells the decoder how many frames the clip has, so that it does not write those that the encoder's flush added. To
+/// be called before the last latents are decoded; a reset forgets it.
+///
+/// n_frames: the clip's length, or UINT64_MAX for no limit.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_set_frame_count(stream: *mut wfvae, n_frames: u64) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::enter(stream, |_, stream| {
+                stream.set_frame_count((n_frames != u64::MAX).then_some(n_frames));
+                Ok(())
+            })
+        }
+    })
+}
+
+/// Sizes and counters of a stream.
+///
+/// info: set its struct_size; the rest is written on success.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_get_info(stream: *const wfvae, info: *mut wfvae_info) -> wfvae_status {
+    guard!(status: {
+        unsafe { wfvae::enter(stream, |handle, stream| abi::write(info, &handle.info(stream))) }
+    })
+}
+
+/// The latents that wfvae_encode_chunk() would write for n_frames more frames.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_count(stream: *const wfvae, n_frames: usize, count: *mut usize) -> wfvae_status {
+    guard!(status: { unsafe { wfvae::count(stream, count, |stream| stream.encode_count(n_frames as u64)) } })
+}
+
+/// The latents that wfvae_encode_flush() would write: 0 or 1.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_flush_count(stream: *const wfvae, count: *mut usize) -> wfvae_status {
+    guard!(status: { unsafe { wfvae::count(stream, count, Stream::encode_flush_count) } })
+}
+
+/// The frames that wfvae_decode_chunk() would write for n_latents more latents.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_count(stream: *const wfvae, n_latents: usize, count: *mut usize) -> wfvae_status {
+    guard!(status: { unsafe { wfvae::count(stream, count, |stream| stream.decode_count(n_latents as u64)) } })
+}
+
+/// The frames that wfvae_decode_flush() would write.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_flush_count(stream: *const wfvae, count: *mut usize) -> wfvae_status {
+    guard!(status: { unsafe { wfvae::count(stream, count, Stream::decode_flush_count) } })
+}
+
+impl wfvae {
+    /// A share of the handle, so that destroying it in another thread does not free it under a running call.
+    unsafe fn from_ptr(stream: *const wfvae) -> Result<Arc<wfvae>> {
+        if stream.is_null() {
+            fail!(InvalidArgument, "stream is NULL");
+        }
+        // SAFETY: made by Arc::into_raw in wfvae_create.
+        unsafe {
+            Arc::increment_strong_count(stream);
+            Ok(Arc::from_raw(stream))
+        }
+    }
+
+    /// Runs a call on the stream, unless another thread is inside, and keeps its error text.
+    unsafe fn enter<T>(stream: *const wfvae, call: impl FnOnce(&wfvae, &mut Stream) -> Result<T>) -> Result<T> {
+        let handle = unsafe { wfvae::from_ptr(stream)? };
+        let Some(mut stream) = handle.stream.try_lock() else {
+            fail!(Busy, "another thread is inside a call on this stream; give each thread a stream of its own");
+        };
+        let result = call(&handle, &mut stream);
+        if let Err(e) = &result {
+            *handle.error.lock() = c_text(e.text());
+        }
+        result
+    }
+
+    /// A call that reports how much it wrote: 0 until it succeeds.
+    unsafe fn write(
+        stream: *mut wfvae,
+        written: *mut usize,
+        call: impl FnOnce(&wfvae, &mut Stream) -> Result<usize>,
+    ) -> Result<()> {
+        let written = unsafe { abi::out(written, "written")? };
+        written.write(0);
+        let count = unsafe { wfvae::enter(stream, call)? };
+        written.write(count);
+        Ok(())
+    }
+
+    unsafe fn count(stream: *const wfvae, count: *mut usize, call: impl FnOnce(&Stream) -> Result<u64>) -> Result<()> {
+        let out: &mut MaybeUninit<usize> = unsafe { abi::out(count, "count")? };
+        out.write(unsafe { wfvae::enter(stream, |_, stream| call(stream))? } as usize);
+        Ok(())
+    }
+
+    pub(super) fn error_text(&self) -> *const c_char {
+        self.error.lock().as_ptr()
+    }
+
+    /// Lends the caller's room for as many latents as the call needs.
+    unsafe fn with_latents(
+        &self,
+        stream: &mut Stream,
+        latents: *mut c_void,
+        capacity: usize,
+        needed: u64,
+        call: impl FnOnce(&mut Stream, LatentsMut<'_>) -> Result<usize>,
+    ) -> Result<usize> {
+        let info = stream.info();
+        let room = needed.min(capacity as u64) as usize;
+        let numbers = room * info.encoded_channels * info.latent_width * info.latent_height;
+        if room > 0 {
+            self.check_latents(latents)?;
+        }
+        // SAFETY: the caller promises room for `capacity` latents, of which these are some.
+        let out = unsafe {
+            match self.latent_type {
+                _ if room == 0 => LatentsMut::F32(&mut []),
+                LatentType::F32 => LatentsMut::F32(std::slice::from_raw_parts_mut(latents.cast(), numbers)),
+                LatentType::F16 => LatentsMut::F16(std::slice::from_raw_parts_mut(latents.cast::<f16>(), numbers)),
+            }
+        };
+        call(stream, out)
+    }
+
+    unsafe fn latents<'a>(&self, stream: &Stream, latents: *const c_void, count: usize) -> Result<Latents<'a>> {
+        let info = stream.info();
+        let size = info.latent_channels * info.latent_width * info.latent_height;
+        self.check_latents(latents)?;
+        // SAFETY: the caller promises `count` latents.
+        Ok(unsafe {
+            match self.latent_type {
+                LatentType::F32 => Latents::F32(std::slice::from_raw_parts(latents.cast(), count * size)),
+                LatentType::F16 => Latents::F16(std::slice::from_raw_parts(latents.cast::<f16>(), count * size)),
+            }
+        })
+    }
+
+    fn check_latents(&self, latents: *const c_void) -> Result<()> {
+        let size = self.latent_type.bytes();
+        if latents.is_null() || !(latents as usize).is_multiple_of(size) {
+            fail!(InvalidArgument, "latents is {latents:p}, expected memory aligned to {size} bytes");
+        }
+        Ok(())
+    }
+
+    fn info(&self, stream: &Stream) -> wfvae_info {
+        let info = stream.info();
+        let plane = (info.latent_width * info.latent_height * self.latent_type.bytes()) as u64;
+        wfvae_info {
+            struct_size: size_of::<wfvae_info>(),
+            width: info.width as u32,
+            height: info.height as u32,
+            latent_width: info.latent_width as u32,
+            latent_height: info.latent_height as u32,
+            latent_channels: info.latent_channels as u32,
+            encoded_channels: info.encoded_channels as u32,
+            latent_size: info.latent_channels as u64 * plane,
+            encoded_size: info.encoded_channels as u64 * plane,
+            encode_state_bytes: info.encode_state_bytes,
+            decode_state_bytes: info.decode_state_bytes,
+            frames_in: info.frames_in,
+            latents_out: info.latents_out,
+            latents_in: info.latents_in,
+            frames_out: info.frames_out,
+            encode_steps: info.encode_steps,
+            decode_steps: info.decode_steps,
+            needs_reset: info.needs_reset.into(),
+            reserved: 0,
+        }
+    }
+}
+
+impl LatentType {
+    fn bytes(self) -> usize {
+        match self {
+            LatentType::F32 => 4,
+            LatentType::F16 => 2,
+        }
+    }
+}
+
+fn check_given<T>(array: *const T, count: usize, name: &str) -> Result<()> {
+    if array.is_null() {
+        fail!(InvalidArgument, "{name} is NULL");
+    }
+    if count == 0 || count > MAX_PER_CALL {
+        fail!(InvalidArgument, "n_{name} is {count}, expected 1 to {MAX_PER_CALL}");
+    }
+    Ok(())
+}
+
+/// The frames that a call will write. With too few the call fails, and says how many it needs.
+unsafe fn frames_for<'a>(
+    frames: *mut wfvae_frame,
+    capacity: usize,
+    needed: u64,
+) -> Result<Vec<crate::media::ImageMut<'a>>> {
+    let count = needed.min(capacity as u64) as usize;
+    if count < needed as usize {
+        fail!(Capacity, "room for {capacity} frames, this call writes {needed}");
+    }
+    if count > 0 && frames.is_null() {
+        fail!(InvalidArgument, "frames is NULL, this call writes {needed}");
+    }
+    unsafe { images_mut(frames, count) }
+}
+
+impl wfvae_options {
+    fn convert(&self) -> Result<(StreamOptions, LatentType)> {
+        let name = "wfvae_options";
+        let mut options = StreamOptions::new(self.width as usize, self.height as usize);
+        options.pad = abi::flag(self.padding, "wfvae_options: padding")?;
+        options.scaled = abi::flag(self.scaled, "wfvae_options: scaled")?;
+        (options.encode, options.decode) = match self.directions {
+            0 | 3 => (true, true),
+            WFVAE_DIRECTION_ENCODE => (true, false),
+            WFVAE_DIRECTION_DECODE => (false, true),
+            other => fail!(InvalidArgument, "{name}: directions is {other}, expected WFVAE_DIRECTION_ flags"),
+        };
+        options.posterior = match self.posterior {
+            0 => Posterior::Mean,
+            1 => Posterior::Sample { seed: self.seed },
+            2 => Posterior::Moments,
+            other => fail!(InvalidArgument, "{name}: posterior is {other}, expected a wfvae_posterior"),
+        };
+        let latent_type = match self.latent_type {
+            0 => LatentType::F32,
+            1 => LatentType::F16,
+            other => fail!(InvalidArgument, "{name}: latent_type is {other}, expected a wfvae_latent_type"),
+        };
+        if self.reserved != 0 {
+            fail!(InvalidArgument, "{name}: reserved is not 0");
+        }
+        Ok((options, latent_type))
+    }
+}

@@ -1,0 +1,42 @@
+// The constants are for the header; one test reads them.
+#![cfg_attr(not(test), allow(dead_code))]
+
+use super::guard::guard;
+use std::ffi::c_char;
+
+/// Grows when functions, fields or numbers are added; programs built for a lower one keep working.
+pub const WFVAE_API_VERSION: u32 = 1;
+/// The release of this header.
+pub const WFVAE_VERSION_MAJOR: u32 = 0;
+/// The release of this header.
+pub const WFVAE_VERSION_MINOR: u32 = 1;
+/// The release of this header.
+pub const WFVAE_VERSION_PATCH: u32 = 0;
+
+/// The WFVAE_API_VERSION of the library that is loaded, at least that of the header a program was built with.
+///
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn wfvae_api_version() -> u32 {
+    guard!(value or 0; { WFVAE_API_VERSION })
+}
+
+/// The release of the library that is loaded, as "0.1.0".
+///
+/// Returns: a static string.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub extern "C" fn wfvae_version() -> *const c_char {
+    guard!(value or c"".as_ptr(); { concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_and_package_have_one_version() {
+        let header = format!("{WFVAE_VERSION_MAJOR}.{WFVAE_VERSION_MINOR}.{WFVAE_VERSION_PATCH}");
+        assert_eq!(header, env!("CARGO_PKG_VERSION"));
+    }
+}

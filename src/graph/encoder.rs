@@ -1,0 +1,43 @@
+//! The encoder as steps: the first takes two frames of the clip, each later one two results of the step before.
+
+use super::builder::{Builder, StepGraph};
+use super::{ops, port};
+use crate::model::Encoder;
+
+pub(crate) fn encoder(encoder: &Encoder) -> Vec<StepGraph> {
+    let mut steps = vec![];
+    let mut b = Builder::new("encoder.0".into());
+    let [first, second] = port::FRAMES.map(|name| b.input(name, 3, 1));
+    let coefficients = ops::analysis(&mut b, &[&first, &second], encoder.wavelet);
+    let mut low = ops::channels(&mut b, &coefficients, 0, 3);
+    let mut x = coefficients;
+
+    for level in &encoder.levels {
+        x = ops::layers(&mut b, x, &level.body);
+        let coefficients;
+        if level.down.is_temporal() {
+            let (channels, divisor) = (x.channels, x.divisor);
+            b.output(port::MAIN_OUT, x);
+            b.output(port::LOW_OUT, low);
+            steps.push(b.finish());
+
+            b = Builder::new(format!("encoder.{}", steps.len()));
+            let [before, first, second] = port::MAIN.map(|name| b.input(name, channels, divisor));
+            let lows = port::LOW.map(|name| b.input(name, 3, divisor));
+            x = ops::down_temporal(&mut b, [&before, &first, &second], &level.down);
+            coefficients = ops::analysis(&mut b, &[&lows[0], &lows[1]], level.wavelet);
+        } else {
+            x = ops::down_spatial(&mut b, &x, &level.down);
+            coefficients = ops::analysis(&mut b, &[&low], level.wavelet);
+        }
+        let flow = ops::conv(&mut b, coefficients.clone(), &level.flow);
+        x = ops::concat(&mut b, &[&x, &flow]);
+        x = ops::layers(&mut b, x, &level.merge);
+        low = ops::channels(&mut b, &coefficients, 0, 3);
+    }
+
+    let moments = ops::layers(&mut b, x, &encoder.tail);
+    b.output(port::MOMENTS, moments);
+    steps.push(b.finish());
+    steps
+}

@@ -1,0 +1,53 @@
+//! Streams video through WF-VAE models (wavelet-driven causal video VAE, arXiv 2411.17459) on ONNX Runtime.
+//!
+//! A [`Model`] holds the weights and is shared by any number of [`Stream`]s. A stream holds the causal caches of one
+//! clip: frames go in and latents come out, latents go in and frames come out, any number per call, of a clip of any,
+//! unknown length. However a clip is cut into calls, the numbers are those of the whole clip in one pass.
+//!
+//! C and C++ programs use the same through `include/wfvae.h`.
+//!
+//! ```
+//! use wfvae::{Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, PixelFormat, Stream, StreamOptions};
+//!
+//! # fn main() -> wfvae::Result<()> {
+//! let (width, height) = (64, 48);
+//! let model = Model::builtin(&ModelOptions::default())?;
+//! let mut stream = Stream::new(&model, &StreamOptions::new(width, height))?;
+//!
+//! // Five grey frames give two latents: one for the first frame, one for the next four.
+//! let grey = vec![128u8; width * height * 3];
+//! let frames = [Image::packed(&grey, PixelFormat::Rgb8, width, height)?; 5];
+//! let info = stream.info();
+//! let latent = info.encoded_channels * info.latent_width * info.latent_height;
+//! let mut latents = vec![0f32; 2 * latent];
+//! assert_eq!(stream.encode(&frames, LatentsMut::F32(&mut latents))?, 2);
+//!
+//! // The decoder holds two frames back until it knows that the clip has ended.
+//! let mut pixels = vec![0u8; 5 * grey.len()];
+//! let pictures = pixels.chunks_exact_mut(grey.len());
+//! let mut pictures =
+//!     pictures.map(|p| ImageMut::packed(p, PixelFormat::Rgb8, width, height)).collect::<wfvae::Result<Vec<_>>>()?;
+//! let ready = stream.decode(Latents::F32(&latents), &mut pictures)?;
+//! let rest = stream.decode_flush(&mut pictures[ready..])?;
+//! assert_eq!((ready, rest), (3, 2));
+//! assert!(pixels.iter().all(|&v| v.abs_diff(128) < 8));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ONNX Runtime 1.18 or newer is loaded at run time; [`ModelOptions::runtime`] says where it is looked for.
+#![warn(missing_docs)]
+
+mod capi;
+mod error;
+mod graph;
+mod logger;
+mod media;
+mod model;
+mod runtime;
+mod stream;
+
+pub use error::{Error, ErrorKind, Result};
+pub use logger::Logger;
+pub use media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
+pub use stream::{Canceller, Model, ModelInfo, ModelOptions, Provider, Stream, StreamInfo, StreamOptions};

@@ -1,0 +1,168 @@
+//! Latents in the caller's type, drawn from the posterior and scaled.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Network;
+use half::f16;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// The reference's bounds of the log-variance.
+const LOG_VARIANCE: (f32, f32) = (-30.0, 20.0);
+
+/// Which latent the encoder writes. The network gives a Gaussian for each value (arXiv 1312.6114).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Posterior {
+    /// Its mean, which is also its mode: C channels.
+    #[default]
+    Mean,
+    /// A sample, mean + exp(logvar / 2) * noise: C channels. The noise is a function of `seed` and the latent's place
+    /// in the clip, so that it does not depend on how the clip was cut into calls.
+    Sample {
+        /// Picks one of 2^64 noises.
+        seed: u64,
+    },
+    /// Mean and log-variance (clamped to -30..20): 2C channels. These are never scaled.
+    Moments,
+}
+
+/// Latents to read, `[n, channels, height, width]`.
+#[derive(Clone, Copy)]
+pub enum Latents<'a> {
+    /// Single precision.
+    F32(&'a [f32]),
+    /// Half precision.
+    F16(&'a [f16]),
+}
+
+/// Room for latents, `[n, channels, height, width]`.
+pub enum LatentsMut<'a> {
+    /// Single precision.
+    F32(&'a mut [f32]),
+    /// Half precision.
+    F16(&'a mut [f16]),
+}
+
+impl Latents<'_> {
+    /// Numbers, not latents.
+    pub fn len(&self) -> usize {
+        match self {
+            Latents::F32(values) => values.len(),
+            Latents::F16(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl LatentsMut<'_> {
+    /// Numbers, not latents.
+    pub fn len(&self) -> usize {
+        match self {
+            LatentsMut::F32(values) => values.len(),
+            LatentsMut::F16(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn write(&mut self, start: usize, values: impl Iterator<Item = f32>) {
+        match self {
+            LatentsMut::F32(out) => out[start..].iter_mut().zip(values).for_each(|(out, value)| *out = value),
+            LatentsMut::F16(out) => {
+                out[start..].iter_mut().zip(values).for_each(|(out, value)| *out = f16::from_f32(value));
+            }
+        }
+    }
+}
+
+/// Turns the network's output into the caller's latents, and those into the network's input.
+pub(crate) struct LatentCodec {
+    posterior: Posterior,
+    /// Numbers of one channel.
+    plane: usize,
+    /// (scale, shift) of each channel.
+    scaling: Vec<(f32, f32)>,
+}
+
+impl LatentCodec {
+    pub(crate) fn new(network: &Network, posterior: Posterior, scaled: bool, plane: usize) -> Result<Self> {
+        let scaling = match (&network.scaling, scaled) {
+            (_, false) => vec![(1.0, 0.0); network.latent_channels],
+            (Ok(lists), true) => lists.scale.iter().copied().zip(lists.shift.iter().copied()).collect(),
+            (Err(text), true) => {
+                let text = format!("scaled latents were asked for, but {text}");
+                return Err(Error::new(ErrorKind::InvalidArgument, text));
+            }
+        };
+        Ok(LatentCodec { posterior, plane, scaling })
+    }
+
+    /// Channels of an encoded latent.
+    pub(crate) fn encoded_channels(&self) -> usize {
+        match self.posterior {
+            Posterior::Moments => 2 * self.scaling.len(),
+            _ => self.scaling.len(),
+        }
+    }
+
+    /// Numbers of an encoded latent.
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.encoded_channels() * self.plane
+    }
+
+    /// Numbers of a latent to decode.
+    pub(crate) fn decoded_len(&self) -> usize {
+        self.scaling.len() * self.plane
+    }
+
+    /// Writes latent `place` of the call, which is latent `index` of the clip.
+    pub(crate) fn encode(&self, moments: &[f32], index: u64, place: usize, out: &mut LatentsMut<'_>) {
+        let start = place * self.encoded_len();
+        let (mean, log_variance) = moments.split_at(self.decoded_len());
+        let log_variance = log_variance.iter().map(|v| v.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1));
+        match self.posterior {
+            Posterior::Moments => out.write(start, mean.iter().copied().chain(log_variance)),
+            Posterior::Mean => out.write(start, self.scaled(mean.iter().copied())),
+            Posterior::Sample { seed } => {
+                let mut noise = ChaCha8Rng::seed_from_u64(seed);
+                noise.set_stream(index);
+                let sample = mean.iter().zip(log_variance).map(|(mean, log_variance)| {
+                    let eps: f32 = StandardNormal.sample(&mut noise);
+                    mean + (0.5 * log_variance).exp() * eps
+                });
+                out.write(start, self.scaled(sample));
+            }
+        }
+    }
+
+    fn scaled(&self, values: impl Iterator<Item = f32>) -> impl Iterator<Item = f32> {
+        values.enumerate().map(|(i, z)| {
+            let (scale, shift) = self.scaling[i / self.plane];
+            (z - shift) * scale
+        })
+    }
+
+    /// Fills the network's input from latent `place` of the call.
+    pub(crate) fn decode(&self, latents: &Latents<'_>, place: usize, out: &mut [f32]) {
+        let range = place * self.decoded_len()..(place + 1) * self.decoded_len();
+        let unscale = |i: usize, z: f32| {
+            let (scale, shift) = self.scaling[i / self.plane];
+            z / scale + shift
+        };
+        match latents {
+            Latents::F32(values) => {
+                out.iter_mut().zip(&values[range]).enumerate().for_each(|(i, (out, z))| *out = unscale(i, *z));
+            }
+            Latents::F16(values) => {
+                out.iter_mut().zip(&values[range]).enumerate().for_each(|(i, (out, z))| *out = unscale(i, z.to_f32()));
+            }
+        }
+    }
+}

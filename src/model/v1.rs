@@ -1,0 +1,342 @@
+//! The first generation: `_class_name` "WFVAEModel".
+
+use super::{
+    Attention, Checkpoint, Config, Conv, ConvKind, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Layer, Network,
+    Norm, ResBlock, Scaling, Up, Weight, wavelet,
+};
+use crate::error::{Result, fail};
+
+const FIELDS: [&str; 22] = [
+    "latent_dim",
+    "base_channels",
+    "encoder_num_resblocks",
+    "decoder_num_resblocks",
+    "encoder_energy_flow_hidden_size",
+    "decoder_energy_flow_hidden_size",
+    "attention_type",
+    "use_attention",
+    "dropout",
+    "norm_type",
+    "t_interpolation",
+    "connect_res_layer_num",
+    "scale",
+    "shift",
+    "l1_dowmsample_block",
+    "l1_downsample_wavelet",
+    "l1_upsample_block",
+    "l1_upsample_wavelet",
+    "l2_dowmsample_block",
+    "l2_downsample_wavelet",
+    "l2_upsample_block",
+    "l2_upsample_wavelet",
+];
+
+/// Describes the network that `config.json` names.
+pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
+    let path = config.path().display();
+    match config.text("_class_name", "WFVAEModel")? {
+        "WFVAEModel" => {}
+        "WFVAE2Model" => {
+            fail!(UnsupportedModel, "{path}: _class_name \"WFVAE2Model\": the second generation is not supported yet")
+        }
+        other => return config.unknown_value("_class_name", other, "\"WFVAEModel\""),
+    }
+    let unknown = config.unknown_fields(&FIELDS);
+    let warnings = unknown.iter().map(|field| format!("{path}: unknown field {field} is ignored")).collect();
+    match config.text("norm_type", "groupnorm")? {
+        "layernorm" => {}
+        "groupnorm" => fail!(
+            UnsupportedModel,
+            "{path}: norm_type \"groupnorm\" (the default where the field is missing): its statistics span the whole \
+             clip, so such a model cannot stream; not supported yet"
+        ),
+        other => return config.unknown_value("norm_type", other, "\"layernorm\""),
+    }
+    let attention = config.flag("use_attention", true)?;
+    match config.text("attention_type", "AttnBlock3DFix")? {
+        "AttnBlock3DFix" => {}
+        "AttnBlock3D" if attention => fail!(
+            UnsupportedModel,
+            "{path}: attention_type \"AttnBlock3D\": the legacy attention mixes frames with channels and is not causal; \
+             \"AttnBlock3DFix\" is supported"
+        ),
+        "AttnBlock3D" => {}
+        other => return config.unknown_value("attention_type", other, "\"AttnBlock3DFix\""),
+    }
+
+    let latent = config.channels("latent_dim", 8)?;
+    let base = config.channels("base_channels", 128)?;
+    let encoder_blocks = config.blocks("encoder_num_resblocks", 2, 0)?;
+    let decoder_blocks = config.blocks("decoder_num_resblocks", 2, 1)?;
+    let encoder_flow = config.channels("encoder_energy_flow_hidden_size", 64)?;
+    let decoder_flow = config.channels("decoder_energy_flow_hidden_size", 128)?;
+    // Some published configs leave this out while their weights differ from the default.
+    let connect_default = if config.has("connect_res_layer_num") { 1 } else { connect_layers(checkpoint) };
+    let connect = config.blocks("connect_res_layer_num", connect_default, 0)?;
+    let temporal_l1 = temporal_first_level(config)?;
+
+    let widths = Widths { base, encoder_flow, decoder_flow, latent };
+    let encoder = encoder(&widths, encoder_blocks, attention, temporal_l1, checkpoint)?;
+    let decoder = decoder(&widths, decoder_blocks, connect, attention, temporal_l1, checkpoint)?;
+    Ok(Network {
+        generation: 1,
+        latent_channels: latent,
+        interpolation: config.interpolation()?,
+        encoder,
+        decoder,
+        scaling: scaling(config, latent)?,
+        warnings,
+    })
+}
+
+struct Widths {
+    base: usize,
+    encoder_flow: usize,
+    decoder_flow: usize,
+    latent: usize,
+}
+
+fn encoder(w: &Widths, blocks: usize, attention: bool, temporal_l1: bool, ckpt: &Checkpoint) -> Result<Encoder> {
+    let (b, flow) = (w.base, w.encoder_flow);
+    let bands_l1 = if temporal_l1 { 24 } else { 12 };
+
+    let mut down1 = vec![conv2d("encoder.down1.0", 24, b)];
+    down1.extend((1..=blocks).map(|i| resblock2d(&format!("encoder.down1.{i}"), b, b)));
+    let mut down2 = vec![conv2d("encoder.down2.0", b + flow, 2 * b)];
+    down2.extend((1..=blocks).map(|i| resblock3d(&format!("encoder.down2.{i}"), 2 * b, 2 * b)));
+
+    let mut tail = vec![resblock3d("encoder.mid.0", 2 * b + flow, 4 * b)];
+    if attention {
+        tail.push(attention_block("encoder.mid.1", 4 * b));
+    }
+    tail.push(resblock3d(if attention { "encoder.mid.2" } else { "encoder.mid.1" }, 4 * b, 4 * b));
+    tail.push(Layer::Norm(norm("encoder.norm_out", 4 * b)));
+    tail.push(Layer::Silu);
+    tail.push(Layer::Conv(causal("encoder.conv_out.conv", 4 * b, 2 * w.latent)));
+
+    Ok(Encoder {
+        wavelet: wavelet::stored(ckpt, "encoder.wavelet_transform_in", true)?,
+        levels: vec![
+            EncoderLevel {
+                body: down1,
+                down: Down(resampling_conv(&format!("encoder.down1.{}", blocks + 1), b, temporal_l1)),
+                wavelet: wavelet::stored(ckpt, "encoder.wavelet_transform_l1", temporal_l1)?,
+                flow: spatial("encoder.connect_l1", bands_l1, flow),
+                merge: vec![],
+            },
+            EncoderLevel {
+                body: down2,
+                down: Down(resampling_conv(&format!("encoder.down2.{}", blocks + 1), 2 * b, true)),
+                wavelet: wavelet::stored(ckpt, "encoder.wavelet_transform_l2", true)?,
+                flow: spatial("encoder.connect_l2", 24, flow),
+                merge: vec![],
+            },
+        ],
+        tail,
+    })
+}
+
+fn decoder(
+    w: &Widths,
+    blocks: usize,
+    connect: usize,
+    attention: bool,
+    temporal_l1: bool,
+    ckpt: &Checkpoint,
+) -> Result<Decoder> {
+    let (b, flow) = (w.base, w.decoder_flow);
+    let bands_l1 = if temporal_l1 { 24 } else { 12 };
+
+    let mut head = vec![Layer::Conv(causal("decoder.conv_in.conv", w.latent, 4 * b))];
+    head.push(resblock3d("decoder.mid.0", 4 * b, 4 * b));
+    if attention {
+        head.push(attention_block("decoder.mid.1", 4 * b));
+    }
+    head.push(resblock3d(if attention { "decoder.mid.2" } else { "decoder.mid.1" }, 4 * b, 4 * b + flow));
+
+    let branch = |prefix: &str, bands: usize| {
+        let mut layers: Vec<Layer> = (0..connect).map(|i| resblock3d(&format!("{prefix}.{i}"), flow, flow)).collect();
+        layers.push(conv2d(&format!("{prefix}.{connect}"), flow, bands));
+        layers
+    };
+    let up2 = (0..blocks).map(|i| resblock3d(&format!("decoder.up2.{i}"), 4 * b, 4 * b)).collect();
+    let mut up1 = vec![resblock3d("decoder.up1.0", 4 * b, 2 * b)];
+    up1.extend((1..blocks).map(|i| resblock3d(&format!("decoder.up1.{i}"), 2 * b, 2 * b)));
+
+    Ok(Decoder {
+        head,
+        levels: vec![
+            DecoderLevel {
+                flow_channels: flow,
+                branch: branch("decoder.connect_l2", 24),
+                wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_l2", true)?,
+                body: up2,
+                up: Up(resampling_conv(&format!("decoder.up2.{blocks}"), 4 * b, true)),
+                merge: vec![resblock3d(&format!("decoder.up2.{}", blocks + 1), 4 * b, 4 * b + flow)],
+            },
+            DecoderLevel {
+                flow_channels: flow,
+                branch: branch("decoder.connect_l1", bands_l1),
+                wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_l1", temporal_l1)?,
+                body: up1,
+                up: Up(resampling_conv(&format!("decoder.up1.{blocks}"), 2 * b, temporal_l1)),
+                merge: vec![resblock3d(&format!("decoder.up1.{}", blocks + 1), 2 * b, 2 * b)],
+            },
+        ],
+        tail: vec![
+            resblock3d("decoder.layer.0", 2 * b, b),
+            resblock3d("decoder.layer.1", b, b),
+            Layer::Norm(norm("decoder.norm_out", b)),
+            Layer::Silu,
+            conv2d("decoder.conv_out", b, 24),
+        ],
+        wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_out", true)?,
+    })
+}
+
+/// Whether the outer level also halves the frame rate (8x instead of 4x). All four of its fields must agree.
+fn temporal_first_level(config: &Config) -> Result<bool> {
+    const SPATIAL: [(&str, &str); 4] = [
+        ("l1_dowmsample_block", "Downsample"),
+        ("l1_downsample_wavelet", "HaarWaveletTransform2D"),
+        ("l1_upsample_block", "Upsample"),
+        ("l1_upsample_wavelet", "InverseHaarWaveletTransform2D"),
+    ];
+    const TEMPORAL: [&str; 4] = [
+        "Spatial2xTime2x3DDownsample",
+        "HaarWaveletTransform3D",
+        "Spatial2xTime2x3DUpsample",
+        "InverseHaarWaveletTransform3D",
+    ];
+    let mut first = None;
+    for ((field, spatial), temporal) in SPATIAL.into_iter().zip(TEMPORAL) {
+        let found = config.text(field, spatial)?;
+        let is_temporal = found == temporal;
+        if !is_temporal && found != spatial {
+            return config.unknown_value(field, found, &format!("\"{spatial}\" or \"{temporal}\""));
+        }
+        if *first.get_or_insert(is_temporal) != is_temporal {
+            let path = config.path().display();
+            fail!(UnsupportedModel, "{path}: {field} \"{found}\" does not fit the other l1_ fields: mixed frame rates");
+        }
+        // The inner level has the same field names and one choice.
+        let inner = field.replacen("l1", "l2", 1);
+        let found = config.text(&inner, temporal)?;
+        if found == spatial {
+            let path = config.path().display();
+            fail!(UnsupportedModel, "{path}: {inner}: found \"{found}\", only \"{temporal}\" is supported");
+        }
+        if found != temporal {
+            return config.unknown_value(&inner, found, &format!("\"{temporal}\""));
+        }
+    }
+    Ok(first.unwrap_or(false))
+}
+
+/// The side branch's resblocks, counted in the weights: the highest index is the conv after them.
+fn connect_layers(checkpoint: &Checkpoint) -> usize {
+    let indices = checkpoint.keys().filter_map(|key| {
+        let (index, _) = key.strip_prefix("decoder.connect_l1.")?.split_once('.')?;
+        index.parse::<usize>().ok()
+    });
+    indices.max().unwrap_or(1)
+}
+
+fn scaling(config: &Config, channels: usize) -> Result<Result<Scaling, String>> {
+    let list = |field: &str, default: f32| -> Result<Result<Vec<f32>, String>> {
+        let values = config.numbers(field, &[default; 4])?;
+        let equal = values.windows(2).all(|w| w[0] == w[1]);
+        Ok(match values.as_slice() {
+            [first, ..] if equal => Ok(vec![*first; channels]),
+            list if list.len() == channels => Ok(values),
+            list => Err(format!(
+                "{}: {field} has {} entries for {channels} latent channels",
+                config.path().display(),
+                list.len()
+            )),
+        })
+    };
+    let (scale, shift) = (list("scale", 0.18215)?, list("shift", 0.0)?);
+    Ok(match (scale, shift) {
+        (Ok(scale), Ok(shift)) => {
+            if scale.iter().any(|s| !s.is_normal()) || shift.iter().any(|s| !s.is_finite()) {
+                Err(format!("{}: scale and shift must be finite, and scale not zero", config.path().display()))
+            } else {
+                Ok(Scaling { scale, shift })
+            }
+        }
+        (Err(text), _) | (_, Err(text)) => Err(text),
+    })
+}
+
+// Layers by the names that the reference gives their tensors.
+
+fn weight(prefix: &str, name: &str, shape: &[usize]) -> Weight {
+    Weight { key: format!("{prefix}.{name}"), shape: shape.to_vec() }
+}
+
+fn conv(kind: ConvKind, prefix: &str, shape: &[usize]) -> Conv {
+    Conv { kind, weight: weight(prefix, "weight", shape), bias: weight(prefix, "bias", &shape[..1]) }
+}
+
+fn spatial(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+    conv(ConvKind::Spatial, prefix, &[c_out, c_in, 3, 3])
+}
+
+fn causal(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+    conv(ConvKind::Causal, prefix, &[c_out, c_in, 3, 3, 3])
+}
+
+fn pointwise3d(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+    conv(ConvKind::Pointwise, prefix, &[c_out, c_in, 1, 1, 1])
+}
+
+fn conv2d(prefix: &str, c_in: usize, c_out: usize) -> Layer {
+    Layer::Conv(spatial(prefix, c_in, c_out))
+}
+
+/// The conv inside an up- or downsampling block; the temporal blocks wrap it once more.
+fn resampling_conv(prefix: &str, channels: usize, temporal: bool) -> Conv {
+    match temporal {
+        true => causal(&format!("{prefix}.conv.conv"), channels, channels),
+        false => spatial(&format!("{prefix}.conv"), channels, channels),
+    }
+}
+
+fn norm(prefix: &str, channels: usize) -> Norm {
+    let shape = &[channels];
+    Norm { weight: weight(prefix, "norm.weight", shape), bias: weight(prefix, "norm.bias", shape) }
+}
+
+fn resblock2d(prefix: &str, c_in: usize, c_out: usize) -> Layer {
+    let shortcut = || conv(ConvKind::Pointwise, &format!("{prefix}.nin_shortcut"), &[c_out, c_in, 1, 1]);
+    Layer::ResBlock(ResBlock {
+        norm1: norm(&format!("{prefix}.norm1"), c_in),
+        conv1: spatial(&format!("{prefix}.conv1"), c_in, c_out),
+        norm2: norm(&format!("{prefix}.norm2"), c_out),
+        conv2: spatial(&format!("{prefix}.conv2"), c_out, c_out),
+        shortcut: (c_in != c_out).then(shortcut),
+    })
+}
+
+fn resblock3d(prefix: &str, c_in: usize, c_out: usize) -> Layer {
+    let shortcut = || pointwise3d(&format!("{prefix}.nin_shortcut.conv"), c_in, c_out);
+    Layer::ResBlock(ResBlock {
+        norm1: norm(&format!("{prefix}.norm1"), c_in),
+        conv1: causal(&format!("{prefix}.conv1.conv"), c_in, c_out),
+        norm2: norm(&format!("{prefix}.norm2"), c_out),
+        conv2: causal(&format!("{prefix}.conv2.conv"), c_out, c_out),
+        shortcut: (c_in != c_out).then(shortcut),
+    })
+}
+
+fn attention_block(prefix: &str, channels: usize) -> Layer {
+    let projection = |name: &str| pointwise3d(&format!("{prefix}.{name}.conv"), channels, channels);
+    Layer::Attention(Attention {
+        norm: norm(&format!("{prefix}.norm"), channels),
+        query: projection("q"),
+        key: projection("k"),
+        value: projection("v"),
+        output: projection("proj_out"),
+    })
+}

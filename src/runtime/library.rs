@@ -1,0 +1,171 @@
+//! Finding libonnxruntime and checking it before `ort` touches it, because `ort` panics on what it cannot use.
+
+use crate::error::{Error, ErrorKind, Result, fail};
+use libc::{RTLD_LOCAL, RTLD_NOLOAD, RTLD_NOW, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Read in this order when no path is given.
+const VARIABLES: [&str; 2] = ["WFVAE_ONNXRUNTIME", "ORT_DYLIB_PATH"];
+const NAMES: [&str; 2] = ["libonnxruntime.so.1", "libonnxruntime.so"];
+const ADVICE: &str =
+    "set WFVAE_ONNXRUNTIME to the path of libonnxruntime.so, or put libonnxruntime.so.1 beside libwfvae";
+
+/// A library that passed the checks; it stays loaded.
+pub(super) struct Library {
+    pub(super) path: PathBuf,
+    pub(super) version: String,
+}
+
+/// The library at `path`, else the one that a variable names, that the process has loaded, that lies beside libwfvae, or
+/// that the loader finds. What is named explicitly must work; the rest is tried in turn.
+pub(super) fn find(path: Option<&Path>) -> Result<Library> {
+    if let Some(path) = path {
+        return check(path, RTLD_NOW).map_err(|e| e.with_origin("the runtime option"));
+    }
+    for variable in VARIABLES {
+        if let Some(path) = std::env::var_os(variable).filter(|p| !p.is_empty()) {
+            return check(Path::new(&path), RTLD_NOW).map_err(|e| e.with_origin(variable));
+        }
+    }
+    let mut candidates: Vec<(PathBuf, c_int)> = vec![(PathBuf::from(NAMES[0]), RTLD_NOW | RTLD_NOLOAD)];
+    let own = super::own_path();
+    let real = own.as_ref().and_then(|p| p.canonicalize().ok());
+    for folder in own.iter().chain(&real).filter_map(|p| p.parent()) {
+        candidates.extend(NAMES.iter().map(|name| folder.join(name)).filter(|p| p.exists()).map(|p| (p, RTLD_NOW)));
+    }
+    candidates.extend(NAMES.iter().map(|name| (PathBuf::from(name), RTLD_NOW)));
+
+    let mut first_failure = None;
+    for (candidate, flags) in &candidates {
+        match check(candidate, *flags) {
+            Ok(library) => return Ok(library),
+            Err(failure) if failure.kind == ErrorKind::RuntimeMissing => {}
+            Err(failure) => {
+                first_failure.get_or_insert(failure);
+            }
+        }
+    }
+    match first_failure {
+        Some(failure) => Err(failure.into()),
+        None => fail!(RuntimeMissing, "ONNX Runtime was not found; {ADVICE}"),
+    }
+}
+
+struct Failure {
+    kind: ErrorKind,
+    text: String,
+}
+
+impl Failure {
+    fn with_origin(self, origin: &str) -> Error {
+        Error::new(self.kind, format!("{} (from {origin})", self.text))
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::new(failure.kind, failure.text)
+    }
+}
+
+/// Opens a library and asks for its version and its API, as `ort` will.
+fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
+    let needed = ort::MINOR_VERSION;
+    let missing = |text: String| Failure { kind: ErrorKind::RuntimeMissing, text };
+    let too_old = |text: String| Failure { kind: ErrorKind::RuntimeTooOld, text };
+
+    // A relative path means relative to the working directory; a bare name is the loader's to find.
+    let absolute = match path.components().count() {
+        1 => path.to_path_buf(),
+        _ => std::path::absolute(path).unwrap_or(path.to_path_buf()),
+    };
+    let name = CString::new(absolute.as_os_str().as_bytes())
+        .map_err(|_| missing(format!("ONNX Runtime: {}: a NUL in the path", path.display())))?;
+    // SAFETY: plain dlopen; loading a library runs its initialisers, which is what the caller asks for.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), flags | RTLD_LOCAL) };
+    if handle.is_null() {
+        return Err(missing(format!("ONNX Runtime: cannot load {}: {}; {ADVICE}", path.display(), loader_error())));
+    }
+    // SAFETY: the handle is open.
+    let symbol = unsafe { libc::dlsym(handle, c"OrtGetApiBase".as_ptr()) };
+    if symbol.is_null() {
+        // SAFETY: opened above and not used further.
+        unsafe { libc::dlclose(handle) };
+        return Err(missing(format!("{}: not ONNX Runtime (it has no OrtGetApiBase)", path.display())));
+    }
+    // The file that was really opened, so that `ort` opens the same one.
+    let real = path_of(symbol).unwrap_or(absolute);
+    // SAFETY: this is the one entry point of every libonnxruntime since 1.0, with this signature.
+    let base =
+        unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(symbol)() };
+    if base.is_null() {
+        return Err(too_old(format!("{}: OrtGetApiBase returned NULL", real.display())));
+    }
+    // SAFETY: OrtApiBase is a static table of two functions; the version is a static string.
+    let (version, api) = unsafe {
+        let version = ((*base).GetVersionString)();
+        let version =
+            if version.is_null() { String::new() } else { CStr::from_ptr(version).to_string_lossy().into_owned() };
+        (version, ((*base).GetApi)(needed))
+    };
+    if !is_new_enough(&version, needed) || api.is_null() {
+        return Err(too_old(format!(
+            "ONNX Runtime at {}: found version \"{version}\", needed 1.{needed} or newer",
+            real.display()
+        )));
+    }
+    Ok(Library { path: real, version })
+}
+
+fn is_new_enough(version: &str, needed: u32) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    major > 1 || (major == 1 && minor >= needed)
+}
+
+fn loader_error() -> String {
+    // SAFETY: dlerror returns NULL or a string that is valid until the next call of it in this thread.
+    let text = unsafe { libc::dlerror() };
+    if text.is_null() {
+        return "unknown error".into();
+    }
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// The file that holds an address.
+pub(super) fn path_of(address: *const c_void) -> Option<PathBuf> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: dladdr fills the struct when it returns non-zero; its strings live as long as the object is loaded.
+    unsafe {
+        if libc::dladdr(address, info.as_mut_ptr()) == 0 || info.assume_init_ref().dli_fname.is_null() {
+            return None;
+        }
+        let name = CStr::from_ptr(info.assume_init_ref().dli_fname);
+        std::path::absolute(OsStr::from_bytes(name.to_bytes())).ok()
+    }
+}
+
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        // A bare name that the loader found.
+        _ => a.file_name() == b.file_name(),
+    }
+}
+
+pub(super) fn providers() -> Vec<String> {
+    let (mut names, mut count): (*mut *mut c_char, c_int) = (std::ptr::null_mut(), 0);
+    // SAFETY: the list is the runtime's until it is released below.
+    unsafe {
+        let status = (ort::api().GetAvailableProviders)(&mut names, &mut count);
+        if ort::Error::result_from_status(status).is_err() || names.is_null() {
+            return vec![];
+        }
+        let list = std::slice::from_raw_parts(names, count.max(0) as usize);
+        let found = list.iter().map(|name| CStr::from_ptr(*name).to_string_lossy().into_owned()).collect();
+        let _ = ort::Error::result_from_status((ort::api().ReleaseAvailableProviders)(names, count));
+        found
+    }
+}

@@ -1,0 +1,115 @@
+//! ONNX Runtime: finding it, one environment per process, sessions, tensors and cancelling.
+
+mod library;
+mod session;
+mod tensor;
+
+pub(crate) use session::{Session, SessionOptions, write_weights};
+pub(crate) use tensor::Tensor;
+
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::logger::Logger;
+use library::Library;
+use once_cell::sync::OnceCell;
+use ort::session::{NoSelectedOutputs, RunOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The ONNX Runtime that this process uses. There is one, for the life of the process: the runtime keeps a single
+/// environment, and unloading it while its threads exist is not safe.
+static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+
+pub(crate) struct Runtime {
+    library: Library,
+    environment: ort::environment::Environment,
+}
+
+impl Runtime {
+    /// The process's runtime, loaded by the first call. `path` names the library file; `None` searches for it.
+    pub(crate) fn get(path: Option<&Path>) -> Result<&'static Runtime> {
+        let runtime = RUNTIME.get_or_try_init(|| Runtime::load(path))?;
+        if let Some(path) = path
+            && !library::same_file(path, &runtime.library.path)
+        {
+            fail!(
+                InvalidState,
+                "ONNX Runtime: {} was asked for, but this process already uses {} {}; it cannot load a second one",
+                path.display(),
+                runtime.library.version,
+                runtime.library.path.display()
+            );
+        }
+        Ok(runtime)
+    }
+
+    fn load(path: Option<&Path>) -> Result<Runtime> {
+        let library = library::find(path)?;
+        let failed = |e: &dyn std::fmt::Display| {
+            let text = format!("ONNX Runtime {} at {}: {e}", library.version, library.path.display());
+            Error::new(ErrorKind::Runtime, text)
+        };
+        let environment = ort::init_from(&library.path)
+            .map_err(|e| failed(&e))?
+            .with_name("wfvae")
+            .with_telemetry(false)
+            .with_logger(Logger::default().for_runtime())
+            .build()
+            .map_err(|e| failed(&e))?;
+        // ort creates environments with a custom logger at the most verbose level.
+        environment.set_log_level(ort::logging::LogLevel::Warning);
+        Ok(Runtime { library, environment })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.library.path
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.library.version
+    }
+
+    /// The execution providers that this build of the runtime has, by ONNX Runtime's names.
+    pub(crate) fn providers(&self) -> Vec<String> {
+        library::providers()
+    }
+}
+
+/// Stops a call that is running in another thread; clones share one flag.
+///
+/// Thread-safety: safe; this is the one part of a stream that other threads may use while a call runs.
+#[derive(Clone)]
+pub struct Canceller {
+    flag: Arc<AtomicBool>,
+    options: Arc<RunOptions<NoSelectedOutputs>>,
+}
+
+impl Canceller {
+    pub(crate) fn new() -> Result<Self> {
+        let options = RunOptions::new().map_err(|e| Error::new(ErrorKind::Runtime, format!("run options: {e}")))?;
+        Ok(Canceller { flag: Arc::new(AtomicBool::new(false)), options: Arc::new(options) })
+    }
+
+    /// The call that runs now fails with [`ErrorKind::Cancelled`] after the layer it is in, typically within some
+    /// milliseconds. If none runs, the next one fails. A reset of the stream clears this.
+    pub fn cancel(&self) {
+        self.flag.store(true, Ordering::SeqCst);
+        if let Err(e) = self.options.terminate() {
+            Logger::default().log(log::Level::Warn, format_args!("cancel: {e}"));
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.flag.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.flag.store(false, Ordering::SeqCst);
+        self.options.unterminate().map_err(|e| Error::new(ErrorKind::Runtime, format!("run options: {e}")))
+    }
+}
+
+/// The path of the file that holds this code: libwfvae, or the program that it is linked into.
+fn own_path() -> Option<PathBuf> {
+    library::path_of(own_path as *const libc::c_void)
+}

@@ -1,0 +1,151 @@
+//! One step's graph, loaded; runs from several threads at once.
+
+use super::{Canceller, Runtime, Tensor};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::graph::{Source, StepGraph};
+use crate::logger::Logger;
+use crate::model::Checkpoint;
+use ort::AsPointer;
+use std::ffi::CString;
+use std::sync::Arc;
+
+/// How sessions are built.
+#[derive(Clone)]
+pub(crate) struct SessionOptions {
+    pub(crate) threads: usize,
+    pub(crate) logger: Logger,
+}
+
+/// A loaded graph. The runtime holds the only copy of its weights, in the layout that its kernels want.
+pub(crate) struct Session {
+    name: String,
+    session: ort::session::Session,
+    inputs: Vec<CString>,
+    outputs: Vec<CString>,
+}
+
+impl Session {
+    pub(crate) fn load(
+        runtime: &Runtime,
+        step: &StepGraph,
+        checkpoint: &Checkpoint,
+        options: &SessionOptions,
+    ) -> Result<Self> {
+        let weights = pack_weights(step, checkpoint)?;
+        let build = || -> ort::Result<ort::session::Session> {
+            ort::session::Session::builder(&runtime.environment)?
+                .with_log_id(&step.name)?
+                .with_logger(options.logger.for_runtime())?
+                .with_log_level(ort::logging::LogLevel::Warning)?
+                .with_intra_threads(options.threads)?
+                // Idle threads of an embedded library must not burn the host's processor.
+                .with_intra_op_spinning(false)?
+                // A pattern for each size would be kept beside the arena; streams of any size share this session.
+                .with_memory_pattern(false)?
+                .with_external_initializer_file_in_memory(step.weights_file(), weights)?
+                .commit_from_memory(&step.onnx)
+        };
+        let session = build().map_err(|e| run_error(&step.name, "loading", &e))?;
+        // Loading leaves several times the weights' size in the allocator's free lists.
+        #[cfg(target_env = "gnu")]
+        unsafe {
+            libc::malloc_trim(0)
+        };
+        let inputs = step.inputs.iter().chain(step.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]));
+        let outputs = step.outputs.iter().chain(step.caches.iter().map(|c| &c.now));
+        let name = |port: &crate::graph::Port| CString::new(port.name.as_str()).expect("port names hold no NUL");
+        Ok(Session {
+            name: step.name.clone(),
+            session,
+            inputs: inputs.map(name).collect(),
+            outputs: outputs.map(name).collect(),
+        })
+    }
+
+    /// Runs the graph. `inputs` are the step's, then one and two frames ago of every cache; `outputs` the step's, then
+    /// every cache's frame of now. An output may share its tensor with a cache input at the start of a clip only.
+    pub(crate) fn run(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
+        assert_eq!((inputs.len(), outputs.len()), (self.inputs.len(), self.outputs.len()), "{}", self.name);
+        let input_names: Vec<_> = self.inputs.iter().map(|n| n.as_ptr()).collect();
+        let output_names: Vec<_> = self.outputs.iter().map(|n| n.as_ptr()).collect();
+        let inputs: Vec<*const ort::sys::OrtValue> = inputs.iter().map(|t| t.ptr().cast_const()).collect();
+        let mut outputs: Vec<*mut ort::sys::OrtValue> = outputs.iter().map(|t| t.ptr()).collect();
+        // SAFETY: all pointers are live for the call and the counts match. The runtime writes into the given outputs in
+        // place. OrtApi::Run is safe to call from several threads on one session; ort's wrapper asks for `&mut` because
+        // of providers whose allocators are not, which are not used here.
+        let result = unsafe {
+            let status = (ort::api().Run)(
+                self.session.ptr().cast_mut(),
+                canceller.options.ptr(),
+                input_names.as_ptr(),
+                inputs.as_ptr(),
+                inputs.len(),
+                output_names.as_ptr(),
+                output_names.len(),
+                outputs.as_mut_ptr(),
+            );
+            ort::Error::result_from_status(status)
+        };
+        match result {
+            // The flag may be set after the last node checked it; the results are whole then, but the caller was told.
+            _ if canceller.is_cancelled() => fail!(Cancelled, "cancelled in {}; reset the stream", self.name),
+            Ok(()) => Ok(()),
+            Err(e) => Err(run_error(&self.name, "running", &e)),
+        }
+    }
+}
+
+fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
+    let text = error.to_string();
+    let memory = ["bad_alloc", "Failed to allocate", "out of memory"].iter().any(|sign| text.contains(sign));
+    let kind = if memory { ErrorKind::OutOfMemory } else { ErrorKind::Runtime };
+    Error::new(kind, format!("ONNX Runtime, {doing} {step}: {text}"))
+}
+
+/// The step's external data in one buffer, which lives until the session is built.
+fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Arc<[u8]>> {
+    let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, step.weight_bytes).collect();
+    let bytes = Arc::get_mut(&mut buffer).expect("just made");
+    let mut values = vec![];
+    for (range, fill) in weight_reads(step, checkpoint) {
+        values.resize(range.len() / 4, 0.0);
+        fill(&mut values);
+        for (target, value) in bytes[range].chunks_exact_mut(4).zip(&values) {
+            target.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    Ok(buffer)
+}
+
+/// Writes a step's external data, tensor by tensor.
+pub(crate) fn write_weights(
+    step: &StepGraph,
+    checkpoint: &Checkpoint,
+    out: &mut impl std::io::Write,
+) -> std::io::Result<()> {
+    let (mut position, mut values) = (0, vec![]);
+    for (range, fill) in weight_reads(step, checkpoint) {
+        out.write_all(&vec![0; range.start - position])?;
+        values.resize(range.len() / 4, 0.0);
+        fill(&mut values);
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        out.write_all(&bytes)?;
+        position = range.end;
+    }
+    Ok(())
+}
+
+/// For each initializer, in order: where it goes, and a function that reads it.
+fn weight_reads<'a>(
+    step: &'a StepGraph,
+    checkpoint: &'a Checkpoint,
+) -> impl Iterator<Item = (std::ops::Range<usize>, impl Fn(&mut [f32]))> {
+    step.initializers.iter().map(move |initializer| {
+        let range = initializer.offset..initializer.offset + initializer.elements * 4;
+        let fill = move |out: &mut [f32]| match &initializer.source {
+            Source::Tensor(key) => checkpoint.read(key, out),
+            Source::Tap(key, tap) => checkpoint.read_tap(key, *tap, out),
+        };
+        (range, fill)
+    })
+}

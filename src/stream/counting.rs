@@ -1,0 +1,105 @@
+//! How many latents and frames come of how many frames and latents. Pure arithmetic; spec section 6.
+
+use crate::error::{Result, fail};
+use crate::model::Interpolation;
+
+/// More than this in one call or clip is a mistake, and could overflow.
+pub(crate) const MAX_COUNT: u64 = 1 << 48;
+
+/// The frame arithmetic of one network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counting {
+    /// Frames per latent after the first, a power of two.
+    pub(crate) unit: u64,
+    /// Interpolations in the decoder: one less than the doublings, the last of which is the outer wavelet.
+    pub(crate) interpolations: u32,
+    pub(crate) interpolation: Interpolation,
+}
+
+impl Counting {
+    /// Latents that `frames` give before a flush.
+    pub(crate) fn encoded(self, frames: u64) -> u64 {
+        match frames {
+            0 => 0,
+            n => 1 + (n - 1) / self.unit,
+        }
+    }
+
+    /// Latents of a whole clip.
+    pub(crate) fn latents(self, frames: u64) -> u64 {
+        match frames {
+            0 => 0,
+            n => 1 + (n - 1).div_ceil(self.unit),
+        }
+    }
+
+    /// Frames that `latents` give before a flush.
+    pub(crate) fn decoded(self, latents: u64) -> u64 {
+        let interpolated = (0..self.interpolations).fold(latents, |n, _| self.interpolated(n));
+        doubled(interpolated)
+    }
+
+    /// Frames of a whole clip.
+    pub(crate) fn frames(self, latents: u64) -> u64 {
+        match latents {
+            0 => 0,
+            n => self.unit * (n - 1) + 1,
+        }
+    }
+
+    /// Doubled-rate frames that `n` frames give before a flush. The trilinear rule holds the last one back.
+    fn interpolated(self, n: u64) -> u64 {
+        match (self.interpolation, n) {
+            (Interpolation::Trilinear, 2..) => 2 * (n - 1),
+            _ => doubled(n),
+        }
+    }
+
+    /// Frames in a whole group that have gone in before any come out: the encoder's share of the delay.
+    pub(crate) fn encode_delay(self) -> u64 {
+        self.unit - 1
+    }
+
+    /// Frames that the decoder holds back until more latents or the flush come.
+    pub(crate) fn decode_delay(self) -> u64 {
+        let latents = 1 << 20;
+        self.frames(latents) - self.decoded(latents)
+    }
+}
+
+fn doubled(n: u64) -> u64 {
+    (2 * n).saturating_sub(1)
+}
+
+pub(crate) fn check_count(what: &str, count: u64) -> Result<()> {
+    if count > MAX_COUNT {
+        fail!(InvalidArgument, "{count} {what}: more than {MAX_COUNT}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of spec section 6: frames after latent 0, 1, 2, 3, and of the flush.
+    #[test]
+    fn decoded_frames_equal_the_specification() {
+        use Interpolation::*;
+        let table = [
+            (4, Trilinear, [1, 3, 7, 11], 2),
+            (4, Nearest, [1, 5, 9, 13], 0),
+            (8, Trilinear, [1, 3, 11, 19], 6),
+            (8, Nearest, [1, 9, 17, 25], 0),
+        ];
+        for (unit, interpolation, after, flush) in table {
+            let counting = Counting { unit, interpolations: unit.ilog2() - 1, interpolation };
+            assert_eq!([1, 2, 3, 4].map(|n| counting.decoded(n)), after, "{unit}x {interpolation:?}");
+            for latents in 2..50 {
+                assert_eq!(counting.frames(latents) - counting.decoded(latents), flush);
+            }
+            assert_eq!((counting.decoded(0), counting.decoded(1), counting.frames(1)), (0, 1, 1));
+            assert_eq!(counting.decode_delay(), flush);
+        }
+    }
+}

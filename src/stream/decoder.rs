@@ -1,0 +1,228 @@
+//! Streaming decoder without lookahead: each step runs once for each frame at its rate (spec section 6).
+
+use super::Geometry;
+use super::stage::{Stage, Step};
+use crate::error::Result;
+use crate::graph::port;
+use crate::model::Interpolation;
+use crate::runtime::{Canceller, Tensor};
+use std::sync::Arc;
+
+/// Between two steps: the temporal interpolation, and the side branch's pictures, which run ahead of it by one.
+struct Boundary {
+    /// The last two low-rate frames, in turns.
+    frames: [Tensor; 2],
+    /// Low-rate frames that have come, since the start of the clip.
+    count: u64,
+    /// At most one picture waits while two new ones come.
+    pictures: [Tensor; 3],
+    /// Pictures that have come and gone, since the start of the clip.
+    pictures_in: u64,
+    pictures_out: u64,
+    /// Of the interpolation in progress.
+    weights: [Tensor; 2],
+}
+
+/// An interpolated frame: which low-rate frames, with which weights.
+struct Blend {
+    before: usize,
+    now: usize,
+    weights: [f32; 2],
+}
+
+pub(crate) struct StreamDecoder {
+    interpolation: Interpolation,
+    stages: Vec<Stage>,
+    boundaries: Vec<Boundary>,
+    latent: Tensor,
+    pictures: [Tensor; 2],
+    pub(crate) latents_in: u64,
+    pub(crate) frames_out: u64,
+    pub(crate) flushed: bool,
+}
+
+/// Where a frame goes: its index in the clip, and its planes.
+pub(crate) type FrameSink<'a> = dyn FnMut(u64, &[f32]) + 'a;
+
+/// What a step needs besides its own stage.
+struct Shared<'a> {
+    interpolation: Interpolation,
+    pictures: &'a [Tensor; 2],
+    frames_out: &'a mut u64,
+    canceller: &'a Canceller,
+    sink: &'a mut FrameSink<'a>,
+}
+
+impl StreamDecoder {
+    pub(crate) fn new(steps: &[Arc<Step>], interpolation: Interpolation, geometry: &Geometry) -> Result<Self> {
+        let stages = steps.iter().map(|step| Stage::new(step, geometry)).collect::<Result<Vec<_>>>()?;
+        let boundary = |stage: &Stage| -> Result<Boundary> {
+            let (main, picture) = (stage.output(port::MAIN_DECODED), stage.output(port::PICTURES[0]));
+            Ok(Boundary {
+                frames: [geometry.tensor(main)?, geometry.tensor(main)?],
+                count: 0,
+                pictures: [geometry.tensor(picture)?, geometry.tensor(picture)?, geometry.tensor(picture)?],
+                pictures_in: 0,
+                pictures_out: 0,
+                weights: [Tensor::number(0.0)?, Tensor::number(1.0)?],
+            })
+        };
+        let boundaries = stages[..stages.len() - 1].iter().map(boundary).collect::<Result<_>>()?;
+        Ok(StreamDecoder {
+            interpolation,
+            stages,
+            boundaries,
+            latent: geometry.tensor(&steps[0].inputs[0])?,
+            pictures: [geometry.picture()?, geometry.picture()?],
+            latents_in: 0,
+            frames_out: 0,
+            flushed: false,
+        })
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.stages.iter_mut().for_each(Stage::reset);
+        for boundary in &mut self.boundaries {
+            (boundary.count, boundary.pictures_in, boundary.pictures_out) = (0, 0, 0);
+        }
+        (self.latents_in, self.frames_out, self.flushed) = (0, 0, false);
+    }
+
+    pub(crate) fn runs(&self) -> u64 {
+        self.stages.iter().map(Stage::runs).sum()
+    }
+
+    pub(crate) fn state_bytes(&self) -> u64 {
+        let boundaries = self.boundaries.iter().flat_map(|b| b.frames.iter().chain(&b.pictures)).map(Tensor::bytes);
+        let own = self.pictures.iter().chain([&self.latent]).map(Tensor::bytes);
+        self.stages.iter().map(Stage::cache_bytes).chain(boundaries).chain(own).sum()
+    }
+
+    /// Takes one latent, which `fill` writes; gives the frames that are final.
+    pub(crate) fn push(
+        &mut self,
+        fill: impl FnOnce(&mut [f32]),
+        canceller: &Canceller,
+        sink: &mut FrameSink<'_>,
+    ) -> Result<()> {
+        fill(self.latent.data_mut());
+        self.latents_in += 1;
+        let mut shared = Shared {
+            interpolation: self.interpolation,
+            pictures: &self.pictures,
+            frames_out: &mut self.frames_out,
+            canceller,
+            sink,
+        };
+        shared.step(&mut self.stages, &mut self.boundaries, &[(port::LATENT, &self.latent)])
+    }
+
+    /// Ends the clip: gives the frames that interpolation held back.
+    pub(crate) fn flush(&mut self, canceller: &Canceller, sink: &mut FrameSink<'_>) -> Result<()> {
+        self.flushed = true;
+        let mut shared = Shared {
+            interpolation: self.interpolation,
+            pictures: &self.pictures,
+            frames_out: &mut self.frames_out,
+            canceller,
+            sink,
+        };
+        for first in 0..self.boundaries.len() {
+            let (boundary, later) = self.boundaries[first..].split_first_mut().expect("in range");
+            if let Some(blend) = boundary.held_back(self.interpolation) {
+                shared.cross(boundary, &blend, &mut self.stages[first + 1..], later)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared<'_> {
+    /// Runs the first of `stages`, and the later ones for every frame that comes of it.
+    fn step(&mut self, stages: &mut [Stage], boundaries: &mut [Boundary], inputs: &[(&str, &Tensor)]) -> Result<()> {
+        let (stage, later_stages) = stages.split_first_mut().expect("called with a stage to run");
+        let starting = stage.is_at_start();
+        let Some((boundary, later_boundaries)) = boundaries.split_first_mut() else {
+            let outputs = [0, 1].map(|i| (port::PICTURES[i], &self.pictures[i]));
+            stage.run(inputs, &outputs, self.canceller)?;
+            // The inverse wavelet makes two frames; the clip's first has no partner.
+            for picture in &self.pictures[usize::from(starting)..] {
+                (self.sink)(*self.frames_out, picture.data());
+                *self.frames_out += 1;
+            }
+            return Ok(());
+        };
+        let (main, [first, second]) = (boundary.frame_place(boundary.count), boundary.new_picture_places(starting));
+        let outputs = [
+            (port::MAIN_DECODED, &boundary.frames[main]),
+            (port::PICTURES[0], &boundary.pictures[first]),
+            (port::PICTURES[1], &boundary.pictures[second]),
+        ];
+        stage.run(inputs, &outputs, self.canceller)?;
+        boundary.count += 1;
+        boundary.pictures_in += if starting { 1 } else { 2 };
+        for blend in boundary.blends(self.interpolation) {
+            self.cross(boundary, &blend, later_stages, later_boundaries)?;
+        }
+        Ok(())
+    }
+
+    /// Hands one interpolated frame and its picture to the next stage.
+    fn cross(
+        &mut self,
+        boundary: &mut Boundary,
+        blend: &Blend,
+        stages: &mut [Stage],
+        boundaries: &mut [Boundary],
+    ) -> Result<()> {
+        let picture = (boundary.pictures_out % 3) as usize;
+        boundary.pictures_out += 1;
+        for (tensor, weight) in boundary.weights.iter_mut().zip(blend.weights) {
+            tensor.data_mut()[0] = weight;
+        }
+        let inputs = [
+            (port::BEFORE, &boundary.frames[blend.before]),
+            (port::NOW, &boundary.frames[blend.now]),
+            (port::WEIGHT_BEFORE, &boundary.weights[0]),
+            (port::WEIGHT_NOW, &boundary.weights[1]),
+            (port::SIDE, &boundary.pictures[picture]),
+        ];
+        self.step(stages, boundaries, &inputs)
+    }
+}
+
+impl Boundary {
+    fn frame_place(&self, index: u64) -> usize {
+        (index % 2) as usize
+    }
+
+    /// The next two places of the ring. The clip's first picture has no partner: what comes before it is overwritten.
+    fn new_picture_places(&self, starting: bool) -> [usize; 2] {
+        let next = self.pictures_in;
+        let places = if starting { [next + 2, next] } else { [next, next + 1] };
+        places.map(|place| (place % 3) as usize)
+    }
+
+    /// The frames that the newest low-rate frame makes final (spec section 5, upstream's interpolate with half-pixel
+    /// centres, over all frames but the first).
+    fn blends(&self, interpolation: Interpolation) -> Vec<Blend> {
+        let now = self.frame_place(self.count - 1);
+        let before = 1 - now;
+        let alone = || Blend { before: now, now, weights: [0.0, 1.0] };
+        match (self.count, interpolation) {
+            (1, _) => vec![alone()],
+            (_, Interpolation::Nearest) => vec![alone(), alone()],
+            (2, Interpolation::Trilinear) => vec![alone()],
+            (_, Interpolation::Trilinear) => {
+                [[0.75, 0.25], [0.25, 0.75]].map(|weights| Blend { before, now, weights }).into()
+            }
+        }
+    }
+
+    /// The clip's last frame, which waited for a successor.
+    fn held_back(&self, interpolation: Interpolation) -> Option<Blend> {
+        let waits = interpolation == Interpolation::Trilinear && self.count >= 2;
+        let now = self.frame_place(self.count.saturating_sub(1));
+        waits.then_some(Blend { before: now, now, weights: [0.0, 1.0] })
+    }
+}

@@ -1,0 +1,147 @@
+//! Streaming encoder: every two frames run the first step, every two of its results the next.
+
+use super::Geometry;
+use super::stage::{Stage, Step};
+use crate::error::Result;
+use crate::graph::port;
+use crate::media::Image;
+use crate::runtime::{Canceller, Tensor};
+use std::sync::Arc;
+
+/// What waits between two steps: the pair in the making, and the main path's last frame of the pair before.
+struct Pair {
+    main: [Tensor; 3],
+    low: [Tensor; 2],
+    /// Frames that have come, since the start of the clip.
+    count: u64,
+}
+
+pub(crate) struct StreamEncoder {
+    stages: Vec<Stage>,
+    pairs: Vec<Pair>,
+    frames: [Tensor; 2],
+    moments: Tensor,
+    geometry: Geometry,
+    /// Frames since the start of the clip, without those that a flush repeats.
+    pub(crate) frames_in: u64,
+    pub(crate) latents_out: u64,
+    pub(crate) flushed: bool,
+}
+
+/// Where a latent goes: its index in the clip, and the network's mean and log-variance.
+pub(crate) type LatentSink<'a> = dyn FnMut(u64, &[f32]) + 'a;
+
+impl StreamEncoder {
+    pub(crate) fn new(steps: &[Arc<Step>], geometry: &Geometry) -> Result<Self> {
+        let stages = steps.iter().map(|step| Stage::new(step, geometry)).collect::<Result<Vec<_>>>()?;
+        let pair = |stage: &Stage| -> Result<Pair> {
+            let (main, low) = (stage.output(port::MAIN_OUT), stage.output(port::LOW_OUT));
+            Ok(Pair {
+                main: [geometry.tensor(main)?, geometry.tensor(main)?, geometry.tensor(main)?],
+                low: [geometry.tensor(low)?, geometry.tensor(low)?],
+                count: 0,
+            })
+        };
+        let (last, inner) = stages.split_last().expect("an encoder has steps");
+        let pairs = inner.iter().map(pair).collect::<Result<_>>()?;
+        let moments = geometry.tensor(last.output(port::MOMENTS))?;
+        Ok(StreamEncoder {
+            frames: [geometry.picture()?, geometry.picture()?],
+            moments,
+            pairs,
+            stages,
+            geometry: geometry.clone(),
+            frames_in: 0,
+            latents_out: 0,
+            flushed: false,
+        })
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.stages.iter_mut().for_each(Stage::reset);
+        self.pairs.iter_mut().for_each(|pair| pair.count = 0);
+        (self.frames_in, self.latents_out, self.flushed) = (0, 0, false);
+    }
+
+    pub(crate) fn runs(&self) -> u64 {
+        self.stages.iter().map(Stage::runs).sum()
+    }
+
+    pub(crate) fn state_bytes(&self) -> u64 {
+        let pairs = self.pairs.iter().flat_map(|pair| pair.main.iter().chain(&pair.low)).map(Tensor::bytes);
+        let own = self.frames.iter().chain([&self.moments]).map(Tensor::bytes);
+        self.stages.iter().map(Stage::cache_bytes).chain(pairs).chain(own).sum()
+    }
+
+    /// Takes one frame; gives a latent if it completes a group.
+    pub(crate) fn push(&mut self, frame: &Image<'_>, canceller: &Canceller, sink: &mut LatentSink<'_>) -> Result<()> {
+        // Frame 0 is a pair of its own, later frames come in twos.
+        let place = usize::from(self.frames_in != 0 && self.frames_in.is_multiple_of(2));
+        let (width, height) = (self.geometry.padded_width, self.geometry.padded_height);
+        frame.read(self.frames[place].data_mut(), width, height);
+        self.frames_in += 1;
+        match (self.frames_in, place) {
+            (1, _) => self.run_first([0, 0], canceller, sink),
+            (_, 1) => self.run_first([0, 1], canceller, sink),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the clip: completes the last group by repeating the last frame.
+    pub(crate) fn flush(&mut self, unit: u64, canceller: &Canceller, sink: &mut LatentSink<'_>) -> Result<()> {
+        self.flushed = true;
+        let in_group = self.frames_in.saturating_sub(1) % unit;
+        if in_group == 0 {
+            return Ok(());
+        }
+        let mut missing = unit - in_group;
+        let last = if missing % 2 == 1 { 0 } else { 1 };
+        if missing % 2 == 1 {
+            self.run_first([0, 0], canceller, sink)?;
+            missing -= 1;
+        }
+        for _ in 0..missing / 2 {
+            self.run_first([last, last], canceller, sink)?;
+        }
+        Ok(())
+    }
+
+    fn run_first(&mut self, pair: [usize; 2], canceller: &Canceller, sink: &mut LatentSink<'_>) -> Result<()> {
+        let inputs = [0, 1].map(|i| (port::FRAMES[i], &self.frames[pair[i]]));
+        run(&mut self.stages, &mut self.pairs, &self.moments, &inputs, canceller)?.then(|| {
+            sink(self.latents_out, self.moments.data());
+            self.latents_out += 1;
+        });
+        Ok(())
+    }
+}
+
+/// Runs the first of `stages`, and the others as far as their pairs are complete. True when the last one ran.
+fn run(
+    stages: &mut [Stage],
+    pairs: &mut [Pair],
+    moments: &Tensor,
+    inputs: &[(&str, &Tensor)],
+    canceller: &Canceller,
+) -> Result<bool> {
+    let (stage, later_stages) = stages.split_first_mut().expect("called with a stage to run");
+    let Some((pair, later_pairs)) = pairs.split_first_mut() else {
+        stage.run(inputs, &[(port::MOMENTS, moments)], canceller)?;
+        return Ok(true);
+    };
+    // The main path needs the last frame of the pair before, so its three buffers take turns.
+    let main = (pair.count % 3) as usize;
+    let low = usize::from(pair.count != 0 && pair.count.is_multiple_of(2));
+    stage.run(inputs, &[(port::MAIN_OUT, &pair.main[main]), (port::LOW_OUT, &pair.low[low])], canceller)?;
+    pair.count += 1;
+    // The start of a clip is a static past: its first frame stands for the whole pair and the one before.
+    let (mains, lows) = match (pair.count, low) {
+        (1, _) => ([0, 0, 0], [0, 0]),
+        (count, 1) => ([count - 3, count - 2, count - 1].map(|n| (n % 3) as usize), [0, 1]),
+        _ => return Ok(false),
+    };
+    let mains = [0, 1, 2].map(|i| (port::MAIN[i], &pair.main[mains[i]]));
+    let lows = [0, 1].map(|i| (port::LOW[i], &pair.low[lows[i]]));
+    let inputs: Vec<_> = mains.into_iter().chain(lows).collect();
+    run(later_stages, later_pairs, moments, &inputs, canceller)
+}

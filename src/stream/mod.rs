@@ -1,0 +1,469 @@
+//! The two handles: a [`Model`] holds the weights, a [`Stream`] the causal caches and counters of one clip at a time.
+
+mod counting;
+mod decoder;
+mod encoder;
+mod model;
+mod stage;
+
+pub use model::{Model, ModelInfo, ModelOptions, Provider};
+
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::graph::Port;
+use crate::media::{Image, ImageMut, LatentCodec, Latents, LatentsMut, Posterior};
+pub use crate::runtime::Canceller;
+use crate::runtime::Tensor;
+use counting::check_count;
+use decoder::StreamDecoder;
+use encoder::StreamEncoder;
+
+/// A wider or higher picture is a mistake in the caller's numbers.
+const MAX_SIDE: usize = 1 << 15;
+
+/// How a stream is made.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StreamOptions {
+    /// Of the frames, in pixels: a multiple of the spatial compression, unless `pad` is set.
+    pub width: usize,
+    /// As `width`.
+    pub height: usize,
+    /// Repeats the last column and row up to the next multiple when encoding, and crops them when decoding.
+    pub pad: bool,
+    /// Whether the stream can encode. A direction that it lacks costs no memory.
+    pub encode: bool,
+    /// Whether the stream can decode.
+    pub decode: bool,
+    /// Which latent the encoder writes.
+    pub posterior: Posterior,
+    /// Latents outside the library are `(z - shift) * scale`, with the config's lists, instead of the network's own z.
+    pub scaled: bool,
+}
+
+impl StreamOptions {
+    /// Both directions, no padding, posterior mean, not scaled.
+    pub fn new(width: usize, height: usize) -> Self {
+        StreamOptions {
+            width,
+            height,
+            pad: false,
+            encode: true,
+            decode: true,
+            posterior: Posterior::Mean,
+            scaled: false,
+        }
+    }
+}
+
+/// Sizes and counters of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// Of the frames, in pixels.
+    pub width: usize,
+    /// Of the frames, in pixels.
+    pub height: usize,
+    /// w of the latents.
+    pub latent_width: usize,
+    /// h of the latents.
+    pub latent_height: usize,
+    /// C of the latents that decoding reads.
+    pub latent_channels: usize,
+    /// Channels that encoding writes: C, or 2C for both moments.
+    pub encoded_channels: usize,
+    /// Bytes of the encoder's caches, waiting frames and buffers. They do not grow.
+    pub encode_state_bytes: u64,
+    /// Bytes of the decoder's caches, waiting frames and buffers. They do not grow.
+    pub decode_state_bytes: u64,
+    /// Frames encoded since the start of the clip.
+    pub frames_in: u64,
+    /// Latents written since the start of the clip.
+    pub latents_out: u64,
+    /// Latents decoded since the start of the clip.
+    pub latents_in: u64,
+    /// Frames written since the start of the clip.
+    pub frames_out: u64,
+    /// Runs of the encoder's steps since the stream was made. Their number per latent is constant.
+    pub encode_steps: u64,
+    /// Runs of the decoder's steps since the stream was made. Their number per latent is constant.
+    pub decode_steps: u64,
+    /// An earlier call failed: reset the stream.
+    pub needs_reset: bool,
+}
+
+/// Pixels, padded pixels and latents.
+#[derive(Debug, Clone)]
+pub(crate) struct Geometry {
+    width: usize,
+    height: usize,
+    padded_width: usize,
+    padded_height: usize,
+    compression: usize,
+}
+
+/// One stream: its two directions are independent, each encodes or decodes one clip at a time.
+///
+/// Thread-safety: one thread at a time. Streams of one model run at the same time without disturbing each other. A
+/// [`Canceller`] may be used from any thread.
+pub struct Stream {
+    model: Model,
+    geometry: Geometry,
+    codec: LatentCodec,
+    encoder: Option<StreamEncoder>,
+    decoder: Option<StreamDecoder>,
+    frame_limit: Option<u64>,
+    canceller: Canceller,
+    failure: Option<Error>,
+}
+
+impl Stream {
+    /// Makes a stream; loads the model's weights for its directions if no stream did before.
+    ///
+    /// # Errors
+    /// [`InvalidSize`](ErrorKind::InvalidSize), [`InvalidArgument`](ErrorKind::InvalidArgument),
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory), [`Runtime`](ErrorKind::Runtime).
+    pub fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
+        let geometry = Geometry::new(model, options)?;
+        if !options.encode && !options.decode {
+            fail!(InvalidArgument, "a stream needs at least one direction");
+        }
+        let codec = LatentCodec::new(model.network(), options.posterior, options.scaled, geometry.latent_plane())?;
+        let encoder = match options.encode {
+            true => Some(StreamEncoder::new(model.encoder_steps()?, &geometry)?),
+            false => None,
+        };
+        let decoder = match options.decode {
+            true => Some(StreamDecoder::new(model.decoder_steps()?, model.network().interpolation, &geometry)?),
+            false => None,
+        };
+        let canceller = Canceller::new()?;
+        Ok(Stream {
+            model: model.clone(),
+            geometry,
+            codec,
+            encoder,
+            decoder,
+            frame_limit: None,
+            canceller,
+            failure: None,
+        })
+    }
+
+    /// The model that this stream runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Sizes and counters.
+    pub fn info(&self) -> StreamInfo {
+        let geometry = &self.geometry;
+        let (encoder, decoder) = (self.encoder.as_ref(), self.decoder.as_ref());
+        StreamInfo {
+            width: geometry.width,
+            height: geometry.height,
+            latent_width: geometry.padded_width / geometry.compression,
+            latent_height: geometry.padded_height / geometry.compression,
+            latent_channels: self.model.network().latent_channels,
+            encoded_channels: self.codec.encoded_channels(),
+            encode_state_bytes: encoder.map_or(0, StreamEncoder::state_bytes),
+            decode_state_bytes: decoder.map_or(0, StreamDecoder::state_bytes),
+            frames_in: encoder.map_or(0, |e| e.frames_in),
+            latents_out: encoder.map_or(0, |e| e.latents_out),
+            latents_in: decoder.map_or(0, |d| d.latents_in),
+            frames_out: decoder.map_or(0, |d| self.limited(d.frames_out)),
+            encode_steps: encoder.map_or(0, StreamEncoder::runs),
+            decode_steps: decoder.map_or(0, StreamDecoder::runs),
+            needs_reset: self.failure.is_some(),
+        }
+    }
+
+    /// A handle that stops this stream's calls from other threads.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// The error that made a reset necessary.
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Latents that encoding `frames` more frames would write.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not encode, or its clip has ended.
+    pub fn encode_count(&self, frames: u64) -> Result<u64> {
+        check_count("frames", frames)?;
+        let encoder = self.live_encoder()?;
+        let counting = self.model.counting();
+        Ok(counting.encoded(encoder.frames_in + frames) - counting.encoded(encoder.frames_in))
+    }
+
+    /// Latents that [`encode_flush`](Self::encode_flush) would write: 0 or 1.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not encode.
+    pub fn encode_flush_count(&self) -> Result<u64> {
+        let encoder = self.encoder()?;
+        let counting = self.model.counting();
+        let missing = counting.latents(encoder.frames_in) - counting.encoded(encoder.frames_in);
+        Ok(if encoder.flushed { 0 } else { missing })
+    }
+
+    /// Frames that decoding `latents` more latents would write.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not decode, or its clip has ended.
+    pub fn decode_count(&self, latents: u64) -> Result<u64> {
+        check_count("latents", latents)?;
+        let decoder = self.live_decoder()?;
+        let counting = self.model.counting();
+        let after = counting.decoded(decoder.latents_in + latents);
+        Ok(self.limited(after) - self.limited(decoder.frames_out))
+    }
+
+    /// Frames that [`decode_flush`](Self::decode_flush) would write.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not decode.
+    pub fn decode_flush_count(&self) -> Result<u64> {
+        let decoder = self.decoder()?;
+        let after = self.model.counting().frames(decoder.latents_in);
+        Ok(if decoder.flushed { 0 } else { self.limited(after) - self.limited(decoder.frames_out) })
+    }
+
+    /// Tells the decoder how many frames the clip has, so that those which the encoder's flush added are not written.
+    /// `None` lifts the limit; a reset does too.
+    pub fn set_frame_count(&mut self, frames: Option<u64>) {
+        self.frame_limit = frames;
+    }
+
+    fn limited(&self, frames: u64) -> u64 {
+        self.frame_limit.map_or(frames, |limit| frames.min(limit))
+    }
+
+    /// Encodes frames; writes the latents that they complete, `[n, C, h, w]`, and returns their number.
+    ///
+    /// # Errors
+    /// [`Capacity`](ErrorKind::Capacity), [`InvalidSize`](ErrorKind::InvalidSize) and
+    /// [`InvalidState`](ErrorKind::InvalidState) consume nothing. After [`Runtime`](ErrorKind::Runtime) or
+    /// [`Cancelled`](ErrorKind::Cancelled) the stream needs a reset.
+    pub fn encode(&mut self, frames: &[Image<'_>], mut latents: LatentsMut<'_>) -> Result<usize> {
+        self.check_ready()?;
+        let count = self.encode_count(frames.len() as u64)?;
+        for frame in frames {
+            self.check_size(frame.width(), frame.height())?;
+        }
+        self.check_latent_capacity(count, latents.len())?;
+        let encoder = self.encoder.as_mut().expect("encode_count checked it");
+        let (codec, canceller) = (&self.codec, &self.canceller);
+        let mut place = 0;
+        let mut sink = |index: u64, moments: &[f32]| {
+            codec.encode(moments, index, place, &mut latents);
+            place += 1;
+        };
+        let result = frames.iter().try_for_each(|frame| encoder.push(frame, canceller, &mut sink));
+        self.settle(result.map(|()| place))
+    }
+
+    /// Ends the clip: writes the latent of an incomplete last group, whose missing frames repeat the last one.
+    ///
+    /// # Errors
+    /// As for [`encode`](Self::encode).
+    pub fn encode_flush(&mut self, mut latents: LatentsMut<'_>) -> Result<usize> {
+        self.check_ready()?;
+        let count = self.encode_flush_count()?;
+        self.check_latent_capacity(count, latents.len())?;
+        let unit = self.model.counting().unit;
+        let encoder = self.encoder.as_mut().expect("encode_flush_count checked it");
+        if encoder.flushed {
+            return Ok(0);
+        }
+        let codec = &self.codec;
+        let mut place = 0;
+        let mut sink = |index: u64, moments: &[f32]| {
+            codec.encode(moments, index, place, &mut latents);
+            place += 1;
+        };
+        let result = encoder.flush(unit, &self.canceller, &mut sink);
+        self.settle(result.map(|()| place))
+    }
+
+    /// Decodes latents, `[n, C, h, w]`; writes the frames that are final and returns their number.
+    ///
+    /// # Errors
+    /// As for [`encode`](Self::encode); [`InvalidArgument`](ErrorKind::InvalidArgument) if the numbers are not whole
+    /// latents.
+    pub fn decode(&mut self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
+        self.check_ready()?;
+        let size = self.codec.decoded_len();
+        if !latents.len().is_multiple_of(size) {
+            fail!(InvalidArgument, "{} numbers are not whole latents of {size}", latents.len());
+        }
+        let latent_count = latents.len() / size;
+        let count = self.decode_count(latent_count as u64)?;
+        self.check_frame_capacity(count, frames)?;
+        let limit = self.frame_limit.unwrap_or(u64::MAX);
+        let decoder = self.decoder.as_mut().expect("decode_count checked it");
+        let (codec, canceller) = (&self.codec, &self.canceller);
+        let mut output = FrameOutput { frames, written: 0, limit, geometry: &self.geometry };
+        let result = (0..latent_count).try_for_each(|i| {
+            let fill = |values: &mut [f32]| codec.decode(&latents, i, values);
+            decoder.push(fill, canceller, &mut |index, planes| output.take(index, planes))
+        });
+        let written = output.written;
+        self.settle(result.map(|()| written))
+    }
+
+    /// Ends the clip: writes the frames that the decoder held back.
+    ///
+    /// # Errors
+    /// As for [`encode`](Self::encode).
+    pub fn decode_flush(&mut self, frames: &mut [ImageMut<'_>]) -> Result<usize> {
+        self.check_ready()?;
+        let count = self.decode_flush_count()?;
+        self.check_frame_capacity(count, frames)?;
+        let limit = self.frame_limit.unwrap_or(u64::MAX);
+        let decoder = self.decoder.as_mut().expect("decode_flush_count checked it");
+        if decoder.flushed {
+            return Ok(0);
+        }
+        let mut output = FrameOutput { frames, written: 0, limit, geometry: &self.geometry };
+        let result = decoder.flush(&self.canceller, &mut |index, planes| output.take(index, planes));
+        let written = output.written;
+        self.settle(result.map(|()| written))
+    }
+
+    /// Forgets the clip in both directions, and any failure or cancellation. All memory is kept for the next clip.
+    ///
+    /// # Errors
+    /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation.
+    pub fn reset(&mut self) -> Result<()> {
+        self.encoder.iter_mut().for_each(StreamEncoder::reset);
+        self.decoder.iter_mut().for_each(StreamDecoder::reset);
+        (self.frame_limit, self.failure) = (None, None);
+        self.canceller.clear()
+    }
+
+    /// After a failure part of a call is done; only a reset makes the state whole again.
+    fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(e) = &result {
+            self.failure = Some(e.clone());
+        }
+        result
+    }
+
+    fn check_ready(&mut self) -> Result<()> {
+        if let Some(failure) = &self.failure {
+            fail!(NeedsReset, "an earlier call failed, reset the stream first: {failure}");
+        }
+        if self.canceller.is_cancelled() {
+            return self.settle(Err(Error::new(ErrorKind::Cancelled, "cancelled before the call; reset the stream")));
+        }
+        Ok(())
+    }
+
+    fn encoder(&self) -> Result<&StreamEncoder> {
+        self.encoder
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::InvalidState, "this stream was made without encoding"))
+    }
+
+    fn decoder(&self) -> Result<&StreamDecoder> {
+        self.decoder
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::InvalidState, "this stream was made without decoding"))
+    }
+
+    fn live_encoder(&self) -> Result<&StreamEncoder> {
+        let encoder = self.encoder()?;
+        if encoder.flushed {
+            fail!(InvalidState, "the encoder was flushed, its clip has ended; reset the stream for the next one");
+        }
+        Ok(encoder)
+    }
+
+    fn live_decoder(&self) -> Result<&StreamDecoder> {
+        let decoder = self.decoder()?;
+        if decoder.flushed {
+            fail!(InvalidState, "the decoder was flushed, its clip has ended; reset the stream for the next one");
+        }
+        Ok(decoder)
+    }
+
+    fn check_size(&self, width: usize, height: usize) -> Result<()> {
+        let (w, h) = (self.geometry.width, self.geometry.height);
+        if (width, height) != (w, h) {
+            fail!(
+                InvalidSize,
+                "a frame of {width}x{height} in a stream of {w}x{h}; make a new stream for another size"
+            );
+        }
+        Ok(())
+    }
+
+    fn check_latent_capacity(&self, count: u64, numbers: usize) -> Result<()> {
+        let capacity = (numbers / self.codec.encoded_len()) as u64;
+        if capacity < count {
+            fail!(Capacity, "room for {capacity} latents, this call writes {count}");
+        }
+        Ok(())
+    }
+
+    fn check_frame_capacity(&self, count: u64, frames: &[ImageMut<'_>]) -> Result<()> {
+        let capacity = frames.len() as u64;
+        if capacity < count {
+            fail!(Capacity, "room for {capacity} frames, this call writes {count}");
+        }
+        frames[..count as usize].iter().try_for_each(|frame| self.check_size(frame.width(), frame.height()))
+    }
+}
+
+/// The caller's frames, filled in order.
+struct FrameOutput<'a, 'b> {
+    frames: &'a mut [ImageMut<'b>],
+    written: usize,
+    limit: u64,
+    geometry: &'a Geometry,
+}
+
+impl FrameOutput<'_, '_> {
+    fn take(&mut self, index: u64, planes: &[f32]) {
+        if index < self.limit {
+            self.frames[self.written].write(planes, self.geometry.padded_width, self.geometry.padded_height);
+            self.written += 1;
+        }
+    }
+}
+
+impl Geometry {
+    fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
+        let (width, height) = (options.width, options.height);
+        let compression = model.network().spatial_compression();
+        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
+            fail!(InvalidSize, "{width}x{height}: width and height must be 1 to {MAX_SIDE}");
+        }
+        let multiple = width.is_multiple_of(compression) && height.is_multiple_of(compression);
+        if !multiple && !options.pad {
+            fail!(
+                InvalidSize,
+                "{width}x{height}: width and height must be multiples of {compression}; scale or crop, or ask for padding"
+            );
+        }
+        let [padded_width, padded_height] = [width, height].map(|n| n.next_multiple_of(compression));
+        Ok(Geometry { width, height, padded_width, padded_height, compression })
+    }
+
+    fn latent_plane(&self) -> usize {
+        self.padded_width / self.compression * (self.padded_height / self.compression)
+    }
+
+    /// A tensor for a port of a step.
+    fn tensor(&self, port: &Port) -> Result<Tensor> {
+        Tensor::new(&[1, port.channels, self.padded_height / port.divisor, self.padded_width / port.divisor])
+    }
+
+    /// A tensor for a frame.
+    fn picture(&self) -> Result<Tensor> {
+        Tensor::new(&[1, 3, self.padded_height, self.padded_width])
+    }
+}

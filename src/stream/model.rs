@@ -1,0 +1,281 @@
+//! The model handle: a checked checkpoint and its loaded sessions, shared by any number of streams.
+
+use super::counting::Counting;
+use super::stage::Step;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::graph::{self, StepGraph};
+use crate::logger::Logger;
+use crate::model::{self, Checkpoint, Network};
+use crate::runtime::{Runtime, Session, SessionOptions, write_weights};
+use once_cell::sync::OnceCell;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where the network runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Provider {
+    /// The best that this library and the runtime can use here; the log and [`ModelInfo`] say which.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A CUDA device. Not in this version: an error that says so.
+    Cuda {
+        /// Its index.
+        device: u32,
+    },
+}
+
+/// How a model is opened. The default suits most programs.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ModelOptions {
+    /// The ONNX Runtime library. `None`: `WFVAE_ONNXRUNTIME`, `ORT_DYLIB_PATH`, one that the process has loaded, beside
+    /// libwfvae, the loader's search, in this order.
+    pub runtime: Option<PathBuf>,
+    /// Where the network runs.
+    pub provider: Provider,
+    /// Threads that work on one call, 0 for all processors that the process may use.
+    pub threads: usize,
+    /// Also refuses weights that hold a NaN or an infinity; reads the whole checkpoint.
+    pub check_finite: bool,
+    /// Where messages go.
+    pub logger: Logger,
+}
+
+/// What a model is and what it runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelInfo {
+    /// The checkpoint's path, or "the built-in model".
+    pub name: String,
+    /// 1: WFVAEModel.
+    pub generation: u32,
+    /// C of the latents.
+    pub latent_channels: usize,
+    /// Pixels per latent value, in each direction.
+    pub spatial_compression: usize,
+    /// Frames per latent, after the first.
+    pub temporal_compression: u64,
+    /// Frames that can go in before a latent comes out.
+    pub encode_delay: u64,
+    /// Frames that the decoder holds back until more latents or the flush come.
+    pub decode_delay: u64,
+    /// Attention makes time grow with the square of a frame's area.
+    pub has_attention: bool,
+    /// Whether the config's scale and shift can be used.
+    pub has_scaling: bool,
+    /// Trainable numbers.
+    pub parameters: u64,
+    /// The execution provider that runs the network.
+    pub provider: &'static str,
+    /// The ONNX Runtime library in use.
+    pub runtime_path: PathBuf,
+    /// Its version.
+    pub runtime_version: String,
+    /// Sessions loaded so far, each with weights that no other has.
+    pub sessions: u32,
+    /// Bytes of the weights loaded so far, as float32.
+    pub weight_bytes: u64,
+}
+
+/// An open model. Cloning shares it.
+///
+/// Thread-safety: safe. Any number of streams, in any threads, share one model and its weights.
+#[derive(Clone)]
+pub struct Model(Arc<Shared>);
+
+struct Shared {
+    network: Network,
+    checkpoint: Checkpoint,
+    runtime: &'static Runtime,
+    threads: usize,
+    logger: Logger,
+    encoder: OnceCell<Vec<Arc<Step>>>,
+    decoder: OnceCell<Vec<Arc<Step>>>,
+}
+
+impl Model {
+    /// Opens the model that is built into the library.
+    ///
+    /// # Errors
+    /// [`RuntimeMissing`](ErrorKind::RuntimeMissing) and its neighbours when ONNX Runtime cannot be used.
+    pub fn builtin(options: &ModelOptions) -> Result<Self> {
+        Self::new(None, options)
+    }
+
+    /// Opens a checkpoint: a folder with `config.json` and `*.safetensors`, or a weights file with its config beside it.
+    /// Everything is checked now; weights are loaded by the first stream that needs them. The files must not change
+    /// while the model is open.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io), [`Config`](ErrorKind::Config), [`Checkpoint`](ErrorKind::Checkpoint),
+    /// [`UnsupportedModel`](ErrorKind::UnsupportedModel), and those of [`builtin`](Self::builtin).
+    pub fn open(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
+        Self::new(Some(path.as_ref()), options)
+    }
+
+    fn new(path: Option<&Path>, options: &ModelOptions) -> Result<Self> {
+        let (network, checkpoint) = model::open(path, options.check_finite)?;
+        for warning in &network.warnings {
+            options.logger.log(log::Level::Warn, warning);
+        }
+        let runtime = Runtime::get(options.runtime.as_deref())?;
+        check_provider(runtime, options)?;
+        let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        let threads = if options.threads == 0 { available() } else { options.threads };
+        options.logger.log(
+            log::Level::Info,
+            format_args!(
+                "{}: {} parameters, {}x{}x{} compression, {} channels; CPU, {threads} threads; ONNX Runtime {} {}",
+                checkpoint.name(),
+                network.parameters(),
+                network.temporal_compression(),
+                network.spatial_compression(),
+                network.spatial_compression(),
+                network.latent_channels,
+                runtime.version(),
+                runtime.path().display()
+            ),
+        );
+        Ok(Model(Arc::new(Shared {
+            network,
+            checkpoint,
+            runtime,
+            threads,
+            logger: options.logger.clone(),
+            encoder: OnceCell::new(),
+            decoder: OnceCell::new(),
+        })))
+    }
+
+    /// What this model is and what it runs on.
+    pub fn info(&self) -> ModelInfo {
+        let network = self.network();
+        let counting = self.counting();
+        let loaded = || self.0.encoder.get().into_iter().chain(self.0.decoder.get()).flatten();
+        ModelInfo {
+            name: self.0.checkpoint.name().into(),
+            generation: network.generation,
+            latent_channels: network.latent_channels,
+            spatial_compression: network.spatial_compression(),
+            temporal_compression: counting.unit,
+            encode_delay: counting.encode_delay(),
+            decode_delay: counting.decode_delay(),
+            has_attention: network.has_attention(),
+            has_scaling: network.scaling.is_ok(),
+            parameters: network.parameters(),
+            provider: "CPU",
+            runtime_path: self.0.runtime.path().into(),
+            runtime_version: self.0.runtime.version().into(),
+            sessions: loaded().count() as u32,
+            weight_bytes: loaded().map(|step| step.weight_bytes).sum(),
+        }
+    }
+
+    /// Latents of a whole clip of `frames` frames, with the last group completed.
+    pub fn latents_for_frames(&self, frames: u64) -> u64 {
+        self.counting().latents(frames)
+    }
+
+    /// Frames of a whole clip of `latents` latents.
+    pub fn frames_for_latents(&self, latents: u64) -> u64 {
+        self.counting().frames(latents)
+    }
+
+    /// Writes the graphs as `encoder.0.onnx`, ... with their weights beside them (`encoder.0.bin`, ...), for viewers and
+    /// other runtimes. The folder must exist; files of these names are replaced.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io).
+    pub fn save_onnx(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        for step in self.encoder_graphs().into_iter().chain(self.decoder_graphs()) {
+            let model = folder.join(format!("{}.onnx", step.name));
+            let weights = folder.join(step.weights_file());
+            let io = |path: &Path, e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {e}", path.display()));
+            std::fs::write(&model, &step.onnx).map_err(|e| io(&model, e))?;
+            let file = std::fs::File::create(&weights).map_err(|e| io(&weights, e))?;
+            let mut file = std::io::BufWriter::new(file);
+            write_weights(&step, &self.0.checkpoint, &mut file).map_err(|e| io(&weights, e))?;
+            file.flush().map_err(|e| io(&weights, e))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.0.network
+    }
+
+    pub(crate) fn counting(&self) -> Counting {
+        let network = self.network();
+        Counting {
+            unit: network.temporal_compression() as u64,
+            interpolations: network.temporal_levels() as u32,
+            interpolation: network.interpolation,
+        }
+    }
+
+    fn encoder_graphs(&self) -> Vec<StepGraph> {
+        graph::encoder(&self.network().encoder)
+    }
+
+    fn decoder_graphs(&self) -> Vec<StepGraph> {
+        let network = self.network();
+        graph::decoder(&network.decoder, network.latent_channels, network.interpolation)
+    }
+
+    /// The encoder's sessions, loaded by the first caller.
+    pub(crate) fn encoder_steps(&self) -> Result<&[Arc<Step>]> {
+        Ok(self.0.encoder.get_or_try_init(|| self.load(self.encoder_graphs()))?)
+    }
+
+    /// The decoder's sessions, loaded by the first caller.
+    pub(crate) fn decoder_steps(&self) -> Result<&[Arc<Step>]> {
+        Ok(self.0.decoder.get_or_try_init(|| self.load(self.decoder_graphs()))?)
+    }
+
+    fn load(&self, graphs: Vec<StepGraph>) -> Result<Vec<Arc<Step>>> {
+        let options = SessionOptions { threads: self.0.threads, logger: self.0.logger.clone() };
+        let load = |graph: StepGraph| -> Result<Arc<Step>> {
+            let start = std::time::Instant::now();
+            let session = Session::load(self.0.runtime, &graph, &self.0.checkpoint, &options)?;
+            self.0.logger.log(
+                log::Level::Debug,
+                format_args!("{}: {} bytes of weights in {:.2?}", graph.name, graph.weight_bytes, start.elapsed()),
+            );
+            Ok(Arc::new(Step {
+                session,
+                inputs: graph.inputs,
+                outputs: graph.outputs,
+                caches: graph.caches.into_iter().map(|cache| cache.now).collect(),
+                weight_bytes: graph.weight_bytes as u64,
+            }))
+        };
+        graphs.into_iter().map(load).collect()
+    }
+}
+
+fn check_provider(runtime: &Runtime, options: &ModelOptions) -> Result<()> {
+    match options.provider {
+        Provider::Auto => {
+            options.logger.log(log::Level::Debug, "provider: CPU, the only one of this version");
+            Ok(())
+        }
+        Provider::Cpu => Ok(()),
+        Provider::Cuda { device } => {
+            let (version, path) = (runtime.version(), runtime.path().display());
+            if runtime.providers().iter().any(|name| name == "CUDAExecutionProvider") {
+                fail!(
+                    Provider,
+                    "CUDA device {device}: this version of libwfvae runs on the CPU only; ask for CPU or AUTO"
+                );
+            }
+            fail!(
+                Provider,
+                "CUDA device {device}: ONNX Runtime {version} at {path} has no CUDA provider; ask for CPU or AUTO"
+            )
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! One step of the network within one stream: the shared session and this stream's causal caches.
+
+use super::Geometry;
+use crate::error::Result;
+use crate::graph::Port;
+use crate::runtime::{Canceller, Session, Tensor};
+use std::sync::Arc;
+
+/// A loaded step, shared by all streams of a model.
+pub(crate) struct Step {
+    pub(crate) session: Session,
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) outputs: Vec<Port>,
+    /// The size of each cache's frames.
+    pub(crate) caches: Vec<Port>,
+    pub(crate) weight_bytes: u64,
+}
+
+/// The frames that a causal convolution looks at: now, one ago and two ago. Nothing is ever copied; each step binds the
+/// three buffers one place further on.
+struct CacheRing([Tensor; 3]);
+
+pub(crate) struct Stage {
+    step: Arc<Step>,
+    caches: Vec<CacheRing>,
+    /// Steps since the start of the clip.
+    position: u64,
+    /// Steps since the stream was made.
+    runs: u64,
+}
+
+impl Stage {
+    pub(crate) fn new(step: &Arc<Step>, geometry: &Geometry) -> Result<Self> {
+        let ring = |port| -> Result<_> {
+            Ok(CacheRing([geometry.tensor(port)?, geometry.tensor(port)?, geometry.tensor(port)?]))
+        };
+        let caches = step.caches.iter().map(ring).collect::<Result<_>>()?;
+        Ok(Stage { step: step.clone(), caches, position: 0, runs: 0 })
+    }
+
+    pub(crate) fn is_at_start(&self) -> bool {
+        self.position == 0
+    }
+
+    pub(crate) fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.position = 0;
+    }
+
+    pub(crate) fn output(&self, name: &str) -> &Port {
+        self.step.outputs.iter().find(|port| port.name == name).expect("the graph has this output")
+    }
+
+    pub(crate) fn cache_bytes(&self) -> u64 {
+        self.caches.iter().flat_map(|ring| &ring.0).map(Tensor::bytes).sum()
+    }
+
+    /// Runs the step. The tensors are named, in any order; an error leaves the caches undefined.
+    pub(crate) fn run(
+        &mut self,
+        inputs: &[(&str, &Tensor)],
+        outputs: &[(&str, &Tensor)],
+        canceller: &Canceller,
+    ) -> Result<()> {
+        let [two_ago, one_ago, now] = ring_places(self.position);
+        let mut bound_inputs: Vec<&Tensor> = self.step.inputs.iter().map(|port| named(inputs, port)).collect();
+        let mut bound_outputs: Vec<&Tensor> = self.step.outputs.iter().map(|port| named(outputs, port)).collect();
+        for CacheRing(frames) in &self.caches {
+            bound_inputs.extend([&frames[one_ago], &frames[two_ago]]);
+            bound_outputs.push(&frames[now]);
+        }
+        self.step.session.run(&bound_inputs, &bound_outputs, canceller)?;
+        self.position += 1;
+        self.runs += 1;
+        Ok(())
+    }
+}
+
+fn named<'a>(tensors: &[(&str, &'a Tensor)], port: &Port) -> &'a Tensor {
+    let found = tensors.iter().find(|(name, _)| *name == port.name);
+    found.unwrap_or_else(|| panic!("nothing is bound to {}", port.name)).1
+}
+
+/// Where the frames of two steps ago, one step ago and now are. Before the first frame lies the first frame: then these
+/// are the same buffer, which the graph fills before it reads (see `graph`).
+fn ring_places(position: u64) -> [usize; 3] {
+    [2, 1, 0].map(|age| (position.saturating_sub(age) % 3) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ring_places;
+
+    #[test]
+    fn the_past_of_the_first_frame_is_the_first_frame() {
+        let places: Vec<_> = (0..6).map(ring_places).collect();
+        assert_eq!(places, [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+    }
+}

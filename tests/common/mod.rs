@@ -1,0 +1,150 @@
+//! Shared by the integration tests: models, clips and comparisons.
+#![allow(dead_code)]
+
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+use wfvae::{Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, Range, Stream, StreamOptions};
+
+pub fn golden(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case)
+}
+
+pub fn open(case: &str) -> Model {
+    Model::open(golden(case), &ModelOptions::default()).unwrap()
+}
+
+pub fn builtin() -> Model {
+    Model::builtin(&ModelOptions::default()).unwrap()
+}
+
+/// A float32 tensor of a safetensors file.
+pub struct Tensor {
+    pub shape: Vec<usize>,
+    pub data: Vec<f32>,
+}
+
+pub fn tensor(file: &SafeTensors, name: &str) -> Option<Tensor> {
+    let view = file.tensor(name).ok()?;
+    let data = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    Some(Tensor { shape: view.shape().to_vec(), data })
+}
+
+/// `[a, b, n]` as `[b, a, n]`: the reference keeps channels before frames, streams frames before channels.
+pub fn swap_outer(data: &[f32], a: usize, b: usize) -> Vec<f32> {
+    let n = data.len() / (a * b);
+    let plane = |i: usize, j: usize| &data[(i * b + j) * n..][..n];
+    (0..b).flat_map(|j| (0..a).flat_map(move |i| plane(i, j).iter().copied())).collect()
+}
+
+pub fn max_abs(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    // NaN must not look like agreement.
+    differences.fold(0.0, |max, d| if d <= max { max } else { d })
+}
+
+/// A small deterministic generator; the tests print nothing random.
+pub struct Lcg(pub u64);
+
+impl Lcg {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % n
+    }
+
+    pub fn signed(&mut self) -> f32 {
+        self.below(1 << 20) as f32 / (1 << 19) as f32 - 1.0
+    }
+}
+
+/// A moving pattern with some noise, `[frames, 3, height, width]`, -1 to 1.
+pub fn clip(frames: usize, width: usize, height: usize, seed: u64) -> Vec<f32> {
+    let mut noise = Lcg(seed);
+    let mut video = vec![];
+    for t in 0..frames {
+        for c in 0..3 {
+            for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                let wave = (x as f32 * 0.4 + t as f32 * 0.7 + c as f32).sin() * (y as f32 * 0.3 - t as f32 * 0.2).cos();
+                video.push(0.8 * wave + 0.2 * noise.signed());
+            }
+        }
+    }
+    video
+}
+
+/// Splits `total` into calls of the sizes in `plan`, the last of which repeats.
+pub fn calls(plan: &[usize], total: usize) -> Vec<usize> {
+    let mut calls = vec![];
+    let mut left = total;
+    for i in 0.. {
+        if left == 0 {
+            break;
+        }
+        let size = plan[i.min(plan.len() - 1)].min(left);
+        calls.push(size);
+        left -= size;
+    }
+    calls
+}
+
+/// Encodes `[T, 3, H, W]` by a plan of frames per call, then flushes.
+pub fn encode(stream: &mut Stream, video: &[f32], plan: &[usize]) -> Vec<f32> {
+    let info = stream.info();
+    let frame = 3 * info.width * info.height;
+    let latent = info.encoded_channels * info.latent_width * info.latent_height;
+    let mut latents = vec![];
+    let mut frames = video.chunks_exact(frame);
+    for size in calls(plan, video.len() / frame) {
+        let images: Vec<Image> = frames.by_ref().take(size).map(|f| image(f, info.width, info.height)).collect();
+        let count = stream.encode_count(size as u64).unwrap() as usize;
+        let start = latents.len();
+        latents.resize(start + count * latent, f32::NAN);
+        assert_eq!(stream.encode(&images, LatentsMut::F32(&mut latents[start..])).unwrap(), count);
+    }
+    let count = stream.encode_flush_count().unwrap() as usize;
+    let start = latents.len();
+    latents.resize(start + count * latent, f32::NAN);
+    assert_eq!(stream.encode_flush(LatentsMut::F32(&mut latents[start..])).unwrap(), count);
+    latents
+}
+
+/// Decodes `[T, C, h, w]` by a plan of latents per call, then flushes; gives `[T, 3, H, W]`.
+pub fn decode(stream: &mut Stream, latents: &[f32], plan: &[usize]) -> Vec<f32> {
+    let info = stream.info();
+    let latent = info.latent_channels * info.latent_width * info.latent_height;
+    let mut video = vec![];
+    let mut left = latents;
+    for size in calls(plan, latents.len() / latent) {
+        let (now, later) = left.split_at(size * latent);
+        left = later;
+        let count = stream.decode_count(size as u64).unwrap() as usize;
+        let frames = with_frames(&mut video, count, &info, |frames| stream.decode(Latents::F32(now), frames).unwrap());
+        assert_eq!(frames, count);
+    }
+    let count = stream.decode_flush_count().unwrap() as usize;
+    let frames = with_frames(&mut video, count, &info, |frames| stream.decode_flush(frames).unwrap());
+    assert_eq!(frames, count);
+    video
+}
+
+fn with_frames(
+    video: &mut Vec<f32>,
+    count: usize,
+    info: &wfvae::StreamInfo,
+    run: impl FnOnce(&mut [ImageMut]) -> usize,
+) -> usize {
+    let start = video.len();
+    let frame = 3 * info.width * info.height;
+    video.resize(start + count * frame, f32::NAN);
+    let planes = video[start..].chunks_exact_mut(frame);
+    let frames = planes.map(|f| ImageMut::planar_f32(f, Range::Signed, info.width, info.height).unwrap());
+    run(&mut frames.collect::<Vec<_>>())
+}
+
+pub fn image(planes: &[f32], width: usize, height: usize) -> Image<'_> {
+    Image::planar_f32(planes, Range::Signed, width, height).unwrap()
+}
+
+pub fn stream(model: &Model, width: usize, height: usize) -> Stream {
+    Stream::new(model, &StreamOptions::new(width, height)).unwrap()
+}

@@ -1,0 +1,234 @@
+//! Parity with the reference, case by case. A line a case: its folder's name, the max-abs errors, the chunk plans.
+//!
+//! `WFVAE_GOLDEN_DIR` adds the case folders of another directory.
+
+mod common;
+
+use common::{Lcg, Tensor, calls, decode, encode, max_abs, swap_outer};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use wfvae::{ErrorKind, Model, ModelOptions, Posterior, Stream, StreamOptions};
+
+/// tests/golden/README.md says why these.
+const MOMENTS: f32 = 1e-5;
+const DECODED: f32 = 5e-5;
+
+struct Case {
+    name: String,
+    model: Model,
+    video: Tensor,
+    mean: Tensor,
+    logvar: Tensor,
+    z: Tensor,
+    z_scaled: Option<Tensor>,
+    decoded: Tensor,
+}
+
+#[derive(Default)]
+struct Errors {
+    mean: f32,
+    logvar: f32,
+    sample: f32,
+    scaled: f32,
+    decoded: f32,
+    /// Between the first plan and each other.
+    plans: f32,
+}
+
+fn main() -> ExitCode {
+    let mut folders = case_folders(&common::golden(""));
+    if let Some(more) = std::env::var_os("WFVAE_GOLDEN_DIR") {
+        folders.extend(case_folders(Path::new(&more)));
+    }
+    let (mut passed, mut failed) = (0, 0);
+    for folder in folders {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match Case::open(name.clone(), &folder) {
+            Ok(case) => match case.run() {
+                Ok(line) => {
+                    passed += 1;
+                    println!("{line}");
+                }
+                Err(line) => {
+                    failed += 1;
+                    println!("{line} FAILED");
+                }
+            },
+            Err(e) if e.kind() == ErrorKind::UnsupportedModel => println!("{name} skip: {e}"),
+            Err(e) => {
+                failed += 1;
+                println!("{name} FAILED to open: {e}");
+            }
+        }
+    }
+    println!("golden: {passed} passed, {failed} failed");
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn case_folders(parent: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(parent).unwrap_or_else(|e| panic!("{}: {e}", parent.display()));
+    let mut folders: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+impl Case {
+    fn open(name: String, folder: &Path) -> wfvae::Result<Case> {
+        let options = ModelOptions::default();
+        // The built-in model's weights are in the library.
+        let has_model = folder.join("config.json").exists();
+        let model = if has_model { Model::open(folder, &options)? } else { Model::builtin(&options)? };
+        let bytes = std::fs::read(folder.join("io.safetensors")).expect("a case has io.safetensors");
+        let io = SafeTensors::deserialize(&bytes).expect("io.safetensors is whole");
+        let get = |key: &str| common::tensor(&io, key).unwrap_or_else(|| panic!("{name}: no tensor {key}"));
+        Ok(Case {
+            model,
+            video: get("video"),
+            mean: get("mean"),
+            logvar: get("logvar"),
+            z: get("z"),
+            z_scaled: common::tensor(&io, "z_scaled"),
+            decoded: get("decoded"),
+            name,
+        })
+    }
+
+    fn run(&self) -> Result<String, String> {
+        let [_, _, frames, height, width] = self.video.shape[..] else { panic!("{}: video is not 5-D", self.name) };
+        let [_, _, latents, ..] = self.mean.shape[..] else { panic!("{}: mean is not 5-D", self.name) };
+        let mut errors = Errors::default();
+
+        let encode_plans = plans(frames, self.model.info().temporal_compression as usize, 1);
+        self.encode_all(&encode_plans, (width, height), &mut errors);
+        let decode_plans = plans(latents, 1, 2);
+        self.decode_all(&decode_plans, (width, height), &mut errors);
+
+        let line = format!(
+            "{} mean {:.1e} logvar {:.1e} sample {:.1e} scaled {} decoded {:.1e} between plans {:.1e}; encode {} decode {}",
+            self.name,
+            errors.mean,
+            errors.logvar,
+            errors.sample,
+            self.usable_scaling().map_or("-".into(), |_| format!("{:.1e}", errors.scaled)),
+            errors.decoded,
+            errors.plans,
+            describe(&encode_plans),
+            describe(&decode_plans),
+        );
+        let small = |error: f32, limit: f32| error <= limit;
+        let moments = [errors.mean, errors.logvar, errors.sample, errors.scaled].map(|e| small(e, MOMENTS));
+        let fine = moments == [true; 4] && small(errors.decoded, DECODED) && small(errors.plans, MOMENTS);
+        if fine { Ok(line) } else { Err(line) }
+    }
+
+    fn stream(&self, (width, height): (usize, usize), posterior: Posterior, scaled: bool) -> Stream {
+        let mut options = StreamOptions::new(width, height);
+        (options.posterior, options.scaled) = (posterior, scaled);
+        Stream::new(&self.model, &options).unwrap()
+    }
+
+    fn encode_all(&self, plans: &[Vec<usize>], size: (usize, usize), errors: &mut Errors) {
+        let (channels, latents) = (self.mean.shape[1], self.mean.shape[2]);
+        let video = frames_first(&self.video);
+        let (mean, logvar) = (frames_first(&self.mean), frames_first(&self.logvar));
+        let mut stream = self.stream(size, Posterior::Moments, false);
+        let mut first: Option<Vec<f32>> = None;
+        for plan in plans {
+            let moments = encode(&mut stream, &video, plan);
+            stream.reset().unwrap();
+            // [T, 2C, h, w] to [2C, T, h, w]: means, then log-variances.
+            let by_channel = swap_outer(&moments, latents, 2 * channels);
+            let (our_mean, our_logvar) = by_channel.split_at(self.mean.data.len());
+            errors.mean = max_nan(errors.mean, max_abs(our_mean, &self.mean.data));
+            errors.logvar = max_nan(errors.logvar, max_abs(our_logvar, &self.logvar.data));
+            errors.plans = max_nan(errors.plans, max_abs(first.get_or_insert(moments.clone()), &moments));
+        }
+
+        // Samples by their definition: the noise that a sample implies must be the same in every plan, and normal.
+        let posterior = Posterior::Sample { seed: 7 };
+        let whole = encode(&mut self.stream(size, posterior, false), &video, &[usize::MAX]);
+        let single = encode(&mut self.stream(size, posterior, false), &video, &[1]);
+        errors.sample = max_abs(&whole, &single);
+        let noise: Vec<f32> =
+            whole.iter().zip(mean.iter().zip(&logvar)).map(|(z, (m, v))| (z - m) / (0.5 * v).exp()).collect();
+        let n = noise.len() as f32;
+        let variance = noise.iter().map(|e| e * e).sum::<f32>() / n;
+        let deviation = (variance - 1.0).abs();
+        if deviation.is_nan() || deviation > 6.0 * (2.0 / n).sqrt() {
+            println!("{}: the noise of a sample has variance {variance}", self.name);
+            errors.sample = f32::INFINITY;
+        }
+
+        if let Some(z_scaled) = self.usable_scaling() {
+            // z_scaled = (z - shift) * scale, so two points of each channel give its line, which the mean must be on.
+            let ours = encode(&mut self.stream(size, Posterior::Mean, true), &video, &[usize::MAX]);
+            let ours = swap_outer(&ours, latents, channels);
+            let plane = z_scaled.data.len() / channels;
+            for c in 0..channels {
+                let range = c * plane..(c + 1) * plane;
+                let (z, scaled) = (&self.z.data[range.clone()], &z_scaled.data[range.clone()]);
+                let (low, high) = extremes(z);
+                let scale = (scaled[high] - scaled[low]) / (z[high] - z[low]);
+                let expected: Vec<f32> =
+                    self.mean.data[range.clone()].iter().map(|m| (m - z[low]) * scale + scaled[low]).collect();
+                // The line is known to rounding only.
+                let error = max_abs(&ours[range], &expected) / scale.abs().max(1.0);
+                errors.scaled = max_nan(errors.scaled, error);
+            }
+        }
+    }
+
+    fn decode_all(&self, plans: &[Vec<usize>], size: (usize, usize), errors: &mut Errors) {
+        let frames = self.decoded.shape[2];
+        let mut stream = self.stream(size, Posterior::Mean, false);
+        let z = frames_first(&self.z);
+        let mut first: Option<Vec<f32>> = None;
+        for plan in plans {
+            let video = decode(&mut stream, &z, plan);
+            stream.reset().unwrap();
+            let ours = swap_outer(&video, frames, 3);
+            errors.decoded = max_nan(errors.decoded, max_abs(&ours, &self.decoded.data));
+            errors.plans = max_nan(errors.plans, max_abs(first.get_or_insert(video.clone()), &video));
+        }
+        if let Some(z_scaled) = self.usable_scaling() {
+            let mut stream = self.stream(size, Posterior::Mean, true);
+            let video = decode(&mut stream, &frames_first(z_scaled), &[usize::MAX]);
+            errors.decoded = max_nan(errors.decoded, max_abs(&swap_outer(&video, frames, 3), &self.decoded.data));
+        }
+    }
+
+    fn usable_scaling(&self) -> Option<&Tensor> {
+        self.z_scaled.as_ref().filter(|_| self.model.info().has_scaling)
+    }
+}
+
+/// `[1, C, T, H, W]` as `[T, C, H, W]`.
+fn frames_first(tensor: &Tensor) -> Vec<f32> {
+    swap_outer(&tensor.data, tensor.shape[1], tensor.shape[2])
+}
+
+fn max_nan(a: f32, b: f32) -> f32 {
+    if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) }
+}
+
+fn extremes(values: &[f32]) -> (usize, usize) {
+    let by_value = |a: &usize, b: &usize| values[*a].total_cmp(&values[*b]);
+    (0..values.len()).min_by(by_value).zip((0..values.len()).max_by(by_value)).unwrap()
+}
+
+/// At once, one by one, [1, U, U, ...], [1, 2U, U, ...] and three random plans.
+fn plans(total: usize, unit: usize, seed: u64) -> Vec<Vec<usize>> {
+    let mut random = Lcg(seed);
+    let mut plans = vec![vec![total], vec![1], vec![1, unit], vec![1, 2 * unit, unit]];
+    plans.extend((0..3).map(|_| (0..total).map(|_| 1 + random.below(2 * unit as u64 + 1) as usize).collect()));
+    let mut plans: Vec<Vec<usize>> = plans.iter().map(|plan| calls(plan, total)).collect();
+    let mut seen = std::collections::HashSet::new();
+    plans.retain(|plan| seen.insert(plan.clone()));
+    plans
+}
+
+fn describe(plans: &[Vec<usize>]) -> String {
+    let one = |plan: &Vec<usize>| plan.iter().map(usize::to_string).collect::<Vec<_>>().join("+");
+    plans.iter().map(one).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,126 @@
+//! The C header: up to date, complete, and compilable alone; and the C door behind it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use syn::{Item, ItemFn, Stmt};
+
+const HEADER: &str = "include/wfvae.h";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn generate() -> String {
+    let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
+    let bindings = cbindgen::Builder::new().with_config(config).with_crate(root()).generate().unwrap();
+    let mut header = vec![];
+    bindings.write(&mut header);
+    String::from_utf8(header).unwrap()
+}
+
+/// `WFVAE_UPDATE_HEADER=1` writes the header instead of comparing it; `make header` does that.
+#[test]
+fn the_committed_header_is_what_cbindgen_writes() {
+    let generated = generate();
+    let path = root().join(HEADER);
+    if std::env::var_os("WFVAE_UPDATE_HEADER").is_some() {
+        std::fs::write(&path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == generated, "{HEADER} is out of date: run `make header` and commit it");
+}
+
+/// All exported functions with the file that holds them.
+fn exports() -> Vec<(PathBuf, ItemFn)> {
+    let mut found = vec![];
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|e| e == "rs") {
+                let file = syn::parse_file(&std::fs::read_to_string(&entry).unwrap()).unwrap();
+                let functions = file.items.into_iter().filter_map(|item| match item {
+                    Item::Fn(function) if function.sig.abi.is_some() => Some(function),
+                    _ => None,
+                });
+                found.extend(functions.map(|function| (entry.clone(), function)));
+            }
+        }
+    }
+    assert!(found.len() > 15, "only {} exports found", found.len());
+    found
+}
+
+#[test]
+fn every_export_is_one_guard_in_the_c_door() {
+    for (file, function) in exports() {
+        let name = function.sig.ident.to_string();
+        assert!(name.starts_with("wfvae_"), "{name} has not the library's prefix");
+        assert!(file.parent().unwrap().ends_with("src/capi"), "{name} is outside src/capi");
+        let guarded = match function.block.stmts.as_slice() {
+            [Stmt::Macro(statement)] => statement.mac.path.is_ident("guard"),
+            [Stmt::Expr(syn::Expr::Macro(expression), None)] => expression.mac.path.is_ident("guard"),
+            _ => false,
+        };
+        assert!(guarded, "{name}: its body must be one guard!");
+        let documented = function.attrs.iter().any(|a| a.path().is_ident("doc"));
+        assert!(documented, "{name} has no documentation");
+    }
+}
+
+/// Function names that the header declares.
+fn declared() -> BTreeSet<String> {
+    let header = std::fs::read_to_string(root().join(HEADER)).unwrap();
+    let code: String = header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect();
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let tokens = code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '('));
+    let calls = tokens.filter_map(|token| token.split_once('(').map(|(name, _)| name));
+    calls.filter(|name| name.starts_with("wfvae_")).map(str::to_string).collect()
+}
+
+#[test]
+fn the_library_exports_what_the_header_declares_and_nothing_else() {
+    let library = shared_library();
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(&library).output().expect("nm runs");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let symbols: BTreeSet<String> =
+        text.lines().filter_map(|line| line.split(' ').nth(2)).map(str::to_string).collect();
+    assert_eq!(symbols, declared(), "{}", library.display());
+    let written: BTreeSet<String> = exports().iter().map(|(_, function)| function.sig.ident.to_string()).collect();
+    assert_eq!(written, declared());
+}
+
+/// The library that cargo built beside this test.
+fn shared_library() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let library = test.with_file_name("libwfvae.so");
+    assert!(library.exists(), "{} does not exist", library.display());
+    library
+}
+
+#[test]
+fn the_header_compiles_alone_as_c99_and_as_cxx() {
+    let header = root().join(HEADER);
+    let compile = |compiler: &str, arguments: &[&str]| {
+        let output = Command::new(compiler)
+            .args(arguments)
+            .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
+            .arg(&header)
+            .output();
+        let output = output.unwrap_or_else(|e| panic!("{compiler}: {e}"));
+        assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    compile("cc", &["-std=c99", "-x", "c"]);
+    compile("c++", &["-std=c++11", "-x", "c++"]);
+}
+
+/// Prose is where C programmers read.
+#[test]
+fn the_header_has_more_prose_than_code() {
+    let header = std::fs::read_to_string(root().join(HEADER)).unwrap();
+    let is_prose = |line: &&str| ["/*", " *", "///"].iter().any(|mark| line.trim_start().starts_with(mark.trim()));
+    let (prose, code): (Vec<&str>, Vec<&str>) = header.lines().filter(|l| !l.trim().is_empty()).partition(is_prose);
+    assert!(prose.len() as f32 > 1.2 * code.len() as f32, "{} lines of prose, {} of code", prose.len(), code.len());
+}
