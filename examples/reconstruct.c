@@ -1,0 +1,410 @@
+/* Streams a clip through a WF-VAE and back: Y4M in, Y4M out, with the quality and speed of the round trip.
+ *
+ *     reconstruct [options] [INPUT.y4m [OUTPUT.y4m]]
+ *
+ * INPUT and OUTPUT default to "-", standard input and output, so it works in a pipe:
+ *
+ *     ffmpeg -i clip.mkv -f yuv4mpegpipe - | reconstruct | ffmpeg -i - out.mkv
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L
+
+#include <wfvae.h>
+
+#include "png.h"
+#include "y4m.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: reconstruct [options] [INPUT.y4m [OUTPUT.y4m]]\n"
+    "Encodes and decodes a clip, as a stream. Without names, or with \"-\", reads standard input, writes standard output.\n"
+    "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n"
+    "  -c FRAMES   frames for each call, 1 to 256 (default 4)\n"
+    "  -t THREADS  threads (default: all processors)\n"
+    "  -M 601|709  matrix of the clip (default: 709 from 720 lines up, else 601)\n"
+    "  -R limited|full  range of the clip (default: as tagged, else limited)\n"
+    "  -p FILE     writes a picture of frame 16, or the last before: source, reconstruction, difference times 4\n"
+    "  -q          no progress\n";
+
+#define PICTURE_FRAME 16
+
+typedef struct options {
+    const char *model, *input, *output, *picture;
+    size_t chunk;
+    uint32_t threads;
+    y4m_matrix matrix;
+    y4m_range range;
+    int quiet;
+} options;
+
+/* Frames of planar float RGB, 0 to 1, in a ring: what went in waits here for what comes out. */
+typedef struct ring {
+    float *pixels;
+    size_t frame, capacity, written, read;
+} ring;
+
+typedef struct job {
+    wfvae_model *model;
+    wfvae *stream;
+    wfvae_info info;
+    wfvae_model_info model_info;
+    y4m_stream in, out;
+    ring sources;
+    wfvae_frame *frames;      /* of the chunk that goes in */
+    wfvae_frame *decoded;     /* of what comes out */
+    float *decoded_pixels;
+    size_t decoded_capacity;
+    void *latents;
+    size_t latent_capacity;
+    double squared_error, samples;
+    double encode_seconds, decode_seconds;
+    unsigned char *picture;   /* packed RGB: three frames side by side */
+    size_t picture_frame;
+    int progress;
+} job;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int fail(const char *what, const char *text)
+{
+    fprintf(stderr, "reconstruct: %s: %s\n", what, text);
+    return -1;
+}
+
+static int fail_wfvae(const char *what)
+{
+    return fail(what, wfvae_last_error(NULL));
+}
+
+static float *ring_at(const ring *r, size_t index)
+{
+    return r->pixels + index % r->capacity * r->frame;
+}
+
+/* Planes R, G, B of one frame, 0 to 1. */
+static wfvae_frame describe(const job *j, float *pixels)
+{
+    wfvae_frame frame;
+    size_t plane = (size_t)j->info.width * j->info.height;
+    int i;
+
+    memset(&frame, 0, sizeof frame);
+    frame.struct_size = sizeof frame;
+    frame.format = WFVAE_PIXEL_FORMAT_RGBP_F32;
+    frame.range = WFVAE_RANGE_UNIT;
+    frame.width = j->info.width;
+    frame.height = j->info.height;
+    for (i = 0; i < 3; i++) {
+        frame.planes[i] = pixels + (size_t)i * plane;
+        frame.strides[i] = (ptrdiff_t)(j->info.width * sizeof(float));
+    }
+    return frame;
+}
+
+/* Compares in 8 bits, as the pictures are seen. */
+static void compare(job *j, size_t index, const float *source, const float *decoded)
+{
+    size_t width = j->info.width, height = j->info.height, n = 3 * width * height, i, y;
+    unsigned char *a = j->picture, *b = a + n;
+
+    y4m_pack_rgb8(source, width, width * height, (int)width, (int)height, a);
+    y4m_pack_rgb8(decoded, width, width * height, (int)width, (int)height, b);
+    for (i = 0; i < n; i++) {
+        double difference = (double)a[i] - (double)b[i];
+        j->squared_error += difference * difference;
+    }
+    j->samples += (double)n;
+    if (index <= PICTURE_FRAME) {
+        unsigned char *out = b + n;
+        j->picture_frame = index;
+        for (y = 0; y < height; y++) {
+            const unsigned char *row_a = a + y * 3 * width, *row_b = b + y * 3 * width;
+            unsigned char *row = out + y * 9 * width;
+            memcpy(row, row_a, 3 * width);
+            memcpy(row + 3 * width, row_b, 3 * width);
+            for (i = 0; i < 3 * width; i++) {
+                int difference = 4 * abs((int)row_a[i] - (int)row_b[i]);
+                row[6 * width + i] = (unsigned char)(difference > 255 ? 255 : difference);
+            }
+        }
+    }
+}
+
+static int take(job *j, size_t count)
+{
+    size_t width = j->info.width, height = j->info.height, i;
+
+    for (i = 0; i < count; i++) {
+        const float *decoded = j->decoded[i].planes[0];
+        compare(j, j->sources.read, ring_at(&j->sources, j->sources.read), decoded);
+        j->sources.read++;
+        if (y4m_write_frame(&j->out, decoded, width, width * height))
+            return fail("output", j->out.error);
+    }
+    if (j->progress)
+        fprintf(stderr, "\r%lu frames", (unsigned long)j->sources.read);
+    return 0;
+}
+
+static int decode(job *j, size_t latents)
+{
+    size_t frames;
+    double start = now();
+
+    if (latents == 0)
+        return 0;
+    if (wfvae_decode_chunk(j->stream, j->latents, latents, j->decoded, j->decoded_capacity, &frames))
+        return fail_wfvae("decode");
+    j->decode_seconds += now() - start;
+    return take(j, frames);
+}
+
+static int encode(job *j, size_t count)
+{
+    size_t latents;
+    double start = now();
+
+    if (wfvae_encode_chunk(j->stream, j->frames, count, j->latents, j->latent_capacity, &latents))
+        return fail_wfvae("encode");
+    j->encode_seconds += now() - start;
+    return decode(j, latents);
+}
+
+/* The clip's end: the encoder completes its last group, the decoder gives what it held back. */
+static int finish(job *j)
+{
+    size_t latents, frames;
+    double start = now();
+
+    if (wfvae_set_frame_count(j->stream, j->sources.written))
+        return fail_wfvae("frame count");
+    if (wfvae_encode_flush(j->stream, j->latents, j->latent_capacity, &latents))
+        return fail_wfvae("encode flush");
+    j->encode_seconds += now() - start;
+    if (decode(j, latents))
+        return -1;
+    start = now();
+    if (wfvae_decode_flush(j->stream, j->decoded, j->decoded_capacity, &frames))
+        return fail_wfvae("decode flush");
+    j->decode_seconds += now() - start;
+    return take(j, frames);
+}
+
+static int stream_clip(job *j, size_t chunk)
+{
+    size_t width = j->info.width, height = j->info.height, count = 0;
+    int more = 1;
+
+    while (more) {
+        float *pixels = ring_at(&j->sources, j->sources.written);
+        more = y4m_read_frame(&j->in, pixels, width, width * height);
+        if (more < 0)
+            return fail("input", j->in.error);
+        if (more) {
+            j->frames[count++] = describe(j, pixels);
+            j->sources.written++;
+        }
+        if (count == chunk || (!more && count)) {
+            if (encode(j, count))
+                return -1;
+            count = 0;
+        }
+    }
+    if (j->sources.written == 0)
+        return fail("input", "no frame in the clip");
+    return finish(j);
+}
+
+static int open_stream(job *j, const options *o)
+{
+    wfvae_model_options model_options;
+    wfvae_options stream_options;
+
+    memset(&model_options, 0, sizeof model_options);
+    model_options.struct_size = sizeof model_options;
+    model_options.n_threads = o->threads;
+    if (wfvae_model_open(o->model, &model_options, &j->model))
+        return fail_wfvae("model");
+
+    memset(&stream_options, 0, sizeof stream_options);
+    stream_options.struct_size = sizeof stream_options;
+    stream_options.width = (uint32_t)j->in.info.width;
+    stream_options.height = (uint32_t)j->in.info.height;
+    stream_options.padding = 1;
+    if (wfvae_create(j->model, &stream_options, &j->stream))
+        return fail_wfvae("stream");
+
+    j->info.struct_size = sizeof j->info;
+    j->model_info.struct_size = sizeof j->model_info;
+    if (wfvae_get_info(j->stream, &j->info) || wfvae_model_get_info(j->model, &j->model_info))
+        return fail_wfvae("info");
+    return 0;
+}
+
+static int allocate(job *j, size_t chunk)
+{
+    size_t unit = j->model_info.temporal_compression, i;
+
+    j->sources.frame = 3 * (size_t)j->info.width * j->info.height;
+    j->sources.capacity = chunk + j->model_info.encode_delay + j->model_info.decode_delay + 1;
+    j->latent_capacity = chunk / unit + 2;
+    /* A chunk's latents, each with a whole group, and what the decoder held back before. */
+    j->decoded_capacity = j->latent_capacity * unit + j->model_info.decode_delay;
+
+    j->sources.pixels = malloc(j->sources.capacity * j->sources.frame * sizeof(float));
+    j->decoded_pixels = malloc(j->decoded_capacity * j->sources.frame * sizeof(float));
+    j->frames = calloc(chunk, sizeof *j->frames);
+    j->decoded = calloc(j->decoded_capacity, sizeof *j->decoded);
+    j->latents = malloc(j->latent_capacity * j->info.encoded_size);
+    j->picture = malloc(5 * j->sources.frame);
+    if (!j->sources.pixels || !j->decoded_pixels || !j->frames || !j->decoded || !j->latents || !j->picture)
+        return fail("memory", "not enough");
+    for (i = 0; i < j->decoded_capacity; i++)
+        j->decoded[i] = describe(j, j->decoded_pixels + i * j->sources.frame);
+    return 0;
+}
+
+static int write_picture(const job *j, const char *path)
+{
+    size_t width = j->info.width, height = j->info.height;
+    FILE *file = fopen(path, "wb");
+    const char *error = "cannot be created";
+
+    if (file) {
+        error = png_write_rgb8(file, j->picture + 2 * j->sources.frame, (int)(3 * width), (int)height, 9 * width);
+        if (fclose(file) && !error)
+            error = "cannot be written";
+    }
+    return error ? fail(path, error) : 0;
+}
+
+static void report(const job *j, const options *o, FILE *file)
+{
+    double frames = (double)j->sources.read, mse = j->squared_error / j->samples;
+    double values_in = frames * (double)j->sources.frame;
+    double values = (double)j->info.latents_out * j->info.latent_channels * j->info.latent_width * j->info.latent_height;
+
+    fprintf(file, "%s: %ux%u, %.0f frames, %lu latents of %ux%ux%u, ratio %.1f (values)\n", o->input, j->info.width,
+            j->info.height, frames, (unsigned long)j->info.latents_out, j->info.latent_channels, j->info.latent_height,
+            j->info.latent_width, values_in / values);
+    fprintf(file, "model: %s, %s, ONNX Runtime %s\n", j->model_info.name, j->model_info.provider,
+            j->model_info.runtime_version);
+    fprintf(file, "encode %.2f s, %.1f frames/s\n", j->encode_seconds, frames / j->encode_seconds);
+    fprintf(file, "decode %.2f s, %.1f frames/s\n", j->decode_seconds, frames / j->decode_seconds);
+    if (mse > 0)
+        fprintf(file, "psnr %.2f dB\n", 10 * log10(255 * 255 / mse));
+    else
+        fprintf(file, "psnr inf dB\n");
+    if (o->picture)
+        fprintf(file, "%s: frame %lu: source, reconstruction, difference times 4\n", o->picture,
+                (unsigned long)j->picture_frame);
+}
+
+static int run(job *j, const options *o, FILE *input, FILE *output)
+{
+    if (y4m_open_read(&j->in, input))
+        return fail("input", j->in.error);
+    if (o->matrix != Y4M_MATRIX_UNSPECIFIED)
+        j->in.info.matrix = o->matrix;
+    if (o->range != Y4M_RANGE_UNSPECIFIED)
+        j->in.info.range = o->range;
+    if (open_stream(j, o) || allocate(j, o->chunk))
+        return -1;
+    if (y4m_open_write(&j->out, output, &j->in.info))
+        return fail("output", j->out.error);
+    if (stream_clip(j, o->chunk))
+        return -1;
+    if (wfvae_get_info(j->stream, &j->info))
+        return fail_wfvae("info");
+    if (j->progress)
+        fprintf(stderr, "\r");
+    report(j, o, output == stdout ? stderr : stdout);
+    return o->picture ? write_picture(j, o->picture) : 0;
+}
+
+/* A number from 1 to max, or 0. */
+static size_t number(const char *text, unsigned long max)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    return *text >= '0' && *text <= '9' && *end == 0 && value <= max ? value : 0;
+}
+
+static int parse(int argc, char **argv, options *o)
+{
+    int letter;
+
+    while ((letter = getopt(argc, argv, "m:c:t:M:R:p:qh")) != -1) {
+        switch (letter) {
+        case 'm': o->model = optarg; break;
+        case 'c': o->chunk = number(optarg, 256); if (!o->chunk) return -1; break;
+        case 't': o->threads = (uint32_t)number(optarg, 1024); if (!o->threads) return -1; break;
+        case 'M':
+            if (strcmp(optarg, "601") && strcmp(optarg, "709")) return -1;
+            o->matrix = strcmp(optarg, "601") ? Y4M_BT709 : Y4M_BT601;
+            break;
+        case 'R':
+            if (strcmp(optarg, "limited") && strcmp(optarg, "full")) return -1;
+            o->range = strcmp(optarg, "full") ? Y4M_LIMITED : Y4M_FULL;
+            break;
+        case 'p': o->picture = optarg; break;
+        case 'q': o->quiet = 1; break;
+        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
+        default: return -1;
+        }
+    }
+    if (optind < argc) o->input = argv[optind++];
+    if (optind < argc) o->output = argv[optind++];
+    return optind < argc ? -1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    options o = {NULL, "-", "-", NULL, 4, 0, Y4M_MATRIX_UNSPECIFIED, Y4M_RANGE_UNSPECIFIED, 0};
+    FILE *input = stdin, *output = stdout;
+    job *j = calloc(1, sizeof *j);
+    int failed = -1;
+
+    if (parse(argc, argv, &o)) {
+        fputs(usage, stderr);
+        free(j);
+        return 2;
+    }
+    if (strcmp(o.input, "-") && !(input = fopen(o.input, "rb")))
+        fail(o.input, "cannot be opened");
+    else if (strcmp(o.output, "-") && !(output = fopen(o.output, "wb")))
+        fail(o.output, "cannot be created");
+    else if (!j)
+        fail("memory", "not enough");
+    else {
+        j->progress = !o.quiet && isatty(STDERR_FILENO);
+        failed = run(j, &o, input, output);
+        wfvae_destroy(j->stream);
+        wfvae_model_close(j->model);
+        y4m_close(&j->in);
+        y4m_close(&j->out);
+        free(j->sources.pixels);
+        free(j->decoded_pixels);
+        free(j->frames);
+        free(j->decoded);
+        free(j->latents);
+        free(j->picture);
+    }
+    if (input && input != stdin)
+        fclose(input);
+    if (output && fclose(output) && !failed)
+        failed = fail(o.output, "cannot be written");
+    free(j);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
