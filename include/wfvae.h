@@ -31,11 +31,11 @@
  *         if (wfvae_model_open(NULL, NULL, &model)) goto end;           // NULL: the built-in model
  *         if (wfvae_create(model, &options, &stream)) goto end;
  *         if (wfvae_get_info(stream, &info)) goto end;
- *         latent = malloc(info.encoded_size);
- *         prepare(decoded, 8, width, height);                           // struct_size, format, size, planes, strides
- *         prepare(&frame, 1, width, height);
+ *         if (!(latent = malloc(info.encoded_size))) goto end;
+ *         prepare(&frame, 1, width, height);                            // struct_size, format, size, planes, strides
+ *         prepare(decoded, 8, width, height);                           // one latent gives at most 8 frames
  *
- *         while (latent && read_frame(user, &frame)) {
+ *         while (read_frame(user, &frame)) {
  *             if (wfvae_encode_chunk(stream, &frame, 1, latent, 1, &latents)) goto end;
  *             if (latents == 0) continue;                               // the frame waits for its group
  *             if (wfvae_decode_chunk(stream, latent, latents, decoded, 8, &frames)) goto end;
@@ -52,7 +52,7 @@
  *         }
  *         if (wfvae_decode_flush(stream, decoded, 8, &frames)) goto end;
  *         for (i = 0; i < frames; i++) write_frame(user, &decoded[i]);
- *         failed = latent == NULL;                                      // the next clip: wfvae_reset(stream)
+ *         failed = 0;                                                   // the next clip: wfvae_reset(stream)
  *     end:
  *         if (failed) fprintf(stderr, "%s\n", wfvae_last_error(NULL));
  *         free(latent);

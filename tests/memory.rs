@@ -19,7 +19,8 @@ fn memory_is_bounded() {
     let mut first = stream(&model, width, height);
     let video = clip(100, width, height, 1);
     // The same hundred frames again and again, as one clip of 3,000.
-    let mut latents = vec![0.0; 32 * first.info().latent_channels * first.info().latent_width * first.info().latent_height];
+    let mut latents =
+        vec![0.0; 32 * first.info().latent_channels * first.info().latent_width * first.info().latent_height];
     let mut pictures = vec![0u8; 3 * width * height * 140];
     let mut hundred = |stream: &mut wfvae::Stream| {
         let frames: Vec<_> = video.chunks(3 * width * height).map(|f| common::image(f, width, height)).collect();
@@ -52,7 +53,10 @@ fn memory_is_bounded() {
         decode(stream, &latents, &[2]);
     }
     let grown = anonymous().saturating_sub(before);
-    println!("8 more streams took {grown}, their states are 8 x {state}; the weights are {}", model.info().weight_bytes);
+    println!(
+        "8 more streams took {grown}, their states are 8 x {state}; the weights are {}",
+        model.info().weight_bytes
+    );
     assert!(grown as f64 <= 8.0 * state as f64 * 1.1 + model.info().weight_bytes as f64, "{grown} for 8 x {state}");
     assert_eq!(model.info().sessions, 4);
 }

@@ -176,6 +176,16 @@ impl Checkpoint {
         self.read_blocks(key, tap * height * width, taps * height * width, height * width, out);
     }
 
+    /// Gives mapped pages back to the system, which reads them again if they are needed again.
+    pub(crate) fn release_pages(&self) {
+        for (_, bytes) in &self.files {
+            if let Bytes::Mapped(map) = bytes {
+                // SAFETY: the map is read only, so its pages are the file's. A refusal costs memory only.
+                let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            }
+        }
+    }
+
     /// Fails at the first tensor that holds a NaN or an infinity.
     pub(crate) fn check_finite(&self) -> Result<()> {
         let mut values = vec![];
@@ -187,6 +197,7 @@ impl Checkpoint {
                 fail!(Checkpoint, "{file}: tensor {key}: element {index} is {value}, expected a finite number");
             }
         }
+        self.release_pages();
         Ok(())
     }
 }

@@ -31,7 +31,8 @@ impl Session {
         checkpoint: &Checkpoint,
         options: &SessionOptions,
     ) -> Result<Self> {
-        let weights = pack_weights(step, checkpoint)?;
+        let weights = pack_weights(step, checkpoint);
+        checkpoint.release_pages();
         let build = || -> ort::Result<ort::session::Session> {
             ort::session::Session::builder(&runtime.environment)?
                 .with_log_id(&step.name)?
@@ -103,18 +104,16 @@ fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
 }
 
 /// The step's external data in one buffer, which lives until the session is built.
-fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Arc<[u8]>> {
+fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Arc<[u8]> {
     let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, step.weight_bytes).collect();
     let bytes = Arc::get_mut(&mut buffer).expect("just made");
-    let mut values = vec![];
+    // SAFETY: any bytes are floats; the buffer follows two counters, so nothing is cut off for alignment.
+    let (unaligned, floats, _) = unsafe { bytes.align_to_mut::<f32>() };
+    assert!(unaligned.is_empty());
     for (range, fill) in weight_reads(step, checkpoint) {
-        values.resize(range.len() / 4, 0.0);
-        fill(&mut values);
-        for (target, value) in bytes[range].chunks_exact_mut(4).zip(&values) {
-            target.copy_from_slice(&value.to_le_bytes());
-        }
+        fill(&mut floats[range.start / 4..range.end / 4]);
     }
-    Ok(buffer)
+    buffer
 }
 
 /// Writes a step's external data, tensor by tensor.

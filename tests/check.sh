@@ -1,0 +1,91 @@
+#!/bin/sh
+# All tests. Says what it skipped and why; ends with the number of groups that passed and failed.
+set -u
+cd "$(dirname "$0")/.."
+passed=0 failed=0 failures=
+c=target/release/c
+
+group() {
+    name=$1
+    shift
+    echo "== $name: $*"
+    start=$(date +%s)
+    if "$@"; then
+        passed=$((passed + 1))
+        echo "== $name: ok, $(($(date +%s) - start)) s"
+    else
+        failed=$((failed + 1))
+        failures="$failures $name"
+        echo "== $name: FAILED"
+    fi
+}
+
+skip() {
+    echo "== $1: skipped: $2"
+}
+
+have() {
+    command -v "$1" > /dev/null 2>&1
+}
+
+# Installs a Debian package if its program is missing and that is possible.
+need() {
+    have "$1" && return
+    have apt-get && [ "$(id -u)" = 0 ] && { apt-get -qq update && apt-get -qq install -y "$2"; } > /dev/null 2>&1
+    have "$1"
+}
+
+# Saves the graphs of models with and without attention, with 4x and 8x compression, and lets ONNX look at them.
+onnx_checker() {
+    python=target/venv/bin/python
+    if ! cmp -s tests/requirements.txt target/venv/requirements.txt; then
+        rm -rf target/venv
+        python3 -m venv target/venv || return 1
+        $python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt || return 1
+        cp tests/requirements.txt target/venv/
+    fi
+    folders=
+    for model in builtin v1-tiny v1-tiny-8x own-noattn; do
+        folder=target/onnx/$model
+        mkdir -p "$folder"
+        path=tests/golden/$model
+        [ $model = builtin ] && path=
+        # shellcheck disable=SC2086
+        $c/save_onnx "$folder" $path || return 1
+        folders="$folders $folder"
+    done
+    # shellcheck disable=SC2086
+    $python tests/check_onnx.py $folders
+}
+
+# The example as a tool in a pipe, on a clip of every chroma format that it reads.
+pipe() {
+    clip=target/demo/box-320x240.y4m
+    make -s "$clip" || return 1
+    $c/reconstruct -q < $clip > target/demo/pipe.y4m 2> target/demo/pipe.log || return 1
+    $c/reconstruct -q -c 7 -t 1 $clip target/demo/file.y4m > target/demo/file.log || return 1
+    grep '^psnr' target/demo/pipe.log target/demo/file.log || return 1
+    cmp target/demo/pipe.y4m target/demo/file.y4m
+}
+
+tools/fetch-onnxruntime.sh || exit 1
+
+if cargo fmt --version > /dev/null 2>&1; then group format cargo fmt --check; else skip format "rustfmt is not installed"; fi
+if cargo clippy --version > /dev/null 2>&1; then
+    group clippy cargo clippy --quiet --all-targets -- --deny warnings
+else
+    skip clippy "clippy is not installed"
+fi
+group rust cargo test --quiet
+group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
+
+group build make -s all c-tests
+group y4m $c/test_y4m
+group png $c/test_png
+group header-loop $c/test_header_loop
+group pipe pipe
+group onnx-checker onnx_checker
+
+[ -n "$failures" ] && echo "failed:$failures"
+echo "check: $passed passed, $failed failed"
+[ $failed = 0 ]

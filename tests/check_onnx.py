@@ -1,0 +1,52 @@
+"""Checks saved graphs with ONNX's own checker and shape inference, and runs a step.
+
+    check_onnx.py FOLDER...
+
+Each folder holds what wfvae_model_save_onnx() wrote.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+
+
+def check(path):
+    # By path, so that the external weights are checked as well.
+    onnx.checker.check_model(str(path), full_check=True)
+    model = onnx.load(str(path))
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names), "two nodes have one name"
+    return model
+
+
+def run(path):
+    """A saved step runs by itself, on zeros of the smallest size."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def side(dim):
+        # "H/4" of a 32x32 picture.
+        return 32 // int(dim.split("/")[1]) if isinstance(dim, str) else dim
+
+    inputs = {i.name: np.zeros([side(d) for d in i.shape], np.float32) for i in session.get_inputs()}
+    outputs = session.run(None, inputs)
+    assert all(np.isfinite(o).all() for o in outputs)
+
+
+def main():
+    passed = 0
+    for folder in map(pathlib.Path, sys.argv[1:]):
+        paths = sorted(folder.glob("*.onnx"))
+        assert {p.name.split(".")[0] for p in paths} == {"encoder", "decoder"}, f"{folder}: {paths}"
+        for path in paths:
+            model = check(path)
+            run(path)
+            passed += 1
+            print(f"ok {folder.name}/{path.name}: {len(model.graph.node)} nodes")
+    print(f"{passed} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()
