@@ -300,6 +300,9 @@ static void report(const job *j, const options *o, FILE *file)
             j->info.latent_width, values_in / values);
     fprintf(file, "model: %s, %s, ONNX Runtime %s\n", j->model_info.name, j->model_info.provider,
             j->model_info.runtime_version);
+    fprintf(file, "memory: %.1f MB of weights in %u sessions; causal caches and buffers %.1f MB encode, %.1f MB decode\n",
+            (double)j->model_info.weight_bytes / 1e6, j->model_info.sessions, (double)j->info.encode_state_bytes / 1e6,
+            (double)j->info.decode_state_bytes / 1e6);
     fprintf(file, "encode %.2f s, %.1f frames/s\n", j->encode_seconds, frames / j->encode_seconds);
     fprintf(file, "decode %.2f s, %.1f frames/s\n", j->decode_seconds, frames / j->decode_seconds);
     if (mse > 0)
