@@ -268,6 +268,9 @@ typedef struct wfvae_model_info {
   const char *runtime_version;
   /// Trainable numbers.
   uint64_t parameters;
+  /// Tells this model from others: a hash of the weights as they are stored and of the interpolation. The same on every
+  /// machine and in every release; a copy of the weights in another precision is another model.
+  uint64_t identity;
   /// Bytes of the weights loaded so far, as float32.
   uint64_t weight_bytes;
   /// Sessions loaded so far. Each holds weights that no other has.

@@ -190,3 +190,19 @@ fn the_stored_haar_constant_is_used() {
     let difference = common::max_abs(&latents(&open(changed.path()).unwrap()), &expected);
     assert!((1e-5..1e-2).contains(&difference), "{difference}");
 }
+
+/// Files that hold latents name their model by this number, so it must never change.
+#[test]
+fn the_identity_tells_models_apart() {
+    let identity = |case: &str| common::open(case).info().identity;
+    assert_eq!(common::builtin().info().identity, 0xc995_0769_acbe_e7bd);
+    assert_ne!(identity("v1-tiny"), identity("v1-tiny-nearest"));
+    // The same weights, used in another way, are another model; another spelling of the config is not.
+    let changed = |change: fn(&mut Map<String, Value>)| {
+        let folder = folder("v1-tiny", change);
+        copy_weights("v1-tiny", &folder);
+        open(folder.path()).unwrap().info().identity
+    };
+    assert_ne!(identity("v1-tiny"), changed(|c| _ = c.insert("t_interpolation".into(), "nearest".into())));
+    assert_eq!(identity("v1-tiny"), changed(|c| _ = c.insert("dropout".into(), 0.5.into())));
+}

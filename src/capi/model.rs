@@ -104,6 +104,9 @@ pub struct wfvae_model_info {
     pub runtime_version: *const c_char,
     /// Trainable numbers.
     pub parameters: u64,
+    /// Tells this model from others: a hash of the weights as they are stored and of the interpolation. The same on every
+    /// machine and in every release; a copy of the weights in another precision is another model.
+    pub identity: u64,
     /// Bytes of the weights loaded so far, as float32.
     pub weight_bytes: u64,
     /// Sessions loaded so far. Each holds weights that no other has.
@@ -259,6 +262,7 @@ impl wfvae_model {
             runtime_path: self.runtime_path.as_ptr(),
             runtime_version: self.runtime_version.as_ptr(),
             parameters: info.parameters,
+            identity: info.identity,
             weight_bytes: info.weight_bytes,
             sessions: info.sessions,
             generation: info.generation,

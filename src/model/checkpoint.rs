@@ -144,6 +144,12 @@ impl Checkpoint {
         self.tensors.get(key).map(|t| t.shape.as_slice())
     }
 
+    /// A tensor as it is stored.
+    pub(super) fn bytes(&self, key: &str) -> &[u8] {
+        let entry = &self.tensors[key];
+        &self.files[entry.file].1.as_slice()[entry.range.clone()]
+    }
+
     /// The file that a message about `key` should name: the tensor's own, or the checkpoint's for a missing one.
     pub(crate) fn file_of(&self, key: &str) -> String {
         match (self.tensors.get(key), self.files.as_slice()) {
@@ -155,9 +161,8 @@ impl Checkpoint {
 
     /// Reads a tensor as float32: of each `stride` elements, the `block` that start at `first`.
     fn read_blocks(&self, key: &str, first: usize, stride: usize, block: usize, out: &mut [f32]) {
-        let entry = &self.tensors[key];
-        let bytes = &self.files[entry.file].1.as_slice()[entry.range.clone()];
-        match entry.dtype {
+        let bytes = self.bytes(key);
+        match self.tensors[key].dtype {
             WeightType::F32 => copy_blocks(bytes, first, stride, block, out, f32::from_le_bytes),
             WeightType::F16 => copy_blocks(bytes, first, stride, block, out, |b| f16::from_le_bytes(b).to_f32()),
             WeightType::Bf16 => copy_blocks(bytes, first, stride, block, out, |b| bf16::from_le_bytes(b).to_f32()),

@@ -6,6 +6,7 @@
 mod builtin;
 mod checkpoint;
 mod config;
+mod identity;
 mod network;
 mod v1;
 mod wavelet;
@@ -27,8 +28,9 @@ pub(crate) fn open(path: Option<&Path>, check_finite: bool) -> Result<(Network, 
         Some(path) => Checkpoint::open(path)?,
         None => builtin::open()?,
     };
-    let network = v1::describe(&config, &checkpoint)?;
+    let mut network = v1::describe(&config, &checkpoint)?;
     network.check(&checkpoint)?;
+    network.identity = identity::identity(&network, &checkpoint);
     if check_finite {
         checkpoint.check_finite()?;
     }

@@ -138,6 +138,8 @@ pub(crate) struct Network {
     pub(crate) decoder: Decoder,
     /// Or why the config's lists cannot be used.
     pub(crate) scaling: Result<Scaling, String>,
+    /// Tells this model from others, see `identity`; 0 until the weights are checked.
+    pub(crate) identity: u64,
     /// What the owner of the model should hear about the config.
     pub(crate) warnings: Vec<String>,
 }
@@ -200,7 +202,7 @@ impl Network {
         encoder.chain(&self.decoder.head).chain(levels).chain(&self.decoder.tail)
     }
 
-    fn weights(&self) -> Vec<&Weight> {
+    pub(super) fn weights(&self) -> Vec<&Weight> {
         let mut weights = vec![];
         for level in &self.encoder.levels {
             add_conv(&mut weights, &level.down.0);

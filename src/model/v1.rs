@@ -85,6 +85,7 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
         encoder,
         decoder,
         scaling: scaling(config, latent)?,
+        identity: 0,
         warnings,
     })
 }

@@ -68,6 +68,9 @@ pub struct ModelInfo {
     pub has_scaling: bool,
     /// Trainable numbers.
     pub parameters: u64,
+    /// Tells this model from others: a hash of the weights as they are stored and of the interpolation. The same on
+    /// every machine and in every release; a copy of the weights in another precision is another model.
+    pub identity: u64,
     /// The execution provider that runs the network.
     pub provider: &'static str,
     /// The ONNX Runtime library in use.
@@ -166,6 +169,7 @@ impl Model {
             has_attention: network.has_attention(),
             has_scaling: network.scaling.is_ok(),
             parameters: network.parameters(),
+            identity: network.identity,
             provider: "CPU",
             runtime_path: self.0.runtime.path().into(),
             runtime_version: self.0.runtime.version().into(),
