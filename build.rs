@@ -1,9 +1,41 @@
-//! Linker flags of the shared library.
+//! Linker flags of the shared library; CMake files, for cargo-c.
+
+use std::env::var;
+use std::path::Path;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+    if var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         // ONNX Runtime's threads and our thread-locals outlive a dlclose, so it must not unmap the library.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+        // The same name by the same rule as cargo-c's, which passes its own as well.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libwfvae.so.{}", abi_version());
+    }
+    // The feature is on when cargo-c builds.
+    if var("CARGO_FEATURE_CAPI").is_ok() {
+        write_cmake_files();
+    }
+}
+
+/// The part of the version that changes with the ABI: 0.y, or x from 1.0 on.
+fn abi_version() -> String {
+    let (major, minor) = (var("CARGO_PKG_VERSION_MAJOR").unwrap(), var("CARGO_PKG_VERSION_MINOR").unwrap());
+    if major == "0" { format!("0.{minor}") } else { major }
+}
+
+/// Fills the templates as tools/install.sh does. They go where cargo-c looks for files to be installed under share; it
+/// says nothing about its libdir, so all usual ones are named.
+fn write_cmake_files() {
+    let folder = Path::new(&var("OUT_DIR").unwrap()).join("capi/share/cmake/wfvae");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["wfvaeConfig.cmake", "wfvaeConfigVersion.cmake"] {
+        let template = format!("packaging/{name}.in");
+        println!("cargo:rerun-if-changed={template}");
+        let text = std::fs::read_to_string(&template).unwrap_or_else(|e| panic!("{template}: {e}"));
+        let text = text
+            .replace("@VERSION@", &var("CARGO_PKG_VERSION").unwrap())
+            .replace("@PREFIX_FROM_HERE@", "../../..")
+            .replace("@LIBDIRS@", "lib lib64 lib/${CMAKE_LIBRARY_ARCHITECTURE}");
+        std::fs::write(folder.join(name), text).unwrap();
     }
 }

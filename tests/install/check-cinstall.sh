@@ -1,0 +1,103 @@
+#!/bin/sh
+# Installs the library with cargo-c and with `make install` and compares. Ends with the number of checks that passed and
+# failed. By nature the two differ in
+# - the place of the CMake files: cargo-c puts such files under share only, and does not say what its libdir is, so all
+#   usual ones are named in them;
+# - the modes of files, which cargo-c copies from the sources;
+# - the order of Libs.private, where rustc repeats some;
+# - the machine code, because cargo-c builds for an explicit target.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+test=$PWD/target/cinstall-test
+make=$test/make/usr/local
+cargo=$test/cargo/usr/local
+# This one needs no newer Rust than the library.
+cargo_c=0.10.21+cargo-0.95.0
+passed=0 failed=0
+
+check() {
+    name=$1
+    shift
+    if "$@" > "$test/log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok: $name"
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $name"
+        sed 's/^/    /' "$test/log"
+    fi
+}
+
+# Compares what a command prints for both installations.
+same() {
+    (cd "$make" && "$@") > "$test/of-make" 2>&1 && (cd "$cargo" && "$@") > "$test/of-cargo" 2>&1 &&
+        [ -s "$test/of-make" ] && diff "$test/of-make" "$test/of-cargo"
+}
+
+# Kinds and links, with the CMake files where cargo-c puts them.
+files() {
+    find . ! -type d -printf '%P %y %l\n' | sed 's|^lib/cmake/|share/cmake/|; s/ $//' | LC_ALL=C sort
+}
+
+# What programs see of the shared library.
+dynamic() {
+    LC_ALL=C readelf -d lib/libwfvae.so | grep -E 'SONAME|NEEDED|FLAGS' | sed 's/^ *[^ ]* *//'
+}
+
+exports() {
+    nm -D --defined-only lib/libwfvae.so | cut -d ' ' -f 2-
+}
+
+pkg_config_file() {
+    grep -v '^Libs.private:' lib/pkgconfig/wfvae.pc
+    grep '^Libs.private:' lib/pkgconfig/wfvae.pc | tr ' ' '\n' | LC_ALL=C sort -u
+}
+
+cmake_files() {
+    cat ./*/cmake/wfvae/wfvaeConfigVersion.cmake
+    grep -v '^foreach(_wfvae_libdir ' ./*/cmake/wfvae/wfvaeConfig.cmake
+}
+
+# The consumer, with the CMake files of an installation.
+consumer() {
+    rm -rf "$test/build"
+    cmake -S tests/install -B "$test/build" -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DCMAKE_PREFIX_PATH="$1" &&
+        cmake --build "$test/build" &&
+        WFVAE_ONNXRUNTIME=$PWD/target/onnxruntime/libonnxruntime.so.1 "$test/build/consumer"
+}
+
+PATH=$PWD/target/cargo-c/bin:$PATH
+if ! cargo cinstall --version > /dev/null 2>&1; then
+    echo "building cargo-c $cargo_c, which takes minutes"
+    cargo install --quiet --locked --root target/cargo-c cargo-c --version "$cargo_c" || {
+        echo "check-cinstall: cargo-c does not build; it needs OpenSSL's headers (libssl-dev) and pkg-config"
+        exit 1
+    }
+fi
+
+rm -rf "$test" && mkdir -p "$test"
+make -s library || exit 1
+check "make install" make install DESTDIR="$test/make" PREFIX=/usr/local
+check "cargo cinstall" cargo cinstall --locked --destdir "$test/cargo" --prefix /usr/local --libdir lib
+check "files" same files
+check "soname, needed libraries and flags" same dynamic
+check "one soname" test "$(cd "$cargo" && dynamic | grep -c SONAME)" = 1
+check "exported functions" same exports
+check "header" same cat include/wfvae.h
+check "wfvae.pc" same pkg_config_file
+check "CMake files" same cmake_files
+if command -v cmake > /dev/null; then
+    for libdir in lib lib64 "lib/$(${CC:-cc} -print-multiarch)"; do
+        tree=$test/cmake/$libdir
+        mkdir -p "$tree/$libdir"
+        cp -R "$cargo/include" "$cargo/share" "$tree"
+        cp -R "$cargo"/lib/*.so* "$tree/$libdir"
+        check "CMake: consumer, $libdir" consumer "$tree"
+    done
+else
+    echo "skipped: CMake: not installed"
+fi
+
+[ $failed = 0 ] && rm -rf "$test"
+echo "check-cinstall: $passed passed, $failed failed"
+[ $failed = 0 ]

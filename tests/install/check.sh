@@ -1,0 +1,252 @@
+#!/bin/sh
+# Installs the library into target/install-test and uses it from outside the tree, by pkg-config and by CMake. Says what
+# it skipped and why; ends with the number of checks that passed and failed.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+top=$PWD
+test=$top/target/install-test
+prefix=$test/prefix
+stage="$test/stage area"
+triplet=lib/some-triplet
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+major=${version%%.*}
+minor=${version#*.}
+minor=${minor%%.*}
+abi=$major
+[ "$major" = 0 ] && abi=0.$minor
+soname=libwfvae.so.$abi
+real=libwfvae.so.${version%%[-+]*}
+passed=0 failed=0
+
+# What is installed is tested, not what the caller's shell or a cargo above this script would have found instead.
+unset WFVAE_ONNXRUNTIME ORT_DYLIB_PATH LD_LIBRARY_PATH PKG_CONFIG_PATH CMAKE_PREFIX_PATH MAKEFLAGS
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+check() {
+    name=$1
+    shift
+    if "$@" > "$work/log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok: $name"
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $name"
+        sed 's/^/    /' "$work/log"
+    fi
+}
+
+skip() {
+    echo "skipped: $1: $2"
+}
+
+# Installs a Debian package if its program is missing and that is possible.
+need() {
+    command -v "$1" > /dev/null && return
+    [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null &&
+        { apt-get -qq update && apt-get -qq install -y "$2"; } > /dev/null 2>&1
+    command -v "$1" > /dev/null
+}
+
+equal() {
+    [ "$1" = "$2" ] || { printf 'is:       %s\nexpected: %s\n' "$1" "$2"; false; }
+}
+
+# Runs a command that must succeed, or fail, and print a text. Messages may be broken into lines.
+prints() {
+    text=$1
+    shift
+    "$@" > "$work/output" 2>&1
+    status=$?
+    cat "$work/output"
+    [ $status = 0 ] && tr -s '\n ' '  ' < "$work/output" | grep -qF "$text"
+}
+
+fails() {
+    text=$1
+    shift
+    if "$@" > "$work/output" 2>&1; then status=0; else status=1; fi
+    cat "$work/output"
+    [ $status = 1 ] && tr -s '\n ' '  ' < "$work/output" | grep -qF "$text"
+}
+
+# The files below a folder, and where the links point.
+files() {
+    (cd "$1" && find . ! -type d -printf '%P %l\n' | sed 's/ $//; s/ / -> /' | LC_ALL=C sort)
+}
+
+# What is to be installed with a libdir; further files as further arguments.
+expected_files() {
+    libdir=$1
+    shift
+    {
+        echo include/wfvae.h
+        for file in cmake/wfvae/wfvaeConfig.cmake cmake/wfvae/wfvaeConfigVersion.cmake libwfvae.a \
+            "libwfvae.so -> $real" "$soname -> $real" "$real" pkgconfig/wfvae.pc; do
+            echo "$libdir/$file"
+        done
+        for file in "$@"; do echo "$file"; done
+    } | LC_ALL=C sort
+}
+
+# The entries of one kind in a file's dynamic section.
+dynamic() {
+    LC_ALL=C readelf -d "$1" | sed -n "s/.*($2).*\[\(.*\)\]/\1/p"
+}
+
+no_delete() {
+    readelf -d "$1"
+    LC_ALL=C readelf -d "$1" | grep -q 'Flags:.* NODELETE'
+}
+
+knows_no_machine_path() {
+    ! grep -rFn "$top" "$1" --include='*.pc' --include='*.cmake' --include='*.h'
+}
+
+# pkg-config with one folder of .pc files and no other.
+pc() {
+    folder=$1
+    shift
+    PKG_CONFIG_LIBDIR=$folder pkg-config "$@" | sed 's/ *$//'
+}
+
+compile() {
+    output=$1
+    shift
+    ${CC:-cc} -std=c99 -Wall -Wextra -Werror -o "$work/$output" "$work/consumer.c" "$@"
+}
+
+# The consumer's project in the folder $1, for the package in $2 of the version $3.
+configure() {
+    rm -rf "${work:?}/$1"
+    cmake -S "$work" -B "$work/$1" -DWANTED="$3" -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DCMAKE_PREFIX_PATH="$2"
+}
+
+build() {
+    configure "$@" && cmake --build "$work/$1"
+}
+
+refused() {
+    fails "compatible with requested version" configure refused "$prefix" "$1"
+}
+
+loads() {
+    ldd "$1"
+    ldd "$1" | grep -qF "$soname => $2/$soname "
+}
+
+if ! readelf --version > /dev/null 2>&1; then
+    echo "install: readelf is missing"
+    exit 1
+fi
+make -s library || exit 1
+rm -rf "$test"
+cp tests/install/consumer.c tests/install/CMakeLists.txt "$work"
+
+# One as users make it, with the runtime; one as packagers make it. Both without cargo, because all is built.
+bundled="lib/libonnxruntime.so.1 share/doc/wfvae/onnxruntime/LICENSE share/doc/wfvae/onnxruntime/ThirdPartyNotices.txt"
+check "install" make install CARGO=false PREFIX="$prefix" ONNXRUNTIME=1
+check "install with DESTDIR" make install CARGO=false DESTDIR="$stage" PREFIX=/usr LIBDIR=$triplet
+check "install builds what is missing" prints "build --release" make -n install BUILD="$work/empty"
+# shellcheck disable=SC2086
+check "files" equal "$(files "$prefix")" "$(expected_files lib $bundled)"
+check "files with DESTDIR" equal "$(files "$stage")" "$(expected_files $triplet | sed 's|^|usr/|')"
+check "no machine paths with DESTDIR" knows_no_machine_path "$stage"
+check "soname" equal "$(dynamic "$prefix/lib/libwfvae.so" SONAME)" "$soname"
+check "nodelete" no_delete "$prefix/lib/libwfvae.so"
+check "no link to ONNX Runtime" equal "$(dynamic "$prefix/lib/libwfvae.so" NEEDED | grep -i onnx)" ""
+check "the committed header" cmp include/wfvae.h "$prefix/include/wfvae.h"
+
+check "a relative prefix" fails "not an absolute path" make install PREFIX=relative DESTDIR="$test/none"
+check "a libdir outside the prefix" fails "not a path below PREFIX" make install LIBDIR=/lib DESTDIR="$test/none"
+check "a wrong ONNXRUNTIME" fails "is not 1" make install ONNXRUNTIME=yes DESTDIR="$test/none"
+check "nothing installed by these" test ! -e "$test/none"
+mkdir -p "$test/other/lib" && echo other > "$test/other/lib/libonnxruntime.so.1"
+check "another ONNX Runtime" fails "is another ONNX Runtime" make install PREFIX="$test/other" ONNXRUNTIME=1
+check "another ONNX Runtime is kept" equal "$(cat "$test/other/lib/libonnxruntime.so.1")" other
+check "a prefix with odd characters" make install CARGO=false DESTDIR="$test/odd" PREFIX='/opt/r&d|x'
+check "a prefix with odd characters in wfvae.pc" \
+    equal "$(sed -n 's/^prefix=//p' "$test/odd/opt/r&d|x/lib/pkgconfig/wfvae.pc")" '/opt/r&d|x'
+
+have_pkg_config=
+if need pkg-config pkg-config; then
+    have_pkg_config=1
+    folder=$prefix/lib/pkgconfig
+    check "pkg-config: version" equal "$(pc "$folder" --modversion wfvae)" "$version"
+    check "pkg-config: at least this version" env PKG_CONFIG_LIBDIR="$folder" pkg-config --exists "wfvae >= $version"
+    check "pkg-config: not the next" fails "wfvae >= $major.$((minor + 1))" \
+        env PKG_CONFIG_LIBDIR="$folder" pkg-config --print-errors --exists "wfvae >= $major.$((minor + 1))"
+    check "pkg-config: cflags" equal "$(pc "$folder" --cflags wfvae)" "-I$prefix/include"
+    check "pkg-config: libs" equal "$(pc "$folder" --libs wfvae)" "-L$prefix/lib -lwfvae"
+    check "pkg-config: prefix and libdir with DESTDIR" equal \
+        "$(pc "$stage/usr/$triplet/pkgconfig" --variable=prefix wfvae) $(pc "$stage/usr/$triplet/pkgconfig" \
+            --variable=libdir wfvae)" "/usr /usr/$triplet"
+
+    # shellcheck disable=SC2046
+    check "pkg-config: build" compile shared $(pc "$folder" --cflags --libs wfvae)
+    check "pkg-config: the program needs the soname" equal "$(dynamic "$work/shared" NEEDED | grep wfvae)" "$soname"
+    check "pkg-config: run, on the runtime beside the library" \
+        prints "$prefix/lib/libonnxruntime.so.1" env LD_LIBRARY_PATH="$prefix/lib" "$work/shared"
+
+    # Where there is no shared library, the linker takes the static one.
+    mkdir "$test/static"
+    cp -R "$prefix/include" "$prefix/lib" "$test/static"
+    rm "$test"/static/lib/libwfvae.so*
+    # shellcheck disable=SC2046
+    check "pkg-config: static build" \
+        compile static $(pc "$test/static/lib/pkgconfig" --define-prefix --static --cflags --libs wfvae)
+    check "pkg-config: the static program needs no libwfvae" \
+        equal "$(dynamic "$work/static" NEEDED | grep -e '^libc\.' -e wfvae)" libc.so.6
+    check "pkg-config: static run" prints "libwfvae $version" \
+        env WFVAE_ONNXRUNTIME="$prefix/lib/libonnxruntime.so.1" "$work/static"
+else
+    skip pkg-config "not installed, and it takes root and apt-get to do that here"
+fi
+
+have_cmake=
+if need cmake cmake; then
+    have_cmake=1
+    check "CMake: build" build cmake "$prefix" "$abi"
+    check "CMake: the program loads what is installed" loads "$work/cmake/consumer" "$prefix/lib"
+    check "CMake: run, on the runtime beside the library" \
+        prints "$prefix/lib/libonnxruntime.so.1" "$work/cmake/consumer"
+    check "CMake: a libdir of two folders" build triplet "$stage/usr/$triplet/cmake" "$abi"
+    check "CMake: any version" configure any "$prefix" ""
+    check "CMake: exactly this version" configure exact "$prefix" "$version;EXACT"
+    check "CMake: a range" configure range "$prefix" "$version...<$((major + 1))"
+    check "CMake: not a newer patch" refused "${version%.*}.999"
+    check "CMake: not the next minor version" refused "$major.$((minor + 1))"
+    check "CMake: not the next major version" refused $((major + 1))
+    check "CMake: not an ABI before" refused 0.0
+    check "CMake: not a range below" refused "0...<$version"
+    mv "$prefix/include" "$prefix/gone"
+    check "CMake: not without the header" fails "include/wfvae.h does not exist" configure gone "$prefix" "$abi"
+    mv "$prefix/gone" "$prefix/include"
+else
+    skip CMake "not installed, and it takes root and apt-get to do that here"
+fi
+
+# Nothing may lead back to the place of the installation. pkg-config splits at spaces, CMake does not.
+moved=$test/moved
+mv "$prefix" "$moved"
+if [ "$have_pkg_config" ]; then
+    # shellcheck disable=SC2046
+    check "moved, pkg-config: build" compile moved $(pc "$moved/lib/pkgconfig" --define-prefix --cflags --libs wfvae)
+    check "moved, pkg-config: run" prints "$moved/lib/libonnxruntime.so.1" env LD_LIBRARY_PATH="$moved/lib" "$work/moved"
+fi
+if [ "$have_cmake" ]; then
+    mv "$moved" "$test/moved again"
+    moved="$test/moved again"
+    check "moved, CMake: build" build moved-cmake "$moved" "$abi"
+    check "moved, CMake: the program loads what was moved" loads "$work/moved-cmake/consumer" "$moved/lib"
+    check "moved, CMake: run" prints "$moved/lib/libonnxruntime.so.1" "$work/moved-cmake/consumer"
+fi
+
+check "uninstall" make uninstall PREFIX="$moved" ONNXRUNTIME=1
+check "uninstall with DESTDIR" make uninstall DESTDIR="$stage" PREFIX=/usr LIBDIR=$triplet
+check "uninstall leaves nothing" equal "$(files "$moved")$(files "$stage")" ""
+check "uninstall removes the library's own folders" equal "$(find "$moved" "$stage" -name wfvae)" ""
+
+[ $failed = 0 ] && rm -rf "$test"
+echo "install: $passed passed, $failed failed"
+[ $failed = 0 ]
