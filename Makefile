@@ -11,10 +11,19 @@ C_FLAGS = -std=c99 $(WARNINGS) $(CFLAGS) -Iinclude -Iexamples -I$(C)
 C_LIBS = -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/..' -lm -lpthread
 
 EXAMPLES = $(patsubst %,$(C)/%,reconstruct save_onnx)
-C_TESTS = $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c))
+C_TESTS = $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c)) $(C)/roundtrip_gbrp
 CLIPS = box-320x240 city-360x200
 
-.PHONY: all library demo check golden header runtime clean help
+PREFIX ?= /usr/local
+LIBDIR ?= lib
+DESTDIR ?=
+ONNXRUNTIME ?=
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+# The rule of build.rs: 0.y, or x from 1.0 on.
+SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
+
+.PHONY: all library c-tests demo check check-cinstall golden header runtime install uninstall clean help
+.PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
 #: make          the library and the examples
@@ -55,11 +64,13 @@ runtime:
 library: runtime
 	@$(CARGO) build --release
 	@ln -sf ../onnxruntime/libonnxruntime.so.1 $(BUILD)/libonnxruntime.so.1
+	@ln -sf libwfvae.so $(BUILD)/$(SONAME)
 
 c-tests: $(C_TESTS) $(EXAMPLES)
 
 $(C)/reconstruct: examples/reconstruct.c examples/y4m.c examples/png.c
 $(C)/save_onnx: examples/save_onnx.c
+$(C)/roundtrip_gbrp: tests/c/roundtrip_gbrp.c
 $(C)/test_y4m: tests/c/test_y4m.c examples/y4m.c
 $(C)/test_png: tests/c/test_png.c examples/png.c
 $(C)/test_header_loop: tests/c/test_header_loop.c $(C)/header_loop.inc
@@ -79,6 +90,52 @@ $(C)/header_loop.inc: include/wfvae.h
 $(C)/old_onnxruntime.so: tests/c/old_onnxruntime.c
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -shared -fPIC -o $@ $<
+
+#: make install  copies header, libraries, pkg-config and CMake files to PREFIX (/usr/local), the libraries to its LIBDIR
+#:               (lib), all of it under DESTDIR (empty); ONNXRUNTIME=1: the fetched ONNX Runtime too, beside the library
+#: make uninstall   removes them, with the same variables
+install: $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a $(if $(filter 1,$(ONNXRUNTIME)),runtime)
+install uninstall:
+	@PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' ONNXRUNTIME='$(ONNXRUNTIME)' \
+	    VERSION='$(VERSION)' SONAME='$(SONAME)' tools/install.sh $@
+
+# Only what is missing: who installs may have no cargo. No runtime is fetched for it either.
+$(BUILD)/$(SONAME) $(BUILD)/libwfvae.a:
+	$(CARGO) build --release
+	@ln -sf libwfvae.so $(BUILD)/$(SONAME)
+
+#: make check-cinstall   compares `make install` with `cargo cinstall`; builds cargo-c first, which takes minutes
+check-cinstall:
+	@tests/install/check-cinstall.sh
+
+#: make ffmpeg   builds target/ffmpeg/ffmpeg with -vf wfvae from FFmpeg's Debian source; SUITE=trixie: from another release
+ffmpeg:
+	@tools/ffmpeg.sh $(SUITE)
+
+#: make frei0r   builds the plugin for stock ffmpeg and others, target/release/frei0r/wfvae.so; needs frei0r-plugins-dev
+frei0r: library
+	@mkdir -p $(BUILD)/frei0r
+	$(CC) $(C_FLAGS) -shared -fPIC -o $(BUILD)/frei0r/wfvae.so ffmpeg-filter/frei0r_wfvae.c $(C_LIBS)
+
+FFMPEG_CHECK = python3 tests/ffmpeg/check.py
+#: make check-ffmpeg        the filter's tests; -full: the whole grid, on 5.1, 7.1 and the newest; -asan: under
+#:                          sanitizers; -long: 15,000 frames
+check-ffmpeg: ffmpeg frei0r c-tests target/demo/box-320x240.y4m
+	@$(FFMPEG_CHECK) target/ffmpeg/ffmpeg target/ffmpeg/ffprobe --frei0r $(BUILD)/frei0r
+
+check-ffmpeg-full: frei0r c-tests target/demo/box-320x240.y4m
+	@for suite in bookworm trixie sid; do \
+	    tools/ffmpeg.sh $$suite && build=target/ffmpeg/$$suite/build && \
+	    $(FFMPEG_CHECK) $$build/ffmpeg $$build/ffprobe --full || exit 1; \
+	done
+
+check-ffmpeg-asan:
+	@FFMPEG_ASAN=1 tools/ffmpeg.sh $(SUITE)
+	@build=$$(ls -d target/ffmpeg/$(or $(SUITE),*)/build-asan | head -n 1) && \
+	    $(FFMPEG_CHECK) $$build/ffmpeg $$build/ffprobe --sanitizers
+
+check-ffmpeg-long: ffmpeg
+	@$(FFMPEG_CHECK) target/ffmpeg/ffmpeg target/ffmpeg/ffprobe --long
 
 #: make clean    removes all that was built or fetched
 clean:

@@ -20,6 +20,20 @@ group() {
     fi
 }
 
+# As group, but exit code 3 means that the group has nothing to run on.
+group_or_skip() {
+    name=$1 reason=$2
+    shift 2
+    echo "== $name: $*"
+    start=$(date +%s)
+    "$@"
+    case $? in
+    0) passed=$((passed + 1)) && echo "== $name: ok, $(($(date +%s) - start)) s" ;;
+    3) skip "$name" "$reason" ;;
+    *) failed=$((failed + 1)) failures="$failures $name" && echo "== $name: FAILED" ;;
+    esac
+}
+
 skip() {
     echo "== $1: skipped: $2"
 }
@@ -85,6 +99,28 @@ group png $c/test_png
 group header-loop $c/test_header_loop
 group pipe pipe
 group onnx-checker onnx_checker
+
+group install tests/install/check.sh
+
+# FFmpeg with the filter from the machine's own Debian source, and the plugin in the machine's own ffmpeg.
+ffmpeg_tests() {
+    tools/ffmpeg.sh
+    case $? in
+    0) ;;
+    3) return 3 ;;
+    *) return 1 ;;
+    esac
+    set -- target/ffmpeg/ffmpeg target/ffmpeg/ffprobe
+    if need ffmpeg ffmpeg && { [ -f /usr/include/frei0r.h ] || need frei0r-header frei0r-plugins-dev || [ -f /usr/include/frei0r.h ]; }; then
+        make -s frei0r || return 1
+        set -- "$@" --frei0r target/release/frei0r
+    else
+        echo "the frei0r plugin is skipped: no ffmpeg or no frei0r.h, and no way to install them"
+    fi
+    python3 tests/ffmpeg/check.py "$@"
+}
+group_or_skip ffmpeg "the machine is not Debian-like" ffmpeg_tests
+group ffmpeg-apply python3 tests/ffmpeg/test_apply.py
 
 [ -n "$failures" ] && echo "failed:$failures"
 echo "check: $passed passed, $failed failed"

@@ -1,0 +1,1071 @@
+/*
+ * Copyright (c) 2026 the libwfvae authors
+ *
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * Video autoencoder filter: runs video through a WF-VAE, or stores its latents
+ * as 16-bit gray video, or turns such video back, or shows the wavelet
+ * sub-bands that the network sees.
+ */
+
+#include <math.h>
+#include <wfvae.h>
+
+#include "libavutil/avassert.h"
+#include "libavutil/common.h"
+#include "libavutil/crc.h"
+#include "libavutil/fifo.h"
+#include "libavutil/imgutils.h"
+#include "libavutil/intfloat.h"
+#include "libavutil/intreadwrite.h"
+#include "libavutil/mem.h"
+#include "libavutil/opt.h"
+#include "libavutil/pixdesc.h"
+#include "avfilter.h"
+#include "filters.h"
+#include "formats.h"
+#include "video.h"
+#include "version.h"
+
+/* 7.1 moved link properties behind ff_filter_link() and changed the query. */
+#define NEW_QUERY (LIBAVFILTER_VERSION_INT >= AV_VERSION_INT(10, 4, 100))
+#if !NEW_QUERY
+#include "internal.h"
+#define ff_filter_link(link) (link)
+typedef AVFilterLink FilterLink;
+#endif
+
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(57, 30, 100)
+#define FRAME_DURATION(frame) ((frame)->duration)
+#else
+#define FRAME_DURATION(frame) ((frame)->pkt_duration)
+#endif
+
+enum Mode { MODE_ROUNDTRIP, MODE_ENCODE, MODE_DECODE, MODE_SUBBANDS };
+
+/* The largest temporal compression; a group's time stamps have this much room
+ * in the header. */
+#define MAX_GROUP 8
+
+/* Header of a latent frame, in 16-bit samples; it fills the first rows. */
+enum {
+    HEADER_MAGIC      = 0,  /* 2 samples */
+    HEADER_VERSION    = 2,
+    HEADER_GROUP      = 3,  /* frames per latent, after the first */
+    HEADER_WIDTH      = 4,  /* of the video */
+    HEADER_HEIGHT     = 5,
+    HEADER_CHANNELS   = 6,
+    HEADER_VALID      = 7,  /* frames of the video in this latent */
+    HEADER_INDEX      = 8,  /* 2: place in the clip */
+    HEADER_STEP       = 10, /* 2: quantisation step, float */
+    HEADER_OFFSET     = 12, /* sample value of zero */
+    HEADER_IDENTITY   = 13, /* 4: of the model */
+    HEADER_TIME_BASE  = 17, /* 4: of the times below */
+    HEADER_AGES       = 21, /* 2 each: how long before the latent's pts */
+    HEADER_DURATIONS  = HEADER_AGES + 2 * MAX_GROUP, /* 2 each: containers make their own up */
+    HEADER_CHECKSUM   = HEADER_DURATIONS + 2 * MAX_GROUP, /* 2: of all other samples */
+    HEADER_SIZE       = HEADER_CHECKSUM + 2,
+};
+#define LATENT_MAGIC   MKTAG('W', 'F', 'V', 'L')
+#define LATENT_VERSION 1
+#define LATENT_ZERO    32768
+
+typedef struct WFVAEContext {
+    const AVClass *class;
+
+    char *model_path;
+    int mode;
+    int provider;
+    int device;
+    int precision;
+    int n_threads;
+    int posterior;
+    int64_t seed;
+    int chunk;
+    float step;
+    int width, height;           ///< size option: of decoded video
+
+    wfvae_model *model;
+    wfvae_model_info model_info;
+    wfvae *stream;
+    wfvae_info info;
+
+    AVFrame **batch;             ///< input frames of the next call
+    int nb_batch;
+    wfvae_frame *frames;         ///< descriptions of as many frames as a call takes or gives
+    int frames_capacity;
+    AVFrame **decoded;           ///< frames that a call gives
+    float *latents;
+    size_t latents_capacity;
+
+    AVFifo *properties;          ///< AVFrame without data for each frame that is inside
+    AVFifo *ready;               ///< AVFrame to output
+    int tiles_x, tiles_y;        ///< channels of a latent frame
+    int header_rows;
+    uint32_t latent_index;       ///< of the next latent frame
+    uint64_t frame_count;        ///< of the clip being decoded
+    int64_t last_pts;
+    uint64_t clipped, values;    ///< quantised values beyond 16 bits, and all
+    int size_warned;
+
+    int eof, eof_status;
+    int64_t eof_pts;
+} WFVAEContext;
+
+static int averror(wfvae_status status)
+{
+    switch (status) {
+    case WFVAE_STATUS_OK:                return 0;
+    case WFVAE_STATUS_INVALID_ARGUMENT:
+    case WFVAE_STATUS_INVALID_SIZE:
+    case WFVAE_STATUS_CAPACITY:
+    case WFVAE_STATUS_INVALID_STATE:     return AVERROR(EINVAL);
+    case WFVAE_STATUS_IO:                return AVERROR(EIO);
+    case WFVAE_STATUS_CONFIG:
+    case WFVAE_STATUS_CHECKPOINT:        return AVERROR_INVALIDDATA;
+    case WFVAE_STATUS_UNSUPPORTED_MODEL:
+    case WFVAE_STATUS_PROVIDER:          return AVERROR(ENOSYS);
+    case WFVAE_STATUS_CANCELLED:         return AVERROR_EXIT;
+    case WFVAE_STATUS_OUT_OF_MEMORY:     return AVERROR(ENOMEM);
+    case WFVAE_STATUS_INTERNAL:          return AVERROR_BUG;
+    default:                             return AVERROR_EXTERNAL;
+    }
+}
+
+static int fail(AVFilterContext *ctx, wfvae_status status)
+{
+    av_log(ctx, AV_LOG_ERROR, "%s\n", wfvae_last_error(NULL));
+    return averror(status);
+}
+
+static void log_message(void *user, uint32_t level, const char *text)
+{
+    static const int levels[] = {
+        [WFVAE_LOG_LEVEL_ERROR] = AV_LOG_ERROR,
+        [WFVAE_LOG_LEVEL_WARN]  = AV_LOG_WARNING,
+        [WFVAE_LOG_LEVEL_INFO]  = AV_LOG_VERBOSE,
+        [WFVAE_LOG_LEVEL_DEBUG] = AV_LOG_DEBUG,
+        [WFVAE_LOG_LEVEL_TRACE] = AV_LOG_TRACE,
+    };
+
+    av_log(user, level < FF_ARRAY_ELEMS(levels) ? levels[level] : AV_LOG_DEBUG, "%s\n", text);
+}
+
+static av_cold int init(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+    wfvae_model_options options = {
+        .struct_size  = sizeof(options),
+        .provider     = s->provider,
+        .device       = s->device,
+        .n_threads    = s->n_threads,
+        .log_callback = log_message,
+        .log_user     = ctx,
+        .log_level    = WFVAE_LOG_LEVEL_DEBUG,
+    };
+    wfvae_status status;
+
+    s->properties = av_fifo_alloc2(16, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
+    s->ready      = av_fifo_alloc2(16, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
+    s->batch      = av_calloc(FFMAX(s->chunk, 2), sizeof(*s->batch));
+    if (!s->properties || !s->ready || !s->batch)
+        return AVERROR(ENOMEM);
+    s->last_pts = AV_NOPTS_VALUE;
+    if (s->mode == MODE_SUBBANDS)
+        return 0;
+
+    status = wfvae_model_open(s->model_path, &options, &s->model);
+    if (status)
+        return fail(ctx, status);
+    s->model_info.struct_size = sizeof(s->model_info);
+    status = wfvae_model_get_info(s->model, &s->model_info);
+    if (status)
+        return fail(ctx, status);
+    if (s->model_info.temporal_compression > MAX_GROUP && s->mode != MODE_ROUNDTRIP) {
+        av_log(ctx, AV_LOG_ERROR, "Latent frames hold at most %d frames, the model has %u.\n",
+               MAX_GROUP, s->model_info.temporal_compression);
+        return AVERROR(ENOSYS);
+    }
+    return 0;
+}
+
+static void free_frames(AVFifo **fifo)
+{
+    AVFrame *frame;
+
+    while (*fifo && av_fifo_read(*fifo, &frame, 1) >= 0)
+        av_frame_free(&frame);
+    av_fifo_freep2(fifo);
+}
+
+static av_cold void uninit(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+
+    if (s->clipped)
+        av_log(ctx, AV_LOG_WARNING, "%"PRIu64" of %"PRIu64" latent values did not fit 16 bits; use a larger step.\n",
+               s->clipped, s->values);
+    /* The library stops logging to ctx with the last of these. */
+    wfvae_destroy(s->stream);
+    wfvae_model_close(s->model);
+    for (int i = 0; i < s->nb_batch; i++)
+        av_frame_free(&s->batch[i]);
+    av_freep(&s->batch);
+    av_freep(&s->frames);
+    av_freep(&s->decoded);
+    av_freep(&s->latents);
+    free_frames(&s->properties);
+    free_frames(&s->ready);
+}
+
+static const enum AVPixelFormat video_formats[] = {
+    AV_PIX_FMT_GBRP, AV_PIX_FMT_GBRPF32, AV_PIX_FMT_GBRP10, AV_PIX_FMT_GBRP12, AV_PIX_FMT_GBRP14, AV_PIX_FMT_GBRP16,
+    AV_PIX_FMT_NONE
+};
+static const enum AVPixelFormat subband_formats[] = { AV_PIX_FMT_GBRP, AV_PIX_FMT_NONE };
+static const enum AVPixelFormat latent_formats[]  = { AV_PIX_FMT_GRAY16, AV_PIX_FMT_NONE };
+
+static const enum AVPixelFormat *formats_of(const WFVAEContext *s, int output)
+{
+    if (s->mode == MODE_SUBBANDS)
+        return subband_formats;
+    if (s->mode == (output ? MODE_ENCODE : MODE_DECODE))
+        return latent_formats;
+    return video_formats;
+}
+
+#if NEW_QUERY
+static int query_formats(const AVFilterContext *ctx, AVFilterFormatsConfig **cfg_in, AVFilterFormatsConfig **cfg_out)
+{
+    const WFVAEContext *s = ctx->priv;
+    AVFilterFormats **in = &cfg_in[0]->formats, **out = &cfg_out[0]->formats;
+#else
+static int query_formats(AVFilterContext *ctx)
+{
+    const WFVAEContext *s = ctx->priv;
+    AVFilterFormats **in = &ctx->inputs[0]->outcfg.formats, **out = &ctx->outputs[0]->incfg.formats;
+#endif
+    AVFilterFormats *formats = ff_make_format_list((const int *)formats_of(s, 0));
+    int ret = ff_formats_ref(formats, in);
+
+    if (ret < 0)
+        return ret;
+    /* A round trip keeps the format; elsewhere the two sides are apart. */
+    if (s->mode != MODE_ROUNDTRIP && s->mode != MODE_SUBBANDS)
+        formats = ff_make_format_list((const int *)formats_of(s, 1));
+    return ff_formats_ref(formats, out);
+}
+
+static int create_stream(AVFilterContext *ctx, int width, int height)
+{
+    WFVAEContext *s = ctx->priv;
+    wfvae_options options = {
+        .struct_size = sizeof(options),
+        .width       = width,
+        .height      = height,
+        .padding     = 1,
+        .posterior   = s->posterior,
+        .seed        = s->seed,
+        .directions  = s->mode == MODE_ENCODE ? WFVAE_DIRECTION_ENCODE :
+                       s->mode == MODE_DECODE ? WFVAE_DIRECTION_DECODE : 0,
+    };
+    wfvae_status status;
+
+    wfvae_destroy(s->stream);
+    s->stream = NULL;
+    status = wfvae_create(s->model, &options, &s->stream);
+    if (status)
+        return fail(ctx, status);
+    s->info.struct_size = sizeof(s->info);
+    status = wfvae_get_info(s->stream, &s->info);
+    return status ? fail(ctx, status) : 0;
+}
+
+/* Channels are tiles of a near-square grid below the header. */
+static void place_tiles(WFVAEContext *s)
+{
+    s->tiles_x = ceil(sqrt(s->model_info.latent_channels));
+    s->tiles_y = (s->model_info.latent_channels + s->tiles_x - 1) / s->tiles_x;
+}
+
+static int config_output(AVFilterLink *outlink)
+{
+    AVFilterContext *ctx = outlink->src;
+    WFVAEContext *s      = ctx->priv;
+    AVFilterLink *inlink = ctx->inputs[0];
+    FilterLink *in = ff_filter_link(inlink), *out = ff_filter_link(outlink);
+    int unit = s->model_info.temporal_compression, ret;
+
+    outlink->time_base           = inlink->time_base;
+    outlink->sample_aspect_ratio = inlink->sample_aspect_ratio;
+    outlink->w                   = inlink->w;
+    outlink->h                   = inlink->h;
+    out->frame_rate              = in->frame_rate;
+
+    switch (s->mode) {
+    case MODE_ROUNDTRIP:
+        return create_stream(ctx, inlink->w, inlink->h);
+    case MODE_ENCODE:
+        if ((ret = create_stream(ctx, inlink->w, inlink->h)) < 0)
+            return ret;
+        place_tiles(s);
+        outlink->w     = s->tiles_x * s->info.latent_width;
+        s->header_rows = (HEADER_SIZE + outlink->w - 1) / outlink->w;
+        outlink->h     = s->tiles_y * s->info.latent_height + s->header_rows;
+        if (in->frame_rate.num > 0)
+            out->frame_rate = av_div_q(in->frame_rate, (AVRational){ unit, 1 });
+        return 0;
+    case MODE_DECODE: {
+        int scale = s->model_info.spatial_compression, latent_width, latent_height;
+
+        place_tiles(s);
+        s->header_rows = (HEADER_SIZE + inlink->w - 1) / inlink->w;
+        latent_width   = inlink->w / s->tiles_x;
+        latent_height  = (inlink->h - s->header_rows) / s->tiles_y;
+        if (latent_width < 1 || latent_height < 1 || latent_width * s->tiles_x != inlink->w ||
+            latent_height * s->tiles_y + s->header_rows != inlink->h) {
+            av_log(ctx, AV_LOG_ERROR, "Frames of %dx%d do not hold latents of %u channels: "
+                   "not made by mode=encode with this model, or scaled or cropped since.\n",
+                   inlink->w, inlink->h, s->model_info.latent_channels);
+            return AVERROR_INVALIDDATA;
+        }
+        outlink->w = s->width  ? s->width  : latent_width  * scale;
+        outlink->h = s->height ? s->height : latent_height * scale;
+        if ((outlink->w + scale - 1) / scale != latent_width || (outlink->h + scale - 1) / scale != latent_height) {
+            av_log(ctx, AV_LOG_ERROR, "size=%dx%d: the latents are of a video of up to %dx%d.\n",
+                   outlink->w, outlink->h, latent_width * scale, latent_height * scale);
+            return AVERROR(EINVAL);
+        }
+        if (in->frame_rate.num > 0)
+            out->frame_rate = av_mul_q(in->frame_rate, (AVRational){ unit, 1 });
+        return create_stream(ctx, outlink->w, outlink->h);
+    }
+    case MODE_SUBBANDS:
+        /* Eight bands of a quarter of the area, four in a row. */
+        outlink->w = 4 * ((inlink->w + 1) / 2);
+        outlink->h = 2 * ((inlink->h + 1) / 2);
+        if (in->frame_rate.num > 0)
+            out->frame_rate = av_div_q(in->frame_rate, (AVRational){ 2, 1 });
+        return 0;
+    }
+    return AVERROR_BUG;
+}
+
+static int push(AVFifo *fifo, AVFrame *frame)
+{
+    int ret = av_fifo_write(fifo, &frame, 1);
+
+    if (ret < 0)
+        av_frame_free(&frame);
+    return ret;
+}
+
+/* Keeps a frame's properties, without its picture, until its result comes. */
+static int push_properties(WFVAEContext *s, const AVFrame *frame, int64_t pts, int64_t duration)
+{
+    AVFrame *properties = av_frame_alloc();
+    int ret;
+
+    if (!properties)
+        return AVERROR(ENOMEM);
+    ret = av_frame_copy_props(properties, frame);
+    if (ret < 0) {
+        av_frame_free(&properties);
+        return ret;
+    }
+    properties->pts = pts;
+    FRAME_DURATION(properties) = duration;
+    return push(s->properties, properties);
+}
+
+static wfvae_frame describe(const AVFrame *frame)
+{
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(frame->format);
+    wfvae_frame f = { .struct_size = sizeof(f), .width = frame->width, .height = frame->height };
+
+    if (desc->flags & AV_PIX_FMT_FLAG_FLOAT) {
+        f.format = WFVAE_PIXEL_FORMAT_GBRP_F32;
+        f.range  = WFVAE_RANGE_UNIT;
+    } else if (desc->comp[0].depth > 8) {
+        f.format    = WFVAE_PIXEL_FORMAT_GBRP16;
+        f.bit_depth = desc->comp[0].depth;
+    } else {
+        f.format = WFVAE_PIXEL_FORMAT_GBRP8;
+    }
+    for (int i = 0; i < 3; i++) {
+        f.planes[i]  = frame->data[i];
+        f.strides[i] = frame->linesize[i];
+    }
+    return f;
+}
+
+static int reserve_frames(WFVAEContext *s, size_t count)
+{
+    if (count > s->frames_capacity) {
+        if (count > INT_MAX ||
+            av_reallocp_array(&s->frames, count, sizeof(*s->frames)) < 0 ||
+            av_reallocp_array(&s->decoded, count, sizeof(*s->decoded)) < 0) {
+            s->frames_capacity = 0;
+            return AVERROR(ENOMEM);
+        }
+        s->frames_capacity = count;
+    }
+    return 0;
+}
+
+static int reserve_latents(WFVAEContext *s, size_t count)
+{
+    size_t size = FFMAX(s->info.encoded_size, s->info.latent_size);
+
+    if (count > s->latents_capacity) {
+        if (av_reallocp_array(&s->latents, count, size) < 0) {
+            s->latents_capacity = 0;
+            return AVERROR(ENOMEM);
+        }
+        s->latents_capacity = count;
+    }
+    return 0;
+}
+
+/* Decodes nb_latents latents, or flushes if there are none, to the ready queue. */
+static int decode(AVFilterContext *ctx, const float *latents, size_t nb_latents, int flush)
+{
+    AVFilterLink *outlink = ctx->outputs[0];
+    WFVAEContext *s       = ctx->priv;
+    size_t count, written = 0, allocated = 0;
+    wfvae_status status;
+    int ret;
+
+    if (!flush && !nb_latents)
+        return 0;
+    status = flush ? wfvae_decode_flush_count(s->stream, &count) : wfvae_decode_count(s->stream, nb_latents, &count);
+    if (status)
+        return fail(ctx, status);
+    if ((ret = reserve_frames(s, count)) < 0)
+        return ret;
+    for (; allocated < count; allocated++) {
+        AVFrame *frame = ff_get_video_buffer(outlink, outlink->w, outlink->h);
+        if (!frame) {
+            ret = AVERROR(ENOMEM);
+            goto end;
+        }
+        s->decoded[allocated] = frame;
+        s->frames[allocated]  = describe(frame);
+    }
+    status = flush ? wfvae_decode_flush(s->stream, s->frames, count, &written)
+                   : wfvae_decode_chunk(s->stream, latents, nb_latents, s->frames, count, &written);
+    if (status) {
+        ret = fail(ctx, status);
+        goto end;
+    }
+    for (size_t i = 0; i < written; i++) {
+        AVFrame *frame = s->decoded[i], *properties;
+
+        if (av_fifo_read(s->properties, &properties, 1) < 0) {
+            ret = AVERROR_BUG;
+            goto end;
+        }
+        ret = av_frame_copy_props(frame, properties);
+        av_frame_free(&properties);
+        s->decoded[i] = NULL;
+        if (ret < 0) {
+            av_frame_free(&frame);
+            goto end;
+        }
+        if (s->mode == MODE_DECODE) {
+            /* The latents' own tags say nothing about the video. */
+            frame->color_range = AVCOL_RANGE_JPEG;
+            frame->colorspace  = AVCOL_SPC_RGB;
+        }
+        if ((ret = push(s->ready, frame)) < 0)
+            goto end;
+    }
+end:
+    for (size_t i = 0; i < allocated; i++)
+        av_frame_free(&s->decoded[i]);
+    return ret;
+}
+
+static void put32(uint16_t *to, uint32_t value)
+{
+    to[0] = value;
+    to[1] = value >> 16;
+}
+
+static uint32_t get32(const uint16_t *from)
+{
+    return from[0] | (uint32_t)from[1] << 16;
+}
+
+/* Header samples lie in the first rows, one after the other. */
+static uint16_t *header_sample(const AVFrame *frame, int index)
+{
+    int row = index / frame->width, column = index % frame->width;
+
+    return (uint16_t *)(frame->data[0] + row * frame->linesize[0]) + column;
+}
+
+/* Of all samples but the checksum's own, in little endian as they are stored. */
+static uint32_t checksum(const AVFrame *frame)
+{
+    const AVCRC *table = av_crc_get_table(AV_CRC_32_IEEE_LE);
+    uint32_t crc = UINT32_MAX;
+    int index = 0;
+
+    for (int y = 0; y < frame->height; y++) {
+        const uint16_t *row = (const uint16_t *)(frame->data[0] + y * frame->linesize[0]);
+        for (int x = 0; x < frame->width; x++, index++) {
+            uint8_t bytes[2];
+            if (index == HEADER_CHECKSUM || index == HEADER_CHECKSUM + 1)
+                continue;
+            AV_WL16(bytes, row[x]);
+            crc = av_crc(table, crc, bytes, 2);
+        }
+    }
+    return ~crc;
+}
+
+/* One sample of a channel's row in a latent frame. */
+static uint16_t *tile_row(const WFVAEContext *s, const AVFrame *frame, int channel, int y)
+{
+    int row    = s->header_rows + channel / s->tiles_x * s->info.latent_height + y;
+    int column = channel % s->tiles_x * s->info.latent_width;
+
+    return (uint16_t *)(frame->data[0] + row * frame->linesize[0]) + column;
+}
+
+/* Makes a frame of a latent, with the properties of the frames that it holds. */
+static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
+{
+    AVFilterLink *outlink = ctx->outputs[0];
+    WFVAEContext *s       = ctx->priv;
+    int unit              = s->model_info.temporal_compression;
+    int group             = s->latent_index ? unit : 1;
+    AVFrame *properties[MAX_GROUP] = { NULL };
+    uint16_t header[HEADER_SIZE] = { 0 };
+    int64_t duration = 0, last_duration, pts;
+    AVFrame *frame;
+    int ret;
+
+    frame = ff_get_video_buffer(outlink, outlink->w, outlink->h);
+    if (!frame)
+        return AVERROR(ENOMEM);
+    if (av_fifo_read(s->properties, properties, valid) < 0) {
+        av_frame_free(&frame);
+        return AVERROR_BUG;
+    }
+    if ((ret = av_frame_copy_props(frame, properties[valid - 1])) < 0)
+        goto end;
+    /* A latent has the time of its group's last frame, so that at a constant
+     * rate latents have one too; a short last group's time is made up. */
+    pts           = frame->pts;
+    last_duration = FRAME_DURATION(properties[valid - 1]);
+    for (int i = 0; i < valid; i++)
+        duration += FRAME_DURATION(properties[i]);
+    if (!last_duration && pts != AV_NOPTS_VALUE && s->last_pts != AV_NOPTS_VALUE && valid == 1)
+        last_duration = pts - s->last_pts;
+    if (!last_duration && valid > 1 && pts != AV_NOPTS_VALUE && properties[valid - 2]->pts != AV_NOPTS_VALUE)
+        last_duration = pts - properties[valid - 2]->pts;
+    s->last_pts = pts;
+    if (pts != AV_NOPTS_VALUE)
+        pts += (group - valid) * last_duration;
+    frame->pts             = pts;
+    FRAME_DURATION(frame)  = duration + (group - valid) * last_duration;
+    frame->color_range     = AVCOL_RANGE_JPEG;
+    frame->colorspace      = AVCOL_SPC_UNSPECIFIED;
+    frame->color_primaries = AVCOL_PRI_UNSPECIFIED;
+    frame->color_trc       = AVCOL_TRC_UNSPECIFIED;
+
+    put32(header + HEADER_MAGIC, LATENT_MAGIC);
+    header[HEADER_VERSION]  = LATENT_VERSION;
+    header[HEADER_GROUP]    = unit;
+    header[HEADER_WIDTH]    = s->info.width;
+    header[HEADER_HEIGHT]   = s->info.height;
+    header[HEADER_CHANNELS] = s->info.latent_channels;
+    header[HEADER_VALID]    = valid;
+    put32(header + HEADER_INDEX, s->latent_index);
+    put32(header + HEADER_STEP, av_float2int(s->step));
+    header[HEADER_OFFSET] = LATENT_ZERO;
+    put32(header + HEADER_IDENTITY, s->model_info.identity);
+    put32(header + HEADER_IDENTITY + 2, s->model_info.identity >> 32);
+    put32(header + HEADER_TIME_BASE, outlink->time_base.num);
+    put32(header + HEADER_TIME_BASE + 2, outlink->time_base.den);
+    for (int i = 0; i < valid; i++) {
+        int64_t age = pts == AV_NOPTS_VALUE || properties[i]->pts == AV_NOPTS_VALUE ? 0 : pts - properties[i]->pts;
+        put32(header + HEADER_AGES + 2 * i, av_clip64(age, 0, UINT32_MAX));
+        put32(header + HEADER_DURATIONS + 2 * i, av_clip64(FRAME_DURATION(properties[i]), 0, UINT32_MAX));
+    }
+
+    for (int y = 0; y < frame->height; y++)
+        memset(frame->data[0] + y * frame->linesize[0], 0, 2 * frame->width);
+    for (int i = 0; i < HEADER_SIZE; i++)
+        *header_sample(frame, i) = header[i];
+    for (int c = 0; c < s->info.latent_channels; c++) {
+        for (int y = 0; y < s->info.latent_height; y++) {
+            uint16_t *row = tile_row(s, frame, c, y);
+            for (int x = 0; x < s->info.latent_width; x++) {
+                float value = rintf(*latent++ / s->step) + LATENT_ZERO;
+                s->clipped += !(value >= 0 && value <= UINT16_MAX);
+                row[x] = value >= 0 ? FFMIN(value, UINT16_MAX) : 0;
+            }
+        }
+    }
+    s->values += (uint64_t)s->info.latent_channels * s->info.latent_width * s->info.latent_height;
+    put32(header + HEADER_CHECKSUM, checksum(frame));
+    *header_sample(frame, HEADER_CHECKSUM)     = header[HEADER_CHECKSUM];
+    *header_sample(frame, HEADER_CHECKSUM + 1) = header[HEADER_CHECKSUM + 1];
+
+    s->latent_index++;
+    ret   = push(s->ready, frame);
+    frame = NULL;
+end:
+    for (int i = 0; i < valid; i++)
+        av_frame_free(&properties[i]);
+    av_frame_free(&frame);
+    return ret;
+}
+
+/* Frames of the clip that wait for the group's end. */
+static int take_latents(AVFilterContext *ctx, size_t count, int flush)
+{
+    WFVAEContext *s = ctx->priv;
+    size_t numbers  = s->info.encoded_size / sizeof(float);
+    int ret = 0;
+
+    if (s->mode == MODE_ROUNDTRIP)
+        return decode(ctx, s->latents, count, 0);
+    for (size_t i = 0; i < count && ret >= 0; i++) {
+        int group = s->latent_index ? s->model_info.temporal_compression : 1;
+        int valid = flush ? av_fifo_can_read(s->properties) : group;
+        ret = emit_latent(ctx, s->latents + i * numbers, valid);
+    }
+    return ret;
+}
+
+/* Encodes the batch. */
+static int encode_batch(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+    size_t count;
+    wfvae_status status;
+    int ret;
+
+    if (!s->nb_batch)
+        return 0;
+    if ((ret = reserve_frames(s, s->nb_batch)) < 0)
+        return ret;
+    for (int i = 0; i < s->nb_batch; i++) {
+        s->frames[i] = describe(s->batch[i]);
+        if ((ret = push_properties(s, s->batch[i], s->batch[i]->pts, FRAME_DURATION(s->batch[i]))) < 0)
+            return ret;
+    }
+    status = wfvae_encode_count(s->stream, s->nb_batch, &count);
+    if (status)
+        return fail(ctx, status);
+    if ((ret = reserve_latents(s, count)) < 0)
+        return ret;
+    status = wfvae_encode_chunk(s->stream, s->frames, s->nb_batch, s->latents, count, &count);
+    if (status)
+        return fail(ctx, status);
+    while (s->nb_batch)
+        av_frame_free(&s->batch[--s->nb_batch]);
+    return take_latents(ctx, count, 0);
+}
+
+/* The clip's end: completes the last group and lets all frames out. */
+static int flush_encoder(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+    wfvae_status status;
+    size_t count;
+    int ret;
+
+    if ((ret = encode_batch(ctx)) < 0 || (ret = reserve_latents(s, 1)) < 0)
+        return ret;
+    if ((status = wfvae_get_info(s->stream, &s->info)) ||
+        (status = wfvae_set_frame_count(s->stream, s->info.frames_in)) ||
+        (status = wfvae_encode_flush(s->stream, s->latents, 1, &count)))
+        return fail(ctx, status);
+    if ((ret = take_latents(ctx, count, 1)) < 0)
+        return ret;
+    return s->mode == MODE_ROUNDTRIP ? decode(ctx, NULL, 0, 1) : 0;
+}
+
+/* Checks what must not have changed on the way from the encoder. */
+static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *header)
+{
+    WFVAEContext *s = ctx->priv;
+    uint64_t identity;
+
+    for (int i = 0; i < HEADER_SIZE; i++)
+        header[i] = *header_sample(frame, i);
+    identity = get32(header + HEADER_IDENTITY) | (uint64_t)get32(header + HEADER_IDENTITY + 2) << 32;
+    if (get32(header + HEADER_MAGIC) != LATENT_MAGIC) {
+        av_log(ctx, AV_LOG_ERROR, "Not a latent frame: made by mode=encode and stored without loss (gray16, FFV1)?\n");
+        return AVERROR_INVALIDDATA;
+    }
+    if (header[HEADER_VERSION] != LATENT_VERSION) {
+        av_log(ctx, AV_LOG_ERROR, "Latent frame of version %d, this filter reads %d.\n",
+               header[HEADER_VERSION], LATENT_VERSION);
+        return AVERROR_INVALIDDATA;
+    }
+    if (get32(header + HEADER_CHECKSUM) != checksum(frame)) {
+        av_log(ctx, AV_LOG_ERROR, "Damaged latent frame: latents must be stored without loss and neither scaled, "
+               "filtered nor converted.\n");
+        return AVERROR_INVALIDDATA;
+    }
+    if (identity != s->model_info.identity) {
+        av_log(ctx, AV_LOG_ERROR, "Latents of another model: encoded by %016"PRIx64", model \"%s\" is %016"PRIx64".\n",
+               identity, s->model_info.name, s->model_info.identity);
+        return AVERROR_INVALIDDATA;
+    }
+    if (header[HEADER_GROUP] != s->model_info.temporal_compression ||
+        header[HEADER_CHANNELS] != s->info.latent_channels ||
+        header[HEADER_VALID] < 1 || header[HEADER_VALID] > header[HEADER_GROUP] ||
+        !isnormal(av_int2float(get32(header + HEADER_STEP))) || av_int2float(get32(header + HEADER_STEP)) <= 0) {
+        av_log(ctx, AV_LOG_ERROR, "Latent frame with impossible values.\n");
+        return AVERROR_INVALIDDATA;
+    }
+    if (header[HEADER_WIDTH] != s->info.width || header[HEADER_HEIGHT] != s->info.height) {
+        if (s->width) {
+            av_log(ctx, AV_LOG_ERROR, "size=%dx%d: the video was %dx%d.\n",
+                   s->width, s->height, header[HEADER_WIDTH], header[HEADER_HEIGHT]);
+            return AVERROR(EINVAL);
+        }
+        if (!s->size_warned++)
+            av_log(ctx, AV_LOG_WARNING, "The video was %dx%d: add size=%dx%d to crop the padding.\n",
+                   header[HEADER_WIDTH], header[HEADER_HEIGHT], header[HEADER_WIDTH], header[HEADER_HEIGHT]);
+    }
+    return 0;
+}
+
+static int start_clip(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+    wfvae_status status;
+    int ret = decode(ctx, NULL, 0, 1);
+
+    if (ret < 0)
+        return ret;
+    status = wfvae_reset(s->stream);
+    s->frame_count = 0;
+    return status ? fail(ctx, status) : 0;
+}
+
+static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
+{
+    AVFilterLink *outlink = ctx->outputs[0];
+    WFVAEContext *s       = ctx->priv;
+    uint16_t header[HEADER_SIZE];
+    uint32_t index;
+    AVRational time_base;
+    int valid, first, ret;
+    float step, *latent;
+
+    if ((ret = check_header(ctx, frame, header)) < 0 || (ret = reserve_latents(s, 1)) < 0)
+        return ret;
+    index     = get32(header + HEADER_INDEX);
+    valid     = header[HEADER_VALID];
+    step      = av_int2float(get32(header + HEADER_STEP));
+    time_base = (AVRational){ get32(header + HEADER_TIME_BASE), get32(header + HEADER_TIME_BASE + 2) };
+
+    if (index != s->latent_index || !index) {
+        if (index)
+            av_log(ctx, AV_LOG_WARNING, "Latent %"PRIu32" without those before it: "
+                   "the first pictures after a seek or cut are approximate.\n", index);
+        if ((ret = start_clip(ctx)) < 0)
+            return ret;
+    }
+    /* What a decoder gets first stands for one frame, the group's last. */
+    first = s->frame_count ? 0 : valid - 1;
+    s->latent_index  = index + 1;
+    s->frame_count  += valid - first;
+    if (time_base.num <= 0 || time_base.den <= 0)
+        time_base = outlink->time_base;
+    for (int i = first; i < valid; i++) {
+        int64_t age      = av_rescale_q(get32(header + HEADER_AGES + 2 * i), time_base, outlink->time_base);
+        int64_t duration = av_rescale_q(get32(header + HEADER_DURATIONS + 2 * i), time_base, outlink->time_base);
+        int64_t pts      = frame->pts == AV_NOPTS_VALUE ? frame->pts : frame->pts - age;
+        if ((ret = push_properties(s, frame, pts, duration)) < 0)
+            return ret;
+    }
+    /* A short group is the clip's last. */
+    if (index && valid < header[HEADER_GROUP]) {
+        wfvae_status status = wfvae_set_frame_count(s->stream, s->frame_count);
+        if (status)
+            return fail(ctx, status);
+    }
+
+    latent = s->latents;
+    for (int c = 0; c < s->info.latent_channels; c++) {
+        for (int y = 0; y < s->info.latent_height; y++) {
+            const uint16_t *row = tile_row(s, frame, c, y);
+            for (int x = 0; x < s->info.latent_width; x++)
+                *latent++ = (row[x] - header[HEADER_OFFSET]) * step;
+        }
+    }
+    return decode(ctx, s->latents, 1, 0);
+}
+
+static int decode_batch(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+    int ret = 0;
+
+    for (int i = 0; i < s->nb_batch; i++) {
+        if (ret >= 0)
+            ret = decode_latent_frame(ctx, s->batch[i]);
+        av_frame_free(&s->batch[i]);
+    }
+    s->nb_batch = 0;
+    return ret;
+}
+
+/* Letters L and H, 5x7, a bit a pixel from the left. */
+static const uint8_t glyphs[2][7] = {
+    { 0x10, 0x10, 0x10, 0x10, 0x10, 0x10, 0x1f },
+    { 0x11, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11 },
+};
+
+/* Low or high in time, height and width, in this order. */
+static void draw_label(AVFrame *frame, int band, int left, int top)
+{
+    for (int axis = 0; axis < 3; axis++) {
+        const uint8_t *glyph = glyphs[band >> (2 - axis) & 1];
+        for (int y = -1; y < 8; y++) {
+            for (int x = -1; x < 6; x++) {
+                int lit = y >= 0 && y < 7 && x >= 0 && x < 5 && glyph[y] >> (4 - x) & 1;
+                int px = left + 3 + 6 * axis + x, py = top + 3 + y;
+                if (px < frame->width && py < frame->height)
+                    for (int i = 0; i < 3; i++)
+                        frame->data[i][py * frame->linesize[i] + px] = lit ? 255 : 0;
+            }
+        }
+    }
+}
+
+/* One picture of the eight bands of the 3D Haar transform of two frames. */
+static int emit_subbands(AVFilterContext *ctx, const AVFrame *a, const AVFrame *b)
+{
+    AVFilterLink *outlink = ctx->outputs[0];
+    WFVAEContext *s       = ctx->priv;
+    const AVFrame *in[2]  = { a, b };
+    int width = outlink->w / 4, height = outlink->h / 2, ret;
+    AVFrame *frame = ff_get_video_buffer(outlink, outlink->w, outlink->h);
+
+    if (!frame)
+        return AVERROR(ENOMEM);
+    if ((ret = av_frame_copy_props(frame, b)) < 0) {
+        av_frame_free(&frame);
+        return ret;
+    }
+    if (a != b)
+        FRAME_DURATION(frame) += FRAME_DURATION(a);
+    for (int plane = 0; plane < 3; plane++) {
+        for (int y = 0; y < height; y++) {
+            for (int x = 0; x < width; x++) {
+                int pixel[8];
+                for (int tap = 0; tap < 8; tap++) {
+                    const AVFrame *f = in[tap >> 2];
+                    int py = FFMIN(2 * y + (tap >> 1 & 1), f->height - 1), px = FFMIN(2 * x + (tap & 1), f->width - 1);
+                    pixel[tap] = f->data[plane][py * f->linesize[plane] + px];
+                }
+                for (int band = 0; band < 8; band++) {
+                    uint8_t *row = frame->data[plane] + (band / 4 * height + y) * frame->linesize[plane];
+                    int sum = 0;
+                    for (int tap = 0; tap < 8; tap++)
+                        sum += av_parity(band & tap) ? -pixel[tap] : pixel[tap];
+                    /* The low-pass band as a picture; detail, which is small, around gray. */
+                    row[band % 4 * width + x] = band ? av_clip_uint8(128 + sum / 2) : (sum + 4) / 8;
+                }
+            }
+        }
+    }
+    for (int band = 0; band < 8; band++)
+        draw_label(frame, band, band % 4 * width, band / 4 * height);
+    return push(s->ready, frame);
+}
+
+/* The first frame is a pair of its own, as in the network; later ones come in
+ * twos. */
+static int subbands_batch(AVFilterContext *ctx, int flush)
+{
+    WFVAEContext *s = ctx->priv;
+    int ret = 0;
+
+    if (s->nb_batch && (s->nb_batch == 2 || flush || !s->frame_count)) {
+        ret = emit_subbands(ctx, s->batch[0], s->batch[s->nb_batch - 1]);
+        s->frame_count += s->nb_batch;
+        while (s->nb_batch)
+            av_frame_free(&s->batch[--s->nb_batch]);
+    }
+    return ret;
+}
+
+static int batch_size(const WFVAEContext *s)
+{
+    switch (s->mode) {
+    case MODE_SUBBANDS: return s->frame_count ? 2 : 1;
+    case MODE_DECODE:   return 1;
+    default:            return s->chunk;
+    }
+}
+
+static int run_batch(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+
+    switch (s->mode) {
+    case MODE_SUBBANDS: return subbands_batch(ctx, 0);
+    case MODE_DECODE:   return decode_batch(ctx);
+    default:            return encode_batch(ctx);
+    }
+}
+
+static int run_flush(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+
+    switch (s->mode) {
+    case MODE_SUBBANDS: return subbands_batch(ctx, 1);
+    case MODE_DECODE:   return decode(ctx, NULL, 0, 1);
+    default:            return flush_encoder(ctx);
+    }
+}
+
+static int activate(AVFilterContext *ctx)
+{
+    AVFilterLink *inlink  = ctx->inputs[0];
+    AVFilterLink *outlink = ctx->outputs[0];
+    WFVAEContext *s       = ctx->priv;
+    AVFrame *frame;
+    int ret;
+
+    FF_FILTER_FORWARD_STATUS_BACK(outlink, inlink);
+
+    if (av_fifo_read(s->ready, &frame, 1) >= 0) {
+        if (av_fifo_can_read(s->ready) || s->eof)
+            ff_filter_set_ready(ctx, 100);
+        return ff_filter_frame(outlink, frame);
+    }
+    if (s->eof) {
+        ff_outlink_set_status(outlink, s->eof_status, s->eof_pts);
+        return 0;
+    }
+
+    while (s->nb_batch < batch_size(s)) {
+        ret = ff_inlink_consume_frame(inlink, &frame);
+        if (ret < 0)
+            return ret;
+        if (!ret)
+            break;
+        s->batch[s->nb_batch++] = frame;
+    }
+    if (s->nb_batch == batch_size(s)) {
+        if ((ret = run_batch(ctx)) < 0)
+            return ret;
+        ff_filter_set_ready(ctx, 100);
+        return 0;
+    }
+    if (ff_inlink_acknowledge_status(inlink, &s->eof_status, &s->eof_pts)) {
+        s->eof = 1;
+        if ((ret = run_flush(ctx)) < 0)
+            return ret;
+        ff_filter_set_ready(ctx, 100);
+        return 0;
+    }
+    FF_FILTER_FORWARD_WANTED(outlink, inlink);
+
+    return FFERROR_NOT_READY;
+}
+
+#define OFFSET(x) offsetof(WFVAEContext, x)
+#define FLAGS AV_OPT_FLAG_FILTERING_PARAM | AV_OPT_FLAG_VIDEO_PARAM
+static const AVOption wfvae_options_table[] = {
+    { "model",     "set checkpoint folder or file; the default is built in", OFFSET(model_path), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "mode",      "set what to do", OFFSET(mode), AV_OPT_TYPE_INT, { .i64 = MODE_ROUNDTRIP }, 0, MODE_SUBBANDS, FLAGS, "mode" },
+    {   "roundtrip", "encode and decode",                       0, AV_OPT_TYPE_CONST, { .i64 = MODE_ROUNDTRIP }, 0, 0, FLAGS, "mode" },
+    {   "encode",    "video to latents, as gray16 video",       0, AV_OPT_TYPE_CONST, { .i64 = MODE_ENCODE },    0, 0, FLAGS, "mode" },
+    {   "decode",    "latents to video",                        0, AV_OPT_TYPE_CONST, { .i64 = MODE_DECODE },    0, 0, FLAGS, "mode" },
+    {   "subbands",  "show the bands of the wavelet transform", 0, AV_OPT_TYPE_CONST, { .i64 = MODE_SUBBANDS },  0, 0, FLAGS, "mode" },
+    { "provider",  "set where the network runs", OFFSET(provider), AV_OPT_TYPE_INT, { .i64 = WFVAE_PROVIDER_AUTO }, 0, WFVAE_PROVIDER_CUDA, FLAGS, "provider" },
+    {   "auto",      "the best there is", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_AUTO }, 0, 0, FLAGS, "provider" },
+    {   "cpu",       "the processor",     0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_CPU },  0, 0, FLAGS, "provider" },
+    {   "cuda",      "a CUDA device",     0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_CUDA }, 0, 0, FLAGS, "provider" },
+    { "device",    "set device index of the provider", OFFSET(device), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 255, FLAGS },
+    { "precision", "set precision", OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 0, FLAGS, "precision" },
+    {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = 0 }, 0, 0, FLAGS, "precision" },
+    { "n_threads", "set threads, 0 for all processors", OFFSET(n_threads), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1024, FLAGS },
+    { "posterior", "set which latent", OFFSET(posterior), AV_OPT_TYPE_INT, { .i64 = WFVAE_POSTERIOR_MEAN }, 0, WFVAE_POSTERIOR_SAMPLE, FLAGS, "posterior" },
+    {   "mean",      "the most likely",  0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_POSTERIOR_MEAN },   0, 0, FLAGS, "posterior" },
+    {   "sample",    "a random one",     0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_POSTERIOR_SAMPLE }, 0, 0, FLAGS, "posterior" },
+    { "seed",      "set seed of the samples", OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, FLAGS },
+    { "chunk",     "set frames for each call; results do not depend on it", OFFSET(chunk), AV_OPT_TYPE_INT, { .i64 = 4 }, 1, 1024, FLAGS },
+    { "step",      "set quantisation step of stored latents", OFFSET(step), AV_OPT_TYPE_FLOAT, { .dbl = 0.02 }, 1e-6, 1e3, FLAGS },
+    { "size",      "set size of decoded video, to crop the padding", OFFSET(width), AV_OPT_TYPE_IMAGE_SIZE, { .str = NULL }, 0, 0, FLAGS },
+    { NULL }
+};
+
+static const AVClass wfvae_class = {
+    .class_name = "wfvae",
+    .item_name  = av_default_item_name,
+    .option     = wfvae_options_table,
+    .version    = LIBAVUTIL_VERSION_INT,
+    .category   = AV_CLASS_CATEGORY_FILTER,
+};
+
+static const AVFilterPad wfvae_inputs[] = {
+    {
+        .name = "default",
+        .type = AVMEDIA_TYPE_VIDEO,
+    },
+};
+
+static const AVFilterPad wfvae_outputs[] = {
+    {
+        .name         = "default",
+        .type         = AVMEDIA_TYPE_VIDEO,
+        .config_props = config_output,
+    },
+};
+
+/* 8.0 put the public fields into a struct of their own. */
+#if LIBAVFILTER_VERSION_MAJOR >= 11
+#define PUBLIC(field) .p.field
+const FFFilter ff_vf_wfvae = {
+#else
+#define PUBLIC(field) .field
+const AVFilter ff_vf_wfvae = {
+#endif
+    PUBLIC(name)        = "wfvae",
+    PUBLIC(description) = NULL_IF_CONFIG_SMALL("Run video through a WF-VAE video autoencoder."),
+    PUBLIC(priv_class)  = &wfvae_class,
+    .priv_size          = sizeof(WFVAEContext),
+    .init               = init,
+    .uninit             = uninit,
+    .activate           = activate,
+    FILTER_INPUTS(wfvae_inputs),
+    FILTER_OUTPUTS(wfvae_outputs),
+#if NEW_QUERY
+    FILTER_QUERY_FUNC2(query_formats),
+#else
+    FILTER_QUERY_FUNC(query_formats),
+#endif
+};

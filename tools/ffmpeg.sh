@@ -1,0 +1,168 @@
+#!/bin/sh
+# Builds FFmpeg with the wfvae filter under target/ffmpeg: tools/ffmpeg.sh [SUITE]
+# SUITE says which Debian or Ubuntu release the source is from: bookworm has FFmpeg 5.1, trixie 7.1, sid the newest. The
+# machine's own is the default, and is linked as target/ffmpeg/ffmpeg and ffprobe. Only the machine's own package sources
+# are used. FFMPEG_ASAN=1 builds with ASan, and UBSan in the filter, in a folder of its own.
+# Exits with 3 where there is no Debian.
+set -eu
+cd "$(dirname "$0")/.."
+unset MAKEFLAGS MFLAGS # what was said to our make is not for FFmpeg's
+root=$PWD/target/ffmpeg
+own=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2> /dev/null | tr -d '"')
+suite=${1:-$own}
+folder=$root/$suite
+src=$folder/src
+prefix=$root/prefix
+
+die() {
+    echo "ffmpeg.sh: $*" >&2
+    exit 1
+}
+
+skip() {
+    echo "ffmpeg.sh: skipped: $*" >&2
+    exit 3
+}
+
+have() {
+    command -v "$1" > /dev/null 2>&1
+}
+
+# Writes the machine's own package sources, for source packages of the suite, to folder $1.
+write_sources() {
+    python3 - "$suite" "$own" "$1" << 'END'
+import glob, re, sys
+suite, own, folder = sys.argv[1:]
+known = {own, "oldstable", "stable", "testing", "unstable", "sid"}
+
+def renamed(suites):
+    """bookworm bookworm-updates: trixie trixie-updates. Third parties' suites have other names."""
+    parts = [word.partition("-") for word in suites.split()]
+    return [suite + dash + part for base, dash, part in parts if base in known and part in ("", "updates", "security")
+            and not (part and suite in ("sid", "unstable"))]
+
+lines, stanzas = [], []
+for path in ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*.list"))]:
+    try:
+        text = open(path).read()
+    except FileNotFoundError:
+        continue
+    for options, uri, name, components in re.findall(r"^\s*deb\s+(\[.*?\]\s+)?(\S+)\s+(\S+)\s+(.*)", text, re.M):
+        if "main" in components.split():
+            lines += [f"deb-src {options}{uri} {word} {components}" for word in renamed(name)]
+for path in sorted(glob.glob("/etc/apt/sources.list.d/*.sources")):
+    text = re.sub(r"^#.*\n", "", open(path).read() + "\n", flags=re.M)
+    for stanza in re.split(r"\n\s*\n", text):
+        fields = {name.lower(): value for name, value in re.findall(r"^([\w-]+):((?:.*\n?)(?:[ \t].*\n?)*)", stanza, re.M)}
+        suites = renamed(fields.get("suites", ""))
+        if (suites and "deb" in fields.get("types", "").split() and "main" in fields.get("components", "").split()
+                and fields.get("enabled", "yes").strip() not in ("no", "false", "0")):
+            fields.update(types=" deb-src", suites=" " + " ".join(suites))
+            stanzas.append("\n".join(f"{name}:{value.rstrip()}" for name, value in fields.items()))
+if not lines and not stanzas:
+    sys.exit(1)
+open(folder + "/ffmpeg.list", "w").write("\n".join(lines) + "\n")
+open(folder + "/ffmpeg.sources", "w").write("\n\n".join(stanzas) + "\n")
+END
+}
+
+# Puts the source that the suite's index names, checked with the machine's keys, into $src.
+fetch() {
+    have apt-get || skip "no apt-get: FFmpeg's source is fetched from Debian or Ubuntu"
+    [ -n "$suite" ] || skip "/etc/os-release names no release: say which, as in tools/ffmpeg.sh bookworm"
+    rm -rf "$folder/apt" "$folder/src.new"
+    mkdir -p "$folder/apt/parts" "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial" "$folder/src.new"
+    write_sources "$folder/apt/parts" || skip "no package source of Debian or Ubuntu in /etc/apt"
+    # Lists of our own, so that the machine's stay as they are.
+    set -- -qq -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$folder/apt/parts" \
+        -o Dir::State::Lists="$folder/apt/lists" -o Dir::Cache="$folder/apt/cache" -o APT::Sandbox::User=root \
+        -o APT::Update::Error-Mode=any -o Acquire::AllowInsecureRepositories=false -o APT::Get::AllowUnauthenticated=false
+    apt-get "$@" update || die "cannot read the index of $suite"
+    (cd "$folder/apt" && apt-get "$@" source --only-source --download-only --tar-only ffmpeg) ||
+        die "cannot fetch FFmpeg's source of $suite"
+    rm -f "$folder"/*.orig.tar.*
+    mv "$folder"/apt/*.orig.tar.* "$folder/"
+    tar xf "$folder"/*.orig.tar.* -C "$folder/src.new" --strip-components=1
+    mv "$folder/src.new" "$src"
+    rm -rf "$folder/apt"
+}
+
+# Packages that the build needs; installed where that is possible.
+missing=
+have python3 || missing="$missing python3"
+have xz || missing="$missing xz-utils"
+have make || missing="$missing make"
+have pkg-config || missing="$missing pkg-config"
+have "${CC:-cc}" || missing="$missing gcc libc6-dev"
+echo '#include <zlib.h>' | ${CC:-cc} -E - > /dev/null 2>&1 || missing="$missing zlib1g-dev"
+if [ -n "$missing" ]; then
+    have apt-get || skip "no apt-get, and these are missing:$missing"
+    # shellcheck disable=SC2086
+    { [ "$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y $missing; } > /dev/null 2>&1 ||
+        die "install these packages:$missing"
+fi
+
+[ -d "$src" ] || fetch
+ffmpeg-filter/apply "$src"
+
+make -s library
+# Only what is new: a newer header makes FFmpeg build again.
+if ! cmp -s target/release/libwfvae.so "$prefix/lib/libwfvae.so" || ! cmp -s include/wfvae.h "$prefix/include/wfvae.h"; then
+    make -s install PREFIX="$prefix" DESTDIR= LIBDIR=lib ONNXRUNTIME=
+fi
+ln -sf ../../../onnxruntime/libonnxruntime.so.1 "$prefix/lib/libonnxruntime.so.1"
+
+# What tests and examples use, and no more, so that it builds in a minute.
+set -- --disable-everything --disable-autodetect --disable-doc --disable-network --disable-debug --disable-ffplay \
+    --disable-x86asm --disable-inline-asm --enable-zlib --enable-libwfvae \
+    --enable-protocol=file,pipe --enable-indev=lavfi \
+    --enable-demuxer=mov,matroska,nut,avi,yuv4mpegpipe,rawvideo,image2,image2pipe,image_png_pipe,concat,h264 \
+    --enable-muxer=mov,matroska,nut,avi,yuv4mpegpipe,rawvideo,image2,image2pipe,framecrc,framemd5,md5,null \
+    --enable-decoder=h264,ffv1,rawvideo,png,wrapped_avframe,pcm_s16le \
+    --enable-encoder=ffv1,rawvideo,png,wrapped_avframe,pcm_s16le \
+    --enable-parser=h264,png --enable-bsf=h264_mp4toannexb \
+    --enable-filter=wfvae,scale,format,null,psnr,ssim,crop,pad,hstack,vstack,split,concat,trim,tpad,loop,fps,setpts,settb \
+    --enable-filter=setsar,setparams,select,showinfo,metadata,drawbox,aresample \
+    --enable-filter=testsrc,testsrc2,life,mandelbrot,color,nullsrc,sine \
+    --extra-ldflags="-Wl,-rpath,$prefix/lib"
+if [ "${FFMPEG_ASAN:-0}" = 1 ]; then
+    build=$folder/build-asan
+    set -- "$@" --disable-stripping --optflags=-O0 --extra-cflags="-g1 -fsanitize=address -fno-omit-frame-pointer" \
+        --extra-ldflags=-fsanitize=address,undefined
+else
+    build=$folder/build
+    set -- "$@" --optflags=-O1
+fi
+
+# Configures again when anything that configure looks at is another one.
+mkdir -p "$build"
+cd "$build"
+{
+    echo "$src" "${CC:-cc}" "$@"
+    cat "$prefix/lib/pkgconfig/wfvae.pc"
+    cksum "$src/configure" "$src/libavfilter/allfilters.c"
+} > configured.new
+if ! cmp -s configured.new configured; then
+    rm -f configured
+    PKG_CONFIG_PATH=$prefix/lib/pkgconfig "$src/configure" --cc="${CC:-cc}" "$@" > configure.log 2>&1 || {
+        tail -n 20 configure.log ffbuild/config.log >&2
+        die "configure failed; all of it is in $build/configure.log and ffbuild/config.log"
+    }
+    # UBSan for our filter alone: everywhere it doubles the time and reports FFmpeg's own sins.
+    [ "$build" = "$folder/build" ] || echo 'libavfilter/vf_wfvae.o: CFLAGS += -fsanitize=undefined -fno-sanitize-recover' \
+        >> ffbuild/config.mak
+    mv configured.new configured
+fi
+make -s -j"$(nproc)" ffmpeg ffprobe > make.log 2>&1 || {
+    grep -E -A 5 'error|undefined reference|No rule' make.log >&2 || tail -n 40 make.log >&2
+    die "make failed; all of it is in $build/make.log"
+}
+# FFmpeg's own warnings are many; ours must be seen.
+grep -E -A 3 'vf_wfvae\.c.*warning' make.log >&2 || true
+
+if [ "$suite" = "$own" ] && [ "$build" = "$folder/build" ]; then
+    ln -sfn "$suite/build/ffmpeg" "$root/ffmpeg"
+    ln -sfn "$suite/build/ffprobe" "$root/ffprobe"
+    build=$root
+fi
+echo "FFmpeg $(cat "$src/RELEASE"): ${build#"${root%/target/ffmpeg}"/}/ffmpeg"
