@@ -73,6 +73,13 @@ pub(super) unsafe fn out<'a, T>(pointer: *mut T, name: &str) -> Result<&'a mut M
     Ok(unsafe { &mut *pointer.cast::<MaybeUninit<T>>() })
 }
 
+/// What a count says until its call succeeds. NULL is reported by `out`.
+pub(super) unsafe fn zero(count: *mut usize) {
+    if let Ok(count) = unsafe { out(count, "count") } {
+        count.write(0);
+    }
+}
+
 /// A path, or `None` for NULL.
 pub(super) unsafe fn path(text: *const c_char) -> Option<PathBuf> {
     // SAFETY: the caller's string ends with a NUL.

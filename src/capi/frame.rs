@@ -69,43 +69,44 @@ unsafe impl Sized_ for wfvae_frame {
 }
 
 /// The caller's array, element by element; its stride is the caller's size of the struct.
-unsafe fn elements(frames: *const wfvae_frame, count: usize) -> impl Iterator<Item = Result<wfvae_frame>> {
+unsafe fn convert<T>(
+    frames: *const wfvae_frame,
+    count: usize,
+    convert: impl Fn(&wfvae_frame) -> Result<T>,
+) -> Result<Vec<T>> {
     let mut stride = 0;
-    (0..count).map(move |i| {
+    let mut element = |i: usize| {
         // SAFETY: the caller promises `count` elements of the size that the first one states.
         let frame = unsafe { frames.byte_add(i * stride) };
         let size = unsafe { abi::checked_size(frame)? };
         if i == 0 {
             stride = size;
         } else if size != stride {
-            fail!(InvalidArgument, "frame {i}: struct_size is {size}, that of frame 0 is {stride}");
+            fail!(InvalidArgument, "struct_size is {size}, that of frame 0 is {stride}");
         }
-        unsafe { abi::read(frame) }
-    })
+        convert(&unsafe { abi::read(frame)? })
+    };
+    (0..count).map(|i| element(i).map_err(|e| e.prefixed(&format!("frame {i}")))).collect()
 }
 
 pub(super) unsafe fn images<'a>(frames: *const wfvae_frame, count: usize) -> Result<Vec<Image<'a>>> {
-    let convert = |(i, frame): (usize, Result<wfvae_frame>)| {
-        let frame = frame?;
+    let image = |frame: &wfvae_frame| {
         let (format, width, height) = frame.describe()?;
         let (planes, strides) = frame.first_planes();
         // SAFETY: the caller promises readable rows.
-        let image = unsafe { Image::from_raw(format, width, height, planes.map(|p| p.cast_const()), strides) };
-        image.map_err(|e| e.prefixed(&format!("frame {i}")))
+        unsafe { Image::from_raw(format, width, height, planes.map(|p| p.cast_const()), strides) }
     };
-    unsafe { elements(frames, count) }.enumerate().map(convert).collect()
+    unsafe { convert(frames, count, image) }
 }
 
 pub(super) unsafe fn images_mut<'a>(frames: *mut wfvae_frame, count: usize) -> Result<Vec<ImageMut<'a>>> {
-    let convert = |(i, frame): (usize, Result<wfvae_frame>)| {
-        let frame = frame?;
+    let image = |frame: &wfvae_frame| {
         let (format, width, height) = frame.describe()?;
         let (planes, strides) = frame.first_planes();
         // SAFETY: the caller promises writable rows.
-        let image = unsafe { ImageMut::from_raw(format, width, height, planes, strides) };
-        image.map_err(|e| e.prefixed(&format!("frame {i}")))
+        unsafe { ImageMut::from_raw(format, width, height, planes, strides) }
     };
-    unsafe { elements(frames, count) }.enumerate().map(convert).collect()
+    unsafe { convert(frames, count, image) }
 }
 
 impl wfvae_frame {
@@ -118,7 +119,7 @@ impl wfvae_frame {
         let range = match self.range {
             0 => Range::Unit,
             1 => Range::Signed,
-            other => fail!(InvalidArgument, "frame: range is {other}, expected a wfvae_range"),
+            other => fail!(InvalidArgument, "range is {other}, expected a wfvae_range"),
         };
         let bits = if self.bit_depth == 0 { 16 } else { self.bit_depth };
         let format = match self.format {
@@ -130,16 +131,16 @@ impl wfvae_frame {
             6 => PixelFormat::GbrPlanar16 { bits },
             7 => PixelFormat::RgbPlanarF32(range),
             8 => PixelFormat::GbrPlanarF32(range),
-            other => fail!(InvalidArgument, "frame: format is {other}, expected a wfvae_pixel_format"),
+            other => fail!(InvalidArgument, "format is {other}, expected a wfvae_pixel_format"),
         };
         if !matches!(self.format, 5 | 6) && self.bit_depth != 0 {
-            fail!(InvalidArgument, "frame: bit_depth is for the 16-bit formats, 0 for others");
+            fail!(InvalidArgument, "bit_depth is for the 16-bit formats, 0 for others");
         }
         if !matches!(self.format, 7 | 8) && self.range != 0 {
-            fail!(InvalidArgument, "frame: range is for the float formats, 0 for others");
+            fail!(InvalidArgument, "range is for the float formats, 0 for others");
         }
         if self.reserved != 0 {
-            fail!(InvalidArgument, "frame: reserved is not 0");
+            fail!(InvalidArgument, "reserved is not 0");
         }
         Ok((format, self.width as usize, self.height as usize))
     }

@@ -9,7 +9,6 @@ use crate::stream::{Canceller, Stream, StreamOptions};
 use half::f16;
 use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 /// Keeps a mistaken count from asking for the memory to describe it.
@@ -437,17 +436,24 @@ impl wfvae {
         written: *mut usize,
         call: impl FnOnce(&wfvae, &mut Stream) -> Result<usize>,
     ) -> Result<()> {
-        let written = unsafe { abi::out(written, "written")? };
-        written.write(0);
-        let count = unsafe { wfvae::enter(stream, call)? };
-        written.write(count);
-        Ok(())
+        let call = |handle: &wfvae, stream: &mut Stream| {
+            let written = unsafe { abi::out(written, "written")? };
+            stream.check_ready()?;
+            written.write(call(handle, stream)?);
+            Ok(())
+        };
+        unsafe { abi::zero(written) };
+        unsafe { wfvae::enter(stream, call) }
     }
 
     unsafe fn count(stream: *const wfvae, count: *mut usize, call: impl FnOnce(&Stream) -> Result<u64>) -> Result<()> {
-        let out: &mut MaybeUninit<usize> = unsafe { abi::out(count, "count")? };
-        out.write(unsafe { wfvae::enter(stream, |_, stream| call(stream))? } as usize);
-        Ok(())
+        let call = |_: &wfvae, stream: &mut Stream| {
+            let out = unsafe { abi::out(count, "count")? };
+            out.write(call(stream)? as usize);
+            Ok(())
+        };
+        unsafe { abi::zero(count) };
+        unsafe { wfvae::enter(stream, call) }
     }
 
     pub(super) fn error_text(&self) -> *const c_char {

@@ -128,6 +128,7 @@ impl<'a> Image<'a> {
     /// A picture anywhere in memory. Strides are bytes from one row to the next and may be negative.
     ///
     /// # Errors
+    /// [`InvalidSize`](crate::ErrorKind::InvalidSize) for no pixels,
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a null plane, a stride shorter than a row, or a
     /// pointer or stride that is not a multiple of the element's size.
     ///
@@ -263,7 +264,7 @@ impl Layout {
             fail!(InvalidArgument, "bit depth {bits} of a 16-bit format, expected 9 to 16");
         }
         if self.width == 0 || self.height == 0 {
-            fail!(InvalidArgument, "a picture of {}x{} pixels", self.width, self.height);
+            fail!(InvalidSize, "a picture of {}x{} pixels", self.width, self.height);
         }
         let row = self.width.saturating_mul(self.format.pixel_bytes());
         let element = self.format.element_bytes();

@@ -12,7 +12,7 @@ static WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("builtin/diffusion_pyt
 static CONFIG: &str = include_str!("builtin/config.json");
 
 pub(super) fn open() -> Result<(Checkpoint, Config)> {
-    let config = Config::parse(CONFIG, Path::new("built-in config.json"))?;
+    let config = Config::parse(CONFIG.as_bytes(), Path::new("built-in config.json"))?;
     let checkpoint = Checkpoint::from_static("the built-in model", &WEIGHTS.0)?;
     Ok((checkpoint, config))
 }

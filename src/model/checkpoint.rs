@@ -55,7 +55,7 @@ impl Checkpoint {
             refuse_pickle(path)?;
         }
         let config_path = folder.join("config.json");
-        let config = Config::parse(&read_json_text(&config_path)?, &config_path)?;
+        let config = Config::parse(&read_json(&config_path)?, &config_path)?;
         let files = if is_folder { weight_files(folder)? } else { WeightFiles::One(path.to_path_buf()) };
 
         let mut checkpoint = Checkpoint { name: path.display().to_string(), files: vec![], tensors: HashMap::new() };
@@ -275,8 +275,7 @@ fn weight_files(folder: &Path) -> Result<WeightFiles> {
 
 /// The shards of a Hugging Face index with the keys that it places in each.
 fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
-    let text = read_json_text(index)?;
-    let json: serde_json::Value = match serde_json::from_str(&text) {
+    let json: serde_json::Value = match serde_json::from_slice(&read_json(index)?) {
         Ok(json) => json,
         Err(e) => fail!(Checkpoint, "{}: {e}", index.display()),
     };
@@ -318,7 +317,7 @@ fn refuse_pickle(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read_json_text(path: &Path) -> Result<String> {
+fn read_json(path: &Path) -> Result<Vec<u8>> {
     let size = match std::fs::metadata(path) {
         Ok(meta) => meta.len(),
         Err(e) => fail!(Io, "{}: {e}", path.display()),
@@ -326,8 +325,8 @@ fn read_json_text(path: &Path) -> Result<String> {
     if size > MAX_JSON_BYTES {
         fail!(Config, "{}: {size} bytes, more than any such file has", path.display());
     }
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(text),
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(bytes),
         Err(e) => fail!(Io, "{}: {e}", path.display()),
     }
 }
@@ -352,16 +351,17 @@ fn explain_damage(data: &[u8], error: &SafeTensorError) -> String {
             );
         }
         let shape = info.get("shape").and_then(|s| s.as_array());
-        let elements = shape.map(|s| s.iter().try_fold(1u64, |n, d| n.checked_mul(d.as_u64()?)));
+        let elements = shape.and_then(|s| s.iter().try_fold(1u64, |n, d| n.checked_mul(d.as_u64()?)));
         let size = match info.get("dtype").and_then(|d| d.as_str()) {
             Some("F32") => 4,
             Some("F16" | "BF16") => 2,
             _ => continue,
         };
-        if let Some(elements) = elements
-            && elements.and_then(|n| n.checked_mul(size)) != Some(end - start)
-        {
-            return format!("tensor {key}: found {} bytes, its shape and type need {elements:?} x {size}", end - start);
+        let Some(elements) = elements else {
+            return format!("tensor {key}: found {} bytes, and no shape that a tensor can have", end - start);
+        };
+        if elements.checked_mul(size) != Some(end - start) {
+            return format!("tensor {key}: found {} bytes, its shape and type need {elements} x {size}", end - start);
         }
     }
     error.to_string()

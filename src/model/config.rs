@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// More blocks or channels than this is a damaged file, not a model.
-const MAX_BLOCKS: u64 = 64;
+pub(super) const MAX_BLOCKS: u64 = 64;
 const MAX_CHANNELS: u64 = 1 << 16;
 
 /// How the decoder doubles the frame rate (spec: `t_interpolation`).
@@ -22,8 +22,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
-        match serde_json::from_str(text) {
+    pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Self> {
+        match serde_json::from_slice(text) {
             Ok(Value::Object(fields)) => Ok(Config { path: path.to_path_buf(), fields }),
             Ok(_) => fail!(Config, "{}: expected a JSON object", path.display()),
             Err(e) => fail!(Config, "{}: {e}", path.display()),

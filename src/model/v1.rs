@@ -1,5 +1,6 @@
 //! The first generation: `_class_name` "WFVAEModel".
 
+use super::config::MAX_BLOCKS;
 use super::{
     Attention, Checkpoint, Config, Conv, ConvKind, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Layer, Network,
     Norm, ResBlock, Scaling, Up, Weight, wavelet,
@@ -240,7 +241,8 @@ fn connect_layers(checkpoint: &Checkpoint) -> usize {
         let (index, _) = key.strip_prefix("decoder.connect_l1.")?.split_once('.')?;
         index.parse::<usize>().ok()
     });
-    indices.max().unwrap_or(1)
+    // A name may claim any number; one that is too large ends as a missing tensor.
+    indices.max().unwrap_or(1).min(MAX_BLOCKS as usize)
 }
 
 fn scaling(config: &Config, channels: usize) -> Result<Result<Scaling, String>> {

@@ -41,7 +41,8 @@ pub(super) fn find(path: Option<&Path>) -> Result<Library> {
     for (candidate, flags) in &candidates {
         match check(candidate, *flags) {
             Ok(library) => return Ok(library),
-            Err(failure) if failure.kind == ErrorKind::RuntimeMissing => {}
+            // A bare name that leads nowhere; a file that is there and does not work is worth a word.
+            Err(failure) if failure.kind == ErrorKind::RuntimeMissing && is_bare_name(candidate) => {}
             Err(failure) => {
                 first_failure.get_or_insert(failure);
             }
@@ -77,9 +78,9 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
     let too_old = |text: String| Failure { kind: ErrorKind::RuntimeTooOld, text };
 
     // A relative path means relative to the working directory; a bare name is the loader's to find.
-    let absolute = match path.components().count() {
-        1 => path.to_path_buf(),
-        _ => std::path::absolute(path).unwrap_or(path.to_path_buf()),
+    let absolute = match is_bare_name(path) {
+        true => path.to_path_buf(),
+        false => std::path::absolute(path).unwrap_or(path.to_path_buf()),
     };
     let name = CString::new(absolute.as_os_str().as_bytes())
         .map_err(|_| missing(format!("ONNX Runtime: {}: a NUL in the path", path.display())))?;
@@ -147,12 +148,18 @@ pub(super) fn path_of(address: *const c_void) -> Option<PathBuf> {
     }
 }
 
+/// Whether the path `a`, or the library of that name, is the file `b`.
 pub(super) fn same_file(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
-        // A bare name that the loader found.
-        _ => a.file_name() == b.file_name(),
+        // What the loader found by name.
+        _ => is_bare_name(a) && a.file_name() == b.file_name(),
     }
+}
+
+/// One that the loader searches for, instead of a path.
+fn is_bare_name(path: &Path) -> bool {
+    path.components().count() == 1 && !path.is_absolute()
 }
 
 pub(super) fn providers() -> Vec<String> {

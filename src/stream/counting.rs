@@ -39,11 +39,11 @@ impl Counting {
         doubled(interpolated)
     }
 
-    /// Frames of a whole clip.
+    /// Frames of a whole clip, `u64::MAX` where there would be more.
     pub(crate) fn frames(self, latents: u64) -> u64 {
         match latents {
             0 => 0,
-            n => self.unit * (n - 1) + 1,
+            n => self.unit.saturating_mul(n - 1).saturating_add(1),
         }
     }
 

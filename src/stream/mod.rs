@@ -250,9 +250,7 @@ impl Stream {
     pub fn encode(&mut self, frames: &[Image<'_>], mut latents: LatentsMut<'_>) -> Result<usize> {
         self.check_ready()?;
         let count = self.encode_count(frames.len() as u64)?;
-        for frame in frames {
-            self.check_size(frame.width(), frame.height())?;
-        }
+        self.check_sizes(frames.iter().map(|frame| (frame.width(), frame.height())))?;
         self.check_latent_capacity(count, latents.len())?;
         let encoder = self.encoder.as_mut().expect("encode_count checked it");
         let (codec, canceller) = (&self.codec, &self.canceller);
@@ -352,7 +350,8 @@ impl Stream {
         result
     }
 
-    fn check_ready(&mut self) -> Result<()> {
+    /// Fails if a reset is needed; every call that moves the stream checks this first.
+    pub(crate) fn check_ready(&mut self) -> Result<()> {
         if let Some(failure) = &self.failure {
             fail!(NeedsReset, "an earlier call failed, reset the stream first: {failure}");
         }
@@ -390,12 +389,12 @@ impl Stream {
         Ok(decoder)
     }
 
-    fn check_size(&self, width: usize, height: usize) -> Result<()> {
+    fn check_sizes(&self, sizes: impl Iterator<Item = (usize, usize)>) -> Result<()> {
         let (w, h) = (self.geometry.width, self.geometry.height);
-        if (width, height) != (w, h) {
+        for (i, (width, height)) in sizes.enumerate().filter(|(_, size)| *size != (w, h)) {
             fail!(
                 InvalidSize,
-                "a frame of {width}x{height} in a stream of {w}x{h}; make a new stream for another size"
+                "frame {i}: {width}x{height} in a stream of {w}x{h}; make a new stream for another size"
             );
         }
         Ok(())
@@ -414,7 +413,7 @@ impl Stream {
         if capacity < count {
             fail!(Capacity, "room for {capacity} frames, this call writes {count}");
         }
-        frames[..count as usize].iter().try_for_each(|frame| self.check_size(frame.width(), frame.height()))
+        self.check_sizes(frames[..count as usize].iter().map(|frame| (frame.width(), frame.height())))
     }
 }
 

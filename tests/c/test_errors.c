@@ -1,0 +1,1033 @@
+/* Bad input of every kind through the C ABI. Each gives its status and a text that says what is wrong, and a stream
+ * that met it goes on to the same numbers, bit for bit, as one that did not.
+ *
+ *     test_errors GOLDEN [quick]
+ *
+ * GOLDEN holds v1-image, of which damaged copies are made in a temporary folder. quick, for valgrind, lets only every
+ * twentieth stream go on, and does not use up the memory. */
+#define _POSIX_C_SOURCE 200809L
+
+#include <wfvae.h>
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SIDE = 8, PIXELS = SIDE * SIDE, FRAMES = 8, LATENTS = 3, NUMBERS = 4, UNTOUCHED = 77 };
+
+#define CONFIG_JSON "config.json"
+#define INDEX_JSON "diffusion_pytorch_model.safetensors.index.json"
+#define WEIGHTS "model.safetensors"
+
+/* One clip on its way through the stream. */
+static struct {
+    wfvae_model *model;
+    wfvae *stream;
+    wfvae_frame frames[FRAMES], decoded[FRAMES];
+    unsigned char in[FRAMES][3 * PIXELS], out[FRAMES][3 * PIXELS];
+    float latents[LATENTS][NUMBERS];
+    size_t frames_in, latents_out, latents_in, frames_out;
+    size_t count; /* where the calls write theirs */
+} s;
+
+/* What the clip gives when nothing disturbs it. */
+static float right_latents[LATENTS][NUMBERS];
+static unsigned char right_out[FRAMES][3 * PIXELS];
+
+/* For what is not a frame of the clip. */
+static float floats[3][PIXELS];
+static unsigned char upside_down[3 * PIXELS];
+
+static char golden[1000], folder[1000];
+static int passed, failed, quick;
+
+/* ---- results ---- */
+
+static void result(const char *name, int ok)
+{
+    printf("%s %s\n", ok ? "ok" : "FAILED", name);
+    if (ok)
+        passed++;
+    else
+        failed++;
+}
+
+/* For what a test does on its way: without it no case means anything. */
+static void must(int ok, const char *what)
+{
+    if (ok)
+        return;
+    printf("FAILED %s: %s\n", what, wfvae_last_error(NULL));
+    exit(EXIT_FAILURE);
+}
+
+/* Whether a call gave its status and text; text is NULL for one that succeeds. */
+static int right(const char *name, wfvae_status found, wfvae_status expected, const char *text)
+{
+    const char *error = wfvae_last_error(NULL);
+    const int ok = found == expected && (!text || strstr(error, text));
+
+    if (!ok)
+        printf("%s: found %d \"%s\", expected %d \"%s\"\n", name, (int)found, found ? error : "", (int)expected,
+               text ? text : "");
+    return ok;
+}
+
+/* A row that leaves no stream behind. */
+#define PLAIN(name, status, text, call) result(name, right(name, call, WFVAE_STATUS_##status, text))
+
+/* ---- the clip ---- */
+
+static void describe(wfvae_frame *frame, void *pixels)
+{
+    memset(frame, 0, sizeof *frame);
+    frame->struct_size = sizeof *frame;
+    frame->format = WFVAE_PIXEL_FORMAT_RGB8;
+    frame->width = SIDE;
+    frame->height = SIDE;
+    frame->planes[0] = pixels;
+    frame->strides[0] = 3 * SIDE;
+}
+
+static void describe_all(void)
+{
+    int i;
+
+    for (i = 0; i < FRAMES; i++) {
+        describe(&s.frames[i], s.in[i]);
+        describe(&s.decoded[i], s.out[i]);
+    }
+}
+
+/* These go from where the clip is to where it shall be. */
+
+static void encode_to(size_t frames)
+{
+    if (frames <= s.frames_in)
+        return;
+    must(!wfvae_encode_chunk(s.stream, s.frames + s.frames_in, frames - s.frames_in, s.latents[s.latents_out],
+                             LATENTS - s.latents_out, &s.count),
+         "encode");
+    s.frames_in = frames;
+    s.latents_out += s.count;
+}
+
+static void decode_to(size_t latents)
+{
+    if (latents <= s.latents_in)
+        return;
+    must(!wfvae_decode_chunk(s.stream, s.latents[s.latents_in], latents - s.latents_in, s.decoded + s.frames_out,
+                             FRAMES - s.frames_out, &s.count),
+         "decode");
+    s.latents_in = latents;
+    s.frames_out += s.count;
+}
+
+static void end_encoding(void)
+{
+    encode_to(FRAMES);
+    if (s.latents_out == LATENTS)
+        return;
+    must(!wfvae_encode_flush(s.stream, s.latents[s.latents_out], 1, &s.count), "encode flush");
+    s.latents_out += s.count;
+}
+
+static void end_decoding(void)
+{
+    end_encoding();
+    decode_to(LATENTS);
+    if (s.frames_out == FRAMES)
+        return;
+    must(!wfvae_decode_flush(s.stream, s.decoded + s.frames_out, FRAMES - s.frames_out, &s.count), "decode flush");
+    s.frames_out += s.count;
+}
+
+/* A new clip, of which the first frame went in and came out. */
+static void begin(void)
+{
+    must(!wfvae_reset(s.stream) && !wfvae_set_frame_count(s.stream, FRAMES), "reset");
+    s.frames_in = s.latents_out = s.latents_in = s.frames_out = 0;
+    memset(s.latents, 0, sizeof s.latents);
+    memset(s.out, 0, sizeof s.out);
+    describe_all();
+    encode_to(1);
+    decode_to(1);
+    s.count = UNTOUCHED;
+}
+
+/* Whether the clip goes on; where the header says that a reset is needed, the next one. */
+static int goes_on(wfvae_status status)
+{
+    const uint32_t broken = status == WFVAE_STATUS_CANCELLED || status == WFVAE_STATUS_NEEDS_RESET;
+    wfvae_info info = {0};
+
+    info.struct_size = sizeof info;
+    must(!wfvae_get_info(s.stream, &info), "info");
+    if (info.needs_reset != broken)
+        return 0;
+    if (broken)
+        begin();
+    describe_all();
+    end_decoding();
+    return s.latents_out == LATENTS && s.frames_out == FRAMES && !memcmp(s.latents, right_latents, sizeof s.latents) &&
+           !memcmp(s.out, right_out, sizeof s.out);
+}
+
+static void check_call(const char *name, wfvae_status found, wfvae_status expected, const char *text)
+{
+    static int calls;
+    const char *error = wfvae_last_error(NULL);
+    int ok = right(name, found, expected, text);
+
+    if (ok && found && strcmp(error, "stream is NULL") && strcmp(error, wfvae_last_error(s.stream))) {
+        printf("%s: the stream's text is \"%s\", the thread's \"%s\"\n", name, wfvae_last_error(s.stream), error);
+        ok = 0;
+    }
+    if (ok && found && s.count != 0 && s.count != UNTOUCHED) {
+        printf("%s: failed with a count of %lu\n", name, (unsigned long)s.count);
+        ok = 0;
+    }
+    if (ok && (!quick || calls++ % 20 == 0) && !goes_on(found)) {
+        printf("%s: the stream does not go on\n", name);
+        ok = 0;
+    }
+    result(name, ok);
+}
+
+/* A row in the middle of a clip, which then goes on. */
+#define CALL(name, status, text, call) (begin(), check_call(name, call, WFVAE_STATUS_##status, text))
+
+/* The clip's next frames and latents; four frames make a latent. */
+
+static wfvae_status encode(size_t frames)
+{
+    return wfvae_encode_chunk(s.stream, s.frames + 1, frames, s.latents[1], 1, &s.count);
+}
+
+static wfvae_status decode(size_t latents)
+{
+    return wfvae_decode_chunk(s.stream, s.latents[1], latents, s.decoded + 1, FRAMES - 1, &s.count);
+}
+
+/* ---- NULL ---- */
+
+static void test_null(void)
+{
+    wfvae_model_info model_info = {0};
+    wfvae_options options = {0};
+    wfvae_info info = {0};
+    wfvae *stream = s.stream;
+
+    model_info.struct_size = sizeof model_info;
+    info.struct_size = sizeof info;
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+
+    PLAIN("open without model", INVALID_ARGUMENT, "model is NULL", wfvae_model_open(NULL, NULL, NULL));
+    PLAIN("model info without model", INVALID_ARGUMENT, "model is NULL", wfvae_model_get_info(NULL, &model_info));
+    PLAIN("model info without info", INVALID_ARGUMENT, "info is NULL", wfvae_model_get_info(s.model, NULL));
+    PLAIN("save without model", INVALID_ARGUMENT, "model is NULL", wfvae_model_save_onnx(NULL, folder));
+    PLAIN("save without folder", INVALID_ARGUMENT, "folder is NULL", wfvae_model_save_onnx(s.model, NULL));
+    result("latents without model", wfvae_latents_for_frames(NULL, 5) == 0);
+    result("frames without model", wfvae_frames_for_latents(NULL, 5) == 0);
+    wfvae_model_close(NULL);
+    wfvae_destroy(NULL);
+
+    PLAIN("create without model", INVALID_ARGUMENT, "model is NULL", wfvae_create(NULL, &options, &stream));
+    result("create without model, stream", stream == NULL);
+    PLAIN("create without options", INVALID_ARGUMENT, "options is NULL", wfvae_create(s.model, NULL, &stream));
+    PLAIN("create without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_create(s.model, &options, NULL));
+
+    CALL("encode without stream", INVALID_ARGUMENT, "stream is NULL",
+         wfvae_encode_chunk(NULL, s.frames, 1, s.latents, 1, &s.count));
+    CALL("encode without frames", INVALID_ARGUMENT, "frames is NULL",
+         wfvae_encode_chunk(s.stream, NULL, 1, s.latents, 1, &s.count));
+    CALL("encode without latents", INVALID_ARGUMENT, "latents is",
+         wfvae_encode_chunk(s.stream, s.frames, 4, NULL, 1, &s.count));
+    CALL("encode without written", INVALID_ARGUMENT, "written is NULL",
+         wfvae_encode_chunk(s.stream, s.frames, 1, s.latents, 1, NULL));
+    CALL("encode flush without stream", INVALID_ARGUMENT, "stream is NULL",
+         wfvae_encode_flush(NULL, s.latents, 1, &s.count));
+    CALL("encode flush without latents", INVALID_ARGUMENT, "latents is",
+         (encode_to(FRAMES), wfvae_encode_flush(s.stream, NULL, 1, &s.count)));
+    CALL("encode flush without written", INVALID_ARGUMENT, "written is NULL",
+         wfvae_encode_flush(s.stream, s.latents, 1, NULL));
+    CALL("decode without stream", INVALID_ARGUMENT, "stream is NULL",
+         wfvae_decode_chunk(NULL, s.latents, 1, s.decoded, 2, &s.count));
+    CALL("decode without latents", INVALID_ARGUMENT, "latents is NULL",
+         wfvae_decode_chunk(s.stream, NULL, 1, s.decoded, 2, &s.count));
+    CALL("decode without frames", INVALID_ARGUMENT, "frames is NULL",
+         wfvae_decode_chunk(s.stream, s.latents, 1, NULL, 2, &s.count));
+    CALL("decode without written", INVALID_ARGUMENT, "written is NULL",
+         wfvae_decode_chunk(s.stream, s.latents, 1, s.decoded, 2, NULL));
+    CALL("decode flush without stream", INVALID_ARGUMENT, "stream is NULL",
+         wfvae_decode_flush(NULL, s.decoded, 2, &s.count));
+    CALL("decode flush without frames", INVALID_ARGUMENT, "frames is NULL",
+         (end_encoding(), decode_to(2), wfvae_decode_flush(s.stream, NULL, 2, &s.count)));
+    CALL("decode flush without written", INVALID_ARGUMENT, "written is NULL",
+         wfvae_decode_flush(s.stream, s.decoded, 2, NULL));
+
+    CALL("reset without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_reset(NULL));
+    CALL("cancel without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_cancel(NULL));
+    CALL("frame count without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_set_frame_count(NULL, 1));
+    CALL("info without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_get_info(NULL, &info));
+    CALL("info without info", INVALID_ARGUMENT, "info is NULL", wfvae_get_info(s.stream, NULL));
+    CALL("encode count without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_encode_count(NULL, 1, &s.count));
+    CALL("encode count without count", INVALID_ARGUMENT, "count is NULL", wfvae_encode_count(s.stream, 1, NULL));
+    CALL("encode flush count without stream", INVALID_ARGUMENT, "stream is NULL",
+         wfvae_encode_flush_count(NULL, &s.count));
+    CALL("encode flush count without count", INVALID_ARGUMENT, "count is NULL",
+         wfvae_encode_flush_count(s.stream, NULL));
+    CALL("decode count without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_decode_count(NULL, 1, &s.count));
+    CALL("decode count without count", INVALID_ARGUMENT, "count is NULL", wfvae_decode_count(s.stream, 1, NULL));
+    CALL("decode flush count without stream", INVALID_ARGUMENT, "stream is NULL",
+         wfvae_decode_flush_count(NULL, &s.count));
+    CALL("decode flush count without count", INVALID_ARGUMENT, "count is NULL",
+         wfvae_decode_flush_count(s.stream, NULL));
+}
+
+/* ---- options ---- */
+
+/* A failing call gives no handle, whatever was there before. */
+
+static wfvae_status open_model(const char *path, const wfvae_model_options *options)
+{
+    wfvae_model *model = s.model;
+    wfvae_status status = wfvae_model_open(path, options, &model);
+
+    must(status ? !model : model && model != s.model, "handle");
+    wfvae_model_close(model);
+    return status;
+}
+
+static wfvae_status create(const wfvae_options *options)
+{
+    wfvae *stream = s.stream;
+    wfvae_status status = wfvae_create(s.model, options, &stream);
+
+    must(status ? !stream : stream && stream != s.stream, "handle");
+    wfvae_destroy(stream);
+    return status;
+}
+
+/* Rows that change one thing in options that are right. */
+#define OPEN(name, status, text, change)                               \
+    do {                                                               \
+        wfvae_model_options o = {0};                                   \
+        o.struct_size = sizeof o;                                      \
+        change;                                                        \
+        PLAIN("model options: " name, status, text, open_model(golden, &o)); \
+    } while (0)
+
+#define CREATE(name, status, text, change)                       \
+    do {                                                         \
+        wfvae_options o = {0};                                   \
+        o.struct_size = sizeof o;                                \
+        o.width = o.height = SIDE;                               \
+        change;                                                  \
+        PLAIN("options: " name, status, text, create(&o));       \
+    } while (0)
+
+static void test_options(void)
+{
+    OPEN("size 0", INVALID_ARGUMENT, "struct_size is 0, set it to sizeof(wfvae_model_options)", o.struct_size = 0);
+    OPEN("size too small", INVALID_ARGUMENT, "struct_size is", o.struct_size--);
+    OPEN("size huge", INVALID_ARGUMENT, "struct_size is", o.struct_size = SIZE_MAX);
+    OPEN("reserved", INVALID_ARGUMENT, "reserved is not 0", o.reserved = 1);
+    OPEN("provider", INVALID_ARGUMENT, "provider is 9", o.provider = 9);
+    OPEN("CUDA", PROVIDER, "ask for CPU or AUTO", o.provider = WFVAE_PROVIDER_CUDA);
+    OPEN("device of the CPU", INVALID_ARGUMENT, "device is 1", (o.provider = WFVAE_PROVIDER_CPU, o.device = 1));
+    OPEN("threads", INVALID_ARGUMENT, "n_threads is 1025, expected 0 to 1024", o.n_threads = 1025);
+    OPEN("most threads", INVALID_ARGUMENT, "n_threads is 4294967295", o.n_threads = UINT32_MAX);
+    OPEN("check_finite", INVALID_ARGUMENT, "check_finite is 2", o.check_finite = 2);
+    OPEN("log_level", INVALID_ARGUMENT, "log_level is 6", o.log_level = 6);
+
+    CREATE("size 0", INVALID_ARGUMENT, "struct_size is 0, set it to sizeof(wfvae_options)", o.struct_size = 0);
+    CREATE("size too small", INVALID_ARGUMENT, "struct_size is", o.struct_size--);
+    CREATE("size huge", INVALID_ARGUMENT, "struct_size is", o.struct_size = SIZE_MAX / 2);
+    CREATE("reserved", INVALID_ARGUMENT, "reserved is not 0", o.reserved = 1);
+    CREATE("width 0", INVALID_SIZE, "0x8", o.width = 0);
+    CREATE("height 0", INVALID_SIZE, "8x0", o.height = 0);
+    CREATE("width 0, padding", INVALID_SIZE, "0x8", (o.width = 0, o.padding = 1));
+    CREATE("width huge", INVALID_SIZE, "4294967288x8: width and height must be 1 to 32768", o.width = 4294967288u);
+    CREATE("height huge, padding", INVALID_SIZE, "8x32769", (o.height = 32769, o.padding = 1));
+    CREATE("width 17", INVALID_SIZE, "17x8: width and height must be multiples of 8", o.width = 17);
+    CREATE("height 4", INVALID_SIZE, "ask for padding", o.height = 4);
+    CREATE("17x1 with padding", OK, NULL, (o.width = 17, o.height = 1, o.padding = 1));
+    CREATE("padding", INVALID_ARGUMENT, "padding is 2, expected 0 or 1", o.padding = 2);
+    CREATE("directions", INVALID_ARGUMENT, "directions is 4", o.directions = 4);
+    CREATE("latent_type", INVALID_ARGUMENT, "latent_type is 2", o.latent_type = 2);
+    CREATE("posterior", INVALID_ARGUMENT, "posterior is 3", o.posterior = 3);
+    CREATE("scaled", INVALID_ARGUMENT, "scaled is 2, expected 0 or 1", o.scaled = 2);
+}
+
+/* ---- structs of a later version ---- */
+
+static wfvae_status open_newer(uint64_t tail)
+{
+    struct { wfvae_model_options options; uint64_t tail; } newer = {{0}, 0};
+
+    newer.options.struct_size = sizeof newer;
+    newer.tail = tail;
+    return open_model(golden, &newer.options);
+}
+
+static wfvae_status create_newer(uint64_t tail)
+{
+    struct { wfvae_options options; uint64_t tail; } newer = {{0}, 0};
+
+    newer.options.struct_size = sizeof newer;
+    newer.options.width = newer.options.height = SIDE;
+    newer.tail = tail;
+    return create(&newer.options);
+}
+
+/* The clip's next two frames. */
+static wfvae_status encode_newer(size_t second_size, uint64_t tail)
+{
+    struct { wfvae_frame frame; uint64_t tail; } newer[2];
+    wfvae_status status;
+
+    describe(&newer[0].frame, s.in[1]);
+    describe(&newer[1].frame, s.in[2]);
+    newer[0].frame.struct_size = sizeof newer[0];
+    newer[1].frame.struct_size = second_size ? second_size : sizeof newer[1];
+    newer[0].tail = 0;
+    newer[1].tail = tail;
+    status = wfvae_encode_chunk(s.stream, &newer[0].frame, 2, NULL, 0, &s.count);
+    s.frames_in += status ? 0 : 2;
+    return status;
+}
+
+/* Fields that this version lacks read as zero. */
+static int info_newer(void)
+{
+    struct { wfvae_info info; uint64_t tail; } info = {{0}, 9};
+    struct { wfvae_model_info info; uint64_t tail; } model_info = {{0}, 9};
+
+    info.info.struct_size = sizeof info;
+    model_info.info.struct_size = sizeof model_info;
+    return !wfvae_get_info(s.stream, &info.info) && info.info.width == SIDE && !info.tail &&
+           info.info.struct_size == sizeof info && !wfvae_model_get_info(s.model, &model_info.info) &&
+           model_info.info.latent_channels == 4 && !model_info.tail;
+}
+
+static wfvae_status info_of_size(size_t size)
+{
+    wfvae_info info = {0};
+
+    info.struct_size = size;
+    return wfvae_get_info(s.stream, &info);
+}
+
+static wfvae_status model_info_of_size(size_t size)
+{
+    wfvae_model_info info = {0};
+
+    info.struct_size = size;
+    return wfvae_model_get_info(s.model, &info);
+}
+
+static void test_sizes(void)
+{
+    PLAIN("later model options, not used", OK, NULL, open_newer(0));
+    PLAIN("later model options, used", INVALID_ARGUMENT, "does not know", open_newer(1));
+    PLAIN("later options, not used", OK, NULL, create_newer(0));
+    PLAIN("later options, used", INVALID_ARGUMENT, "does not know", create_newer(UINT64_MAX));
+    CALL("later frames, not used", OK, NULL, encode_newer(0, 0));
+    CALL("later frames, used", INVALID_ARGUMENT, "does not know", encode_newer(0, 1));
+    CALL("frames of two versions", INVALID_ARGUMENT, "frame 1: struct_size is", encode_newer(sizeof(wfvae_frame), 0));
+    result("later infos", info_newer());
+    CALL("info: size 0", INVALID_ARGUMENT, "struct_size is 0, set it to sizeof(wfvae_info)", info_of_size(0));
+    CALL("info: size too small", INVALID_ARGUMENT, "struct_size is", info_of_size(sizeof(wfvae_info) - 1));
+    CALL("info: size huge", INVALID_ARGUMENT, "struct_size is", info_of_size(SIZE_MAX));
+    PLAIN("model info: size 0", INVALID_ARGUMENT, "struct_size is 0", model_info_of_size(0));
+    PLAIN("model info: size huge", INVALID_ARGUMENT, "struct_size is", model_info_of_size(1 << 20));
+}
+
+/* ---- frames ---- */
+
+/* Makes the clip's next frame one of another format. */
+static wfvae_frame *planar(uint32_t format, size_t element)
+{
+    wfvae_frame *frame = &s.frames[1];
+    int i;
+
+    frame->format = format;
+    for (i = 0; i < 3; i++) {
+        frame->planes[i] = floats[i];
+        frame->strides[i] = (ptrdiff_t)(element * SIDE);
+    }
+    return frame;
+}
+
+#define F32 planar(WFVAE_PIXEL_FORMAT_RGBP_F32, 4)
+#define U16 planar(WFVAE_PIXEL_FORMAT_GBRP16, 2)
+
+static void *shifted(void *pointer)
+{
+    return (unsigned char *)pointer + 1;
+}
+
+static wfvae_status encode_bottom_up(void)
+{
+    wfvae_status status;
+    int y;
+
+    for (y = 0; y < SIDE; y++)
+        memcpy(upside_down + 3 * SIDE * y, s.in[1] + 3 * SIDE * (SIDE - 1 - y), 3 * SIDE);
+    s.frames[1].planes[0] = upside_down + 3 * SIDE * (SIDE - 1);
+    s.frames[1].strides[0] = -3 * SIDE;
+    status = encode(1);
+    s.frames_in += status ? 0 : 1;
+    return status;
+}
+
+static void test_frames(void)
+{
+    CALL("frame: size 0", INVALID_ARGUMENT, "struct_size is 0", (s.frames[1].struct_size = 0, encode(1)));
+    CALL("frame: size too small", INVALID_ARGUMENT, "struct_size is", (s.frames[1].struct_size--, encode(1)));
+    CALL("frame: size huge", INVALID_ARGUMENT, "struct_size is", (s.frames[1].struct_size = SIZE_MAX, encode(1)));
+    CALL("frame: reserved", INVALID_ARGUMENT, "reserved is not 0", (s.frames[1].reserved = 1, encode(1)));
+    CALL("frame: format 0", INVALID_ARGUMENT, "format is 0", (s.frames[1].format = 0, encode(1)));
+    CALL("frame: format 9", INVALID_ARGUMENT, "format is 9", (s.frames[1].format = 9, encode(1)));
+    CALL("frame: bit_depth of bytes", INVALID_ARGUMENT, "bit_depth", (s.frames[1].bit_depth = 8, encode(1)));
+    CALL("frame: bit_depth 8 of words", INVALID_ARGUMENT, "bit depth 8", (U16->bit_depth = 8, encode(1)));
+    CALL("frame: bit_depth 17 of words", INVALID_ARGUMENT, "9 to 16", (U16->bit_depth = 17, encode(1)));
+    CALL("frame: bit_depth of floats", INVALID_ARGUMENT, "bit_depth", (F32->bit_depth = 16, encode(1)));
+    CALL("frame: range of bytes", INVALID_ARGUMENT, "range is for the float", (s.frames[1].range = 1, encode(1)));
+    CALL("frame: range of words", INVALID_ARGUMENT, "range is for the float", (U16->range = 1, encode(1)));
+    CALL("frame: range 2 of floats", INVALID_ARGUMENT, "range is 2", (F32->range = 2, encode(1)));
+    CALL("frame: no plane", INVALID_ARGUMENT, "plane 0 is NULL", (s.frames[1].planes[0] = NULL, encode(1)));
+    CALL("frame: no third plane", INVALID_ARGUMENT, "plane 2 is NULL", (F32->planes[2] = NULL, encode(1)));
+    CALL("frame: float plane misaligned", INVALID_ARGUMENT, "plane 1: pointer",
+         (F32->planes[1] = shifted(floats[1]), encode(1)));
+    CALL("frame: word plane misaligned", INVALID_ARGUMENT, "multiples of 2 bytes",
+         (U16->planes[0] = shifted(floats[0]), encode(1)));
+    CALL("frame: stride 0", INVALID_ARGUMENT, "stride 0 is shorter", (s.frames[1].strides[0] = 0, encode(1)));
+    CALL("frame: stride short", INVALID_ARGUMENT, "stride 23 is shorter", (s.frames[1].strides[0] = 23, encode(1)));
+    CALL("frame: stride short, bottom up", INVALID_ARGUMENT, "stride -23", (s.frames[1].strides[0] = -23, encode(1)));
+    CALL("frame: float stride misaligned", INVALID_ARGUMENT, "plane 2: pointer and stride 34",
+         (F32->strides[2] = 34, encode(1)));
+    CALL("frame: bottom up", OK, NULL, encode_bottom_up());
+    CALL("frame: another width", INVALID_SIZE, "24x8 in a stream of 8x8",
+         (s.frames[1].width = 24, s.frames[1].strides[0] = 72, encode(1)));
+    CALL("frame: another height", INVALID_SIZE, "8x16 in a stream of 8x8", (s.frames[1].height = 16, encode(1)));
+    CALL("frame: width 0", INVALID_SIZE, "0x8", (s.frames[1].width = 0, encode(1)));
+    CALL("frame: height huge", INVALID_SIZE, "8x4294967295", (s.frames[1].height = UINT32_MAX, encode(1)));
+    CALL("the third frame: format", INVALID_ARGUMENT, "frame 2: format is 77", (s.frames[3].format = 77, encode(4)));
+    CALL("the third frame: width", INVALID_SIZE, "frame 2: 7x8", (s.frames[3].width = 7, encode(4)));
+    CALL("the third frame: size", INVALID_ARGUMENT, "frame 2: wfvae_frame: struct_size is 8",
+         (s.frames[3].struct_size = 8, encode(4)));
+
+    /* The next latent gives two frames; others are not looked at. */
+    CALL("decoded: format", INVALID_ARGUMENT, "frame 1: format is 0",
+         (encode_to(5), s.decoded[2].format = 0, decode(1)));
+    CALL("decoded: no plane", INVALID_ARGUMENT, "plane 0 is NULL",
+         (encode_to(5), s.decoded[1].planes[0] = NULL, decode(1)));
+    CALL("decoded: another width", INVALID_SIZE, "7x8 in a stream of 8x8",
+         (encode_to(5), s.decoded[2].width = 7, decode(1)));
+    CALL("decoded: not looked at", OK, NULL, (encode_to(5), s.decoded[3].format = 0, decode_to(2), WFVAE_STATUS_OK));
+}
+
+/* ---- counts, capacities, order ---- */
+
+static wfvae_status encode_without_room(size_t frames)
+{
+    return wfvae_encode_chunk(s.stream, s.frames + 1, frames, NULL, 0, &s.count);
+}
+
+static wfvae_status decode_in(size_t capacity)
+{
+    return wfvae_decode_chunk(s.stream, s.latents[1], 1, s.decoded + 1, capacity, &s.count);
+}
+
+static void test_counts(void)
+{
+    CALL("no frames", INVALID_ARGUMENT, "n_frames is 0, expected 1 to 65536", encode(0));
+    CALL("many frames", INVALID_ARGUMENT, "n_frames is 65537", encode(65537));
+    CALL("most frames", INVALID_ARGUMENT, "n_frames is 18446744073709551615", encode(SIZE_MAX));
+    CALL("no latents", INVALID_ARGUMENT, "n_latents is 0, expected 1 to 65536", decode(0));
+    CALL("many latents", INVALID_ARGUMENT, "n_latents is 65537", decode(65537));
+    CALL("most latents", INVALID_ARGUMENT, "n_latents is 18446744073709551615", decode(SIZE_MAX));
+    CALL("count of most frames", INVALID_ARGUMENT, "frames: more than",
+         wfvae_encode_count(s.stream, SIZE_MAX, &s.count));
+    CALL("count of most latents", INVALID_ARGUMENT, "latents: more than",
+         wfvae_decode_count(s.stream, SIZE_MAX, &s.count));
+    result("latents of most frames", wfvae_latents_for_frames(s.model, UINT64_MAX) == 1 + (UINT64_MAX - 1) / 4 + 1);
+    result("frames of many latents", wfvae_frames_for_latents(s.model, UINT64_MAX / 4 + 2) == UINT64_MAX);
+    result("frames of most latents", wfvae_frames_for_latents(s.model, UINT64_MAX) == UINT64_MAX);
+
+    CALL("no room for a latent", CAPACITY, "room for 0 latents, this call writes 1", encode_without_room(4));
+    CALL("no room needed", OK, NULL, (s.frames_in += 3, encode_without_room(3)));
+    CALL("no room for the flush", CAPACITY, "room for 0 latents, this call writes 1",
+         (encode_to(FRAMES), wfvae_encode_flush(s.stream, NULL, 0, &s.count)));
+    CALL("no room for frames", CAPACITY, "room for 0 frames, this call writes 2", (encode_to(5), decode_in(0)));
+    CALL("room for half the frames", CAPACITY, "room for 1 frames, this call writes 2", (encode_to(5), decode_in(1)));
+    CALL("no room for the last frame", CAPACITY, "room for 0 frames, this call writes 1",
+         (end_encoding(), decode_to(LATENTS), wfvae_decode_flush(s.stream, NULL, 0, &s.count)));
+    CALL("misaligned latents, encode", INVALID_ARGUMENT, "aligned to 4 bytes",
+         wfvae_encode_chunk(s.stream, s.frames + 1, 4, shifted(floats), 1, &s.count));
+    CALL("misaligned latents, encode flush", INVALID_ARGUMENT, "aligned to 4 bytes",
+         (encode_to(FRAMES), wfvae_encode_flush(s.stream, shifted(floats), 1, &s.count)));
+    CALL("misaligned latents, decode", INVALID_ARGUMENT, "aligned to 4 bytes",
+         wfvae_decode_chunk(s.stream, shifted(floats), 1, s.decoded + 1, 2, &s.count));
+}
+
+/* A stream of one direction, alone: whether it refuses the other and goes on in its own. */
+static void test_direction(uint32_t direction)
+{
+    wfvae_options options = {0};
+    wfvae *both = s.stream, *one = NULL;
+
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    options.directions = direction;
+    must(!wfvae_create(s.model, &options, &one), "create");
+    describe_all();
+    s.stream = one;
+    if (direction == WFVAE_DIRECTION_ENCODE) {
+        PLAIN("decode while encoding only", INVALID_STATE, "without decoding", decode(1));
+        PLAIN("decode flush while encoding only", INVALID_STATE, "without decoding",
+              wfvae_decode_flush(one, s.decoded, 2, &s.count));
+        PLAIN("decode count while encoding only", INVALID_STATE, "without decoding",
+              wfvae_decode_count(one, 1, &s.count));
+        PLAIN("decode flush count while encoding only", INVALID_STATE, "without decoding",
+              wfvae_decode_flush_count(one, &s.count));
+        PLAIN("encode afterwards", OK, NULL, wfvae_encode_chunk(one, s.frames, 1, s.latents[0], 1, &s.count));
+        result("encode afterwards, latent", s.count == 1 && !memcmp(s.latents, right_latents, sizeof *s.latents));
+    } else {
+        PLAIN("encode while decoding only", INVALID_STATE, "without encoding", encode(1));
+        PLAIN("encode flush while decoding only", INVALID_STATE, "without encoding",
+              wfvae_encode_flush(one, s.latents, 1, &s.count));
+        PLAIN("encode count while decoding only", INVALID_STATE, "without encoding",
+              wfvae_encode_count(one, 1, &s.count));
+        PLAIN("encode flush count while decoding only", INVALID_STATE, "without encoding",
+              wfvae_encode_flush_count(one, &s.count));
+        PLAIN("decode afterwards", OK, NULL, wfvae_decode_chunk(one, right_latents, 1, s.decoded, 1, &s.count));
+        result("decode afterwards, frame", s.count == 1 && !memcmp(s.out, right_out, sizeof *s.out));
+    }
+    s.stream = both;
+    wfvae_destroy(one);
+}
+
+static void test_order(void)
+{
+    CALL("encode after the flush", INVALID_STATE, "the encoder was flushed", (end_encoding(), encode(1)));
+    CALL("encode count after the flush", INVALID_STATE, "the encoder was flushed",
+         (end_encoding(), s.count = 0, wfvae_encode_count(s.stream, 1, &s.count)));
+    CALL("decode after the flush", INVALID_STATE, "the decoder was flushed", (end_decoding(), decode(1)));
+    CALL("decode count after the flush", INVALID_STATE, "the decoder was flushed",
+         (end_decoding(), wfvae_decode_count(s.stream, 1, &s.count)));
+    CALL("encode flush twice", OK, NULL, (end_encoding(), wfvae_encode_flush(s.stream, NULL, 0, &s.count)));
+    CALL("decode flush twice", OK, NULL, (end_decoding(), wfvae_decode_flush(s.stream, NULL, 0, &s.count)));
+    result("decode flush twice, count", s.count == 0);
+
+    CALL("cancel, encode", CANCELLED, "cancelled", (wfvae_cancel(s.stream), encode(4)));
+    CALL("cancel, decode", CANCELLED, "cancelled", (encode_to(5), wfvae_cancel(s.stream), decode(1)));
+    CALL("cancel, encode flush", CANCELLED, "cancelled",
+         (wfvae_cancel(s.stream), wfvae_encode_flush(s.stream, s.latents[1], 1, &s.count)));
+    CALL("cancel, decode flush", CANCELLED, "cancelled",
+         (wfvae_cancel(s.stream), wfvae_decode_flush(s.stream, s.decoded, 2, &s.count)));
+    CALL("cancel, encode twice", NEEDS_RESET, "an earlier call failed", (wfvae_cancel(s.stream), encode(4), encode(4)));
+    CALL("cancel, encode, decode", NEEDS_RESET, "an earlier call failed",
+         (wfvae_cancel(s.stream), encode(4), decode(1)));
+    CALL("cancel, decode, decode flush", NEEDS_RESET, "an earlier call failed",
+         (wfvae_cancel(s.stream), decode(1), wfvae_decode_flush(s.stream, s.decoded, 2, &s.count)));
+    CALL("cancel, decode, decode without room", NEEDS_RESET, "an earlier call failed",
+         (wfvae_cancel(s.stream), decode(1), decode_in(0)));
+    CALL("cancel, reset", OK, NULL, (wfvae_cancel(s.stream), begin(), WFVAE_STATUS_OK));
+    result("a reset clears the text", !*wfvae_last_error(s.stream));
+}
+
+/* A picture that needs more than there is. */
+static void test_memory(void)
+{
+    struct rlimit limit, before;
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    if (quick || !file || fscanf(file, "%lu", &pages) != 1 || getrlimit(RLIMIT_AS, &before)) {
+        puts("skipped: memory");
+    } else {
+        limit = before;
+        limit.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (512u << 20);
+        must(!setrlimit(RLIMIT_AS, &limit), "setrlimit");
+        CREATE("more than the memory", OUT_OF_MEMORY, "cannot allocate", o.width = o.height = 4096);
+        must(!setrlimit(RLIMIT_AS, &before), "setrlimit");
+        CREATE("the memory is there again", OK, NULL, (void)0);
+    }
+    if (file)
+        fclose(file);
+}
+
+/* ---- checkpoints ---- */
+
+static const char *const files[] = {CONFIG_JSON, WEIGHTS, INDEX_JSON, "a.safetensors", "b.safetensors",
+                                    "model.ckpt", "pytorch_model.bin"};
+
+static const char *path_of(const char *in, const char *name)
+{
+    static char path[2000];
+
+    snprintf(path, sizeof path, "%s/%s", in, name);
+    return path;
+}
+
+/* The caller frees it; a NUL follows the bytes. */
+static char *load(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    char *bytes = calloc(1, 1 << 20);
+
+    must(file && bytes, path);
+    *size = fread(bytes, 1, (1 << 20) - 1, file);
+    fclose(file);
+    return bytes;
+}
+
+static void put(const char *name, const void *bytes, size_t size)
+{
+    FILE *file = fopen(path_of(folder, name), "wb");
+
+    must(file && fwrite(bytes, 1, size, file) == size && !fclose(file), name);
+}
+
+static void put_text(const char *name, const char *text)
+{
+    put(name, text, strlen(text));
+}
+
+static void drop(const char *name)
+{
+    must(!remove(path_of(folder, name)), name);
+}
+
+/* The first bytes of the golden weights under any name. */
+static void put_weights(const char *name, size_t size)
+{
+    size_t whole;
+    char *bytes = load(path_of(golden, WEIGHTS), &whole);
+
+    put(name, bytes, size < whole ? size : whole);
+    free(bytes);
+}
+
+static void good_files(void)
+{
+    size_t i, size;
+    char *config = load(path_of(golden, CONFIG_JSON), &size);
+
+    for (i = 0; i < sizeof files / sizeof *files; i++)
+        remove(path_of(folder, files[i]));
+    put(CONFIG_JSON, config, size);
+    put_weights(WEIGHTS, SIZE_MAX);
+    free(config);
+}
+
+/* Puts one text in the place of another, in the config or in the header of the weights. */
+static void edit(const char *name, const char *from, const char *to)
+{
+    const size_t start = strcmp(name, WEIGHTS) ? 0 : 8;
+    size_t size, before;
+    char *bytes = load(path_of(folder, name), &size), *place = strstr(bytes + start, from), *changed;
+    uint64_t header;
+
+    must(place != NULL, from);
+    before = (size_t)(place - bytes);
+    if (start) {
+        memcpy(&header, bytes, 8);
+        header = header + strlen(to) - strlen(from);
+        memcpy(bytes, &header, 8);
+    }
+    changed = malloc(size + strlen(to));
+    must(changed != NULL, "malloc");
+    memcpy(changed, bytes, before);
+    memcpy(changed + before, to, strlen(to));
+    memcpy(changed + before + strlen(to), place + strlen(from), size - before - strlen(from));
+    put(name, changed, size + strlen(to) - strlen(from));
+    free(changed);
+    free(bytes);
+}
+
+/* Overwrites part of the weights file. */
+static void patch(size_t position, const void *with, size_t size)
+{
+    size_t whole;
+    char *bytes = load(path_of(folder, WEIGHTS), &whole);
+
+    memcpy(bytes + position, with, size);
+    put(WEIGHTS, bytes, position + size > whole ? position + size : whole);
+    free(bytes);
+}
+
+static void header_size(uint64_t size)
+{
+    patch(0, &size, 8);
+}
+
+static void number(const char *key, size_t index, float value)
+{
+    size_t size, offset;
+    char *bytes = load(path_of(folder, WEIGHTS), &size), *place = strstr(bytes + 8, key);
+    uint64_t header;
+
+    memcpy(&header, bytes, 8);
+    must(place && (place = strstr(place, "\"data_offsets\":[")), key);
+    offset = strtoul(place + 16, NULL, 10);
+    patch(8 + (size_t)header + offset + 4 * index, &value, 4);
+    free(bytes);
+}
+
+/* The whole golden file is this long; damage at its end is found by this. */
+static size_t weights_size(void)
+{
+    size_t size;
+
+    free(load(path_of(golden, WEIGHTS), &size));
+    return size;
+}
+
+/* A row: opens a folder that was good before the change. */
+#define OPENED(name, status, text, change) (good_files(), change, PLAIN(name, status, text, open_model(folder, NULL)))
+/* Rows that change one field of the config, or one text in the header of the weights. */
+#define FIELD(status, field, from, to, text)                                \
+    OPENED("config: " field " " to, status, CONFIG_JSON ": " field text,     \
+           edit(CONFIG_JSON, "\"" field "\": " from, "\"" field "\": " to))
+#define HEADER(name, status, text, from, to) \
+    OPENED("weights: " name, status, WEIGHTS ": " text, edit(WEIGHTS, from, to))
+
+static wfvae_status open_checked(void)
+{
+    wfvae_model_options options = {0};
+
+    options.struct_size = sizeof options;
+    options.check_finite = 1;
+    return open_model(folder, &options);
+}
+
+static void test_folders(void)
+{
+    PLAIN("path: nothing there", IO, "no-such-model", open_model(path_of(folder, "no-such-model"), NULL));
+    PLAIN("path: empty", IO, "No such file", open_model("", NULL));
+    PLAIN("path: the config", CHECKPOINT, CONFIG_JSON ": truncated, or not safetensors",
+          (good_files(), open_model(path_of(folder, CONFIG_JSON), NULL)));
+    PLAIN("path: a file without a config", IO, CONFIG_JSON,
+          (drop(CONFIG_JSON), open_model(path_of(folder, WEIGHTS), NULL)));
+    PLAIN("path: a pickle", CHECKPOINT, "model.ckpt: a PyTorch pickle",
+          (put_weights("model.ckpt", 100), open_model(path_of(folder, "model.ckpt"), NULL)));
+    OPENED("folder: empty", IO, CONFIG_JSON ": No such file", (drop(CONFIG_JSON), drop(WEIGHTS)));
+    OPENED("folder: no config", IO, CONFIG_JSON ": No such file", drop(CONFIG_JSON));
+    OPENED("folder: no weights", IO, "no *.safetensors file", drop(WEIGHTS));
+    OPENED("folder: a .ckpt alone", CHECKPOINT, "model.ckpt: a PyTorch pickle",
+           (drop(WEIGHTS), put_text("model.ckpt", "x")));
+    OPENED("folder: a .bin alone", CHECKPOINT, "safetensors.torch.save_file",
+           (drop(WEIGHTS), put_text("pytorch_model.bin", "x")));
+    OPENED("folder: two weights", CHECKPOINT, "2 safetensors files",
+           (drop(WEIGHTS), put_weights("a.safetensors", 100), put_weights("b.safetensors", 100)));
+    OPENED("folder: good", OK, NULL, (void)0);
+
+    OPENED("index: empty", CHECKPOINT, INDEX_JSON, put_text(INDEX_JSON, ""));
+    OPENED("index: not JSON", CHECKPOINT, INDEX_JSON, put_text(INDEX_JSON, "model.safetensors"));
+    OPENED("index: no weight_map", CHECKPOINT, INDEX_JSON ": no \"weight_map\"", put_text(INDEX_JSON, "{}"));
+    OPENED("index: nothing in it", CHECKPOINT, "names no tensor", put_text(INDEX_JSON, "{\"weight_map\": {}}"));
+    OPENED("index: a number", CHECKPOINT, "tensor k: found 1", put_text(INDEX_JSON, "{\"weight_map\": {\"k\": 1}}"));
+    OPENED("index: a shard that is missing", IO, "a.safetensors: No such file",
+           put_text(INDEX_JSON, "{\"weight_map\": {\"k\": \"a.safetensors\"}}"));
+    OPENED("index: out of the folder", CHECKPOINT, "tensor k: found \"../x\"",
+           put_text(INDEX_JSON, "{\"weight_map\": {\"k\": \"../x\"}}"));
+    OPENED("index: from the root", CHECKPOINT, "tensor k: found \"/etc/passwd\"",
+           put_text(INDEX_JSON, "{\"weight_map\": {\"k\": \"/etc/passwd\"}}"));
+    OPENED("index: the folder above", CHECKPOINT, "tensor k: found \"..\"",
+           put_text(INDEX_JSON, "{\"weight_map\": {\"k\": \"..\"}}"));
+    OPENED("index: a key that is not there", CHECKPOINT, "names tensor k in " WEIGHTS ", which does not hold it",
+           put_text(INDEX_JSON, "{\"weight_map\": {\"k\": \"" WEIGHTS "\"}}"));
+    OPENED("index: a tensor in two shards", CHECKPOINT, "is in another shard as well",
+           (put_weights("a.safetensors", SIZE_MAX),
+            put_text(INDEX_JSON, "{\"weight_map\": {\"k\": \"a.safetensors\", \"l\": \"" WEIGHTS "\"}}")));
+}
+
+static void test_config(void)
+{
+    OPENED("config: empty", CONFIG, CONFIG_JSON, put_text(CONFIG_JSON, ""));
+    OPENED("config: not JSON", CONFIG, "expected value at line 1", put_text(CONFIG_JSON, "latent_dim = 4"));
+    OPENED("config: cut", CONFIG, "line 1", put_text(CONFIG_JSON, "{\"latent_dim\": 4,"));
+    OPENED("config: an array", CONFIG, "expected a JSON object", put_text(CONFIG_JSON, "[1, 2]"));
+    OPENED("config: a string", CONFIG, "expected a JSON object", put_text(CONFIG_JSON, "\"WFVAEModel\""));
+    OPENED("config: not UTF-8", CONFIG, CONFIG_JSON, put_text(CONFIG_JSON, "{\"latent_dim\": \"\xff\"}"));
+    OPENED("config: a folder", IO, CONFIG_JSON, (drop(CONFIG_JSON), mkdir(path_of(folder, CONFIG_JSON), 0700)));
+    OPENED("config: nothing in it", UNSUPPORTED_MODEL, "\"groupnorm\" (the default", put_text(CONFIG_JSON, "{}"));
+
+    FIELD(CONFIG, "latent_dim", "4", "0", ": found 0, expected an integer from 1 to 65536");
+    FIELD(CONFIG, "latent_dim", "4", "-4", ": found -4");
+    FIELD(CONFIG, "latent_dim", "4", "4.5", ": found 4.5");
+    FIELD(CONFIG, "latent_dim", "4", "\"4\"", ": found \"4\"");
+    FIELD(CONFIG, "latent_dim", "4", "99999999999999999999", ": found 1e+20");
+    FIELD(CONFIG, "base_channels", "4", "65537", ": found 65537");
+    FIELD(CONFIG, "base_channels", "4", "[4]", ": found [4]");
+    FIELD(CONFIG, "encoder_num_resblocks", "2", "65", ": found 65, expected an integer from 0 to 64");
+    FIELD(CONFIG, "decoder_num_resblocks", "2", "0", ": found 0, expected an integer from 1 to 64");
+    FIELD(CONFIG, "connect_res_layer_num", "1", "true", ": found true");
+    FIELD(CONFIG, "use_attention", "true", "1", ": found 1, expected true or false");
+    FIELD(CONFIG, "scale", "[", "1, \"unknown\": [", ": found 1, expected a list of numbers");
+    FIELD(CONFIG, "shift", "[", "[\"0\", ", ": found [\"0\",-0.4");
+    FIELD(CONFIG, "t_interpolation", "\"trilinear\"", "\"cubic\"", ": found \"cubic\", expected \"nearest\" or");
+    FIELD(CONFIG, "t_interpolation", "\"trilinear\"", "3", ": found 3, expected a string");
+    FIELD(CONFIG, "norm_type", "\"layernorm\"", "\"batchnorm\"", ": found \"batchnorm\", expected");
+    FIELD(UNSUPPORTED_MODEL, "norm_type", "\"layernorm\"", "\"groupnorm\"", " \"groupnorm\"");
+    FIELD(CONFIG, "_class_name", "\"WFVAEModel\"", "\"AutoencoderKL\"", ": found \"AutoencoderKL\", expected");
+    FIELD(UNSUPPORTED_MODEL, "_class_name", "\"WFVAEModel\"", "\"WFVAE2Model\"", " \"WFVAE2Model\"");
+    FIELD(CONFIG, "attention_type", "\"AttnBlock3DFix\"", "\"AttnBlock2D\"", ": found \"AttnBlock2D\", expected");
+    FIELD(UNSUPPORTED_MODEL, "attention_type", "\"AttnBlock3DFix\"", "\"AttnBlock3D\"", " \"AttnBlock3D\"");
+    FIELD(CONFIG, "l1_dowmsample_block", "\"Downsample\"", "\"Upsample\"", ": found \"Upsample\", expected");
+    FIELD(CONFIG, "l1_downsample_wavelet", "\"HaarWaveletTransform2D\"", "\"Haar\"", ": found \"Haar\", expected");
+    FIELD(UNSUPPORTED_MODEL, "l1_upsample_block", "\"Upsample\"", "\"Spatial2xTime2x3DUpsample\"", " \"Spatial2x");
+    FIELD(UNSUPPORTED_MODEL, "l2_upsample_block", "\"Spatial2xTime2x3DUpsample\"", "\"Upsample\"", ": found \"Ups");
+    OPENED("config: a number out of range", CONFIG, "number out of range at line",
+           edit(CONFIG_JSON, "\"latent_dim\": 4", "\"latent_dim\": 1e999"));
+    OPENED("config: absurd sizes", CHECKPOINT, "found shape [",
+           (edit(CONFIG_JSON, "\"base_channels\": 4", "\"base_channels\": 65536"),
+            edit(CONFIG_JSON, "\"latent_dim\": 4", "\"latent_dim\": 65536")));
+    OPENED("config: of another model", CHECKPOINT, WEIGHTS ": tensor encoder.mid.1.norm1.norm.weight is missing",
+           edit(CONFIG_JSON, "\"use_attention\": true", "\"use_attention\": false"));
+}
+
+#define FIRST "\"decoder.connect_l1.0.conv1.conv.bias\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}"
+#define HAAR "encoder.wavelet_transform_in."
+#define BIAS "decoder.norm_out.norm.bias"
+
+static void test_weights(void)
+{
+    const size_t size = weights_size();
+
+    OPENED("weights: cut to 0", CHECKPOINT, WEIGHTS ": the file is empty", put_weights(WEIGHTS, 0));
+    OPENED("weights: cut to 5", CHECKPOINT, "found 5 bytes", put_weights(WEIGHTS, 5));
+    OPENED("weights: cut to 8", CHECKPOINT, "truncated, or not safetensors", put_weights(WEIGHTS, 8));
+    OPENED("weights: cut in the header", CHECKPOINT, "truncated, or not safetensors", put_weights(WEIGHTS, 1000));
+    OPENED("weights: cut after the header", CHECKPOINT, "truncated or damaged: tensor", put_weights(WEIGHTS, 30000));
+    OPENED("weights: cut by one byte", CHECKPOINT, "truncated or damaged: tensor", put_weights(WEIGHTS, size - 1));
+    OPENED("weights: one byte more", CHECKPOINT, WEIGHTS ": incomplete metadata", patch(size, "x", 1));
+    OPENED("weights: header of 0", CHECKPOINT, WEIGHTS ": invalid JSON in header", header_size(0));
+    OPENED("weights: header too short", CHECKPOINT, WEIGHTS ": invalid JSON in header", header_size(1000));
+    OPENED("weights: header as long as the file", CHECKPOINT, "invalid UTF-8 in header", header_size(size - 8));
+    OPENED("weights: header of 2^63", CHECKPOINT, "the header is 9223372036854775808", header_size(UINT64_C(1) << 63));
+    OPENED("weights: header of 2^64 - 1", CHECKPOINT, "the header is 18446744073709551615", header_size(UINT64_MAX));
+    OPENED("weights: not safetensors", CHECKPOINT, "not safetensors", put_text(WEIGHTS, "version 1 of something else"));
+
+    HEADER("outside the file", CHECKPOINT, "truncated or damaged: tensor", "[622976,623008]", "[622976,9623008]");
+    HEADER("offsets backwards", CHECKPOINT, "truncated or damaged: tensor", "[622976,623008]", "[623008,622976]");
+    HEADER("offsets below 0", CHECKPOINT, "tensor decoder.connect_l1.0.conv1.conv.bias", "[0,16]", "[-16,0]");
+    HEADER("overlapping", CHECKPOINT, "invalid offset for tensor", "[16,1744]", "[12,1740]");
+    HEADER("a shape that its bytes do not fit", CHECKPOINT,
+           "tensor decoder.connect_l1.0.conv1.conv.bias: found 16 bytes, its shape and type need 5 x 4",
+           "\"shape\":[4]", "\"shape\":[5]");
+    HEADER("a shape that overflows", CHECKPOINT, "tensor decoder.connect_l1.0.conv1.conv.bias: found 16 bytes",
+           "\"shape\":[4]", "\"shape\":[4294967296,4294967296,4294967296]");
+    HEADER("another shape", CHECKPOINT,
+           "tensor decoder.connect_l1.0.conv1.conv.weight: found shape [4, 4, 3, 9, 1], expected [4, 4, 3, 3, 3]",
+           "[4,4,3,3,3]", "[4,4,3,9,1]");
+    HEADER("integers", CHECKPOINT,
+           "tensor decoder.connect_l1.0.conv1.conv.bias: found I32, expected F32, F16 or BF16", "\"F32\"", "\"I32\"");
+    OPENED("weights: a type that nobody knows", CHECKPOINT, "unknown variant `F33`",
+           edit(WEIGHTS, "\"F32\"", "\"F33\""));
+    HEADER("a key that is missing", CHECKPOINT, "tensor " BIAS " is missing, expected shape [4]", "\"" BIAS, "\"lost");
+    HEADER("an encoder key too many", CHECKPOINT,
+           "holds 1 tensors that config.json does not describe, the first is encoder.x",
+           FIRST, FIRST ",\"encoder.x\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[16,16]}");
+    HEADER("a Haar band that is missing", CHECKPOINT, "tensor " HAAR "g_v is missing", "\"" HAAR "g_v_conv", "\"lost");
+    HEADER("a Haar band of another shape", CHECKPOINT, "tensor " HAAR "g_conv.conv.weight: found shape [8]",
+           "\"" HAAR "g_conv.conv.weight\":{\"dtype\":\"F32\",\"shape\":[1,1,2,2,2]",
+           "\"" HAAR "g_conv.conv.weight\":{\"dtype\":\"F32\",\"shape\":[8]");
+    OPENED("weights: a Haar constant that is another", CHECKPOINT, "tensor " HAAR "h_conv.conv.weight: found [",
+           number(HAAR "h_conv.conv.weight", 3, 0.5f));
+    OPENED("weights: a Haar constant that is NaN", CHECKPOINT, "expected the Haar kernel",
+           number(HAAR "h_conv", 0, NAN));
+    OPENED("weights: a Haar sign", CHECKPOINT, "expected the Haar kernel",
+           number(HAAR "g_conv.conv.weight", 0, -0.3536f));
+
+    OPENED("weights: a NaN, not looked for", OK, NULL, number(BIAS, 2, NAN));
+    PLAIN("weights: a NaN", CHECKPOINT, "tensor " BIAS ": element 2 is NaN, expected a finite number", open_checked());
+    OPENED("weights: an infinity, not looked for", OK, NULL, number(BIAS, 0, -INFINITY));
+    PLAIN("weights: an infinity", CHECKPOINT, "tensor " BIAS ": element 0 is -inf", open_checked());
+    PLAIN("weights: all finite", OK, NULL, (good_files(), open_checked()));
+
+    /* The number of layers that configs may leave out is taken from the keys. */
+    OPENED("weights: an absurd number of layers", CHECKPOINT, WEIGHTS,
+           (edit(CONFIG_JSON, "\"connect_res_layer_num\": 1,", ""),
+            edit(WEIGHTS, "decoder.connect_l1.1.bias", "decoder.connect_l1.4000000000.bias")));
+}
+
+static void test_others(void)
+{
+    PLAIN("save: no folder", IO, "no-such-folder", wfvae_model_save_onnx(s.model, path_of(folder, "no-such-folder")));
+    PLAIN("save: a file", IO, "encoder.0.onnx",
+          (good_files(), wfvae_model_save_onnx(s.model, path_of(folder, CONFIG_JSON))));
+    result("text of an unknown status", *wfvae_status_str(12345) && *wfvae_status_str(INT32_MIN));
+    result("text of a known status", strcmp(wfvae_status_str(WFVAE_STATUS_IO), wfvae_status_str(12345)) != 0);
+}
+
+static void prepare(void)
+{
+    wfvae_model_options model_options = {0};
+    wfvae_options options = {0};
+    size_t t, i;
+
+    model_options.struct_size = sizeof model_options;
+    model_options.n_threads = 1;
+    must(!wfvae_model_open(golden, &model_options, &s.model), "model");
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    must(!wfvae_create(s.model, &options, &s.stream), "stream");
+    for (t = 0; t < FRAMES; t++)
+        for (i = 0; i < 3 * PIXELS; i++)
+            s.in[t][i] = (unsigned char)(i * 7 + t * 31 + i * i % 101);
+    begin();
+    end_decoding();
+    memcpy(right_latents, s.latents, sizeof s.latents);
+    memcpy(right_out, s.out, sizeof s.out);
+}
+
+int main(int argc, char **argv)
+{
+    const char *temporary = getenv("TMPDIR");
+    size_t i;
+
+    if (argc < 2) {
+        fputs("usage: test_errors GOLDEN [quick]\n", stderr);
+        return 2;
+    }
+    quick = argc > 2 && !strcmp(argv[2], "quick");
+    snprintf(golden, sizeof golden, "%s/v1-image", argv[1]);
+    snprintf(folder, sizeof folder, "%s/wfvae-XXXXXX", temporary ? temporary : "/tmp");
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+    result("no error yet", !*wfvae_last_error(NULL));
+    must(mkdtemp(folder) != NULL, folder);
+
+    prepare();
+    test_null();
+    test_options();
+    test_sizes();
+    test_frames();
+    test_counts();
+    test_direction(WFVAE_DIRECTION_ENCODE);
+    test_direction(WFVAE_DIRECTION_DECODE);
+    test_order();
+    test_memory();
+    test_folders();
+    test_config();
+    test_weights();
+    test_others();
+
+    for (i = 0; i < sizeof files / sizeof *files; i++)
+        remove(path_of(folder, files[i]));
+    must(!remove(folder), folder);
+    wfvae_destroy(s.stream);
+    wfvae_model_close(s.model);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
