@@ -391,7 +391,7 @@ impl Stream {
 
     fn check_sizes(&self, sizes: impl Iterator<Item = (usize, usize)>) -> Result<()> {
         let (w, h) = (self.geometry.width, self.geometry.height);
-        for (i, (width, height)) in sizes.enumerate().filter(|(_, size)| *size != (w, h)) {
+        if let Some((i, (width, height))) = sizes.enumerate().find(|(_, size)| *size != (w, h)) {
             fail!(
                 InvalidSize,
                 "frame {i}: {width}x{height} in a stream of {w}x{h}; make a new stream for another size"
