@@ -102,6 +102,13 @@ if [ -n "$missing" ]; then
         die "install these packages:$missing"
 fi
 
+# One at a time: runs for several suites share the installed library.
+mkdir -p "$root"
+if have flock; then
+    exec 9> "$root/lock"
+    flock 9
+fi
+
 [ -d "$src" ] || fetch
 ffmpeg-filter/apply "$src"
 
@@ -123,7 +130,7 @@ set -- --disable-everything --disable-autodetect --disable-doc --disable-network
     --enable-parser=h264,png --enable-bsf=h264_mp4toannexb \
     --enable-filter=wfvae,scale,format,null,psnr,ssim,crop,pad,hstack,vstack,split,concat,trim,tpad,loop,fps,setpts,settb \
     --enable-filter=setsar,setparams,select,showinfo,metadata,drawbox,aresample \
-    --enable-filter=testsrc,testsrc2,life,mandelbrot,color,nullsrc,sine \
+    --enable-filter=testsrc,testsrc2,life,mandelbrot,color,nullsrc,nullsink,sine \
     --extra-ldflags="-Wl,-rpath,$prefix/lib"
 if [ "${FFMPEG_ASAN:-0}" = 1 ]; then
     build=$folder/build-asan

@@ -1,6 +1,5 @@
 """Tests of ffmpeg-filter/apply, on every FFmpeg source that tools/ffmpeg.sh has fetched."""
 
-import glob
 import hashlib
 import os
 import pathlib
@@ -176,20 +175,16 @@ class Tree(unittest.TestCase):
         self.assertIn("version <next>:\n- another filter\n- wfvae video filter\n\n\nversion ", text)
 
     def test_patch(self):
-        """The patch that is kept is what apply does to the tree that it is for."""
-        patches = glob.glob(str(ROOT / "ffmpeg-filter/patches/*.patch"))
-        if not patches:
-            self.skipTest("there is no patch")
-        text = pathlib.Path(patches[0]).read_text()
+        """The patch that is kept is what apply does to its tree; to others it must at least hold this filter."""
+        text = (ROOT / "ffmpeg-filter/patches/0001-avfilter-add-wfvae-filter.patch").read_text()
         hashes = re.findall(r"^diff --git a/(\S+) b/\S+\n(?:.* mode .*\n)?index (\w+)\.\.(\w+)", text, re.M)
         self.assertEqual({name for name, _, _ in hashes}, {*EDITED, FILTER})
         self.apply()
-        for name, old, new in hashes:
-            before = self.pristine / name
-            if name != FILTER and not blob(before.read_bytes()).startswith(old):
-                self.skipTest("the patch is for another version")
+        own = [(name, old) for name, old, _ in hashes if name != FILTER]
+        same = all(blob((self.pristine / name).read_bytes()).startswith(old) for name, old in own)
         for name, _, new in hashes:
-            self.assertTrue(blob(self.tree.joinpath(name).read_bytes()).startswith(new), f"{name}: run make-patch")
+            if same or name == FILTER:
+                self.assertTrue(blob(self.tree.joinpath(name).read_bytes()).startswith(new), f"{name}: run make-patch")
 
 
 def load_tests(loader, tests, pattern):
@@ -203,5 +198,6 @@ def load_tests(loader, tests, pattern):
 
 if __name__ == "__main__":
     if not list(ROOT.glob("target/ffmpeg/*/*.orig.tar.*")):
-        sys.exit("test_apply.py: there is no FFmpeg source under target/ffmpeg: run tools/ffmpeg.sh first")
+        print("test_apply.py: skipped: no FFmpeg source under target/ffmpeg; tools/ffmpeg.sh fetches it")
+        sys.exit(3)
     unittest.main()
