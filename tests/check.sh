@@ -133,7 +133,7 @@ ffmpeg_tests() {
     python3 tests/ffmpeg/check.py "$@"
 }
 group_or_skip ffmpeg "the machine is not Debian-like" ffmpeg_tests
-group ffmpeg-apply python3 tests/ffmpeg/test_apply.py
+group_or_skip ffmpeg-apply "no FFmpeg source was fetched" python3 tests/ffmpeg/test_apply.py
 
 [ -n "$failures" ] && echo "failed:$failures"
 echo "check: $passed passed, $failed failed"
