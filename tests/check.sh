@@ -3,6 +3,7 @@
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0 failures=
+export DEBIAN_FRONTEND=noninteractive
 c=target/release/c
 
 group() {

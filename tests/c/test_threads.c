@@ -429,7 +429,7 @@ static void *cancel_often(void *argument)
 static void test_many_cancels(wfvae_model *model)
 {
     clip c = make_nth(model, 0);
-    canceller other = {NULL, quick ? 10 : 300};
+    canceller other = {NULL, quick ? 10 : 1000};
     int counts[2] = {0, 0}, others = 0, i;
     wfvae_status status;
     pthread_t thread;
@@ -470,6 +470,35 @@ static void test_destroy(wfvae_model *model)
     drop_long_call(&call);
 }
 
+/* A thread that is ending has lost its thread-local text, and may still call. */
+
+static pthread_key_t ending;
+
+static void call_at_the_end(void *status)
+{
+    if (wfvae_last_error(NULL))
+        *(wfvae_status *)status = wfvae_reset(NULL);
+}
+
+static void *fail_and_end(void *status)
+{
+    wfvae_reset(NULL);
+    pthread_setspecific(ending, status);
+    return NULL;
+}
+
+static void test_ending_thread(void)
+{
+    wfvae_status status = WFVAE_STATUS_OK;
+    pthread_t thread;
+
+    must(!pthread_key_create(&ending, call_at_the_end), "key");
+    must(!pthread_create(&thread, NULL, fail_and_end, &status), "thread");
+    pthread_join(thread, NULL);
+    result("calls of an ending thread", status == WFVAE_STATUS_INVALID_ARGUMENT);
+    pthread_key_delete(ending);
+}
+
 int main(int argc, char **argv)
 {
     wfvae_model *model;
@@ -489,6 +518,7 @@ int main(int argc, char **argv)
     test_cancel(model, 1);
     test_many_cancels(model);
     test_destroy(model);
+    test_ending_thread();
 
     for (i = 0; i < STREAMS; i++)
         drop(&alone[i]);
