@@ -65,7 +65,7 @@
  * need; zero is always the default. Enumerations are passed as uint32_t, so that a wrong number is an error and nothing
  * worse. Handles and results come last; results are written on success only (handles: NULL, counts: 0 on failure).
  *
- * The library prints nothing, installs no signal handlers and starts threads for its calls only. It must not be
+ * The library prints nothing but Rust's report of a bug of its own, installs no signal handlers and starts threads for its calls only. It must not be
  * unloaded (dlclose) once a model was opened: ONNX Runtime's threads may still run; libwfvae.so is linked so that
  * dlclose keeps it.
  *
@@ -268,8 +268,8 @@ typedef struct wfvae_model_info {
   const char *runtime_version;
   /// Trainable numbers.
   uint64_t parameters;
-  /// Tells this model from others: a hash of the weights as they are stored and of the interpolation. The same on every
-  /// machine and in every release; a copy of the weights in another precision is another model.
+  /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
+  /// same on every machine and in every release; a copy of the weights in another precision is another model.
   uint64_t identity;
   /// Bytes of the weights loaded so far, as float32.
   uint64_t weight_bytes;

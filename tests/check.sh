@@ -102,11 +102,11 @@ group errors $c/test_errors tests/golden
 group threads $c/test_threads
 group runtime $c/test_runtime
 if need valgrind valgrind; then
-    # Shorter runs of the same; a model with attention and small channels.
+    # Shorter runs of the same, with a smaller model.
     valgrind="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
     valgrind="$valgrind --suppressions=tests/c/valgrind.supp"
     group valgrind-errors $valgrind $c/test_errors tests/golden quick
-    group valgrind-threads $valgrind $c/test_threads tests/golden/v1-tiny
+    group valgrind-threads $valgrind $c/test_threads tests/golden/v1-image
     group valgrind-runtime $valgrind $c/test_runtime
 else
     skip valgrind "it is not installed, and cannot be"

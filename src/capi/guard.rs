@@ -49,12 +49,13 @@ fn caught<T>(body: impl FnOnce() -> T) -> Result<T> {
 }
 
 fn set_last_error(error: &Error) {
-    LAST_ERROR.with_borrow_mut(|last| *last = c_text(error.text()));
+    // A thread that is ending may have no thread-locals any more; its text is lost, its status is not.
+    let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = c_text(error.text()));
 }
 
 /// The text stays where it is until this thread's next failing call.
 pub(super) fn last_error() -> *const c_char {
-    LAST_ERROR.with_borrow(|last| last.as_ptr())
+    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 /// Text for C; paths may hold anything but a NUL.

@@ -104,8 +104,8 @@ pub struct wfvae_model_info {
     pub runtime_version: *const c_char,
     /// Trainable numbers.
     pub parameters: u64,
-    /// Tells this model from others: a hash of the weights as they are stored and of the interpolation. The same on every
-    /// machine and in every release; a copy of the weights in another precision is another model.
+    /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
+    /// same on every machine and in every release; a copy of the weights in another precision is another model.
     pub identity: u64,
     /// Bytes of the weights loaded so far, as float32.
     pub weight_bytes: u64,

@@ -88,6 +88,10 @@ impl Checkpoint {
     }
 
     fn add_file(&mut self, path: PathBuf) -> Result<()> {
+        // Opening a pipe would wait for its writer.
+        if std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+            fail!(Io, "{}: not a file", path.display());
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) => fail!(Io, "{}: {e}", path.display()),
@@ -319,6 +323,7 @@ fn refuse_pickle(path: &Path) -> Result<()> {
 
 fn read_json(path: &Path) -> Result<Vec<u8>> {
     let size = match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a file", path.display()),
         Ok(meta) => meta.len(),
         Err(e) => fail!(Io, "{}: {e}", path.display()),
     };

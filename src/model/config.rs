@@ -36,7 +36,7 @@ impl Config {
     }
 
     pub(crate) fn has(&self, field: &str) -> bool {
-        self.fields.contains_key(field)
+        self.value(field).is_some()
     }
 
     /// Fields that are neither metadata (`_...`) nor in `known`.

@@ -12,6 +12,7 @@ use crate::logger::Logger;
 use library::Library;
 use once_cell::sync::OnceCell;
 use ort::session::{NoSelectedOutputs, RunOptions};
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,17 +83,20 @@ impl Runtime {
 pub struct Canceller {
     flag: Arc<AtomicBool>,
     options: Arc<RunOptions<NoSelectedOutputs>>,
+    /// Keeps a cancel and a reset from each changing one half.
+    changing: Arc<Mutex<()>>,
 }
 
 impl Canceller {
     pub(crate) fn new() -> Result<Self> {
         let options = RunOptions::new().map_err(|e| Error::new(ErrorKind::Runtime, format!("run options: {e}")))?;
-        Ok(Canceller { flag: Arc::new(AtomicBool::new(false)), options: Arc::new(options) })
+        Ok(Canceller { flag: Arc::default(), options: Arc::new(options), changing: Arc::default() })
     }
 
     /// The call that runs now fails with [`ErrorKind::Cancelled`] after the layer it is in, typically within some
     /// milliseconds. If none runs, the next one fails. A reset of the stream clears this.
     pub fn cancel(&self) {
+        let _changing = self.changing.lock();
         self.flag.store(true, Ordering::SeqCst);
         if let Err(e) = self.options.terminate() {
             Logger::default().log(log::Level::Warn, format_args!("cancel: {e}"));
@@ -104,6 +108,7 @@ impl Canceller {
     }
 
     pub(crate) fn clear(&self) -> Result<()> {
+        let _changing = self.changing.lock();
         self.flag.store(false, Ordering::SeqCst);
         self.options.unterminate().map_err(|e| Error::new(ErrorKind::Runtime, format!("run options: {e}")))
     }

@@ -128,6 +128,9 @@ impl Stream {
             fail!(InvalidArgument, "a stream needs at least one direction");
         }
         let codec = LatentCodec::new(model.network(), options.posterior, options.scaled, geometry.latent_plane())?;
+        let steps = options.encode.then(|| model.encoder_steps()).transpose()?.into_iter();
+        let steps = steps.chain(options.decode.then(|| model.decoder_steps()).transpose()?);
+        check_memory(steps.flatten().map(|step| step.state_bytes(&geometry)).sum(), options)?;
         let encoder = match options.encode {
             true => Some(StreamEncoder::new(model.encoder_steps()?, &geometry)?),
             false => None,
@@ -417,6 +420,23 @@ impl Stream {
     }
 }
 
+/// Memory that is not there would be promised all the same, and the process killed when it is used.
+fn check_memory(needed: u64, options: &StreamOptions) -> Result<()> {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let available = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map(|kb| kb * 1024);
+    if let Some(available) = available
+        && needed > available
+    {
+        let (width, height) = (options.width, options.height);
+        fail!(
+            OutOfMemory,
+            "a stream of {width}x{height} needs at least {needed} bytes for its causal caches, {available} are available"
+        );
+    }
+    Ok(())
+}
+
 /// The caller's frames, filled in order.
 struct FrameOutput<'a, 'b> {
     frames: &'a mut [ImageMut<'b>],
@@ -456,9 +476,17 @@ impl Geometry {
         self.padded_width / self.compression * (self.padded_height / self.compression)
     }
 
+    fn shape(&self, port: &Port) -> [usize; 4] {
+        [1, port.channels, self.padded_height / port.divisor, self.padded_width / port.divisor]
+    }
+
+    fn bytes(&self, port: &Port) -> u64 {
+        self.shape(port).iter().product::<usize>() as u64 * 4
+    }
+
     /// A tensor for a port of a step.
     fn tensor(&self, port: &Port) -> Result<Tensor> {
-        Tensor::new(&[1, port.channels, self.padded_height / port.divisor, self.padded_width / port.divisor])
+        Tensor::new(&self.shape(port))
     }
 
     /// A tensor for a frame.

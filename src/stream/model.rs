@@ -68,8 +68,8 @@ pub struct ModelInfo {
     pub has_scaling: bool,
     /// Trainable numbers.
     pub parameters: u64,
-    /// Tells this model from others: a hash of the weights as they are stored and of the interpolation. The same on
-    /// every machine and in every release; a copy of the weights in another precision is another model.
+    /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
+    /// same on every machine and in every release; a copy of the weights in another precision is another model.
     pub identity: u64,
     /// The execution provider that runs the network.
     pub provider: &'static str,

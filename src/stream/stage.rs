@@ -16,6 +16,14 @@ pub(crate) struct Step {
     pub(crate) weight_bytes: u64,
 }
 
+impl Step {
+    /// What a stream of this size keeps for the step, its working memory not counted.
+    pub(crate) fn state_bytes(&self, geometry: &Geometry) -> u64 {
+        let caches = self.caches.iter().map(|port| 3 * geometry.bytes(port));
+        caches.chain(self.outputs.iter().map(|port| geometry.bytes(port))).sum()
+    }
+}
+
 /// The frames that a causal convolution looks at: now, one ago and two ago. Nothing is ever copied; each step binds the
 /// three buffers one place further on.
 struct CacheRing([Tensor; 3]);
