@@ -653,7 +653,7 @@ static void test_memory(void)
     FILE *file = fopen("/proc/self/statm", "r");
 
     if (quick || !file || fscanf(file, "%lu", &pages) != 1 || getrlimit(RLIMIT_AS, &before)) {
-        puts("skipped: memory");
+        puts("skipped memory: the limit on it would stop valgrind itself");
     } else {
         limit = before;
         limit.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (512u << 20);
