@@ -7,7 +7,7 @@
  * twentieth stream go on, and does not use up the memory. */
 #define _POSIX_C_SOURCE 200809L
 
-#include <wfvae.h>
+#include "check.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -44,27 +44,7 @@ static float floats[3][PIXELS];
 static unsigned char upside_down[3 * PIXELS];
 
 static char golden[1000], folder[1000];
-static int passed, failed, quick;
-
-/* ---- results ---- */
-
-static void result(const char *name, int ok)
-{
-    printf("%s %s\n", ok ? "ok" : "FAILED", name);
-    if (ok)
-        passed++;
-    else
-        failed++;
-}
-
-/* For what a test does on its way: without it no case means anything. */
-static void must(int ok, const char *what)
-{
-    if (ok)
-        return;
-    printf("FAILED %s: %s\n", what, wfvae_last_error(NULL));
-    exit(EXIT_FAILURE);
-}
+static int quick;
 
 /* Whether a call gave its status and text; text is NULL for one that succeeds. */
 static int right(const char *name, wfvae_status found, wfvae_status expected, const char *text)

@@ -4,7 +4,7 @@
  * Expects libwfvae.so in the folder above the program, and old_onnxruntime.so beside it. */
 #define _POSIX_C_SOURCE 200809L
 
-#include <wfvae.h>
+#include "check.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -23,24 +23,6 @@ static struct {
 } library = {wfvae_model_open, wfvae_last_error, wfvae_model_close};
 
 static char folder[1000], old[1000], text_file[1100], beside[1100], copy[1100];
-static int passed, failed;
-
-static void result(const char *name, int ok)
-{
-    printf("%s %s\n", ok ? "ok" : "FAILED", name);
-    if (ok)
-        passed++;
-    else
-        failed++;
-}
-
-static void must(int ok, const char *what)
-{
-    if (ok)
-        return;
-    printf("FAILED %s\n", what);
-    exit(EXIT_FAILURE);
-}
 
 /* Opens the built-in model with a runtime, or the one that is found. The error holds all three texts. */
 static void check(const char *name, const char *runtime, wfvae_status expected, const char *a, const char *b,

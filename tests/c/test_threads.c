@@ -5,7 +5,7 @@
  * With a MODEL, a small one for valgrind, the pictures are smaller and the rounds fewer than with the built-in one. */
 #define _POSIX_C_SOURCE 200809L
 
-#include <wfvae.h>
+#include "check.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -36,24 +36,7 @@ typedef struct long_call {
 } long_call;
 
 static const char *path;
-static int passed, failed, quick;
-
-static void result(const char *name, int ok)
-{
-    printf("%s %s\n", ok ? "ok" : "FAILED", name);
-    if (ok)
-        passed++;
-    else
-        failed++;
-}
-
-static void must(int ok, const char *what)
-{
-    if (ok)
-        return;
-    printf("FAILED %s: %s\n", what, wfvae_last_error(NULL));
-    exit(EXIT_FAILURE);
-}
+static int quick;
 
 static void *allocate(size_t size)
 {

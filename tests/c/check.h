@@ -1,0 +1,30 @@
+/* What the C tests share: one line a result, and a count at the end. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <wfvae.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int passed, failed;
+
+static void result(const char *name, int ok)
+{
+    printf("%s %s\n", ok ? "ok" : "FAILED", name);
+    if (ok)
+        passed++;
+    else
+        failed++;
+}
+
+/* For what a test does on its way: without it no case means anything. */
+static void must(int ok, const char *what)
+{
+    if (ok)
+        return;
+    printf("FAILED %s: %s\n", what, wfvae_last_error(NULL));
+    exit(EXIT_FAILURE);
+}
+
+#endif
