@@ -107,6 +107,7 @@ typedef struct WFVAEContext {
     wfvae *stream;
     wfvae_info info;
 
+    int in_width, in_height, in_format; ///< of the input, as configured
     AVFrame **batch;             ///< input frames of the next call
     int nb_batch;
     wfvae_frame *frames;         ///< descriptions of as many frames as a call takes or gives
@@ -124,6 +125,7 @@ typedef struct WFVAEContext {
     int64_t last_pts;
     uint64_t clipped, values;    ///< quantised values beyond 16 bits, and all
     int size_warned;
+    int clip_ended;              ///< the latents so far end with a short group
 
     int eof, eof_status;
     int64_t eof_pts;
@@ -313,6 +315,9 @@ static int config_output(AVFilterLink *outlink)
     FilterLink *in = ff_filter_link(inlink), *out = ff_filter_link(outlink);
     int unit = s->model_info.temporal_compression, ret;
 
+    s->in_width                  = inlink->w;
+    s->in_height                 = inlink->h;
+    s->in_format                 = inlink->format;
     outlink->time_base           = inlink->time_base;
     outlink->sample_aspect_ratio = inlink->sample_aspect_ratio;
     outlink->w                   = inlink->w;
@@ -642,7 +647,8 @@ end:
     return ret;
 }
 
-/* Frames of the clip that wait for the group's end. */
+/* Decodes a call's latents (roundtrip) or makes frames of them (encode). In a
+ * flush the last group may be short. */
 static int take_latents(AVFilterContext *ctx, size_t count, int flush)
 {
     WFVAEContext *s = ctx->priv;
@@ -766,6 +772,7 @@ static int start_clip(AVFilterContext *ctx)
         return ret;
     status = wfvae_reset(s->stream);
     s->frame_count = 0;
+    s->clip_ended  = 0;
     return status ? fail(ctx, status) : 0;
 }
 
@@ -786,7 +793,7 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
     step      = av_int2float(get32(header + HEADER_STEP));
     time_base = (AVRational){ get32(header + HEADER_TIME_BASE), get32(header + HEADER_TIME_BASE + 2) };
 
-    if (index != s->latent_index || !index) {
+    if (index != s->latent_index || !index || s->clip_ended) {
         if (index)
             av_log(ctx, AV_LOG_WARNING, "Latent %"PRIu32" without those before it: "
                    "the first pictures after a seek or cut are approximate.\n", index);
@@ -811,6 +818,7 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
         wfvae_status status = wfvae_set_frame_count(s->stream, s->frame_count);
         if (status)
             return fail(ctx, status);
+        s->clip_ended = 1;
     }
 
     latent = s->latents;
@@ -976,6 +984,12 @@ static int activate(AVFilterContext *ctx)
             return ret;
         if (!ret)
             break;
+        if (frame->width != s->in_width || frame->height != s->in_height || frame->format != s->in_format) {
+            av_log(ctx, AV_LOG_ERROR, "Size or format of frames changed in the middle, from %dx%d to %dx%d.\n",
+                   s->in_width, s->in_height, frame->width, frame->height);
+            av_frame_free(&frame);
+            return AVERROR(EINVAL);
+        }
         s->batch[s->nb_batch++] = frame;
     }
     if (s->nb_batch == batch_size(s)) {

@@ -224,7 +224,8 @@ typedef struct wfvae_model wfvae_model;
 
 /// Receives messages. level is a wfvae_log_level; text is UTF-8 without a line end and valid during the call only.
 ///
-/// Thread-safety: called in any thread that is inside a call on the model or its streams, also in several at once. It
+/// Thread-safety: called in any thread that is inside a call on the model or its streams, also in several at once, and at
+/// WFVAE_LOG_LEVEL_TRACE in ONNX Runtime's threads. It
 /// must not call this library and must not throw.
 typedef void (*wfvae_log_callback)(void *user, uint32_t level, const char *text);
 
@@ -287,7 +288,8 @@ typedef struct wfvae_model_info {
   uint32_t encode_delay;
   /// Frames that the decoder holds back until more latents or the flush come.
   uint32_t decode_delay;
-  /// 1: has attention, whose time grows with the square of a frame's area.
+  /// 1: has attention, whose time and working memory grow with the square of a frame's area: more than 8 GB at
+  /// 1920x1080, which the stream's state bytes do not include.
   uint32_t has_attention;
   /// 1: the config's scale and shift can be used, see wfvae_options.scaled.
   uint32_t has_scaling;

@@ -31,6 +31,15 @@ impl Logger {
         }
     }
 
+    /// How much of its own ONNX Runtime is to say about a session.
+    pub(crate) fn runtime_level(&self) -> ort::logging::LogLevel {
+        let filter = if self.callback.is_some() { self.filter } else { log::max_level() };
+        match filter {
+            LevelFilter::Trace => ort::logging::LogLevel::Verbose,
+            _ => ort::logging::LogLevel::Warning,
+        }
+    }
+
     /// The callback for ONNX Runtime's messages.
     pub(crate) fn for_runtime(&self) -> ort::logging::LoggerFunction {
         let logger = self.clone();

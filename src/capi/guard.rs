@@ -40,7 +40,8 @@ pub(super) fn value<T>(default: impl FnOnce() -> T, body: impl FnOnce() -> T) ->
     })
 }
 
-fn caught<T>(body: impl FnOnce() -> T) -> Result<T> {
+/// A panic as an error.
+pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown panic");

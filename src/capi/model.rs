@@ -51,7 +51,8 @@ pub enum wfvae_log_level {
 
 /// Receives messages. level is a wfvae_log_level; text is UTF-8 without a line end and valid during the call only.
 ///
-/// Thread-safety: called in any thread that is inside a call on the model or its streams, also in several at once. It
+/// Thread-safety: called in any thread that is inside a call on the model or its streams, also in several at once, and at
+/// WFVAE_LOG_LEVEL_TRACE in ONNX Runtime's threads. It
 /// must not call this library and must not throw.
 pub type wfvae_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, level: u32, text: *const c_char)>;
 
@@ -123,7 +124,8 @@ pub struct wfvae_model_info {
     pub encode_delay: u32,
     /// Frames that the decoder holds back until more latents or the flush come.
     pub decode_delay: u32,
-    /// 1: has attention, whose time grows with the square of a frame's area.
+    /// 1: has attention, whose time and working memory grow with the square of a frame's area: more than 8 GB at
+    /// 1920x1080, which the stream's state bytes do not include.
     pub has_attention: u32,
     /// 1: the config's scale and shift can be used, see wfvae_options.scaled.
     pub has_scaling: u32,

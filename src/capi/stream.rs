@@ -1,9 +1,9 @@
 use super::abi::{self, Sized_};
 use super::frame::{images, images_mut, wfvae_frame};
-use super::guard::{c_text, guard};
+use super::guard::{c_text, caught, guard};
 use super::model::wfvae_model;
 use super::status::wfvae_status;
-use crate::error::{Result, fail};
+use crate::error::{ErrorKind, Result, fail};
 use crate::media::{Latents, LatentsMut, Posterior};
 use crate::stream::{Canceller, Stream, StreamOptions};
 use half::f16;
@@ -179,10 +179,8 @@ pub unsafe extern "C" fn wfvae_create(
 pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae) {
     guard!(value or (); {
         if !stream.is_null() {
-            let stream = unsafe { Arc::from_raw(stream) };
-            if stream.stream.is_locked() {
-                stream.canceller.cancel();
-            }
+            // For a call that another thread has entered, if there is one.
+            unsafe { Arc::from_raw(stream) }.canceller.cancel();
         }
     })
 }
@@ -423,7 +421,12 @@ impl wfvae {
         let Some(mut stream) = handle.stream.try_lock() else {
             fail!(Busy, "another thread is inside a call on this stream; give each thread a stream of its own");
         };
-        let result = call(&handle, &mut stream);
+        let result = caught(|| call(&handle, &mut stream)).and_then(|result| result);
+        if let Err(e) = &result
+            && e.kind() == ErrorKind::Internal
+        {
+            stream.fail(e.clone());
+        }
         if let Err(e) = &result {
             *handle.error.lock() = c_text(e.text());
         }

@@ -5,7 +5,7 @@ use crate::error::{Result, fail};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -197,12 +197,15 @@ impl Checkpoint {
 
     /// Fails at the first tensor that holds a NaN or an infinity.
     pub(crate) fn check_finite(&self) -> Result<()> {
-        let mut values = vec![];
         for (key, entry) in &self.tensors {
-            values.resize(entry.shape.iter().product(), 0.0);
-            self.read(key, &mut values);
-            if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-                let (file, value) = (self.file_of(key), values[index]);
+            let bytes = self.bytes(key);
+            let found = match entry.dtype {
+                WeightType::F32 => first_not_finite(bytes, f32::from_le_bytes),
+                WeightType::F16 => first_not_finite(bytes, |b| f16::from_le_bytes(b).to_f32()),
+                WeightType::Bf16 => first_not_finite(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            };
+            if let Some((index, value)) = found {
+                let file = self.file_of(key);
                 fail!(Checkpoint, "{file}: tensor {key}: element {index} is {value}, expected a finite number");
             }
         }
@@ -218,6 +221,11 @@ impl Bytes {
             Bytes::Static(bytes) => bytes,
         }
     }
+}
+
+fn first_not_finite<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Option<(usize, f32)> {
+    let values = bytes.chunks_exact(N).map(|b| convert(b.try_into().expect("chunks of N bytes")));
+    values.enumerate().find(|(_, value)| !value.is_finite())
 }
 
 fn copy_blocks<const N: usize>(
@@ -286,7 +294,7 @@ fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
     let Some(map) = json.get("weight_map").and_then(|m| m.as_object()) else {
         fail!(Checkpoint, "{}: no \"weight_map\" object", index.display());
     };
-    let mut shards: Vec<(String, Vec<String>)> = vec![];
+    let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (key, file) in map {
         // A plain name: an index must not reach outside its folder.
         let plain = file.as_str().filter(|f| Path::new(f).file_name().is_some_and(|name| name == *f));
@@ -297,15 +305,12 @@ fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
                 index.display()
             );
         };
-        match shards.iter_mut().find(|(name, _)| name == file) {
-            Some((_, keys)) => keys.push(key.clone()),
-            None => shards.push((file.to_string(), vec![key.clone()])),
-        }
+        shards.entry(file.to_string()).or_default().push(key.clone());
     }
     if shards.is_empty() {
         fail!(Checkpoint, "{}: \"weight_map\" names no tensor", index.display());
     }
-    Ok(shards)
+    Ok(shards.into_iter().collect())
 }
 
 fn refuse_pickle(path: &Path) -> Result<()> {

@@ -105,13 +105,14 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
         return Err(too_old(format!("{}: OrtGetApiBase returned NULL", real.display())));
     }
     // SAFETY: OrtApiBase is a static table of two functions; the version is a static string.
-    let (version, api) = unsafe {
+    let version = unsafe {
         let version = ((*base).GetVersionString)();
-        let version =
-            if version.is_null() { String::new() } else { CStr::from_ptr(version).to_string_lossy().into_owned() };
-        (version, ((*base).GetApi)(needed))
+        if version.is_null() { String::new() } else { CStr::from_ptr(version).to_string_lossy().into_owned() }
     };
-    if !is_new_enough(&version, needed) || api.is_null() {
+    // GetApi writes to standard error when it refuses, so it is asked last.
+    if !is_new_enough(&version, needed) || unsafe { ((*base).GetApi)(needed) }.is_null() {
+        // SAFETY: not used further. Left open, its soname would hide the next candidate.
+        unsafe { libc::dlclose(handle) };
         return Err(too_old(format!(
             "ONNX Runtime at {}: found version \"{version}\", needed 1.{needed} or newer",
             real.display()

@@ -31,13 +31,13 @@ impl Session {
         checkpoint: &Checkpoint,
         options: &SessionOptions,
     ) -> Result<Self> {
-        let weights = pack_weights(step, checkpoint);
+        let weights = pack_weights(step, checkpoint)?;
         checkpoint.release_pages();
         let build = || -> ort::Result<ort::session::Session> {
             ort::session::Session::builder(&runtime.environment)?
                 .with_log_id(&step.name)?
                 .with_logger(options.logger.for_runtime())?
-                .with_log_level(ort::logging::LogLevel::Warning)?
+                .with_log_level(options.logger.runtime_level())?
                 .with_intra_threads(options.threads)?
                 // Idle threads of an embedded library must not burn the host's processor.
                 .with_intra_op_spinning(false)?
@@ -104,7 +104,11 @@ fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
 }
 
 /// The step's external data in one buffer, which lives until the session is built.
-fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Arc<[u8]> {
+fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Arc<[u8]>> {
+    // Arc aborts where memory is short; a Vec can be asked first.
+    if Vec::<u8>::new().try_reserve_exact(step.weight_bytes).is_err() {
+        fail!(OutOfMemory, "{}: cannot allocate {} bytes for weights", step.name, step.weight_bytes);
+    }
     let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, step.weight_bytes).collect();
     let bytes = Arc::get_mut(&mut buffer).expect("just made");
     // SAFETY: any bytes are floats; the buffer follows two counters, so nothing is cut off for alignment.
@@ -113,7 +117,7 @@ fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Arc<[u8]> {
     for (range, fill) in weight_reads(step, checkpoint) {
         fill(&mut floats[range.start / 4..range.end / 4]);
     }
-    buffer
+    Ok(buffer)
 }
 
 /// Writes a step's external data, tensor by tensor.

@@ -345,6 +345,11 @@ impl Stream {
         self.canceller.clear()
     }
 
+    /// Makes a reset necessary, after a call of which nobody knows how far it came.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure = Some(error);
+    }
+
     /// After a failure part of a call is done; only a reset makes the state whole again.
     fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(e) = &result {

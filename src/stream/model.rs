@@ -62,7 +62,7 @@ pub struct ModelInfo {
     pub encode_delay: u64,
     /// Frames that the decoder holds back until more latents or the flush come.
     pub decode_delay: u64,
-    /// Attention makes time grow with the square of a frame's area.
+    /// Attention makes time and working memory grow with the square of a frame's area.
     pub has_attention: bool,
     /// Whether the config's scale and shift can be used.
     pub has_scaling: bool,

@@ -185,6 +185,10 @@ def refusals(ffmpeg, folder):
     refused("8 bits", "atent frame", "-i", stored, "-vf", f"format=gray,format=gray16,{decode}")
     refused("a video", "atent", "-i", CLIP, "-vf", f"scale={width}:{height},format=gray16,{decode}")
     refused("wrong size option", "size=", "-i", stored, "-vf", f"{decode}:size=300x200")
+    for i, size in enumerate(["96x64", "64x48"]):
+        ffmpeg.run(*source(1, size), "-vf", "wfvae=mode=encode,format=gray16be", folder / f"size{i}.png")
+    mixed = ["-reinit_filter", 0, "-i", folder / "size%d.png"]
+    refused("another size in the middle", "in the middle", *mixed, "-vf", f"scale=iw:ih:eval=frame,format=gray16le,{decode}")
     # The same shape, one weight another.
     other = folder / "other"
     shutil.copytree(BUILTIN, other)
