@@ -102,8 +102,8 @@ group errors $c/test_errors tests/golden
 group threads $c/test_threads
 group runtime $c/test_runtime
 if need valgrind valgrind; then
-    # Shorter runs of the same, with a smaller model.
-    valgrind="valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
+    # Shorter runs of the same, with a smaller model. Valgrind runs one thread at a time; unfairly, a canceller may starve.
+    valgrind="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
     valgrind="$valgrind --suppressions=tests/c/valgrind.supp"
     group valgrind-errors $valgrind $c/test_errors tests/golden quick
     group valgrind-threads $valgrind $c/test_threads tests/golden/v1-image
