@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a first-generation WF-VAE checkpoint folder with lively random weights: right names, shapes and sizes, no training.
+"""Writes a WF-VAE checkpoint folder, of either generation, with lively random weights: right names, shapes and sizes, no training.
 
 Needs only numpy. Tensors are made and written one at a time, so memory stays small. A tensor's values depend on the
 seed and its name alone: the same checkpoint comes out in any precision and any number of shards.
@@ -15,11 +15,19 @@ HAAR2 = ["aa", "ad", "da", "dd"]
 HAAR3 = ["h", "g", "hh", "gh", "h_v", "g_v", "hh_v", "gh_v"]
 DTYPES = {"f32": ("F32", 4), "f16": ("F16", 2), "bf16": ("BF16", 2)}
 CUBE = "Spatial2xTime2x3DDownsample"
+MID2 = ["ResnetBlock3D", "AttnBlock3DFix", "ResnetBlock3D"]  # upstream's own default names a class that does not exist
+PRESETS = {"L": (16, 192, 2, 128, 128), "M": (8, 64, 2, 64, 64), "S": (8, 128, 2, 64, 128), "tiny": (4, 8, 1, 8, 4), "v2": None}
 
 
 def preset(name):
-    sizes = {"L": (16, 192, 2, 128, 128), "S": (8, 128, 2, 64, 128), "tiny": (4, 8, 1, 8, 4)}[name]
-    latent, base, blocks, e, d = sizes
+    if name == "v2":
+        return {
+            "_class_name": "WFVAE2Model", "_diffusers_version": "0.30.2", "latent_dim": 16, "base_channels": [128, 256, 512],
+            "decoder_base_channels": None, "layer_type": ["hw", "thw"], "layer_res_type": ["ResnetBlock2D", "ResnetBlock3D"],
+            "encoder_num_resblocks": 2, "decoder_num_resblocks": 3, "encoder_energy_flow_size": 128,
+            "decoder_energy_flow_size": 128, "dropout": 0.0, "norm_type": "layernorm", "t_interpolation": "trilinear",
+            "input_type": "video", "mid_layers_type": MID2, "scale": [0.18215] * 16, "shift": [0.0] * 16}
+    latent, base, blocks, e, d = PRESETS[name]
     return {
         "_class_name": "WFVAEModel", "_diffusers_version": "0.30.2", "latent_dim": latent, "base_channels": base,
         "encoder_num_resblocks": blocks, "decoder_num_resblocks": blocks, "encoder_energy_flow_hidden_size": e,
@@ -32,89 +40,150 @@ def preset(name):
         "scale": [0.18215] * latent, "shift": [0.0] * latent}
 
 
+class Shapes(dict):
+    """{key: shape}, filled layer by layer. cube: the layer is three-dimensional."""
+
+    def __init__(self, norm_type):
+        self.dot_norm = ".norm" if norm_type == "layernorm" else ""
+
+    def conv(self, key, cin, cout, cube=False, k=3):
+        key += ".conv" if cube else ""
+        self[key + ".weight"], self[key + ".bias"] = (cout, cin, *[k] * (3 if cube else 2)), (cout,)
+
+    def norm(self, key, c):
+        self[f"{key}{self.dot_norm}.weight"] = self[f"{key}{self.dot_norm}.bias"] = (c,)
+
+    def res(self, key, a, b, cube=True):
+        self.norm(key + ".norm1", a)
+        self.conv(key + ".conv1", a, b, cube)
+        self.norm(key + ".norm2", b)
+        self.conv(key + ".conv2", b, b, cube)
+        if a != b:
+            self.conv(key + ".nin_shortcut", a, b, cube, 1)
+
+    def attention(self, key, c, cube=True):
+        self.norm(key + ".norm", c)
+        for name in ("q", "k", "v", "proj_out"):
+            self.conv(f"{key}.{name}", c, c, cube, 1)
+
+    def haar(self, key, cube, suffix=""):
+        for band in HAAR3 if cube else HAAR2:
+            self[f"{key}.{band}{suffix if cube else ''}"] = (1, 1, 2, 2, 2) if cube else (1, 1, 2, 2)
+
+    def analysis(self, key, cube):
+        self.haar(key, cube, "_conv.conv.weight")
+
+
 def shapes(config):
-    """{key: shape} of a first-generation model, Haar constants included."""
-    get = config.get
+    """{key: shape} of a model of either generation, Haar constants included."""
+    name = config.get("_class_name", "WFVAEModel")
+    if name not in ("WFVAEModel", "WFVAE2Model"):
+        raise ValueError(f"unknown _class_name {name!r}")
+    return shapes1(config.get) if name == "WFVAEModel" else shapes2(config.get)
+
+
+def shapes1(get):
+    out = Shapes(get("norm_type", "groupnorm"))
     B, L = get("base_channels", 128), get("latent_dim", 8)
     E, D = get("encoder_energy_flow_hidden_size", 64), get("decoder_energy_flow_hidden_size", 128)
     NE, ND, K = get("encoder_num_resblocks", 2), get("decoder_num_resblocks", 2), get("connect_res_layer_num", 1)
     deep, attention = get("l1_dowmsample_block") == CUBE, get("use_attention", True)
-    dot_norm = ".norm" if get("norm_type", "groupnorm") == "layernorm" else ""
-    out = {}
-
-    def conv(key, cin, cout, *kernel):
-        out[key + ".weight"], out[key + ".bias"] = (cout, cin, *kernel), (cout,)
-
-    def conv2(key, cin, cout):
-        conv(key, cin, cout, 3, 3)
-
-    def conv3(key, cin, cout):
-        conv(key + ".conv", cin, cout, 3, 3, 3)
-
-    def norm(key, c):
-        out[f"{key}{dot_norm}.weight"] = out[f"{key}{dot_norm}.bias"] = (c,)
-
-    def res(key, a, b, flat=False):
-        inner, kernel = ("", (3, 3)) if flat else (".conv", (3, 3, 3))
-        norm(key + ".norm1", a)
-        conv(key + ".conv1" + inner, a, b, *kernel)
-        norm(key + ".norm2", b)
-        conv(key + ".conv2" + inner, b, b, *kernel)
-        if a != b:
-            conv(key + ".nin_shortcut" + inner, a, b, *(1 for _ in kernel))
-
-    def mid(key, a, b, c):
-        res(key + ".0", a, b)
-        if attention:
-            norm(key + ".1.norm", b)
-            for name in ("q", "k", "v", "proj_out"):
-                conv(f"{key}.1.{name}.conv", b, b, 1, 1, 1)
-        res(f"{key}.{1 + attention}", b, c)
-
-    def haar(key, cube, suffix=""):
-        for band in HAAR3 if cube else HAAR2:
-            out[f"{key}.{band}{suffix if cube else ''}"] = (1, 1, 2, 2, 2) if cube else (1, 1, 2, 2)
-
-    resample = conv3 if deep else conv2
     bands1 = 24 if deep else 12
 
-    conv2("encoder.down1.0", 24, B)
-    for i in range(NE):
-        res(f"encoder.down1.{1 + i}", B, B, flat=True)
-    resample(f"encoder.down1.{NE + 1}.conv", B, B)
-    conv2("encoder.down2.0", B + E, 2 * B)
-    for i in range(NE):
-        res(f"encoder.down2.{1 + i}", 2 * B, 2 * B)
-    conv3(f"encoder.down2.{NE + 1}.conv", 2 * B, 2 * B)
-    conv2("encoder.connect_l1", bands1, E)
-    conv2("encoder.connect_l2", 24, E)
-    mid("encoder.mid", 2 * B + E, 4 * B, 4 * B)
-    norm("encoder.norm_out", 4 * B)
-    conv3("encoder.conv_out", 4 * B, 2 * L)
+    def mid(key, a, b, c):
+        out.res(key + ".0", a, b)
+        if attention:
+            out.attention(key + ".1", b)
+        out.res(f"{key}.{1 + attention}", b, c)
 
-    conv3("decoder.conv_in", L, 4 * B)
+    out.conv("encoder.down1.0", 24, B)
+    for i in range(NE):
+        out.res(f"encoder.down1.{1 + i}", B, B, cube=False)
+    out.conv(f"encoder.down1.{NE + 1}.conv", B, B, deep)
+    out.conv("encoder.down2.0", B + E, 2 * B)
+    for i in range(NE):
+        out.res(f"encoder.down2.{1 + i}", 2 * B, 2 * B)
+    out.conv(f"encoder.down2.{NE + 1}.conv", 2 * B, 2 * B, cube=True)
+    out.conv("encoder.connect_l1", bands1, E)
+    out.conv("encoder.connect_l2", 24, E)
+    mid("encoder.mid", 2 * B + E, 4 * B, 4 * B)
+    out.norm("encoder.norm_out", 4 * B)
+    out.conv("encoder.conv_out", 4 * B, 2 * L, cube=True)
+
+    out.conv("decoder.conv_in", L, 4 * B, cube=True)
     mid("decoder.mid", 4 * B, 4 * B, 4 * B + D)
     for level, bands in (2, 24), (1, bands1):
         for i in range(K):
-            res(f"decoder.connect_l{level}.{i}", D, D)
-        conv2(f"decoder.connect_l{level}.{K}", D, bands)
+            out.res(f"decoder.connect_l{level}.{i}", D, D)
+        out.conv(f"decoder.connect_l{level}.{K}", D, bands)
     for i in range(ND):
-        res(f"decoder.up2.{i}", 4 * B, 4 * B)
-    conv3(f"decoder.up2.{ND}.conv", 4 * B, 4 * B)
-    res(f"decoder.up2.{ND + 1}", 4 * B, 4 * B + D)
+        out.res(f"decoder.up2.{i}", 4 * B, 4 * B)
+    out.conv(f"decoder.up2.{ND}.conv", 4 * B, 4 * B, cube=True)
+    out.res(f"decoder.up2.{ND + 1}", 4 * B, 4 * B + D)
     for i in range(ND):
-        res(f"decoder.up1.{i}", 2 * B if i else 4 * B, 2 * B)
-    resample(f"decoder.up1.{ND}.conv", 2 * B, 2 * B)
-    res(f"decoder.up1.{ND + 1}", 2 * B, 2 * B)
-    res("decoder.layer.0", 2 * B, B)
-    res("decoder.layer.1", B, B)
-    norm("decoder.norm_out", B)
-    conv2("decoder.conv_out", B, 24)
+        out.res(f"decoder.up1.{i}", 2 * B if i else 4 * B, 2 * B)
+    out.conv(f"decoder.up1.{ND}.conv", 2 * B, 2 * B, deep)
+    out.res(f"decoder.up1.{ND + 1}", 2 * B, 2 * B)
+    out.res("decoder.layer.0", 2 * B, B)
+    out.res("decoder.layer.1", B, B)
+    out.norm("decoder.norm_out", B)
+    out.conv("decoder.conv_out", B, 24)
 
     for name, cube in ("in", True), ("l1", deep), ("l2", True):
-        haar("encoder.wavelet_transform_" + name, cube, "_conv.conv.weight")
+        out.analysis("encoder.wavelet_transform_" + name, cube)
     for name, cube in ("out", True), ("l1", deep), ("l2", True):
-        haar("decoder.inverse_wavelet_transform_" + name, cube)
+        out.haar("decoder.inverse_wavelet_transform_" + name, cube)
+    return out
+
+
+def shapes2(get):
+    out = Shapes(get("norm_type", "layernorm"))
+    enc, L = get("base_channels", [128, 256, 512]), get("latent_dim", 4)
+    dec = get("decoder_base_channels") or enc
+    E, D = get("encoder_energy_flow_size", 128), get("decoder_energy_flow_size", 128)
+    NE, ND = get("encoder_num_resblocks", 2), get("decoder_num_resblocks", 3)
+    video = get("input_type", "video") == "video"
+    levels = list(zip(get("layer_type", ["hw", "thw"]), get("layer_res_type", ["ResnetBlock2D", "ResnetBlock3D"])))
+
+    def mid(key, c):
+        for i, name in enumerate(get("mid_layers_type", MID2)):
+            if name.startswith("ResnetBlock"):
+                out.res(f"{key}.{i}", c, c, name == "ResnetBlock3D")
+            elif name in ("AttnBlock3DFix", "AttnBlock2D"):
+                out.attention(f"{key}.{i}", c, name == "AttnBlock3DFix")
+            else:
+                raise ValueError(f"mid_layers_type: not supported: {name!r}")
+
+    out.analysis("encoder.wavelet_transform_in", video)
+    out.conv("encoder.conv_in", 24 if video else 12, enc[0])
+    for i, (kind, res) in enumerate(levels):
+        key, deep, plain = f"encoder.down_blocks.{i}", kind == "thw", res == "ResnetBlock3D"
+        out.analysis(key + ".wavelet_transform", deep)
+        out.conv(key + ".in_flow_conv", 24 if deep else 12, E)
+        for j in range(NE - 1):
+            out.res(f"{key}.res_block.{j}", enc[i], enc[i], plain)
+        out.conv(key + ".down.conv", enc[i], enc[i], deep)
+        out.res(key + ".out_res_block", enc[i] + E, enc[i + 1], plain)
+    mid("encoder.mid", enc[-1])
+    out.norm("encoder.norm_out", enc[-1])
+    out.conv("encoder.conv_out", enc[-1], 2 * L, video)
+
+    out.conv("decoder.conv_in", L, dec[-1], video)
+    mid("decoder.mid", dec[-1])
+    for i, (kind, res) in enumerate(reversed(levels)):  # up_blocks.0 is the deepest
+        key, deep, plain = f"decoder.up_blocks.{i}", kind == "thw", res == "ResnetBlock3D"
+        a, b = dec[len(levels) - i], dec[len(levels) - i - 1]
+        out.res(key + ".branch_conv", a, a + D, deep)
+        out.res(key + ".out_flow_conv.0", D, D, deep)
+        out.conv(key + ".out_flow_conv.1", D, 24 if deep else 12)
+        out.haar(key + ".inverse_wavelet_transform", deep)
+        for j in range(ND - 2):
+            out.res(f"{key}.res_block.{j}", a, a, plain)
+        out.conv(key + ".up.conv", a, a, deep)
+        out.res(key + ".out_res_block", a, b, plain)
+    out.norm("decoder.norm_out", dec[0])
+    out.conv("decoder.conv_out", dec[0], 24 if video else 12)
+    out.haar("decoder.inverse_wavelet_transform_out", video)
     return out
 
 
@@ -189,15 +258,17 @@ def main():
     p.add_argument("out_dir")
     which = p.add_mutually_exclusive_group()
     which.add_argument("--config", help="a config.json; else a preset")
-    which.add_argument("--preset", choices=["L", "S", "tiny"], default="tiny")
+    which.add_argument("--preset", choices=PRESETS, default="tiny")
     p.add_argument("--dtype", choices=DTYPES, default="f32")
     p.add_argument("--shards", type=int, default=1)
     p.add_argument("--seed", type=int, default=0)
     a = p.parse_args()
     config = json.loads(Path(a.config).read_text()) if a.config else preset(a.preset)
-    if config.get("_class_name", "WFVAEModel") != "WFVAEModel":
-        p.error("only first-generation configs (WFVAEModel)")
-    if not 1 <= a.shards <= len(shapes(config)):
+    try:
+        keys = len(shapes(config))
+    except ValueError as e:
+        p.error(str(e))
+    if not 1 <= a.shards <= keys:
         p.error("--shards out of range")
     write_checkpoint(a.out_dir, config, a.dtype, a.shards, a.seed)
 
