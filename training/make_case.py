@@ -66,8 +66,10 @@ def main():
         z = (mean + torch.exp(0.5 * logvar) * eps).float()
         decoded = model.decode(z.double())
         plain = (*plain, model.float().decode(z))
+    io = dict(video=video, mean=mean, logvar=logvar, eps=eps, z=z, decoded=decoded)
+    if "scale" in config and "shift" in config:
         scale, shift = (torch.tensor(config[k], dtype=torch.float64).view(-1, *[1] * (z.dim() - 2)) for k in ("scale", "shift"))
-    io = dict(video=video, mean=mean, logvar=logvar, eps=eps, z=z, z_scaled=(z.double() - shift) * scale, decoded=decoded)
+        io["z_scaled"] = (z.double() - shift) * scale
     (folder / "io.safetensors").write_bytes(save({k: v.float().contiguous() for k, v in io.items()}))
     noise = [(x - y).abs().max().item() for x, y in zip(plain, (mean, logvar, decoded))]
     size = sum(f.stat().st_size for f in folder.iterdir())
