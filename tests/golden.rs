@@ -81,14 +81,15 @@ impl Case {
         let model = if has_model { Model::open(folder, &options)? } else { Model::builtin(&options)? };
         let bytes = std::fs::read(folder.join("io.safetensors")).expect("a case has io.safetensors");
         let io = SafeTensors::deserialize(&bytes).expect("io.safetensors is whole");
-        let get = |key: &str| common::tensor(&io, key).unwrap_or_else(|| panic!("{name}: no tensor {key}"));
+        let get =
+            |key: &str| with_frames(common::tensor(&io, key).unwrap_or_else(|| panic!("{name}: no tensor {key}")));
         Ok(Case {
             model,
             video: get("video"),
             mean: get("mean"),
             logvar: get("logvar"),
             z: get("z"),
-            z_scaled: common::tensor(&io, "z_scaled"),
+            z_scaled: common::tensor(&io, "z_scaled").map(with_frames),
             decoded: get("decoded"),
             name,
         })
@@ -99,9 +100,10 @@ impl Case {
         let [_, _, latents, ..] = self.mean.shape[..] else { panic!("{}: mean is not 5-D", self.name) };
         let mut errors = Errors::default();
 
-        let encode_plans = plans(frames, self.model.info().temporal_compression as usize, 1);
+        let info = self.model.info();
+        let encode_plans = plans(frames, info.temporal_compression as usize, 1, info.whole_clips);
         self.encode_all(&encode_plans, (width, height), &mut errors);
-        let decode_plans = plans(latents, 1, 2);
+        let decode_plans = plans(latents, 1, 2, info.whole_clips);
         self.decode_all(&decode_plans, (width, height), &mut errors);
 
         let line = format!(
@@ -148,7 +150,8 @@ impl Case {
         // Samples by their definition: the noise that a sample implies must be the same in every plan, and normal.
         let posterior = Posterior::Sample { seed: 7 };
         let whole = encode(&mut self.stream(size, posterior, false), &video, &[usize::MAX]);
-        let single = encode(&mut self.stream(size, posterior, false), &video, &[1]);
+        let one_by_one = if self.model.info().whole_clips { usize::MAX } else { 1 };
+        let single = encode(&mut self.stream(size, posterior, false), &video, &[one_by_one]);
         errors.sample = max_abs(&whole, &single);
         let noise: Vec<f32> =
             whole.iter().zip(mean.iter().zip(&logvar)).map(|(z, (m, v))| (z - m) / (0.5 * v).exp()).collect();
@@ -203,6 +206,14 @@ impl Case {
     }
 }
 
+/// An image without a frames axis, `[1, C, H, W]`, as `[1, C, 1, H, W]`.
+fn with_frames(mut tensor: Tensor) -> Tensor {
+    if tensor.shape.len() == 4 {
+        tensor.shape.insert(2, 1);
+    }
+    tensor
+}
+
 /// `[1, C, T, H, W]` as `[T, C, H, W]`.
 fn frames_first(tensor: &Tensor) -> Vec<f32> {
     swap_outer(&tensor.data, tensor.shape[1], tensor.shape[2])
@@ -217,8 +228,11 @@ fn extremes(values: &[f32]) -> (usize, usize) {
     (0..values.len()).min_by(by_value).zip((0..values.len()).max_by(by_value)).unwrap()
 }
 
-/// At once, one by one, [1, U, U, ...], [1, 2U, U, ...] and three random plans.
-fn plans(total: usize, unit: usize, seed: u64) -> Vec<Vec<usize>> {
+/// At once, one by one, [1, U, U, ...], [1, 2U, U, ...] and three random plans. Where only whole clips go: at once.
+fn plans(total: usize, unit: usize, seed: u64, whole: bool) -> Vec<Vec<usize>> {
+    if whole {
+        return vec![vec![total]];
+    }
     let mut random = Lcg(seed);
     let mut plans = vec![vec![total], vec![1], vec![1, unit], vec![1, 2 * unit, unit]];
     plans.extend((0..3).map(|_| (0..total).map(|_| 1 + random.below(2 * unit as u64 + 1) as usize).collect()));

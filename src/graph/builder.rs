@@ -1,28 +1,76 @@
 //! Collects nodes, ports, caches and weights of one step and writes them as an ONNX model.
 
+use super::footprint;
 use super::proto::{self, Attribute, Dim, DimValue};
 use crate::model::Weight;
 use prost::Message;
+use std::collections::HashMap;
 
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 /// Initializers start on cache lines.
 const ALIGNMENT: usize = 64;
 
-/// A tensor of the graph: `[1, channels, H / divisor, W / divisor]`.
-#[derive(Debug, Clone)]
+/// How a tensor's axes follow from the picture's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// `[1, channels, H / divisor, W / divisor]`
+    Frame,
+    /// `[1, channels, T, H / divisor, W / divisor]`
+    Clip,
+    /// `[1]`
+    Number,
+    /// `[N]`
+    Numbers,
+}
+
+/// The type of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Element {
+    #[default]
+    F32,
+    F16,
+}
+
+/// A tensor of the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Value {
     pub(crate) name: String,
     pub(crate) channels: usize,
     pub(crate) divisor: usize,
+    pub(crate) layout: Layout,
+    pub(crate) element: Element,
 }
 
-/// A named input or output of a step. A divisor of 0 marks a single number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Port {
-    pub(crate) name: String,
-    pub(crate) channels: usize,
-    pub(crate) divisor: usize,
+/// A value that is an input or output of the graph, under a name of its own.
+pub(crate) type Port = Value;
+
+/// What leaves a network's description open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Of the causal caches. All else is float32.
+    pub(crate) cache: Element,
+    /// Attention works on as many queries at once as keep its score matrix below this.
+    pub(crate) attention_bytes: u64,
+}
+
+impl Value {
+    /// Its size over that of one plane of a frame.
+    fn floats_per_pixel(&self) -> f64 {
+        match self.layout {
+            Layout::Frame | Layout::Clip => self.channels as f64 / (self.divisor * self.divisor) as f64,
+            Layout::Number | Layout::Numbers => 0.0,
+        }
+    }
+}
+
+impl Element {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Element::F32 => 4,
+            Element::F16 => 2,
+        }
+    }
 }
 
 /// The state of one causal convolution: three ports of one size.
@@ -61,6 +109,10 @@ pub(crate) struct StepGraph {
     pub(crate) initializers: Vec<Initializer>,
     /// Size of the external data.
     pub(crate) weight_bytes: usize,
+    /// The most that its values take at one time, in floats per pixel of a frame; ports and attention's scores do not
+    /// count.
+    pub(crate) working_floats: f64,
+    pub(crate) has_attention: bool,
     /// The serialized ModelProto.
     pub(crate) onnx: Vec<u8>,
 }
@@ -78,6 +130,7 @@ fn weights_file(name: &str) -> String {
 
 pub(crate) struct Builder {
     name: String,
+    pub(super) options: Options,
     graph: proto::Graph,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -85,13 +138,16 @@ pub(crate) struct Builder {
     initializers: Vec<Initializer>,
     weight_bytes: usize,
     next: usize,
+    /// Of slices, whose sizes their nodes do not say.
+    slices: HashMap<String, f64>,
 }
 
 impl Builder {
-    pub(crate) fn new(name: String) -> Self {
+    pub(crate) fn new(name: String, options: &Options) -> Self {
         let graph = proto::Graph { name: name.clone(), ..Default::default() };
         Builder {
             name,
+            options: *options,
             graph,
             inputs: vec![],
             outputs: vec![],
@@ -99,42 +155,55 @@ impl Builder {
             initializers: vec![],
             weight_bytes: 0,
             next: 0,
+            slices: HashMap::new(),
         }
     }
 
-    pub(crate) fn input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
-        let value = self.graph_input(name, channels, divisor);
-        self.inputs.push(port(&value));
+    pub(crate) fn input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
+        let value = self.graph_input(name, layout, channels, divisor, Element::F32);
+        self.inputs.push(value.clone());
         value
     }
 
-    /// A single number.
-    pub(crate) fn number_input(&mut self, name: &str) -> Value {
-        self.input(name, 1, 0)
+    pub(crate) fn frame_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
+        self.input(name, Layout::Frame, channels, divisor)
     }
 
     pub(crate) fn output(&mut self, name: &str, value: Value) {
         let value = self.publish(value, name);
-        self.outputs.push(port(&value));
+        self.outputs.push(value);
     }
 
     /// `now` as an output, and its two past frames; see the module's documentation.
     pub(crate) fn with_past(&mut self, now: Value) -> (Value, [Value; 2]) {
         let n = self.caches.len();
-        let now = self.publish(now, &format!("cache{n}.now"));
-        let shape = self.node("Shape", &[&now.name], vec![]);
+        let element = self.options.cache;
+        let stored = self.cast(now.clone(), element);
+        let stored = self.publish(stored, &format!("cache{n}.now"));
+        let shape = self.node("Shape", &[&stored.name], vec![]);
         let [(one, one_ago), (two, two_ago)] = [1, 2].map(|age| {
-            let past = self.graph_input(&format!("cache{n}.{age}"), now.channels, now.divisor);
+            let name = format!("cache{n}.{age}");
+            let past = self.graph_input(&name, Layout::Frame, now.channels, now.divisor, element);
             let ordered = self.node("Reshape", &[&past.name, &shape], vec![]);
-            (port(&past), Value { name: ordered, ..past })
+            let ordered = self.cast(Value { name: ordered, ..past.clone() }, Element::F32);
+            (past, ordered)
         });
-        self.caches.push(Cache { now: port(&now), one_ago: one, two_ago: two });
+        let now = if element == Element::F32 { stored.clone() } else { now };
+        self.caches.push(Cache { now: stored, one_ago: one, two_ago: two });
         (now, [one_ago, two_ago])
+    }
+
+    fn cast(&mut self, value: Value, element: Element) -> Value {
+        if value.element == element {
+            return value;
+        }
+        let to = Attribute::int("to", proto::element(element).into());
+        Value { name: self.node("Cast", &[&value.name], vec![to]), element, ..value }
     }
 
     /// Makes a value a graph output under a name of its own.
     fn publish(&mut self, value: Value, name: &str) -> Value {
-        let used = self.graph.node.iter().any(|n| n.input.contains(&value.name));
+        let used = self.graph.node.iter().any(|node| node.reads(&value.name));
         let produced = self.graph.node.iter_mut().flat_map(|n| &mut n.output).find(|output| **output == value.name);
         match produced {
             Some(output) if !used => *output = name.into(),
@@ -173,6 +242,36 @@ impl Builder {
             attribute,
         });
         output
+    }
+
+    /// A node that runs a graph of its own, which `body` emits. Its values are `inputs`; it may use all of this graph.
+    pub(crate) fn loop_node(&mut self, trip_count: &str, body: impl FnOnce(&mut Builder, &str) -> String) -> String {
+        let id = self.next;
+        let name = |what: &str| format!("loop{id}.{what}");
+        let scalar = |name: String, kind| proto::ValueInfo {
+            name,
+            r#type: Some(proto::Type {
+                tensor_type: Some(proto::TensorType { elem_type: kind, shape: Some(proto::Shape::default()) }),
+            }),
+        };
+        // Constants that the body makes belong to the outer graph; its nodes do not.
+        let outer = std::mem::take(&mut self.graph.node);
+        let result = body(self, &name("index"));
+        self.node("Identity", &[&name("condition")], vec![]);
+        self.graph.node.last_mut().expect("just added").output = vec![name("continue")];
+        let inner = std::mem::replace(&mut self.graph.node, outer);
+        let untyped = proto::ValueInfo {
+            name: result,
+            r#type: Some(proto::Type { tensor_type: Some(proto::TensorType { elem_type: proto::FLOAT, shape: None }) }),
+        };
+        let body = proto::Graph {
+            name: name("body"),
+            node: inner,
+            input: vec![scalar(name("index"), proto::INT64), scalar(name("condition"), proto::BOOL)],
+            output: vec![scalar(name("continue"), proto::BOOL), untyped],
+            ..Default::default()
+        };
+        self.node("Loop", &[trip_count, ""], vec![Attribute::graph("body", body)])
     }
 
     /// A tensor of the checkpoint, used as `dims`.
@@ -231,13 +330,27 @@ impl Builder {
         name
     }
 
-    fn graph_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
-        let value = Value { name: name.into(), channels, divisor };
+    fn graph_input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize, element: Element) -> Value {
+        let value = Value { name: name.into(), channels, divisor, layout, element };
         self.graph.input.push(value_info(&value));
         value
     }
 
+    /// Channels `start..end`.
+    pub(crate) fn channels(&mut self, x: &Value, start: usize, end: usize) -> Value {
+        let [from, to, axis] = [start, end, 1].map(|n| self.integers(&[n as i64]));
+        let name = self.node("Slice", &[&x.name, &from, &to, &axis], vec![]);
+        let slice = Value { name, channels: end - start, ..x.clone() };
+        self.slices.insert(slice.name.clone(), slice.floats_per_pixel());
+        slice
+    }
+
     pub(crate) fn finish(self) -> StepGraph {
+        let inputs = self.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]).chain(&self.inputs);
+        let mut sizes = self.slices;
+        sizes.extend(inputs.map(|input| (input.name.clone(), input.floats_per_pixel())));
+        let working_floats = footprint::floats_per_pixel(&self.graph, &sizes);
+        let has_attention = self.graph.node.iter().any(|node| node.op_type == "Loop");
         let model = proto::Model {
             ir_version: IR_VERSION,
             producer_name: "libwfvae".into(),
@@ -252,22 +365,26 @@ impl Builder {
             caches: self.caches,
             initializers: self.initializers,
             weight_bytes: self.weight_bytes,
+            working_floats,
+            has_attention,
             onnx: model.encode_to_vec(),
         }
     }
 }
 
-fn port(value: &Value) -> Port {
-    Port { name: value.name.clone(), channels: value.channels, divisor: value.divisor }
-}
-
 fn value_info(value: &Value) -> proto::ValueInfo {
     let fixed = |n: usize| Dim { value: Some(DimValue::Fixed(n as i64)) };
-    let symbol = |axis: &str| Dim { value: Some(DimValue::Symbol(format!("{axis}/{}", value.divisor))) };
-    let dim = match value.divisor {
-        0 => vec![fixed(1)],
-        _ => vec![fixed(1), fixed(value.channels), symbol("H"), symbol("W")],
+    let symbol = |text: String| Dim { value: Some(DimValue::Symbol(text)) };
+    let side = |axis: &str| symbol(format!("{axis}/{}", value.divisor));
+    let dim = match value.layout {
+        Layout::Frame => vec![fixed(1), fixed(value.channels), side("H"), side("W")],
+        // Frames at different rates have no common divisor: T of a port is its own.
+        Layout::Clip => {
+            vec![fixed(1), fixed(value.channels), symbol(format!("T.{}", value.name)), side("H"), side("W")]
+        }
+        Layout::Number => vec![fixed(1)],
+        Layout::Numbers => vec![symbol(format!("N.{}", value.name))],
     };
-    let tensor_type = proto::TensorType { elem_type: proto::FLOAT, shape: Some(proto::Shape { dim }) };
+    let tensor_type = proto::TensorType { elem_type: proto::element(value.element), shape: Some(proto::Shape { dim }) };
     proto::ValueInfo { name: value.name.clone(), r#type: Some(proto::Type { tensor_type: Some(tensor_type) }) }
 }

@@ -1,20 +1,25 @@
 //! The decoder as steps: the first takes a latent, each later one a frame interpolated from the step before.
 
-use super::builder::{Builder, StepGraph};
+use super::builder::{Builder, Layout, Options, StepGraph};
 use super::{ops, port};
 use crate::model::{Decoder, Interpolation};
 
-pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, interpolation: Interpolation) -> Vec<StepGraph> {
+pub(crate) fn decoder(
+    decoder: &Decoder,
+    latent_channels: usize,
+    interpolation: Interpolation,
+    options: &Options,
+) -> Vec<StepGraph> {
     let mut steps = vec![];
-    let mut b = Builder::new("decoder.0".into());
-    let latent = b.input(port::LATENT, latent_channels, 2 << decoder.levels.len());
+    let mut b = Builder::new("decoder.0".into(), options);
+    let latent = b.frame_input(port::LATENT, latent_channels, 2 << decoder.levels.len());
     let mut x = ops::layers(&mut b, latent, &decoder.head);
     let mut side = None;
 
     for level in &decoder.levels {
         let main = x.channels - level.flow_channels;
-        let flow = ops::channels(&mut b, &x, main, x.channels);
-        x = ops::channels(&mut b, &x, 0, main);
+        let flow = b.channels(&x, main, x.channels);
+        x = b.channels(&x, 0, main);
 
         let mut coefficients = ops::layers(&mut b, flow, &level.branch);
         if let Some(picture) = &side {
@@ -31,17 +36,18 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, interpolation: 
             }
             steps.push(b.finish());
 
-            b = Builder::new(format!("decoder.{}", steps.len()));
-            let now = b.input(port::NOW, channels, divisor);
+            b = Builder::new(format!("decoder.{}", steps.len()), options);
+            let now = b.frame_input(port::NOW, channels, divisor);
             x = match interpolation {
                 Interpolation::Nearest => now,
                 Interpolation::Trilinear => {
-                    let before = b.input(port::BEFORE, channels, divisor);
-                    let weights = [port::WEIGHT_BEFORE, port::WEIGHT_NOW].map(|name| b.number_input(name));
+                    let before = b.frame_input(port::BEFORE, channels, divisor);
+                    let weights =
+                        [port::WEIGHT_BEFORE, port::WEIGHT_NOW].map(|name| b.input(name, Layout::Number, 1, 1));
                     ops::interpolate(&mut b, &before, &now, [&weights[0], &weights[1]])
                 }
             };
-            side = Some(b.input(port::SIDE, 3, divisor / 2));
+            side = Some(b.frame_input(port::SIDE, 3, divisor / 2));
             x = ops::up_bilinear(&mut b, &x, &level.up);
         } else {
             side = pictures.pop();

@@ -1,15 +1,17 @@
-//! The encoder as steps: the first takes two frames of the clip, each later one two results of the step before.
+//! The encoder as steps: the first takes two frames of the clip (one, where frames are images), each later one two
+//! results of the step before.
 
-use super::builder::{Builder, StepGraph};
+use super::builder::{Builder, Options, StepGraph};
 use super::{ops, port};
 use crate::model::Encoder;
 
-pub(crate) fn encoder(encoder: &Encoder) -> Vec<StepGraph> {
+pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
     let mut steps = vec![];
-    let mut b = Builder::new("encoder.0".into());
-    let [first, second] = port::FRAMES.map(|name| b.input(name, 3, 1));
-    let coefficients = ops::analysis(&mut b, &[&first, &second], encoder.wavelet);
-    let mut low = ops::channels(&mut b, &coefficients, 0, 3);
+    let mut b = Builder::new("encoder.0".into(), options);
+    let frames = if encoder.wavelet.is_temporal() { 2 } else { 1 };
+    let frames: Vec<_> = port::FRAMES[..frames].iter().map(|name| b.frame_input(name, 3, 1)).collect();
+    let coefficients = ops::analysis(&mut b, &frames.iter().collect::<Vec<_>>(), encoder.wavelet);
+    let mut low = b.channels(&coefficients, 0, 3);
     let mut x = coefficients;
 
     for level in &encoder.levels {
@@ -21,9 +23,9 @@ pub(crate) fn encoder(encoder: &Encoder) -> Vec<StepGraph> {
             b.output(port::LOW_OUT, low);
             steps.push(b.finish());
 
-            b = Builder::new(format!("encoder.{}", steps.len()));
-            let [before, first, second] = port::MAIN.map(|name| b.input(name, channels, divisor));
-            let lows = port::LOW.map(|name| b.input(name, 3, divisor));
+            b = Builder::new(format!("encoder.{}", steps.len()), options);
+            let [before, first, second] = port::MAIN.map(|name| b.frame_input(name, channels, divisor));
+            let lows = port::LOW.map(|name| b.frame_input(name, 3, divisor));
             x = ops::down_temporal(&mut b, [&before, &first, &second], &level.down);
             coefficients = ops::analysis(&mut b, &[&lows[0], &lows[1]], level.wavelet);
         } else {
@@ -33,7 +35,7 @@ pub(crate) fn encoder(encoder: &Encoder) -> Vec<StepGraph> {
         let flow = ops::conv(&mut b, coefficients.clone(), &level.flow);
         x = ops::concat(&mut b, &[&x, &flow]);
         x = ops::layers(&mut b, x, &level.merge);
-        low = ops::channels(&mut b, &coefficients, 0, 3);
+        low = b.channels(&coefficients, 0, 3);
     }
 
     let moments = ops::layers(&mut b, x, &encoder.tail);

@@ -14,12 +14,15 @@
 //! 15 % of the whole step.
 
 mod builder;
+mod clip;
 mod decoder;
 mod encoder;
+mod footprint;
 mod ops;
 mod proto;
 
-pub(crate) use builder::{Port, Source, StepGraph};
+pub(crate) use builder::{Element, Layout, Options, Port, Source, StepGraph};
+pub(crate) use clip::{decoder_clip, encoder_clip};
 pub(crate) use decoder::decoder;
 pub(crate) use encoder::encoder;
 
@@ -46,6 +49,16 @@ pub(crate) mod port {
     pub(crate) const SIDE: &str = "side";
     /// What a decoder step hands to the next.
     pub(crate) const MAIN_DECODED: &str = "main";
-    /// Two pictures, of the side branch or, from the last step, of the clip.
+    /// Two pictures, of the side branch or, from the last step, of the clip (one, where frames are images).
     pub(crate) const PICTURES: [&str; 2] = ["picture.0", "picture.1"];
+
+    /// Of the graphs that take a whole clip: `[1, 3, T, H, W]`, -1 to 1.
+    pub(crate) const VIDEO: &str = "video";
+    /// `[1, 2L, T, h, w]` and `[1, L, T, h, w]`.
+    pub(crate) const CLIP_MOMENTS: &str = "moments";
+    pub(crate) const LATENTS: &str = "latents";
+    /// For the n-th interpolation, of every frame that it makes: which low-rate frames, as numbers, and their weights.
+    pub(crate) fn interpolation(n: usize) -> [String; 4] {
+        ["before", "now", "weight.before", "weight.now"].map(|what| format!("{what}.{n}"))
+    }
 }

@@ -2,7 +2,9 @@
 
 use super::builder::{Builder, Value};
 use super::proto::Attribute;
-use crate::model::{Attention, Conv, ConvKind, Down, Layer, Norm, ResBlock, Up, Wavelet, sign_2d, sign_3d};
+use crate::model::{
+    Attention, Conv, ConvKind, Down, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet, sign_2d, sign_3d,
+};
 
 const NORM_EPSILON: f32 = 1e-6;
 
@@ -82,7 +84,7 @@ fn conv_node(
     ];
     let inputs: Vec<&str> = [x.name.as_str(), kernel].into_iter().chain(bias).collect();
     let name = b.node("Conv", &inputs, attributes);
-    Value { name, channels: conv.out_channels(), divisor: x.divisor * stride }
+    Value { name, channels: conv.out_channels(), divisor: x.divisor * stride, ..x.clone() }
 }
 
 fn resblock(b: &mut Builder, x: Value, block: &ResBlock) -> Value {
@@ -101,37 +103,119 @@ fn resblock(b: &mut Builder, x: Value, block: &ResBlock) -> Value {
 
 /// softmax(q k^T / sqrt(C)) v over the pixels of the frame, one head.
 fn attention(b: &mut Builder, x: Value, layer: &Attention) -> Value {
-    let c = x.channels;
     let h = norm(b, &x, &layer.norm);
     let [query, key, value] = [&layer.query, &layer.key, &layer.value].map(|projection| {
         let projected = conv2d(b, &h, projection, 1, Padding::None);
-        let flat = b.integers(&[1, c as i64, -1]);
+        let flat = b.integers(&[1, x.channels as i64, -1]);
         b.node("Reshape", &[&projected.name, &flat], vec![])
     });
-    let scale = b.floats(&[1], &[(c as f32).sqrt().recip()]);
-    let query = b.node("Mul", &[&query, &scale], vec![]);
-    let query = b.node("Transpose", &[&query], vec![Attribute::ints("perm", &[0, 2, 1])]);
-    let scores = b.node("MatMul", &[&query, &key], vec![]);
-    let weights = b.node("Softmax", &[&scores], vec![Attribute::int("axis", -1)]);
-    let weights = b.node("Transpose", &[&weights], vec![Attribute::ints("perm", &[0, 2, 1])]);
-    let mixed = b.node("MatMul", &[&value, &weights], vec![]);
+    let mixed = attend(b, [&query, &key, &value], x.channels, 1);
     let shape = b.node("Shape", &[&h.name], vec![]);
     let mixed = Value { name: b.node("Reshape", &[&mixed, &shape], vec![]), ..h };
     let projected = conv2d(b, &mixed, &layer.output, 1, Padding::None);
     add(b, &x, &projected)
 }
 
+/// Of query, key and value, each `[..., channels, N]` with `outer` axes before. The queries are taken in blocks, so that
+/// the scores of one block are all that is there at a time; a query's result does not depend on the others.
+pub(super) fn attend(b: &mut Builder, qkv: [&str; 3], channels: usize, outer: i64) -> String {
+    let [query, key, value] = qkv;
+    let axes = outer + 2;
+    // Swaps the last two axes.
+    let swapped: Vec<i64> = (0..axes - 2).chain([axes - 1, axes - 2]).collect();
+    let swap = |b: &mut Builder, x: &str| b.node("Transpose", &[x], vec![Attribute::ints("perm", &swapped)]);
+
+    let scale = b.floats(&[1], &[(channels as f32).sqrt().recip()]);
+    let query = b.node("Mul", &[query, &scale], vec![]);
+    let (query, value) = (swap(b, &query), swap(b, value));
+
+    // Blocks: the score matrices' size over the limit, rounded up; then equal blocks, the last one padded.
+    let [one, width] = [1, channels as i64].map(|n| b.integers(&[n]));
+    let limit = b.integers(&[(b.options.attention_bytes / size_of::<f32>() as u64).clamp(1, 1 << 48) as i64]);
+    let numbers = b.node("Size", &[&query], vec![]);
+    let numbers = b.node("Reshape", &[&numbers, &one], vec![]);
+    let pixels = b.node("Div", &[&numbers, &width], vec![]);
+    let shape = b.node("Shape", &[&query], vec![Attribute::int("start", axes - 2), Attribute::int("end", axes - 1)]);
+    let scores = b.node("Mul", &[&pixels, &shape], vec![]);
+    let divide_up = |b: &mut Builder, n: &str, by: &str| {
+        let rounded = b.node("Add", &[n, by], vec![]);
+        let rounded = b.node("Sub", &[&rounded, &one], vec![]);
+        b.node("Div", &[&rounded, by], vec![])
+    };
+    let blocks = divide_up(b, &scores, &limit);
+    let blocks = b.node("Min", &[&blocks, &shape], vec![]);
+    let rows = divide_up(b, &shape, &blocks);
+    let padded = b.node("Mul", &[&rows, &blocks], vec![]);
+    let padding = b.node("Sub", &[&padded, &shape], vec![]);
+    let zeros = |b: &mut Builder, n: i64| b.integers(&vec![0; n as usize]);
+    let (before, after) = (zeros(b, 2 * axes - 2), zeros(b, 1));
+    let pads = b.node("Concat", &[&before, &padding, &after], vec![Attribute::int("axis", 0)]);
+    let query = b.node("Pad", &[&query, &pads], vec![]);
+
+    let axis = b.integers(&[axes - 2]);
+    let scalar = b.integers(&[]);
+    let trips = b.node("Reshape", &[&blocks, &scalar], vec![]);
+    let mixed = b.loop_node(&trips, |b, index| {
+        let start = b.node("Mul", &[index, &rows], vec![]);
+        let end = b.node("Add", &[&start, &rows], vec![]);
+        let block = b.node("Slice", &[&query, &start, &end, &axis], vec![]);
+        let scores = b.node("MatMul", &[&block, key], vec![]);
+        let weights = b.node("Softmax", &[&scores], vec![Attribute::int("axis", -1)]);
+        b.node("MatMul", &[&weights, &value], vec![])
+    });
+    // [blocks, ..., rows, channels]
+    let perm: Vec<i64> = (1..axes - 1).chain([0, axes - 1, axes]).collect();
+    let mixed = b.node("Transpose", &[&mixed], vec![Attribute::ints("perm", &perm)]);
+    let joined: Vec<i64> = (0..axes - 2).map(|_| 0).chain([-1, channels as i64]).collect();
+    let joined = b.integers(&joined);
+    let mixed = b.node("Reshape", &[&mixed, &joined], vec![]);
+    let start = zeros(b, 1);
+    let mixed = b.node("Slice", &[&mixed, &start, &shape, &axis], vec![]);
+    swap(b, &mixed)
+}
+
 fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
+    if norm.scope == NormScope::Pixel {
+        return layer_norm(b, x, norm, &[0, 2, 3, 1], &[0, 3, 1, 2]);
+    }
+    // The graph has one frame, so that is the clip.
+    let groups = b.integers(&[1, NORM_GROUPS as i64, -1]);
+    group_norm(b, x, norm, &groups, 3, &[1, 1])
+}
+
+/// `to_last` moves the channels to the end, `back` undoes that.
+pub(super) fn layer_norm(b: &mut Builder, x: &Value, norm: &Norm, to_last: &[i64], back: &[i64]) -> Value {
     let scale = b.weight(&norm.weight, &norm.weight.shape);
     let bias = b.weight(&norm.bias, &norm.bias.shape);
-    let last = b.node("Transpose", &[&x.name], vec![Attribute::ints("perm", &[0, 2, 3, 1])]);
+    let last = b.node("Transpose", &[&x.name], vec![Attribute::ints("perm", to_last)]);
     let attributes = vec![Attribute::int("axis", -1), Attribute::float("epsilon", NORM_EPSILON)];
     let normed = b.node("LayerNormalization", &[&last, &scale, &bias], attributes);
-    let name = b.node("Transpose", &[&normed], vec![Attribute::ints("perm", &[0, 3, 1, 2])]);
+    let name = b.node("Transpose", &[&normed], vec![Attribute::ints("perm", back)]);
     Value { name, ..x.clone() }
 }
 
-fn silu(b: &mut Builder, x: &Value) -> Value {
+/// `groups` is a shape, of `axes` axes, in which the last one holds what shares its statistics. `inner` is as many ones as
+/// `x` has axes behind that of the channels.
+pub(super) fn group_norm(b: &mut Builder, x: &Value, norm: &Norm, groups: &str, axes: i64, inner: &[usize]) -> Value {
+    let shape = b.node("Shape", &[&x.name], vec![]);
+    let grouped = b.node("Reshape", &[&x.name, groups], vec![]);
+    let mean = |b: &mut Builder, x: &str| b.node("ReduceMean", &[x], vec![Attribute::ints("axes", &[axes - 1])]);
+    let average = mean(b, &grouped);
+    let centred = b.node("Sub", &[&grouped, &average], vec![]);
+    let squares = b.node("Mul", &[&centred, &centred], vec![]);
+    let variance = mean(b, &squares);
+    let epsilon = b.floats(&[1], &[NORM_EPSILON]);
+    let variance = b.node("Add", &[&variance, &epsilon], vec![]);
+    let deviation = b.node("Sqrt", &[&variance], vec![]);
+    let normed = b.node("Div", &[&centred, &deviation], vec![]);
+    let normed = b.node("Reshape", &[&normed, &shape], vec![]);
+    let channel = [&[x.channels], inner].concat();
+    let (scale, bias) = (b.weight(&norm.weight, &channel), b.weight(&norm.bias, &channel));
+    let scaled = b.node("Mul", &[&normed, &scale], vec![]);
+    Value { name: b.node("Add", &[&scaled, &bias], vec![]), ..x.clone() }
+}
+
+pub(super) fn silu(b: &mut Builder, x: &Value) -> Value {
     // ONNX Runtime fuses these two into one kernel; its own Swish does not.
     let gate = b.node("Sigmoid", &[&x.name], vec![]);
     Value { name: b.node("Mul", &[&x.name, &gate], vec![]), ..x.clone() }
@@ -145,21 +229,14 @@ pub(super) fn add(b: &mut Builder, x: &Value, y: &Value) -> Value {
 pub(super) fn concat(b: &mut Builder, parts: &[&Value]) -> Value {
     let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
     let name = b.node("Concat", &names, vec![Attribute::int("axis", 1)]);
-    Value { name, channels: parts.iter().map(|p| p.channels).sum(), divisor: parts[0].divisor }
-}
-
-/// Channels `start..end`.
-pub(super) fn channels(b: &mut Builder, x: &Value, start: usize, end: usize) -> Value {
-    let [from, to, axis] = [start, end, 1].map(|n| b.integers(&[n as i64]));
-    let name = b.node("Slice", &[&x.name, &from, &to, &axis], vec![]);
-    Value { name, channels: end - start, divisor: x.divisor }
+    Value { name, channels: parts.iter().map(|p| p.channels).sum(), ..parts[0].clone() }
 }
 
 /// Adds a picture to the low-pass band of wavelet coefficients, which are the first three channels.
 pub(super) fn add_to_low_pass(b: &mut Builder, coefficients: &Value, picture: &Value) -> Value {
-    let low = channels(b, coefficients, 0, 3);
+    let low = b.channels(coefficients, 0, 3);
     let low = add(b, &low, picture);
-    let rest = channels(b, coefficients, 3, coefficients.channels);
+    let rest = b.channels(coefficients, 3, coefficients.channels);
     concat(b, &[&low, &rest])
 }
 
@@ -194,7 +271,7 @@ pub(super) fn up_bilinear(b: &mut Builder, x: &Value, up: &Up) -> Value {
 fn resize(b: &mut Builder, x: &Value, attributes: Vec<Attribute>) -> Value {
     let scales = b.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
     let name = b.node("Resize", &[&x.name, "", &scales], attributes);
-    Value { name, channels: x.channels, divisor: x.divisor / 2 }
+    Value { name, divisor: x.divisor / 2, ..x.clone() }
 }
 
 /// weight_before * before + weight_now * now.
@@ -218,7 +295,7 @@ pub(super) fn analysis(b: &mut Builder, frames: &[&Value], wavelet: Wavelet) -> 
     let kernel = b.floats(&[bands * c, x.channels, 2, 2], &kernel);
     let attributes = vec![Attribute::ints("kernel_shape", &[2, 2]), Attribute::ints("strides", &[2, 2])];
     let name = b.node("Conv", &[&x.name, &kernel], attributes);
-    Value { name, channels: bands * c, divisor: x.divisor * 2 }
+    Value { name, channels: bands * c, divisor: x.divisor * 2, ..x }
 }
 
 /// The inverse: one picture (2D) or two (3D). A 1x1 conv over the bands makes all pixels of each 2x2 block, which then
@@ -236,20 +313,20 @@ pub(super) fn synthesis(b: &mut Builder, coefficients: &Value, wavelet: Wavelet)
     let blocks = b.node("Conv", &[&coefficients.name, &kernel], vec![Attribute::ints("kernel_shape", &[1, 1])]);
     let attributes = vec![Attribute::int("blocksize", 2), Attribute::text("mode", "CRD")];
     let name = b.node("DepthToSpace", &[&blocks], attributes);
-    let pictures = Value { name, channels: outputs / 4, divisor: coefficients.divisor / 2 };
+    let pictures = Value { name, channels: outputs / 4, divisor: coefficients.divisor / 2, ..coefficients.clone() };
     if wavelet.is_temporal() {
-        vec![channels(b, &pictures, 0, c), channels(b, &pictures, c, 2 * c)]
+        vec![b.channels(&pictures, 0, c), b.channels(&pictures, c, 2 * c)]
     } else {
         vec![pictures]
     }
 }
 
-fn bands(wavelet: Wavelet) -> usize {
+pub(super) fn bands(wavelet: Wavelet) -> usize {
     if wavelet.is_temporal() { 8 } else { 4 }
 }
 
 /// Every (band, channel, t, h, w) of a transform.
-fn taps(wavelet: Wavelet, channels: usize) -> impl Iterator<Item = (usize, usize, usize, usize, usize)> {
+pub(super) fn taps(wavelet: Wavelet, channels: usize) -> impl Iterator<Item = (usize, usize, usize, usize, usize)> {
     let (bands, times) = (bands(wavelet), if wavelet.is_temporal() { 2 } else { 1 });
     (0..bands * channels * times * 4).map(move |i| {
         let (block, pixel) = (i / 4, i % 4);
@@ -257,7 +334,7 @@ fn taps(wavelet: Wavelet, channels: usize) -> impl Iterator<Item = (usize, usize
     })
 }
 
-fn coefficient(wavelet: Wavelet, band: usize, t: usize, h: usize, w: usize) -> f32 {
+pub(super) fn coefficient(wavelet: Wavelet, band: usize, t: usize, h: usize, w: usize) -> f32 {
     match wavelet {
         Wavelet::Haar2d => 0.5 * sign_2d(band, h, w),
         Wavelet::Haar3d { gain } => gain * sign_3d(band, t, h, w),

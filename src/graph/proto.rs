@@ -1,10 +1,21 @@
 //! The part of the ONNX format (onnx.proto3, IR version 8) that this library writes.
 
+use super::builder::Element;
 use prost::Message;
 
 pub(crate) const FLOAT: i32 = 1;
 pub(crate) const INT64: i32 = 7;
+pub(crate) const BOOL: i32 = 9;
+pub(crate) const FLOAT16: i32 = 10;
 pub(crate) const EXTERNAL: i32 = 1;
+
+/// The format's number for an element type.
+pub(crate) fn element(element: Element) -> i32 {
+    match element {
+        Element::F32 => FLOAT,
+        Element::F16 => FLOAT16,
+    }
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Model {
@@ -66,6 +77,8 @@ pub(crate) struct Attribute {
     pub(crate) i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub(crate) s: Option<Vec<u8>>,
+    #[prost(message, optional, tag = "6")]
+    pub(crate) g: Option<Graph>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(crate) ints: Vec<i64>,
     #[prost(int32, tag = "20")]
@@ -138,6 +151,14 @@ pub(crate) enum DimValue {
     Symbol(String),
 }
 
+impl Node {
+    /// Whether the node, or one in its subgraph, has this input.
+    pub(crate) fn reads(&self, value: &str) -> bool {
+        let nested = || self.attribute.iter().filter_map(|a| a.g.as_ref()).flat_map(|graph| &graph.node);
+        self.input.iter().any(|input| input == value) || nested().any(|node| node.reads(value))
+    }
+}
+
 impl Attribute {
     pub(crate) fn int(name: &str, value: i64) -> Self {
         Attribute { name: name.into(), i: Some(value), kind: 2, ..Default::default() }
@@ -149,6 +170,10 @@ impl Attribute {
 
     pub(crate) fn text(name: &str, value: &str) -> Self {
         Attribute { name: name.into(), s: Some(value.into()), kind: 3, ..Default::default() }
+    }
+
+    pub(crate) fn graph(name: &str, value: Graph) -> Self {
+        Attribute { name: name.into(), g: Some(value), kind: 5, ..Default::default() }
     }
 
     pub(crate) fn ints(name: &str, values: &[i64]) -> Self {

@@ -7,3 +7,4 @@ pub use latents::{Latents, LatentsMut, Posterior};
 pub use pixels::{Image, ImageMut, PixelFormat, Range};
 
 pub(crate) use latents::LatentCodec;
+pub(crate) use pixels::Rect;

@@ -77,6 +77,22 @@ impl PixelFormat {
     }
 }
 
+/// A part of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rect {
+    pub(crate) x: usize,
+    pub(crate) y: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+impl Rect {
+    /// All of a picture.
+    pub(crate) fn of(width: usize, height: usize) -> Self {
+        Rect { x: 0, y: 0, width, height }
+    }
+}
+
 /// Pointers, strides and size, checked once.
 #[derive(Clone, Copy)]
 struct Layout {
@@ -156,18 +172,15 @@ impl<'a> Image<'a> {
         self.layout.height
     }
 
-    /// Fills `[3, height, width]` planes of at least the picture's size; the rest repeats the last column and row.
-    pub(crate) fn read(&self, out: &mut [f32], width: usize, height: usize) {
-        let (w, h) = (self.layout.width, self.layout.height);
-        for (channel, plane) in out.chunks_exact_mut(width * height).enumerate() {
-            for y in 0..h {
-                let row = &mut plane[y * width..(y + 1) * width];
-                self.layout.read_row(channel, y, &mut row[..w]);
-                let edge = row[w - 1];
-                row[w..].fill(edge);
-            }
-            for y in h..height {
-                plane.copy_within((h - 1) * width..h * width, y * width);
+    /// Fills `[3, height, width]` planes with that part of the picture; beyond its edges the last column and row repeat.
+    pub(crate) fn read(&self, out: &mut [f32], part: &Rect) {
+        let inside = part.width.min(self.layout.width.saturating_sub(part.x)).max(1);
+        let start = part.x.min(self.layout.width - 1);
+        for (channel, plane) in out.chunks_exact_mut(part.width * part.height).enumerate() {
+            for (y, row) in plane.chunks_exact_mut(part.width).enumerate() {
+                self.layout.read_row(channel, start, (part.y + y).min(self.layout.height - 1), &mut row[..inside]);
+                let edge = row[inside - 1];
+                row[inside..].fill(edge);
             }
         }
     }
@@ -222,16 +235,20 @@ impl<'a> ImageMut<'a> {
         self.layout.height
     }
 
-    /// Takes the top left of `[3, height, width]` planes.
-    pub(crate) fn write(&mut self, planes: &[f32], width: usize, height: usize) {
-        for (channel, plane) in planes.chunks_exact(width * height).enumerate() {
-            for y in 0..self.layout.height {
-                self.layout.write_row(channel, y, &plane[y * width..][..self.layout.width]);
+    /// Writes `part` of the picture from `[3, height, width]` planes that hold the rectangle `held` around it. What lies
+    /// beyond the picture's edges is left out.
+    pub(crate) fn write(&mut self, planes: &[f32], held: &Rect, part: &Rect) {
+        let width = part.width.min(self.layout.width.saturating_sub(part.x));
+        let height = part.height.min(self.layout.height.saturating_sub(part.y));
+        for (channel, plane) in planes.chunks_exact(held.width * held.height).enumerate() {
+            for y in part.y..part.y + height {
+                let row = &plane[(y - held.y) * held.width + part.x - held.x..][..width];
+                self.layout.write_row(channel, part.x, y, row);
             }
         }
         if self.layout.format == PixelFormat::Rgba8 {
-            for y in 0..self.layout.height {
-                for x in 0..self.layout.width {
+            for y in part.y..part.y + height {
+                for x in part.x..part.x + width {
                     // SAFETY: inside the row.
                     unsafe { self.layout.row(0, y).add(4 * x + 3).write(255) };
                 }
@@ -297,53 +314,53 @@ impl Layout {
         }
     }
 
-    fn read_row(&self, channel: usize, y: usize, out: &mut [f32]) {
+    fn read_row(&self, channel: usize, x: usize, y: usize, out: &mut [f32]) {
         match self.format {
             PixelFormat::Rgb8 | PixelFormat::Rgba8 | PixelFormat::RgbPlanar8 | PixelFormat::GbrPlanar8 => {
-                self.read_elements(channel, y, out, |v: u8| f32::from(v) * (2.0 / 255.0) - 1.0);
+                self.read_elements(channel, x, y, out, |v: u8| f32::from(v) * (2.0 / 255.0) - 1.0);
             }
             PixelFormat::RgbPlanar16 { bits } | PixelFormat::GbrPlanar16 { bits } => {
                 let scale = 2.0 / max_value(bits);
-                self.read_elements(channel, y, out, |v: u16| f32::from(v) * scale - 1.0);
+                self.read_elements(channel, x, y, out, |v: u16| f32::from(v) * scale - 1.0);
             }
             PixelFormat::RgbPlanarF32(Range::Signed) | PixelFormat::GbrPlanarF32(Range::Signed) => {
-                self.read_elements(channel, y, out, |v: f32| v);
+                self.read_elements(channel, x, y, out, |v: f32| v);
             }
             PixelFormat::RgbPlanarF32(Range::Unit) | PixelFormat::GbrPlanarF32(Range::Unit) => {
-                self.read_elements(channel, y, out, |v: f32| v * 2.0 - 1.0);
+                self.read_elements(channel, x, y, out, |v: f32| v * 2.0 - 1.0);
             }
         }
     }
 
-    fn write_row(&self, channel: usize, y: usize, values: &[f32]) {
+    fn write_row(&self, channel: usize, x: usize, y: usize, values: &[f32]) {
         match self.format {
             PixelFormat::Rgb8 | PixelFormat::Rgba8 | PixelFormat::RgbPlanar8 | PixelFormat::GbrPlanar8 => {
-                self.write_elements(channel, y, values, |v| to_integer(v, 255.0) as u8);
+                self.write_elements(channel, x, y, values, |v| to_integer(v, 255.0) as u8);
             }
             PixelFormat::RgbPlanar16 { bits } | PixelFormat::GbrPlanar16 { bits } => {
                 let max = max_value(bits);
-                self.write_elements(channel, y, values, |v| to_integer(v, max) as u16);
+                self.write_elements(channel, x, y, values, |v| to_integer(v, max) as u16);
             }
             PixelFormat::RgbPlanarF32(Range::Signed) | PixelFormat::GbrPlanarF32(Range::Signed) => {
-                self.write_elements(channel, y, values, |v| v);
+                self.write_elements(channel, x, y, values, |v| v);
             }
             PixelFormat::RgbPlanarF32(Range::Unit) | PixelFormat::GbrPlanarF32(Range::Unit) => {
-                self.write_elements(channel, y, values, |v| v * 0.5 + 0.5);
+                self.write_elements(channel, x, y, values, |v| v * 0.5 + 0.5);
             }
         }
     }
 
-    fn read_elements<T: Copy>(&self, channel: usize, y: usize, out: &mut [f32], convert: impl Fn(T) -> f32) {
+    fn read_elements<T: Copy>(&self, channel: usize, x: usize, y: usize, out: &mut [f32], convert: impl Fn(T) -> f32) {
         let (row, step) = self.channel_row::<T>(channel, y);
-        for (x, value) in out.iter_mut().enumerate() {
+        for (x, value) in (x..).zip(out) {
             // SAFETY: `x` is below the width; the constructors were promised readable rows and checked alignment.
             *value = convert(unsafe { row.add(x * step).read() });
         }
     }
 
-    fn write_elements<T>(&self, channel: usize, y: usize, values: &[f32], convert: impl Fn(f32) -> T) {
+    fn write_elements<T>(&self, channel: usize, x: usize, y: usize, values: &[f32], convert: impl Fn(f32) -> T) {
         let (row, step) = self.channel_row::<T>(channel, y);
-        for (x, value) in values.iter().enumerate() {
+        for (x, value) in (x..).zip(values) {
             // SAFETY: as for reading, with rows promised to be writable.
             unsafe { row.add(x * step).write(convert(*value)) };
         }
@@ -386,9 +403,9 @@ mod tests {
             let mut words = vec![0f32; w * h * 4];
             let len = w * h * format.planes() * format.pixel_bytes();
             let bytes = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), len) };
-            ImageMut::packed(bytes, format, w, h).unwrap().write(&picture, w, h);
+            ImageMut::packed(bytes, format, w, h).unwrap().write(&picture, &Rect::of(w, h), &Rect::of(w, h));
             let mut padded = vec![9.0; 3 * 8 * 4];
-            Image::packed(bytes, format, w, h).unwrap().read(&mut padded, 8, 4);
+            Image::packed(bytes, format, w, h).unwrap().read(&mut padded, &Rect::of(8, 4));
             let tolerance = match format {
                 PixelFormat::RgbPlanar16 { bits } | PixelFormat::GbrPlanar16 { bits } => 1.01 / max_value(bits),
                 PixelFormat::RgbPlanarF32(_) | PixelFormat::GbrPlanarF32(_) => 1e-6,
@@ -412,7 +429,7 @@ mod tests {
     fn gbr_order_is_green_blue_red() {
         let bytes = [1u8, 2, 3];
         let mut planes = [0.0; 3];
-        Image::packed(&bytes, PixelFormat::GbrPlanar8, 1, 1).unwrap().read(&mut planes, 1, 1);
+        Image::packed(&bytes, PixelFormat::GbrPlanar8, 1, 1).unwrap().read(&mut planes, &Rect::of(1, 1));
         assert_eq!(planes.map(|v| to_integer(v, 255.0)), [3, 1, 2]);
     }
 
@@ -422,7 +439,7 @@ mod tests {
         let mut plane = [0.0; 12];
         let last = bytes[2..].as_ptr();
         let image = unsafe { Image::from_raw(PixelFormat::RgbPlanar8, 2, 2, [last; 3], [-2; 3]) };
-        image.unwrap().read(&mut plane, 2, 2);
+        image.unwrap().read(&mut plane, &Rect::of(2, 2));
         assert_eq!([0, 1, 2, 3].map(|i| to_integer(plane[i], 255.0)), [20, 21, 10, 11]);
     }
 }

@@ -15,6 +15,13 @@ pub(crate) enum Interpolation {
     Trilinear,
 }
 
+/// The reference's `norm_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormType {
+    Layer,
+    Group,
+}
+
 /// The fields of one `config.json`, with what is needed to report on them.
 pub(crate) struct Config {
     path: PathBuf,
@@ -39,10 +46,11 @@ impl Config {
         self.value(field).is_some()
     }
 
-    /// Fields that are neither metadata (`_...`) nor in `known`.
-    pub(crate) fn unknown_fields(&self, known: &[&str]) -> Vec<&str> {
+    /// A warning for each field that is neither metadata (`_...`) nor in `known`.
+    pub(crate) fn unknown_fields(&self, known: &[&str]) -> Vec<String> {
         let names = self.fields.keys().map(String::as_str);
-        names.filter(|name| !name.starts_with('_') && !known.contains(name)).collect()
+        let unknown = names.filter(|name| !name.starts_with('_') && !known.contains(name));
+        unknown.map(|field| format!("{}: unknown field {field} is ignored", self.path.display())).collect()
     }
 
     fn value(&self, field: &str) -> Option<&Value> {
@@ -96,11 +104,50 @@ impl Config {
         }
     }
 
-    pub(crate) fn interpolation(&self) -> Result<Interpolation> {
-        match self.text("t_interpolation", "nearest")? {
+    /// A list of channel counts.
+    pub(crate) fn widths(&self, field: &str, default: &[usize]) -> Result<Vec<usize>> {
+        let Some(value) = self.value(field) else { return Ok(default.to_vec()) };
+        let width = |v: &Value| v.as_u64().filter(|n| (1..=MAX_CHANNELS).contains(n)).map(|n| n as usize);
+        match value.as_array().and_then(|list| list.iter().map(width).collect()) {
+            Some(widths) => Ok(widths),
+            None => fail!(
+                Config,
+                "{}: {field}: found {value}, expected a list of integers from 1 to {MAX_CHANNELS}",
+                self.path.display()
+            ),
+        }
+    }
+
+    /// A list of names.
+    pub(crate) fn texts<'a>(&'a self, field: &str, default: &[&'a str]) -> Result<Vec<&'a str>> {
+        let Some(value) = self.value(field) else { return Ok(default.to_vec()) };
+        match value.as_array().and_then(|list| list.iter().map(Value::as_str).collect()) {
+            Some(texts) => Ok(texts),
+            None => fail!(Config, "{}: {field}: found {value}, expected a list of strings", self.path.display()),
+        }
+    }
+
+    pub(crate) fn interpolation(&self, default: Interpolation) -> Result<Interpolation> {
+        let default = match default {
+            Interpolation::Nearest => "nearest",
+            Interpolation::Trilinear => "trilinear",
+        };
+        match self.text("t_interpolation", default)? {
             "nearest" => Ok(Interpolation::Nearest),
             "trilinear" => Ok(Interpolation::Trilinear),
             other => self.unknown_value("t_interpolation", other, "\"nearest\" or \"trilinear\""),
+        }
+    }
+
+    pub(crate) fn norm_type(&self, default: NormType) -> Result<NormType> {
+        let default = match default {
+            NormType::Layer => "layernorm",
+            NormType::Group => "groupnorm",
+        };
+        match self.text("norm_type", default)? {
+            "layernorm" => Ok(NormType::Layer),
+            "groupnorm" => Ok(NormType::Group),
+            other => self.unknown_value("norm_type", other, "\"layernorm\" or \"groupnorm\""),
         }
     }
 

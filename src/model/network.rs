@@ -4,7 +4,7 @@
 //! resolution it works at; a temporal one also halves (doubles) the frame rate. The energy flow of the paper (arXiv
 //! 2411.17459, figure 2) is the wavelet beside each level.
 
-use super::{Checkpoint, Interpolation};
+use super::{Checkpoint, Interpolation, Scaling};
 use crate::error::{Result, fail};
 use std::collections::HashSet;
 
@@ -32,9 +32,24 @@ pub(crate) struct Conv {
     pub(crate) bias: Weight,
 }
 
-/// LayerNorm over the channels of each pixel, eps 1e-6.
+/// What the statistics of a norm are taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormScope {
+    /// LayerNorm: the channels of each pixel.
+    Pixel,
+    /// GroupNorm: a 32nd of the channels of one frame.
+    FrameGroups,
+    /// GroupNorm: a 32nd of the channels of all frames, so that the whole clip must be there.
+    ClipGroups,
+}
+
+/// Of GroupNorm.
+pub(crate) const NORM_GROUPS: usize = 32;
+
+/// eps 1e-6, affine.
 #[derive(Debug, Clone)]
 pub(crate) struct Norm {
+    pub(crate) scope: NormScope,
     pub(crate) weight: Weight,
     pub(crate) bias: Weight,
 }
@@ -121,13 +136,6 @@ pub(crate) struct Decoder {
     pub(crate) wavelet: Wavelet,
 }
 
-/// Per channel: `scaled = (z - shift) * scale`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Scaling {
-    pub(crate) scale: Vec<f32>,
-    pub(crate) shift: Vec<f32>,
-}
-
 /// A whole model.
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
@@ -180,7 +188,7 @@ impl Network {
 
     /// Frames per latent, after the first.
     pub(crate) fn temporal_compression(&self) -> usize {
-        2 << self.temporal_levels()
+        if self.encoder.wavelet.is_temporal() { 2 << self.temporal_levels() } else { 1 }
     }
 
     pub(crate) fn temporal_levels(&self) -> usize {
@@ -189,6 +197,11 @@ impl Network {
 
     pub(crate) fn has_attention(&self) -> bool {
         self.layers().any(|layer| matches!(layer, Layer::Attention(_)))
+    }
+
+    /// Whether a layer's statistics span the clip, which then cannot come in parts.
+    pub(crate) fn needs_whole_clip(&self) -> bool {
+        self.norms().any(|norm| norm.scope == NormScope::ClipGroups)
     }
 
     /// Trainable numbers.
@@ -200,6 +213,15 @@ impl Network {
         let encoder = self.encoder.levels.iter().flat_map(|l| l.body.iter().chain(&l.merge)).chain(&self.encoder.tail);
         let levels = self.decoder.levels.iter().flat_map(|l| l.branch.iter().chain(&l.body).chain(&l.merge));
         encoder.chain(&self.decoder.head).chain(levels).chain(&self.decoder.tail)
+    }
+
+    fn norms(&self) -> impl Iterator<Item = &Norm> {
+        self.layers().flat_map(|layer| match layer {
+            Layer::Norm(norm) => vec![norm],
+            Layer::ResBlock(block) => vec![&block.norm1, &block.norm2],
+            Layer::Attention(attention) => vec![&attention.norm],
+            Layer::Conv(_) | Layer::Silu => vec![],
+        })
     }
 
     pub(super) fn weights(&self) -> Vec<&Weight> {
@@ -237,6 +259,17 @@ impl Network {
     /// Every tensor is there, in its shape, and no other encoder or decoder weight is left over.
     pub(crate) fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
         let weights = self.weights();
+        for norm in self.norms().filter(|norm| norm.scope != NormScope::Pixel) {
+            let [channels] = norm.weight.shape[..] else { unreachable!("a norm has one axis") };
+            if !channels.is_multiple_of(NORM_GROUPS) {
+                fail!(
+                    Config,
+                    "{}: norm_type \"groupnorm\" needs multiples of {NORM_GROUPS} channels, {} has {channels}",
+                    checkpoint.name(),
+                    norm.weight.key
+                );
+            }
+        }
         for weight in &weights {
             match checkpoint.shape(&weight.key) {
                 Some(shape) if shape == weight.shape => {}

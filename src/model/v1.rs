@@ -1,9 +1,11 @@
 //! The first generation: `_class_name` "WFVAEModel".
 
 use super::config::MAX_BLOCKS;
+use super::layers::{Layers, causal, conv2d, resampling_conv, spatial};
+use super::scaling::scaling;
 use super::{
-    Attention, Checkpoint, Config, Conv, ConvKind, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Layer, Network,
-    Norm, ResBlock, Scaling, Up, Weight, wavelet,
+    Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Interpolation, Layer, Network, NormType,
+    Up, wavelet,
 };
 use crate::error::{Result, fail};
 
@@ -35,24 +37,7 @@ const FIELDS: [&str; 22] = [
 /// Describes the network that `config.json` names.
 pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
     let path = config.path().display();
-    match config.text("_class_name", "WFVAEModel")? {
-        "WFVAEModel" => {}
-        "WFVAE2Model" => {
-            fail!(UnsupportedModel, "{path}: _class_name \"WFVAE2Model\": the second generation is not supported yet")
-        }
-        other => return config.unknown_value("_class_name", other, "\"WFVAEModel\""),
-    }
-    let unknown = config.unknown_fields(&FIELDS);
-    let warnings = unknown.iter().map(|field| format!("{path}: unknown field {field} is ignored")).collect();
-    match config.text("norm_type", "groupnorm")? {
-        "layernorm" => {}
-        "groupnorm" => fail!(
-            UnsupportedModel,
-            "{path}: norm_type \"groupnorm\" (the default where the field is missing): its statistics span the whole \
-             clip, so such a model cannot stream; not supported yet"
-        ),
-        other => return config.unknown_value("norm_type", other, "\"layernorm\""),
-    }
+    let layers = Layers { norm: config.norm_type(NormType::Group)?, frames_are_images: false };
     let attention = config.flag("use_attention", true)?;
     match config.text("attention_type", "AttnBlock3DFix")? {
         "AttnBlock3DFix" => {}
@@ -77,17 +62,17 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
     let temporal_l1 = temporal_first_level(config)?;
 
     let widths = Widths { base, encoder_flow, decoder_flow, latent };
-    let encoder = encoder(&widths, encoder_blocks, attention, temporal_l1, checkpoint)?;
-    let decoder = decoder(&widths, decoder_blocks, connect, attention, temporal_l1, checkpoint)?;
+    let encoder = encoder(&layers, &widths, encoder_blocks, attention, temporal_l1, checkpoint)?;
+    let decoder = decoder(&layers, &widths, decoder_blocks, connect, attention, temporal_l1, checkpoint)?;
     Ok(Network {
         generation: 1,
         latent_channels: latent,
-        interpolation: config.interpolation()?,
+        interpolation: config.interpolation(Interpolation::Nearest)?,
         encoder,
         decoder,
-        scaling: scaling(config, latent)?,
+        scaling: scaling(config, latent, 4)?,
         identity: 0,
-        warnings,
+        warnings: config.unknown_fields(&FIELDS),
     })
 }
 
@@ -98,21 +83,28 @@ struct Widths {
     latent: usize,
 }
 
-fn encoder(w: &Widths, blocks: usize, attention: bool, temporal_l1: bool, ckpt: &Checkpoint) -> Result<Encoder> {
+fn encoder(
+    layers: &Layers,
+    w: &Widths,
+    blocks: usize,
+    attention: bool,
+    temporal_l1: bool,
+    ckpt: &Checkpoint,
+) -> Result<Encoder> {
     let (b, flow) = (w.base, w.encoder_flow);
     let bands_l1 = if temporal_l1 { 24 } else { 12 };
 
     let mut down1 = vec![conv2d("encoder.down1.0", 24, b)];
-    down1.extend((1..=blocks).map(|i| resblock2d(&format!("encoder.down1.{i}"), b, b)));
+    down1.extend((1..=blocks).map(|i| layers.resblock2d(&format!("encoder.down1.{i}"), b, b)));
     let mut down2 = vec![conv2d("encoder.down2.0", b + flow, 2 * b)];
-    down2.extend((1..=blocks).map(|i| resblock3d(&format!("encoder.down2.{i}"), 2 * b, 2 * b)));
+    down2.extend((1..=blocks).map(|i| layers.resblock3d(&format!("encoder.down2.{i}"), 2 * b, 2 * b)));
 
-    let mut tail = vec![resblock3d("encoder.mid.0", 2 * b + flow, 4 * b)];
+    let mut tail = vec![layers.resblock3d("encoder.mid.0", 2 * b + flow, 4 * b)];
     if attention {
-        tail.push(attention_block("encoder.mid.1", 4 * b));
+        tail.push(layers.attention3d("encoder.mid.1", 4 * b));
     }
-    tail.push(resblock3d(if attention { "encoder.mid.2" } else { "encoder.mid.1" }, 4 * b, 4 * b));
-    tail.push(Layer::Norm(norm("encoder.norm_out", 4 * b)));
+    tail.push(layers.resblock3d(if attention { "encoder.mid.2" } else { "encoder.mid.1" }, 4 * b, 4 * b));
+    tail.push(Layer::Norm(layers.norm("encoder.norm_out", 4 * b)));
     tail.push(Layer::Silu);
     tail.push(Layer::Conv(causal("encoder.conv_out.conv", 4 * b, 2 * w.latent)));
 
@@ -139,6 +131,7 @@ fn encoder(w: &Widths, blocks: usize, attention: bool, temporal_l1: bool, ckpt: 
 }
 
 fn decoder(
+    layers: &Layers,
     w: &Widths,
     blocks: usize,
     connect: usize,
@@ -150,20 +143,21 @@ fn decoder(
     let bands_l1 = if temporal_l1 { 24 } else { 12 };
 
     let mut head = vec![Layer::Conv(causal("decoder.conv_in.conv", w.latent, 4 * b))];
-    head.push(resblock3d("decoder.mid.0", 4 * b, 4 * b));
+    head.push(layers.resblock3d("decoder.mid.0", 4 * b, 4 * b));
     if attention {
-        head.push(attention_block("decoder.mid.1", 4 * b));
+        head.push(layers.attention3d("decoder.mid.1", 4 * b));
     }
-    head.push(resblock3d(if attention { "decoder.mid.2" } else { "decoder.mid.1" }, 4 * b, 4 * b + flow));
+    head.push(layers.resblock3d(if attention { "decoder.mid.2" } else { "decoder.mid.1" }, 4 * b, 4 * b + flow));
 
     let branch = |prefix: &str, bands: usize| {
-        let mut layers: Vec<Layer> = (0..connect).map(|i| resblock3d(&format!("{prefix}.{i}"), flow, flow)).collect();
+        let mut layers: Vec<Layer> =
+            (0..connect).map(|i| layers.resblock3d(&format!("{prefix}.{i}"), flow, flow)).collect();
         layers.push(conv2d(&format!("{prefix}.{connect}"), flow, bands));
         layers
     };
-    let up2 = (0..blocks).map(|i| resblock3d(&format!("decoder.up2.{i}"), 4 * b, 4 * b)).collect();
-    let mut up1 = vec![resblock3d("decoder.up1.0", 4 * b, 2 * b)];
-    up1.extend((1..blocks).map(|i| resblock3d(&format!("decoder.up1.{i}"), 2 * b, 2 * b)));
+    let up2 = (0..blocks).map(|i| layers.resblock3d(&format!("decoder.up2.{i}"), 4 * b, 4 * b)).collect();
+    let mut up1 = vec![layers.resblock3d("decoder.up1.0", 4 * b, 2 * b)];
+    up1.extend((1..blocks).map(|i| layers.resblock3d(&format!("decoder.up1.{i}"), 2 * b, 2 * b)));
 
     Ok(Decoder {
         head,
@@ -174,7 +168,7 @@ fn decoder(
                 wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_l2", true)?,
                 body: up2,
                 up: Up(resampling_conv(&format!("decoder.up2.{blocks}"), 4 * b, true)),
-                merge: vec![resblock3d(&format!("decoder.up2.{}", blocks + 1), 4 * b, 4 * b + flow)],
+                merge: vec![layers.resblock3d(&format!("decoder.up2.{}", blocks + 1), 4 * b, 4 * b + flow)],
             },
             DecoderLevel {
                 flow_channels: flow,
@@ -182,13 +176,13 @@ fn decoder(
                 wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_l1", temporal_l1)?,
                 body: up1,
                 up: Up(resampling_conv(&format!("decoder.up1.{blocks}"), 2 * b, temporal_l1)),
-                merge: vec![resblock3d(&format!("decoder.up1.{}", blocks + 1), 2 * b, 2 * b)],
+                merge: vec![layers.resblock3d(&format!("decoder.up1.{}", blocks + 1), 2 * b, 2 * b)],
             },
         ],
         tail: vec![
-            resblock3d("decoder.layer.0", 2 * b, b),
-            resblock3d("decoder.layer.1", b, b),
-            Layer::Norm(norm("decoder.norm_out", b)),
+            layers.resblock3d("decoder.layer.0", 2 * b, b),
+            layers.resblock3d("decoder.layer.1", b, b),
+            Layer::Norm(layers.norm("decoder.norm_out", b)),
             Layer::Silu,
             conv2d("decoder.conv_out", b, 24),
         ],
@@ -243,103 +237,4 @@ fn connect_layers(checkpoint: &Checkpoint) -> usize {
     });
     // A name may claim any number; one that is too large ends as a missing tensor.
     indices.max().unwrap_or(1).min(MAX_BLOCKS as usize)
-}
-
-fn scaling(config: &Config, channels: usize) -> Result<Result<Scaling, String>> {
-    let list = |field: &str, default: f32| -> Result<Result<Vec<f32>, String>> {
-        let values = config.numbers(field, &[default; 4])?;
-        let equal = values.windows(2).all(|w| w[0] == w[1]);
-        Ok(match values.as_slice() {
-            [first, ..] if equal => Ok(vec![*first; channels]),
-            list if list.len() == channels => Ok(values),
-            list => Err(format!(
-                "{}: {field} has {} entries for {channels} latent channels",
-                config.path().display(),
-                list.len()
-            )),
-        })
-    };
-    let (scale, shift) = (list("scale", 0.18215)?, list("shift", 0.0)?);
-    Ok(match (scale, shift) {
-        (Ok(scale), Ok(shift)) => {
-            if scale.iter().any(|s| !s.is_normal()) || shift.iter().any(|s| !s.is_finite()) {
-                Err(format!("{}: scale and shift must be finite, and scale not zero", config.path().display()))
-            } else {
-                Ok(Scaling { scale, shift })
-            }
-        }
-        (Err(text), _) | (_, Err(text)) => Err(text),
-    })
-}
-
-// Layers by the names that the reference gives their tensors.
-
-fn weight(prefix: &str, name: &str, shape: &[usize]) -> Weight {
-    Weight { key: format!("{prefix}.{name}"), shape: shape.to_vec() }
-}
-
-fn conv(kind: ConvKind, prefix: &str, shape: &[usize]) -> Conv {
-    Conv { kind, weight: weight(prefix, "weight", shape), bias: weight(prefix, "bias", &shape[..1]) }
-}
-
-fn spatial(prefix: &str, c_in: usize, c_out: usize) -> Conv {
-    conv(ConvKind::Spatial, prefix, &[c_out, c_in, 3, 3])
-}
-
-fn causal(prefix: &str, c_in: usize, c_out: usize) -> Conv {
-    conv(ConvKind::Causal, prefix, &[c_out, c_in, 3, 3, 3])
-}
-
-fn pointwise3d(prefix: &str, c_in: usize, c_out: usize) -> Conv {
-    conv(ConvKind::Pointwise, prefix, &[c_out, c_in, 1, 1, 1])
-}
-
-fn conv2d(prefix: &str, c_in: usize, c_out: usize) -> Layer {
-    Layer::Conv(spatial(prefix, c_in, c_out))
-}
-
-/// The conv inside an up- or downsampling block; the temporal blocks wrap it once more.
-fn resampling_conv(prefix: &str, channels: usize, temporal: bool) -> Conv {
-    match temporal {
-        true => causal(&format!("{prefix}.conv.conv"), channels, channels),
-        false => spatial(&format!("{prefix}.conv"), channels, channels),
-    }
-}
-
-fn norm(prefix: &str, channels: usize) -> Norm {
-    let shape = &[channels];
-    Norm { weight: weight(prefix, "norm.weight", shape), bias: weight(prefix, "norm.bias", shape) }
-}
-
-fn resblock2d(prefix: &str, c_in: usize, c_out: usize) -> Layer {
-    let shortcut = || conv(ConvKind::Pointwise, &format!("{prefix}.nin_shortcut"), &[c_out, c_in, 1, 1]);
-    Layer::ResBlock(ResBlock {
-        norm1: norm(&format!("{prefix}.norm1"), c_in),
-        conv1: spatial(&format!("{prefix}.conv1"), c_in, c_out),
-        norm2: norm(&format!("{prefix}.norm2"), c_out),
-        conv2: spatial(&format!("{prefix}.conv2"), c_out, c_out),
-        shortcut: (c_in != c_out).then(shortcut),
-    })
-}
-
-fn resblock3d(prefix: &str, c_in: usize, c_out: usize) -> Layer {
-    let shortcut = || pointwise3d(&format!("{prefix}.nin_shortcut.conv"), c_in, c_out);
-    Layer::ResBlock(ResBlock {
-        norm1: norm(&format!("{prefix}.norm1"), c_in),
-        conv1: causal(&format!("{prefix}.conv1.conv"), c_in, c_out),
-        norm2: norm(&format!("{prefix}.norm2"), c_out),
-        conv2: causal(&format!("{prefix}.conv2.conv"), c_out, c_out),
-        shortcut: (c_in != c_out).then(shortcut),
-    })
-}
-
-fn attention_block(prefix: &str, channels: usize) -> Layer {
-    let projection = |name: &str| pointwise3d(&format!("{prefix}.{name}.conv"), channels, channels);
-    Layer::Attention(Attention {
-        norm: norm(&format!("{prefix}.norm"), channels),
-        query: projection("q"),
-        key: projection("k"),
-        value: projection("v"),
-        output: projection("proj_out"),
-    })
 }

@@ -9,7 +9,7 @@ pub(crate) const MAX_COUNT: u64 = 1 << 48;
 /// The frame arithmetic of one network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counting {
-    /// Frames per latent after the first, a power of two.
+    /// Frames per latent after the first, a power of two; 1 where frames are images.
     pub(crate) unit: u64,
     /// Interpolations in the decoder: one less than the doublings, the last of which is the outer wavelet.
     pub(crate) interpolations: u32,
@@ -35,6 +35,9 @@ impl Counting {
 
     /// Frames that `latents` give before a flush.
     pub(crate) fn decoded(self, latents: u64) -> u64 {
+        if self.unit == 1 {
+            return latents;
+        }
         let interpolated = (0..self.interpolations).fold(latents, |n, _| self.interpolated(n));
         doubled(interpolated)
     }
@@ -87,13 +90,15 @@ mod tests {
     fn decoded_frames_equal_the_specification() {
         use Interpolation::*;
         let table = [
+            (1, Trilinear, [1, 2, 3, 4], 0),
+            (2, Trilinear, [1, 3, 5, 7], 0),
             (4, Trilinear, [1, 3, 7, 11], 2),
             (4, Nearest, [1, 5, 9, 13], 0),
             (8, Trilinear, [1, 3, 11, 19], 6),
             (8, Nearest, [1, 9, 17, 25], 0),
         ];
         for (unit, interpolation, after, flush) in table {
-            let counting = Counting { unit, interpolations: unit.ilog2() - 1, interpolation };
+            let counting = Counting { unit, interpolations: unit.ilog2().saturating_sub(1), interpolation };
             assert_eq!([1, 2, 3, 4].map(|n| counting.decoded(n)), after, "{unit}x {interpolation:?}");
             for latents in 2..50 {
                 assert_eq!(counting.frames(latents) - counting.decoded(latents), flush);

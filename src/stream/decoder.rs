@@ -1,9 +1,10 @@
 //! Streaming decoder without lookahead: each step runs once for each frame at its rate (spec section 6).
 
 use super::Geometry;
+use super::interpolation::{Blend, blends, held_back};
 use super::stage::{Stage, Step};
 use crate::error::Result;
-use crate::graph::port;
+use crate::graph::{StepGraph, port};
 use crate::model::Interpolation;
 use crate::runtime::{Canceller, Tensor};
 use std::sync::Arc;
@@ -23,34 +24,28 @@ struct Boundary {
     weights: [Tensor; 2],
 }
 
-/// An interpolated frame: which low-rate frames, with which weights.
-struct Blend {
-    before: usize,
-    now: usize,
-    weights: [f32; 2],
-}
-
 pub(crate) struct StreamDecoder {
     interpolation: Interpolation,
     stages: Vec<Stage>,
     boundaries: Vec<Boundary>,
     latent: Tensor,
-    pictures: [Tensor; 2],
+    /// What the last step makes: two frames of the clip, one where frames are images.
+    pictures: Vec<Tensor>,
     pub(crate) latents_in: u64,
     pub(crate) frames_out: u64,
     pub(crate) flushed: bool,
 }
 
 /// Where a frame goes: its index in the clip, and its planes.
-pub(crate) type FrameSink<'a> = dyn FnMut(u64, &[f32]) + 'a;
+type PlaneSink<'a> = dyn FnMut(u64, &[f32]) + 'a;
 
 /// What a step needs besides its own stage.
 struct Shared<'a> {
     interpolation: Interpolation,
-    pictures: &'a [Tensor; 2],
+    pictures: &'a [Tensor],
     frames_out: &'a mut u64,
     canceller: &'a Canceller,
-    sink: &'a mut FrameSink<'a>,
+    sink: &'a mut PlaneSink<'a>,
 }
 
 impl StreamDecoder {
@@ -64,16 +59,17 @@ impl StreamDecoder {
                 pictures: [geometry.tensor(picture)?, geometry.tensor(picture)?, geometry.tensor(picture)?],
                 pictures_in: 0,
                 pictures_out: 0,
-                weights: [Tensor::number(0.0)?, Tensor::number(1.0)?],
+                weights: [Tensor::numbers(&[0.0])?, Tensor::numbers(&[1.0])?],
             })
         };
+        let last = steps.last().expect("a decoder has steps");
         let boundaries = stages[..stages.len() - 1].iter().map(boundary).collect::<Result<_>>()?;
         Ok(StreamDecoder {
             interpolation,
             stages,
             boundaries,
             latent: geometry.tensor(&steps[0].inputs[0])?,
-            pictures: [geometry.picture()?, geometry.picture()?],
+            pictures: last.outputs.iter().map(|port| geometry.tensor(port)).collect::<Result<_>>()?,
             latents_in: 0,
             frames_out: 0,
             flushed: false,
@@ -98,12 +94,24 @@ impl StreamDecoder {
         self.stages.iter().map(Stage::cache_bytes).chain(boundaries).chain(own).sum()
     }
 
+    /// What `state_bytes` will be.
+    pub(crate) fn planned_bytes(graphs: &[StepGraph], geometry: &Geometry) -> u64 {
+        let (last, inner) = graphs.split_last().expect("a decoder has steps");
+        let boundaries = inner.iter().flat_map(|graph| &graph.outputs).map(|output| match output.name.as_str() {
+            port::MAIN_DECODED => 2 * geometry.bytes(output),
+            name if name == port::PICTURES[0] => 3 * geometry.bytes(output),
+            _ => 0,
+        });
+        let own = graphs[0].inputs.iter().chain(&last.outputs).map(|port| geometry.bytes(port));
+        graphs.iter().map(|graph| Stage::planned_bytes(graph, geometry)).chain(boundaries).chain(own).sum()
+    }
+
     /// Takes one latent, which `fill` writes; gives the frames that are final.
     pub(crate) fn push(
         &mut self,
         fill: impl FnOnce(&mut [f32]),
         canceller: &Canceller,
-        sink: &mut FrameSink<'_>,
+        sink: &mut PlaneSink<'_>,
     ) -> Result<()> {
         fill(self.latent.data_mut());
         self.latents_in += 1;
@@ -118,7 +126,7 @@ impl StreamDecoder {
     }
 
     /// Ends the clip: gives the frames that interpolation held back.
-    pub(crate) fn flush(&mut self, canceller: &Canceller, sink: &mut FrameSink<'_>) -> Result<()> {
+    pub(crate) fn flush(&mut self, canceller: &Canceller, sink: &mut PlaneSink<'_>) -> Result<()> {
         self.flushed = true;
         let mut shared = Shared {
             interpolation: self.interpolation,
@@ -129,7 +137,8 @@ impl StreamDecoder {
         };
         for first in 0..self.boundaries.len() {
             let (boundary, later) = self.boundaries[first..].split_first_mut().expect("in range");
-            if let Some(blend) = boundary.held_back(self.interpolation) {
+            let last = boundary.count.checked_sub(1);
+            if let Some(blend) = last.and_then(|last| held_back(self.interpolation, last)) {
                 shared.cross(boundary, &blend, &mut self.stages[first + 1..], later)?;
             }
         }
@@ -143,10 +152,11 @@ impl Shared<'_> {
         let (stage, later_stages) = stages.split_first_mut().expect("called with a stage to run");
         let starting = stage.is_at_start();
         let Some((boundary, later_boundaries)) = boundaries.split_first_mut() else {
-            let outputs = [0, 1].map(|i| (port::PICTURES[i], &self.pictures[i]));
+            let outputs: Vec<_> = port::PICTURES.into_iter().zip(self.pictures).collect();
             stage.run(inputs, &outputs, self.canceller)?;
-            // The inverse wavelet makes two frames; the clip's first has no partner.
-            for picture in &self.pictures[usize::from(starting)..] {
+            // The temporal inverse wavelet makes two frames; the clip's first has no partner.
+            let first = usize::from(starting && self.pictures.len() == 2);
+            for picture in &self.pictures[first..] {
                 (self.sink)(*self.frames_out, picture.data());
                 *self.frames_out += 1;
             }
@@ -161,7 +171,7 @@ impl Shared<'_> {
         stage.run(inputs, &outputs, self.canceller)?;
         boundary.count += 1;
         boundary.pictures_in += if starting { 1 } else { 2 };
-        for blend in boundary.blends(self.interpolation) {
+        for blend in blends(self.interpolation, boundary.count - 1) {
             self.cross(boundary, &blend, later_stages, later_boundaries)?;
         }
         Ok(())
@@ -181,8 +191,8 @@ impl Shared<'_> {
             tensor.data_mut()[0] = weight;
         }
         let inputs = [
-            (port::BEFORE, &boundary.frames[blend.before]),
-            (port::NOW, &boundary.frames[blend.now]),
+            (port::BEFORE, &boundary.frames[boundary.frame_place(blend.before)]),
+            (port::NOW, &boundary.frames[boundary.frame_place(blend.now)]),
             (port::WEIGHT_BEFORE, &boundary.weights[0]),
             (port::WEIGHT_NOW, &boundary.weights[1]),
             (port::SIDE, &boundary.pictures[picture]),
@@ -201,28 +211,5 @@ impl Boundary {
         let next = self.pictures_in;
         let places = if starting { [next + 2, next] } else { [next, next + 1] };
         places.map(|place| (place % 3) as usize)
-    }
-
-    /// The frames that the newest low-rate frame makes final (spec section 5, upstream's interpolate with half-pixel
-    /// centres, over all frames but the first).
-    fn blends(&self, interpolation: Interpolation) -> Vec<Blend> {
-        let now = self.frame_place(self.count - 1);
-        let before = 1 - now;
-        let alone = || Blend { before: now, now, weights: [0.0, 1.0] };
-        match (self.count, interpolation) {
-            (1, _) => vec![alone()],
-            (_, Interpolation::Nearest) => vec![alone(), alone()],
-            (2, Interpolation::Trilinear) => vec![alone()],
-            (_, Interpolation::Trilinear) => {
-                [[0.75, 0.25], [0.25, 0.75]].map(|weights| Blend { before, now, weights }).into()
-            }
-        }
-    }
-
-    /// The clip's last frame, which waited for a successor.
-    fn held_back(&self, interpolation: Interpolation) -> Option<Blend> {
-        let waits = interpolation == Interpolation::Trilinear && self.count >= 2;
-        let now = self.frame_place(self.count.saturating_sub(1));
-        waits.then_some(Blend { before: now, now, weights: [0.0, 1.0] })
     }
 }

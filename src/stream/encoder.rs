@@ -1,10 +1,11 @@
-//! Streaming encoder: every two frames run the first step, every two of its results the next.
+//! Streaming encoder: every two frames run the first step (every one, where frames are images), every two of its results
+//! the next.
 
 use super::Geometry;
+use super::encoding::LatentSink;
 use super::stage::{Stage, Step};
 use crate::error::Result;
-use crate::graph::port;
-use crate::media::Image;
+use crate::graph::{StepGraph, port};
 use crate::runtime::{Canceller, Tensor};
 use std::sync::Arc;
 
@@ -19,17 +20,14 @@ struct Pair {
 pub(crate) struct StreamEncoder {
     stages: Vec<Stage>,
     pairs: Vec<Pair>,
-    frames: [Tensor; 2],
+    /// As many as the first step takes.
+    frames: Vec<Tensor>,
     moments: Tensor,
-    geometry: Geometry,
     /// Frames since the start of the clip, without those that a flush repeats.
     pub(crate) frames_in: u64,
     pub(crate) latents_out: u64,
     pub(crate) flushed: bool,
 }
-
-/// Where a latent goes: its index in the clip, and the network's mean and log-variance.
-pub(crate) type LatentSink<'a> = dyn FnMut(u64, &[f32]) + 'a;
 
 impl StreamEncoder {
     pub(crate) fn new(steps: &[Arc<Step>], geometry: &Geometry) -> Result<Self> {
@@ -46,11 +44,10 @@ impl StreamEncoder {
         let pairs = inner.iter().map(pair).collect::<Result<_>>()?;
         let moments = geometry.tensor(last.output(port::MOMENTS))?;
         Ok(StreamEncoder {
-            frames: [geometry.picture()?, geometry.picture()?],
+            frames: steps[0].inputs.iter().map(|port| geometry.tensor(port)).collect::<Result<_>>()?,
             moments,
             pairs,
             stages,
-            geometry: geometry.clone(),
             frames_in: 0,
             latents_out: 0,
             flushed: false,
@@ -73,14 +70,30 @@ impl StreamEncoder {
         self.stages.iter().map(Stage::cache_bytes).chain(pairs).chain(own).sum()
     }
 
-    /// Takes one frame; gives a latent if it completes a group.
-    pub(crate) fn push(&mut self, frame: &Image<'_>, canceller: &Canceller, sink: &mut LatentSink<'_>) -> Result<()> {
+    /// What `state_bytes` will be.
+    pub(crate) fn planned_bytes(graphs: &[StepGraph], geometry: &Geometry) -> u64 {
+        let (last, inner) = graphs.split_last().expect("an encoder has steps");
+        let pairs = inner.iter().flat_map(|graph| &graph.outputs).map(|output| {
+            let count = if output.name == port::MAIN_OUT { 3 } else { 2 };
+            count * geometry.bytes(output)
+        });
+        let own = graphs[0].inputs.iter().chain(&last.outputs).map(|port| geometry.bytes(port));
+        graphs.iter().map(|graph| Stage::planned_bytes(graph, geometry)).chain(pairs).chain(own).sum()
+    }
+
+    /// Takes one frame, which `fill` writes; gives a latent if it completes a group.
+    pub(crate) fn push(
+        &mut self,
+        fill: impl FnOnce(&mut [f32]),
+        canceller: &Canceller,
+        sink: &mut LatentSink<'_>,
+    ) -> Result<()> {
         // Frame 0 is a pair of its own, later frames come in twos.
-        let place = usize::from(self.frames_in != 0 && self.frames_in.is_multiple_of(2));
-        let (width, height) = (self.geometry.padded_width, self.geometry.padded_height);
-        frame.read(self.frames[place].data_mut(), width, height);
+        let place = usize::from(self.frames_in != 0 && self.frames_in.is_multiple_of(2)) % self.frames.len();
+        fill(self.frames[place].data_mut());
         self.frames_in += 1;
         match (self.frames_in, place) {
+            _ if self.frames.len() == 1 => self.run_first([0, 0], canceller, sink),
             (1, _) => self.run_first([0, 0], canceller, sink),
             (_, 1) => self.run_first([0, 1], canceller, sink),
             _ => Ok(()),
@@ -108,7 +121,8 @@ impl StreamEncoder {
 
     fn run_first(&mut self, pair: [usize; 2], canceller: &Canceller, sink: &mut LatentSink<'_>) -> Result<()> {
         let inputs = [0, 1].map(|i| (port::FRAMES[i], &self.frames[pair[i]]));
-        run(&mut self.stages, &mut self.pairs, &self.moments, &inputs, canceller)?.then(|| {
+        let inputs = &inputs[..self.frames.len()];
+        run(&mut self.stages, &mut self.pairs, &self.moments, inputs, canceller)?.then(|| {
             sink(self.latents_out, self.moments.data());
             self.latents_out += 1;
         });

@@ -1,21 +1,31 @@
 //! The two handles: a [`Model`] holds the weights, a [`Stream`] the causal caches and counters of one clip at a time.
 
+mod clip;
 mod counting;
 mod decoder;
+mod decoding;
 mod encoder;
+mod encoding;
+mod interpolation;
 mod model;
+mod plan;
 mod stage;
+mod tiles;
 
-pub use model::{Model, ModelInfo, ModelOptions, Provider};
+pub use model::{CacheType, Model, ModelInfo, ModelOptions, Provider};
+pub use plan::Estimate;
+pub use tiles::Tiling;
 
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::Port;
-use crate::media::{Image, ImageMut, LatentCodec, Latents, LatentsMut, Posterior};
+use crate::graph::{Layout, Port};
+use crate::media::{Image, ImageMut, LatentCodec, Latents, LatentsMut, Posterior, Rect};
 pub use crate::runtime::Canceller;
 use crate::runtime::Tensor;
+use clip::{ClipDecoder, ClipEncoder};
 use counting::check_count;
-use decoder::StreamDecoder;
-use encoder::StreamEncoder;
+use decoding::{Decoding, TiledDecoder};
+use encoding::{Encoding, TiledEncoder};
+use plan::Plan;
 
 /// A wider or higher picture is a mistake in the caller's numbers.
 const MAX_SIDE: usize = 1 << 15;
@@ -38,6 +48,19 @@ pub struct StreamOptions {
     pub posterior: Posterior,
     /// Latents outside the library are `(z - shift) * scale`, with the config's lists, instead of the network's own z.
     pub scaled: bool,
+    /// Above 0: each call gets a whole clip, of at most so many frames, and ends it; a reset comes before the next one.
+    /// Tiles are then worked on one after the other through all frames, so that only one tile's causal caches exist.
+    pub clip_frames: u64,
+    /// Whether frames are worked on in tiles.
+    pub tiling: Tiling,
+    /// Of the tiles, in pixels, rounded up to multiples of the spatial compression. 0: the largest that `memory_limit`
+    /// allows, which may be the whole frame.
+    pub tile_width: usize,
+    /// As `tile_width`.
+    pub tile_height: usize,
+    /// Above 0: making the stream fails, with the numbers, if it would need more bytes than this, the model's weights
+    /// included.
+    pub memory_limit: u64,
 }
 
 impl StreamOptions {
@@ -51,6 +74,11 @@ impl StreamOptions {
             decode: true,
             posterior: Posterior::Mean,
             scaled: false,
+            clip_frames: 0,
+            tiling: Tiling::Off,
+            tile_width: 0,
+            tile_height: 0,
+            memory_limit: 0,
         }
     }
 }
@@ -109,8 +137,10 @@ pub struct Stream {
     model: Model,
     geometry: Geometry,
     codec: LatentCodec,
-    encoder: Option<StreamEncoder>,
-    decoder: Option<StreamDecoder>,
+    encoder: Option<Encoding>,
+    decoder: Option<Decoding>,
+    /// The longest clip, where each call gets a whole one.
+    at_once: Option<u64>,
     frame_limit: Option<u64>,
     canceller: Canceller,
     failure: Option<Error>,
@@ -123,22 +153,35 @@ impl Stream {
     /// [`InvalidSize`](ErrorKind::InvalidSize), [`InvalidArgument`](ErrorKind::InvalidArgument),
     /// [`OutOfMemory`](ErrorKind::OutOfMemory), [`Runtime`](ErrorKind::Runtime).
     pub fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
-        let geometry = Geometry::new(model, options)?;
-        if !options.encode && !options.decode {
-            fail!(InvalidArgument, "a stream needs at least one direction");
-        }
-        let codec = LatentCodec::new(model.network(), options.posterior, options.scaled, geometry.latent_plane())?;
-        let steps = options.encode.then(|| model.encoder_steps()).transpose()?.into_iter();
-        let steps = steps.chain(options.decode.then(|| model.decoder_steps()).transpose()?);
-        check_memory(steps.flatten().map(|step| step.state_bytes(&geometry)).sum(), options)?;
-        let encoder = match options.encode {
-            true => Some(StreamEncoder::new(model.encoder_steps()?, &geometry)?),
-            false => None,
+        let Plan { geometry, at_once, encode, decode, estimate } = Plan::new(model, options)?;
+        let network = model.network();
+        let codec = LatentCodec::new(network, options.posterior, options.scaled, geometry.latent_plane())?;
+        estimate.check_available(options)?;
+        let counting = model.counting();
+        let whole = network.needs_whole_clip();
+        let encoder = |tiles| -> Result<Encoding> {
+            let steps = model.encoder_steps()?;
+            Ok(match whole {
+                true => Encoding::Clip(ClipEncoder::new(&steps[0], &geometry)),
+                false => Encoding::Tiles(TiledEncoder::new(steps, &geometry, tiles, at_once.is_some(), counting)?),
+            })
         };
-        let decoder = match options.decode {
-            true => Some(StreamDecoder::new(model.decoder_steps()?, model.network().interpolation, &geometry)?),
-            false => None,
+        let decoder = |tiles| -> Result<Decoding> {
+            let steps = model.decoder_steps()?;
+            Ok(match whole {
+                true => Decoding::Clip(ClipDecoder::new(&steps[0], network.interpolation, &geometry)),
+                false => Decoding::Tiles(TiledDecoder::new(
+                    steps,
+                    network.interpolation,
+                    &geometry,
+                    tiles,
+                    at_once.is_some(),
+                    network.latent_channels,
+                )?),
+            })
         };
+        let encoder = encode.map(encoder).transpose()?;
+        let decoder = decode.map(decoder).transpose()?;
         let canceller = Canceller::new()?;
         Ok(Stream {
             model: model.clone(),
@@ -146,10 +189,20 @@ impl Stream {
             codec,
             encoder,
             decoder,
+            at_once,
             frame_limit: None,
             canceller,
             failure: None,
         })
+    }
+
+    /// What a stream with these options would take, and its tiles; allocates nothing.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new) that concern the options, [`OutOfMemory`](ErrorKind::OutOfMemory) if it would exceed
+    /// the options' memory limit.
+    pub fn estimate(model: &Model, options: &StreamOptions) -> Result<Estimate> {
+        Ok(Plan::new(model, options)?.estimate)
     }
 
     /// The model that this stream runs.
@@ -164,18 +217,18 @@ impl Stream {
         StreamInfo {
             width: geometry.width,
             height: geometry.height,
-            latent_width: geometry.padded_width / geometry.compression,
+            latent_width: geometry.latent_width(),
             latent_height: geometry.padded_height / geometry.compression,
             latent_channels: self.model.network().latent_channels,
             encoded_channels: self.codec.encoded_channels(),
-            encode_state_bytes: encoder.map_or(0, StreamEncoder::state_bytes),
-            decode_state_bytes: decoder.map_or(0, StreamDecoder::state_bytes),
-            frames_in: encoder.map_or(0, |e| e.frames_in),
-            latents_out: encoder.map_or(0, |e| e.latents_out),
-            latents_in: decoder.map_or(0, |d| d.latents_in),
-            frames_out: decoder.map_or(0, |d| self.limited(d.frames_out)),
-            encode_steps: encoder.map_or(0, StreamEncoder::runs),
-            decode_steps: decoder.map_or(0, StreamDecoder::runs),
+            encode_state_bytes: encoder.map_or(0, Encoding::state_bytes),
+            decode_state_bytes: decoder.map_or(0, Decoding::state_bytes),
+            frames_in: encoder.map_or(0, Encoding::frames_in),
+            latents_out: encoder.map_or(0, Encoding::latents_out),
+            latents_in: decoder.map_or(0, Decoding::latents_in),
+            frames_out: decoder.map_or(0, |d| self.limited(d.frames_out())),
+            encode_steps: encoder.map_or(0, Encoding::runs),
+            decode_steps: decoder.map_or(0, Decoding::runs),
             needs_reset: self.failure.is_some(),
         }
     }
@@ -198,7 +251,10 @@ impl Stream {
         check_count("frames", frames)?;
         let encoder = self.live_encoder()?;
         let counting = self.model.counting();
-        Ok(counting.encoded(encoder.frames_in + frames) - counting.encoded(encoder.frames_in))
+        if self.at_once.is_some() {
+            return Ok(counting.latents(frames));
+        }
+        Ok(counting.encoded(encoder.frames_in() + frames) - counting.encoded(encoder.frames_in()))
     }
 
     /// Latents that [`encode_flush`](Self::encode_flush) would write: 0 or 1.
@@ -208,8 +264,8 @@ impl Stream {
     pub fn encode_flush_count(&self) -> Result<u64> {
         let encoder = self.encoder()?;
         let counting = self.model.counting();
-        let missing = counting.latents(encoder.frames_in) - counting.encoded(encoder.frames_in);
-        Ok(if encoder.flushed { 0 } else { missing })
+        let missing = counting.latents(encoder.frames_in()) - counting.encoded(encoder.frames_in());
+        Ok(if encoder.flushed() { 0 } else { missing })
     }
 
     /// Frames that decoding `latents` more latents would write.
@@ -220,8 +276,11 @@ impl Stream {
         check_count("latents", latents)?;
         let decoder = self.live_decoder()?;
         let counting = self.model.counting();
-        let after = counting.decoded(decoder.latents_in + latents);
-        Ok(self.limited(after) - self.limited(decoder.frames_out))
+        let after = match self.at_once {
+            Some(_) => counting.frames(latents),
+            None => counting.decoded(decoder.latents_in() + latents),
+        };
+        Ok(self.limited(after) - self.limited(decoder.frames_out()))
     }
 
     /// Frames that [`decode_flush`](Self::decode_flush) would write.
@@ -230,8 +289,8 @@ impl Stream {
     /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not decode.
     pub fn decode_flush_count(&self) -> Result<u64> {
         let decoder = self.decoder()?;
-        let after = self.model.counting().frames(decoder.latents_in);
-        Ok(if decoder.flushed { 0 } else { self.limited(after) - self.limited(decoder.frames_out) })
+        let after = self.model.counting().frames(decoder.latents_in());
+        Ok(if decoder.flushed() { 0 } else { self.limited(after) - self.limited(decoder.frames_out()) })
     }
 
     /// Tells the decoder how many frames the clip has, so that those which the encoder's flush added are not written.
@@ -255,6 +314,10 @@ impl Stream {
         let count = self.encode_count(frames.len() as u64)?;
         self.check_sizes(frames.iter().map(|frame| (frame.width(), frame.height())))?;
         self.check_latent_capacity(count, latents.len())?;
+        if frames.is_empty() {
+            return Ok(0);
+        }
+        let clip = self.check_clip(frames.len() as u64)?;
         let encoder = self.encoder.as_mut().expect("encode_count checked it");
         let (codec, canceller) = (&self.codec, &self.canceller);
         let mut place = 0;
@@ -262,7 +325,10 @@ impl Stream {
             codec.encode(moments, index, place, &mut latents);
             place += 1;
         };
-        let result = frames.iter().try_for_each(|frame| encoder.push(frame, canceller, &mut sink));
+        let result = match clip {
+            true => encoder.clip(frames, self.model.counting(), canceller, &mut sink),
+            false => encoder.push(frames, canceller, &mut sink),
+        };
         self.settle(result.map(|()| place))
     }
 
@@ -274,9 +340,8 @@ impl Stream {
         self.check_ready()?;
         let count = self.encode_flush_count()?;
         self.check_latent_capacity(count, latents.len())?;
-        let unit = self.model.counting().unit;
         let encoder = self.encoder.as_mut().expect("encode_flush_count checked it");
-        if encoder.flushed {
+        if encoder.flushed() {
             return Ok(0);
         }
         let codec = &self.codec;
@@ -285,7 +350,7 @@ impl Stream {
             codec.encode(moments, index, place, &mut latents);
             place += 1;
         };
-        let result = encoder.flush(unit, &self.canceller, &mut sink);
+        let result = encoder.flush(&self.canceller, &mut sink);
         self.settle(result.map(|()| place))
     }
 
@@ -301,18 +366,24 @@ impl Stream {
             fail!(InvalidArgument, "{} numbers are not whole latents of {size}", latents.len());
         }
         let latent_count = latents.len() / size;
+        let counting = self.model.counting();
         let count = self.decode_count(latent_count as u64)?;
         self.check_frame_capacity(count, frames)?;
+        if latent_count == 0 {
+            return Ok(0);
+        }
+        let clip = self.check_clip(counting.frames(latent_count as u64))?;
         let limit = self.frame_limit.unwrap_or(u64::MAX);
         let decoder = self.decoder.as_mut().expect("decode_count checked it");
-        let (codec, canceller) = (&self.codec, &self.canceller);
-        let mut output = FrameOutput { frames, written: 0, limit, geometry: &self.geometry };
-        let result = (0..latent_count).try_for_each(|i| {
-            let fill = |values: &mut [f32]| codec.decode(&latents, i, values);
-            decoder.push(fill, canceller, &mut |index, planes| output.take(index, planes))
-        });
-        let written = output.written;
-        self.settle(result.map(|()| written))
+        let codec = &self.codec;
+        let source = |i: usize, values: &mut [f32]| codec.decode(&latents, i, values);
+        let mut output = FrameOutput { frames, first: decoder.frames_out(), limit };
+        let mut sink = |index: u64, planes: &[f32], held: &Rect, part: &Rect| output.take(index, planes, held, part);
+        let result = match clip {
+            true => decoder.clip(latent_count, counting, &source, &self.canceller, &mut sink),
+            false => decoder.push(latent_count, &source, &self.canceller, &mut sink),
+        };
+        self.settle(result.map(|()| count as usize))
     }
 
     /// Ends the clip: writes the frames that the decoder held back.
@@ -325,13 +396,13 @@ impl Stream {
         self.check_frame_capacity(count, frames)?;
         let limit = self.frame_limit.unwrap_or(u64::MAX);
         let decoder = self.decoder.as_mut().expect("decode_flush_count checked it");
-        if decoder.flushed {
+        if decoder.flushed() {
             return Ok(0);
         }
-        let mut output = FrameOutput { frames, written: 0, limit, geometry: &self.geometry };
-        let result = decoder.flush(&self.canceller, &mut |index, planes| output.take(index, planes));
-        let written = output.written;
-        self.settle(result.map(|()| written))
+        let mut output = FrameOutput { frames, first: decoder.frames_out(), limit };
+        let mut sink = |index: u64, planes: &[f32], held: &Rect, part: &Rect| output.take(index, planes, held, part);
+        let result = decoder.flush(&self.canceller, &mut sink);
+        self.settle(result.map(|()| count as usize))
     }
 
     /// Forgets the clip in both directions, and any failure or cancellation. All memory is kept for the next clip.
@@ -339,8 +410,8 @@ impl Stream {
     /// # Errors
     /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation.
     pub fn reset(&mut self) -> Result<()> {
-        self.encoder.iter_mut().for_each(StreamEncoder::reset);
-        self.decoder.iter_mut().for_each(StreamDecoder::reset);
+        self.encoder.iter_mut().for_each(Encoding::reset);
+        self.decoder.iter_mut().for_each(Decoding::reset);
         (self.frame_limit, self.failure) = (None, None);
         self.canceller.clear()
     }
@@ -369,32 +440,63 @@ impl Stream {
         Ok(())
     }
 
-    fn encoder(&self) -> Result<&StreamEncoder> {
+    fn encoder(&self) -> Result<&Encoding> {
         self.encoder
             .as_ref()
             .ok_or_else(|| Error::new(ErrorKind::InvalidState, "this stream was made without encoding"))
     }
 
-    fn decoder(&self) -> Result<&StreamDecoder> {
+    fn decoder(&self) -> Result<&Decoding> {
         self.decoder
             .as_ref()
             .ok_or_else(|| Error::new(ErrorKind::InvalidState, "this stream was made without decoding"))
     }
 
-    fn live_encoder(&self) -> Result<&StreamEncoder> {
+    fn live_encoder(&self) -> Result<&Encoding> {
         let encoder = self.encoder()?;
-        if encoder.flushed {
+        if encoder.flushed() {
+            self.check_ended("encode")?;
             fail!(InvalidState, "the encoder was flushed, its clip has ended; reset the stream for the next one");
         }
         Ok(encoder)
     }
 
-    fn live_decoder(&self) -> Result<&StreamDecoder> {
+    fn live_decoder(&self) -> Result<&Decoding> {
         let decoder = self.decoder()?;
-        if decoder.flushed {
+        if decoder.flushed() {
+            self.check_ended("decode")?;
             fail!(InvalidState, "the decoder was flushed, its clip has ended; reset the stream for the next one");
         }
         Ok(decoder)
+    }
+
+    /// Says why a second call is one too many, where each call gets a whole clip.
+    fn check_ended(&self, direction: &str) -> Result<()> {
+        if self.model.network().needs_whole_clip() {
+            fail!(
+                InvalidState,
+                "a second {direction} call: {} has norm_type \"groupnorm\", whose statistics span the whole clip, so it \
+                 cannot stream; give the clip in one call, and reset the stream before the next one",
+                self.model.info().name
+            );
+        }
+        if self.at_once.is_some() {
+            fail!(
+                InvalidState,
+                "a second {direction} call: with clip_frames set each call gets a whole clip; reset the stream before \
+                 the next one"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether this call gets a whole clip; then its length, in frames, must be what was planned for.
+    fn check_clip(&self, frames: u64) -> Result<bool> {
+        let Some(longest) = self.at_once else { return Ok(false) };
+        if longest > 0 && frames > self.model.counting().frames(self.model.counting().latents(longest)) {
+            fail!(InvalidArgument, "a clip of {frames} frames: clip_frames is {longest}");
+        }
+        Ok(true)
     }
 
     fn check_sizes(&self, sizes: impl Iterator<Item = (usize, usize)>) -> Result<()> {
@@ -425,36 +527,17 @@ impl Stream {
     }
 }
 
-/// Memory that is not there would be promised all the same, and the process killed when it is used.
-fn check_memory(needed: u64, options: &StreamOptions) -> Result<()> {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let available = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map(|kb| kb * 1024);
-    if let Some(available) = available
-        && needed > available
-    {
-        let (width, height) = (options.width, options.height);
-        fail!(
-            OutOfMemory,
-            "a stream of {width}x{height} needs at least {needed} bytes for its causal caches, {available} are available"
-        );
-    }
-    Ok(())
-}
-
-/// The caller's frames, filled in order.
+/// The caller's frames, from clip frame `first` on.
 struct FrameOutput<'a, 'b> {
     frames: &'a mut [ImageMut<'b>],
-    written: usize,
+    first: u64,
     limit: u64,
-    geometry: &'a Geometry,
 }
 
 impl FrameOutput<'_, '_> {
-    fn take(&mut self, index: u64, planes: &[f32]) {
+    fn take(&mut self, index: u64, planes: &[f32], held: &Rect, part: &Rect) {
         if index < self.limit {
-            self.frames[self.written].write(planes, self.geometry.padded_width, self.geometry.padded_height);
-            self.written += 1;
+            self.frames[(index - self.first) as usize].write(planes, held, part);
         }
     }
 }
@@ -477,25 +560,45 @@ impl Geometry {
         Ok(Geometry { width, height, padded_width, padded_height, compression })
     }
 
-    fn latent_plane(&self) -> usize {
-        self.padded_width / self.compression * (self.padded_height / self.compression)
+    /// That of a part of the picture.
+    fn part(&self, (width, height): (usize, usize)) -> Self {
+        Geometry { width, height, padded_width: width, padded_height: height, compression: self.compression }
     }
 
-    fn shape(&self, port: &Port) -> [usize; 4] {
-        [1, port.channels, self.padded_height / port.divisor, self.padded_width / port.divisor]
+    fn latent_width(&self) -> usize {
+        self.padded_width / self.compression
+    }
+
+    fn latent_plane(&self) -> usize {
+        self.latent_width() * (self.padded_height / self.compression)
+    }
+
+    /// Pixels of a frame.
+    fn area(&self) -> u64 {
+        (self.padded_width * self.padded_height) as u64
+    }
+
+    fn shape(&self, port: &Port, frames: usize) -> Vec<usize> {
+        let (height, width) = (self.padded_height / port.divisor, self.padded_width / port.divisor);
+        match port.layout {
+            Layout::Frame => vec![1, port.channels, height, width],
+            Layout::Clip => vec![1, port.channels, frames, height, width],
+            Layout::Number => vec![1],
+            Layout::Numbers => vec![frames],
+        }
     }
 
     fn bytes(&self, port: &Port) -> u64 {
-        self.shape(port).iter().product::<usize>() as u64 * 4
+        (self.shape(port, 1).iter().product::<usize>() * port.element.bytes()) as u64
     }
 
     /// A tensor for a port of a step.
     fn tensor(&self, port: &Port) -> Result<Tensor> {
-        Tensor::new(&self.shape(port))
+        Tensor::new(&self.shape(port, 1), port.element)
     }
 
-    /// A tensor for a frame.
-    fn picture(&self) -> Result<Tensor> {
-        Tensor::new(&[1, 3, self.padded_height, self.padded_width])
+    /// A tensor for a port that holds several frames.
+    fn clip_tensor(&self, port: &Port, frames: usize) -> Result<Tensor> {
+        Tensor::new(&self.shape(port, frames), port.element)
     }
 }

@@ -3,7 +3,7 @@
 use super::counting::Counting;
 use super::stage::Step;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::{self, StepGraph};
+use crate::graph::{self, Element, StepGraph};
 use crate::logger::Logger;
 use crate::model::{self, Checkpoint, Network};
 use crate::runtime::{Runtime, Session, SessionOptions, write_weights};
@@ -27,6 +27,18 @@ pub enum Provider {
     },
 }
 
+/// How the causal caches of a model's streams are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheType {
+    /// As the network computes them: exact.
+    #[default]
+    F32,
+    /// Rounded to half precision: half the memory, and results that differ in the third or fourth digit.
+    F16,
+}
+
+const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
+
 /// How a model is opened. The default suits most programs.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -38,6 +50,11 @@ pub struct ModelOptions {
     pub provider: Provider,
     /// Threads that work on one call, 0 for all processors that the process may use.
     pub threads: usize,
+    /// How causal caches are stored.
+    pub cache_type: CacheType,
+    /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results
+    /// are the same.
+    pub attention_bytes: u64,
     /// Also refuses weights that hold a NaN or an infinity; reads the whole checkpoint.
     pub check_finite: bool,
     /// Where messages go.
@@ -50,7 +67,7 @@ pub struct ModelOptions {
 pub struct ModelInfo {
     /// The checkpoint's path, or "the built-in model".
     pub name: String,
-    /// 1: WFVAEModel.
+    /// 1: WFVAEModel, 2: WFVAE2Model.
     pub generation: u32,
     /// C of the latents.
     pub latent_channels: usize,
@@ -62,8 +79,14 @@ pub struct ModelInfo {
     pub encode_delay: u64,
     /// Frames that the decoder holds back until more latents or the flush come.
     pub decode_delay: u64,
-    /// Attention makes time and working memory grow with the square of a frame's area.
+    /// Attention makes time grow with the square of a frame's area.
     pub has_attention: bool,
+    /// Group norm spans the whole clip: such a model cannot stream, each call gets a whole clip and ends it.
+    pub whole_clips: bool,
+    /// Pixels around a tile that exact tiling of the encoder needs, `None` if it is not possible.
+    pub encode_halo: Option<usize>,
+    /// The same of the decoder.
+    pub decode_halo: Option<usize>,
     /// Whether the config's scale and shift can be used.
     pub has_scaling: bool,
     /// Trainable numbers.
@@ -95,6 +118,7 @@ struct Shared {
     runtime: &'static Runtime,
     threads: usize,
     logger: Logger,
+    graph_options: graph::Options,
     encoder: OnceCell<Vec<Arc<Step>>>,
     decoder: OnceCell<Vec<Arc<Step>>>,
 }
@@ -148,6 +172,16 @@ impl Model {
             runtime,
             threads,
             logger: options.logger.clone(),
+            graph_options: graph::Options {
+                cache: match options.cache_type {
+                    CacheType::F32 => Element::F32,
+                    CacheType::F16 => Element::F16,
+                },
+                attention_bytes: match options.attention_bytes {
+                    0 => DEFAULT_ATTENTION_BYTES,
+                    bytes => bytes,
+                },
+            },
             encoder: OnceCell::new(),
             decoder: OnceCell::new(),
         })))
@@ -167,6 +201,9 @@ impl Model {
             encode_delay: counting.encode_delay(),
             decode_delay: counting.decode_delay(),
             has_attention: network.has_attention(),
+            whole_clips: network.needs_whole_clip(),
+            encode_halo: self.encode_halo(),
+            decode_halo: self.decode_halo(),
             has_scaling: network.scaling.is_ok(),
             parameters: network.parameters(),
             identity: network.identity,
@@ -221,13 +258,37 @@ impl Model {
         }
     }
 
-    fn encoder_graphs(&self) -> Vec<StepGraph> {
-        graph::encoder(&self.network().encoder)
+    /// Pixels around a tile that the encoder looks at, as whole latents.
+    pub(crate) fn encode_halo(&self) -> Option<usize> {
+        self.network().encoder_reach().map(|reach| reach.next_multiple_of(self.network().spatial_compression()))
     }
 
-    fn decoder_graphs(&self) -> Vec<StepGraph> {
-        let network = self.network();
-        graph::decoder(&network.decoder, network.latent_channels, network.interpolation)
+    /// Pixels around a tile that the decoder looks at, as whole latents.
+    pub(crate) fn decode_halo(&self) -> Option<usize> {
+        self.network().decoder_reach().map(|reach| reach * self.network().spatial_compression())
+    }
+
+    pub(crate) fn graph_options(&self) -> &graph::Options {
+        &self.0.graph_options
+    }
+
+    /// The encoder's steps, or the one graph of a model that must see whole clips.
+    pub(crate) fn encoder_graphs(&self) -> Vec<StepGraph> {
+        let (network, options) = (self.network(), self.graph_options());
+        match network.needs_whole_clip() {
+            true => vec![graph::encoder_clip(&network.encoder, options)],
+            false => graph::encoder(&network.encoder, options),
+        }
+    }
+
+    /// The decoder's steps, or its one graph.
+    pub(crate) fn decoder_graphs(&self) -> Vec<StepGraph> {
+        let (network, options) = (self.network(), self.graph_options());
+        let (decoder, channels, interpolation) = (&network.decoder, network.latent_channels, network.interpolation);
+        match network.needs_whole_clip() {
+            true => vec![graph::decoder_clip(decoder, channels, interpolation, options)],
+            false => graph::decoder(decoder, channels, interpolation, options),
+        }
     }
 
     /// The encoder's sessions, loaded by the first caller.

@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use crate::error::Result;
-use crate::graph::Port;
+use crate::graph::{Port, StepGraph};
 use crate::runtime::{Canceller, Session, Tensor};
 use std::sync::Arc;
 
@@ -17,10 +17,8 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// What a stream of this size keeps for the step, its working memory not counted.
-    pub(crate) fn state_bytes(&self, geometry: &Geometry) -> u64 {
-        let caches = self.caches.iter().map(|port| 3 * geometry.bytes(port));
-        caches.chain(self.outputs.iter().map(|port| geometry.bytes(port))).sum()
+    pub(crate) fn output(&self, name: &str) -> &Port {
+        self.outputs.iter().find(|port| port.name == name).expect("the graph has this output")
     }
 }
 
@@ -59,11 +57,16 @@ impl Stage {
     }
 
     pub(crate) fn output(&self, name: &str) -> &Port {
-        self.step.outputs.iter().find(|port| port.name == name).expect("the graph has this output")
+        self.step.output(name)
     }
 
     pub(crate) fn cache_bytes(&self) -> u64 {
         self.caches.iter().flat_map(|ring| &ring.0).map(Tensor::bytes).sum()
+    }
+
+    /// What `cache_bytes` will be.
+    pub(crate) fn planned_bytes(graph: &StepGraph, geometry: &Geometry) -> u64 {
+        graph.caches.iter().map(|cache| 3 * geometry.bytes(&cache.now)).sum()
     }
 
     /// Runs the step. The tensors are named, in any order; an error leaves the caches undefined.

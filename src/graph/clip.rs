@@ -1,0 +1,252 @@
+//! The network as one graph over all frames, for what must see the whole clip at once: rank-5 tensors, `[1, channels, T,
+//! H, W]`, T open.
+
+use super::builder::{Builder, Layout, Options, StepGraph, Value};
+use super::proto::Attribute;
+use super::{ops, port};
+use crate::model::{
+    Attention, Conv, ConvKind, Decoder, Encoder, Interpolation, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Wavelet,
+};
+
+pub(crate) fn encoder_clip(encoder: &Encoder, options: &Options) -> StepGraph {
+    let mut b = Builder::new("encoder.clip".into(), options);
+    let video = b.input(port::VIDEO, Layout::Clip, 3, 1);
+    let coefficients = analysis(&mut b, &video, encoder.wavelet);
+    let mut low = b.channels(&coefficients, 0, 3);
+    let mut x = coefficients;
+    for level in &encoder.levels {
+        x = layers(&mut b, x, &level.body);
+        x = convolution(&mut b, &x, &level.down.0, 2);
+        let coefficients = analysis(&mut b, &low, level.wavelet);
+        let flow = conv(&mut b, &coefficients, &level.flow);
+        x = ops::concat(&mut b, &[&x, &flow]);
+        x = layers(&mut b, x, &level.merge);
+        low = b.channels(&coefficients, 0, 3);
+    }
+    let moments = layers(&mut b, x, &encoder.tail);
+    b.output(port::CLIP_MOMENTS, moments);
+    b.finish()
+}
+
+pub(crate) fn decoder_clip(
+    decoder: &Decoder,
+    latent_channels: usize,
+    interpolation: Interpolation,
+    options: &Options,
+) -> StepGraph {
+    let mut b = Builder::new("decoder.clip".into(), options);
+    let latents = b.input(port::LATENTS, Layout::Clip, latent_channels, 2 << decoder.levels.len());
+    let mut x = layers(&mut b, latents, &decoder.head);
+    let (mut side, mut interpolations) = (None, 0);
+    for level in &decoder.levels {
+        let main = x.channels - level.flow_channels;
+        let flow = b.channels(&x, main, x.channels);
+        x = b.channels(&x, 0, main);
+        let mut coefficients = layers(&mut b, flow, &level.branch);
+        if let Some(picture) = &side {
+            coefficients = ops::add_to_low_pass(&mut b, &coefficients, picture);
+        }
+        side = Some(synthesis(&mut b, &coefficients, level.wavelet));
+        x = layers(&mut b, x, &level.body);
+        let mode = if level.up.is_temporal() {
+            x = interpolate(&mut b, &x, interpolations, interpolation);
+            interpolations += 1;
+            "linear"
+        } else {
+            "nearest"
+        };
+        x = double_sides(&mut b, &x, mode);
+        x = conv(&mut b, &x, &level.up.0);
+        x = layers(&mut b, x, &level.merge);
+    }
+    let mut coefficients = layers(&mut b, x, &decoder.tail);
+    if let Some(picture) = &side {
+        coefficients = ops::add_to_low_pass(&mut b, &coefficients, picture);
+    }
+    let video = synthesis(&mut b, &coefficients, decoder.wavelet);
+    b.output(port::VIDEO, video);
+    b.finish()
+}
+
+fn layers(b: &mut Builder, x: Value, layers: &[Layer]) -> Value {
+    layers.iter().fold(x, |x, layer| match layer {
+        Layer::Conv(layer) => conv(b, &x, layer),
+        Layer::ResBlock(block) => resblock(b, &x, block),
+        Layer::Attention(layer) => attention(b, &x, layer),
+        Layer::Norm(layer) => norm(b, &x, layer),
+        Layer::Silu => ops::silu(b, &x),
+    })
+}
+
+fn conv(b: &mut Builder, x: &Value, conv: &Conv) -> Value {
+    convolution(b, x, conv, 1)
+}
+
+/// Strided ones are padded below and to the right only (spec section 2).
+fn convolution(b: &mut Builder, x: &Value, conv: &Conv, stride: usize) -> Value {
+    let [c_out, c_in, ref kernel @ ..] = conv.weight.shape[..] else { unreachable!("a kernel has channels") };
+    let [time, height, width] = match *kernel {
+        [height, width] => [1, height, width],
+        [time, height, width] => [time, height, width],
+        _ => unreachable!("a kernel has two or three axes"),
+    };
+    let x = &if conv.kind == ConvKind::Causal { with_first_frames(b, x, time - 1) } else { x.clone() };
+    let weight = b.weight(&conv.weight, &[c_out, c_in, time, height, width]);
+    let bias = b.weight(&conv.bias, &conv.bias.shape);
+    let pads = match (conv.kind, stride) {
+        (ConvKind::Pointwise, _) => [0; 6],
+        (_, 1) => [0, 1, 1, 0, 1, 1],
+        _ => [0, 0, 0, 0, 1, 1],
+    };
+    let stride = stride as i64;
+    let strides = [if time > 1 { stride } else { 1 }, stride, stride];
+    let attributes = vec![
+        Attribute::ints("kernel_shape", &[time, height, width].map(|n| n as i64)),
+        Attribute::ints("pads", &pads),
+        Attribute::ints("strides", &strides),
+    ];
+    let name = b.node("Conv", &[&x.name, &weight, &bias], attributes);
+    Value { name, channels: c_out, divisor: x.divisor * stride as usize, ..x.clone() }
+}
+
+/// `count` copies of the first frame before it.
+fn with_first_frames(b: &mut Builder, x: &Value, count: usize) -> Value {
+    let first = frames(b, x, 0, 1);
+    let parts: Vec<&str> = std::iter::repeat_n(first.as_str(), count).chain([x.name.as_str()]).collect();
+    Value { name: b.node("Concat", &parts, vec![Attribute::int("axis", 2)]), ..x.clone() }
+}
+
+/// Frames `start..end`.
+fn frames(b: &mut Builder, x: &Value, start: i64, end: i64) -> String {
+    let [start, end, axis] = [start, end, 2].map(|n| b.integers(&[n]));
+    b.node("Slice", &[&x.name, &start, &end, &axis], vec![])
+}
+
+fn resblock(b: &mut Builder, x: &Value, block: &ResBlock) -> Value {
+    let h = norm(b, x, &block.norm1);
+    let h = ops::silu(b, &h);
+    let h = conv(b, &h, &block.conv1);
+    let h = norm(b, &h, &block.norm2);
+    let h = ops::silu(b, &h);
+    let h = conv(b, &h, &block.conv2);
+    match &block.shortcut {
+        Some(shortcut) => {
+            let x = conv(b, x, shortcut);
+            ops::add(b, &x, &h)
+        }
+        None => ops::add(b, x, &h),
+    }
+}
+
+fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
+    let groups = NORM_GROUPS as i64;
+    match norm.scope {
+        NormScope::Pixel => ops::layer_norm(b, x, norm, &[0, 2, 3, 4, 1], &[0, 4, 1, 2, 3]),
+        NormScope::ClipGroups => {
+            let groups = b.integers(&[1, groups, -1]);
+            ops::group_norm(b, x, norm, &groups, 3, &[1, 1, 1])
+        }
+        NormScope::FrameGroups => {
+            let swapped = swap_frames_and_channels(b, &x.name);
+            let swapped = Value { name: swapped, ..x.clone() };
+            let grouped = b.integers(&[1, 0, groups, -1]);
+            let normed = ops::group_norm(b, &swapped, norm, &grouped, 4, &[1, 1]);
+            Value { name: swap_frames_and_channels(b, &normed.name), ..normed }
+        }
+    }
+}
+
+fn swap_frames_and_channels(b: &mut Builder, x: &str) -> String {
+    b.node("Transpose", &[x], vec![Attribute::ints("perm", &[0, 2, 1, 3, 4])])
+}
+
+/// softmax(q k^T / sqrt(C)) v over the pixels of each frame, one head.
+fn attention(b: &mut Builder, x: &Value, layer: &Attention) -> Value {
+    let h = norm(b, x, &layer.norm);
+    let mut shape = String::new();
+    let [query, key, value] = [&layer.query, &layer.key, &layer.value].map(|projection| {
+        let projected = conv(b, &h, projection);
+        let swapped = swap_frames_and_channels(b, &projected.name);
+        shape = b.node("Shape", &[&swapped], vec![]);
+        let flat = b.integers(&[0, 0, 0, -1]);
+        b.node("Reshape", &[&swapped, &flat], vec![])
+    });
+    let mixed = ops::attend(b, [&query, &key, &value], x.channels, 2);
+    let mixed = b.node("Reshape", &[&mixed, &shape], vec![]);
+    let mixed = Value { name: swap_frames_and_channels(b, &mixed), ..h };
+    let projected = conv(b, &mixed, &layer.output);
+    ops::add(b, x, &projected)
+}
+
+/// The frames of the doubled rate: a weighted pair of `x`'s frames each. Which and how is for the caller to say, as the
+/// streaming decoder does between its steps.
+fn interpolate(b: &mut Builder, x: &Value, n: usize, interpolation: Interpolation) -> Value {
+    let names = port::interpolation(n);
+    let mut pick = |index: &str| {
+        let index = b.input(index, Layout::Numbers, 1, 1);
+        let index = b.node("Cast", &[&index.name], vec![Attribute::int("to", super::proto::INT64.into())]);
+        let name = b.node("Gather", &[&x.name, &index], vec![Attribute::int("axis", 2)]);
+        Value { name, ..x.clone() }
+    };
+    let now = pick(&names[1]);
+    if interpolation == Interpolation::Nearest {
+        return now;
+    }
+    let before = pick(&names[0]);
+    let weights = [&names[2], &names[3]].map(|name| {
+        let weights = b.input(name, Layout::Numbers, 1, 1);
+        let shape = b.integers(&[-1, 1, 1]);
+        Value { name: b.node("Reshape", &[&weights.name, &shape], vec![]), ..weights }
+    });
+    ops::interpolate(b, &before, &now, [&weights[0], &weights[1]])
+}
+
+fn double_sides(b: &mut Builder, x: &Value, mode: &str) -> Value {
+    let coordinates = if mode == "nearest" { "asymmetric" } else { "half_pixel" };
+    let mut attributes =
+        vec![Attribute::text("mode", mode), Attribute::text("coordinate_transformation_mode", coordinates)];
+    if mode == "nearest" {
+        attributes.push(Attribute::text("nearest_mode", "floor"));
+    }
+    let scales = b.floats(&[5], &[1.0, 1.0, 1.0, 2.0, 2.0]);
+    let name = b.node("Resize", &[&x.name, "", &scales], attributes);
+    Value { name, divisor: x.divisor / 2, ..x.clone() }
+}
+
+/// Haar analysis; a temporal one pairs the first frame with itself.
+fn analysis(b: &mut Builder, x: &Value, wavelet: Wavelet) -> Value {
+    let x = &if wavelet.is_temporal() { with_first_frames(b, x, 1) } else { x.clone() };
+    let (times, channels) = (times(wavelet), ops::bands(wavelet) * x.channels);
+    let mut kernel = vec![0.0; channels * x.channels * times * 4];
+    for (band, channel, t, h, w) in ops::taps(wavelet, x.channels) {
+        let row = (band * x.channels + channel) * x.channels + channel;
+        kernel[((row * times + t) * 2 + h) * 2 + w] = ops::coefficient(wavelet, band, t, h, w);
+    }
+    let kernel = b.floats(&[channels, x.channels, times, 2, 2], &kernel);
+    let name = b.node("Conv", &[&x.name, &kernel], block_attributes(times));
+    Value { name, channels, divisor: x.divisor * 2, ..x.clone() }
+}
+
+/// The inverse, without the first of the two frames that a temporal one makes of the first coefficients.
+fn synthesis(b: &mut Builder, coefficients: &Value, wavelet: Wavelet) -> Value {
+    let times = times(wavelet);
+    let channels = coefficients.channels / ops::bands(wavelet);
+    let mut kernel = vec![0.0; coefficients.channels * channels * times * 4];
+    for (band, channel, t, h, w) in ops::taps(wavelet, channels) {
+        let row = (band * channels + channel) * channels + channel;
+        kernel[((row * times + t) * 2 + h) * 2 + w] = ops::coefficient(wavelet, band, t, h, w);
+    }
+    let kernel = b.floats(&[coefficients.channels, channels, times, 2, 2], &kernel);
+    let name = b.node("ConvTranspose", &[&coefficients.name, &kernel], block_attributes(times));
+    let video = Value { name, channels, divisor: coefficients.divisor / 2, ..coefficients.clone() };
+    if wavelet.is_temporal() { Value { name: frames(b, &video, 1, i64::MAX), ..video } } else { video }
+}
+
+fn times(wavelet: Wavelet) -> usize {
+    if wavelet.is_temporal() { 2 } else { 1 }
+}
+
+fn block_attributes(times: usize) -> Vec<Attribute> {
+    let block = [times as i64, 2, 2];
+    vec![Attribute::ints("kernel_shape", &block), Attribute::ints("strides", &block)]
+}

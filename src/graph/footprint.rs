@@ -1,0 +1,76 @@
+//! How much a graph's values take while it runs: the most that is alive at one time, in floats per pixel of a frame.
+//!
+//! ONNX Runtime runs the nodes in an order of its own and keeps what it freed, so this is an estimate; a test compares it
+//! with what a process really takes.
+
+use super::proto::{Attribute, Graph, Node};
+use std::collections::HashMap;
+
+/// The peak of `graph`, whose ports belong to the caller and do not count. `known` are the sizes of its inputs and of what
+/// else its nodes do not say.
+pub(super) fn floats_per_pixel(graph: &Graph, known: &HashMap<String, f64>) -> f64 {
+    let mut last_use: HashMap<&str, usize> = HashMap::new();
+    for (i, node) in graph.node.iter().enumerate() {
+        for input in reads(node) {
+            last_use.insert(input, i);
+        }
+    }
+    let dims: HashMap<&str, &[i64]> = graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.as_slice())).collect();
+    let owned = |name: &str| graph.output.iter().any(|output| output.name == name);
+    let mut size = known.clone();
+    let (mut live, mut peak) = (HashMap::<String, f64>::new(), 0.0f64);
+    for (i, node) in graph.node.iter().enumerate() {
+        let floats = output_size(node, &size, &dims);
+        // Elementwise nodes write over an input that nobody reads any more.
+        let in_place = matches!(node.op_type.as_str(), "Add" | "Mul" | "Sigmoid" | "Reshape" | "Div" | "Sub")
+            .then(|| node.input.iter().find(|x| live.contains_key(*x) && last_use.get(x.as_str()) == Some(&i)))
+            .flatten()
+            .cloned();
+        if let Some(input) = in_place {
+            live.remove(&input);
+        }
+        for output in &node.output {
+            let floats = *size.entry(output.clone()).or_insert(floats);
+            if !owned(output) {
+                live.insert(output.clone(), floats);
+            }
+        }
+        // Convolutions work on a blocked layout: a copy of what goes in, and one of what comes out.
+        let copies =
+            if node.op_type == "Conv" { size.get(&node.input[0]).copied().unwrap_or(0.0) + floats } else { 0.0 };
+        peak = peak.max(live.values().sum::<f64>() + copies);
+        live.retain(|name, _| last_use.get(name.as_str()).is_some_and(|last| *last > i));
+    }
+    peak
+}
+
+fn reads(node: &Node) -> Vec<&str> {
+    let nested = node.attribute.iter().filter_map(|a| a.g.as_ref()).flat_map(|graph| graph.node.iter().flat_map(reads));
+    node.input.iter().map(String::as_str).chain(nested).collect()
+}
+
+fn ints<'a>(node: &'a Node, name: &str) -> Option<&'a [i64]> {
+    node.attribute.iter().find(|a: &&Attribute| a.name == name).map(|a| a.ints.as_slice())
+}
+
+/// Of a node's output, in floats per pixel; what does not grow with the picture is 0.
+fn output_size(node: &Node, size: &HashMap<String, f64>, dims: &HashMap<&str, &[i64]>) -> f64 {
+    let of = |i: usize| node.input.get(i).and_then(|name| size.get(name)).copied().unwrap_or(0.0);
+    let largest = || (0..node.input.len()).map(of).fold(0.0, f64::max);
+    match node.op_type.as_str() {
+        "Conv" => {
+            let kernel = dims.get(node.input[1].as_str()).copied().unwrap_or(&[1, 1]);
+            let stride: i64 = ints(node, "strides").unwrap_or(&[]).iter().product();
+            of(0) * kernel[0] as f64 / kernel[1] as f64 / stride.max(1) as f64
+        }
+        "ConvTranspose" => {
+            let kernel = dims.get(node.input[1].as_str()).copied().unwrap_or(&[1, 1]);
+            let stride: i64 = ints(node, "strides").unwrap_or(&[]).iter().product();
+            of(0) * kernel[1] as f64 / kernel[0] as f64 * stride.max(1) as f64
+        }
+        "Resize" => 4.0 * of(0),
+        "Concat" => (0..node.input.len()).map(of).sum(),
+        "Shape" | "Size" => 0.0,
+        _ => largest(),
+    }
+}

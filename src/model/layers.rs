@@ -1,0 +1,106 @@
+//! The reference's layers, by the names that it gives their tensors.
+
+use super::{Attention, Conv, ConvKind, Layer, Norm, NormScope, NormType, ResBlock, Weight};
+
+/// What all layers of a network have in common.
+pub(super) struct Layers {
+    pub(super) norm: NormType,
+    /// No layer sees two frames, so group norm does not either.
+    pub(super) frames_are_images: bool,
+}
+
+impl Layers {
+    /// Of a layer that sees the clip.
+    pub(super) fn norm(&self, prefix: &str, channels: usize) -> Norm {
+        match self.norm {
+            NormType::Layer => norm(NormScope::Pixel, &format!("{prefix}.norm"), channels),
+            NormType::Group if self.frames_are_images => norm(NormScope::FrameGroups, prefix, channels),
+            NormType::Group => norm(NormScope::ClipGroups, prefix, channels),
+        }
+    }
+
+    /// Of a layer that the reference runs frame by frame.
+    fn frame_norm(&self, prefix: &str, channels: usize) -> Norm {
+        Layers { norm: self.norm, frames_are_images: true }.norm(prefix, channels)
+    }
+
+    pub(super) fn resblock2d(&self, prefix: &str, c_in: usize, c_out: usize) -> Layer {
+        let shortcut = || conv(ConvKind::Pointwise, &format!("{prefix}.nin_shortcut"), &[c_out, c_in, 1, 1]);
+        Layer::ResBlock(ResBlock {
+            norm1: self.frame_norm(&format!("{prefix}.norm1"), c_in),
+            conv1: spatial(&format!("{prefix}.conv1"), c_in, c_out),
+            norm2: self.frame_norm(&format!("{prefix}.norm2"), c_out),
+            conv2: spatial(&format!("{prefix}.conv2"), c_out, c_out),
+            shortcut: (c_in != c_out).then(shortcut),
+        })
+    }
+
+    pub(super) fn resblock3d(&self, prefix: &str, c_in: usize, c_out: usize) -> Layer {
+        let shortcut = || pointwise3d(&format!("{prefix}.nin_shortcut.conv"), c_in, c_out);
+        Layer::ResBlock(ResBlock {
+            norm1: self.norm(&format!("{prefix}.norm1"), c_in),
+            conv1: causal(&format!("{prefix}.conv1.conv"), c_in, c_out),
+            norm2: self.norm(&format!("{prefix}.norm2"), c_out),
+            conv2: causal(&format!("{prefix}.conv2.conv"), c_out, c_out),
+            shortcut: (c_in != c_out).then(shortcut),
+        })
+    }
+
+    pub(super) fn attention2d(&self, prefix: &str, channels: usize) -> Layer {
+        let projection =
+            |name: &str| conv(ConvKind::Pointwise, &format!("{prefix}.{name}"), &[channels, channels, 1, 1]);
+        attention(self.frame_norm(&format!("{prefix}.norm"), channels), projection)
+    }
+
+    pub(super) fn attention3d(&self, prefix: &str, channels: usize) -> Layer {
+        let projection = |name: &str| pointwise3d(&format!("{prefix}.{name}.conv"), channels, channels);
+        attention(self.norm(&format!("{prefix}.norm"), channels), projection)
+    }
+}
+
+fn attention(norm: Norm, projection: impl Fn(&str) -> Conv) -> Layer {
+    Layer::Attention(Attention {
+        norm,
+        query: projection("q"),
+        key: projection("k"),
+        value: projection("v"),
+        output: projection("proj_out"),
+    })
+}
+
+fn norm(scope: NormScope, prefix: &str, channels: usize) -> Norm {
+    let shape = &[channels];
+    Norm { scope, weight: weight(prefix, "weight", shape), bias: weight(prefix, "bias", shape) }
+}
+
+fn weight(prefix: &str, name: &str, shape: &[usize]) -> Weight {
+    Weight { key: format!("{prefix}.{name}"), shape: shape.to_vec() }
+}
+
+fn conv(kind: ConvKind, prefix: &str, shape: &[usize]) -> Conv {
+    Conv { kind, weight: weight(prefix, "weight", shape), bias: weight(prefix, "bias", &shape[..1]) }
+}
+
+pub(super) fn spatial(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+    conv(ConvKind::Spatial, prefix, &[c_out, c_in, 3, 3])
+}
+
+pub(super) fn causal(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+    conv(ConvKind::Causal, prefix, &[c_out, c_in, 3, 3, 3])
+}
+
+fn pointwise3d(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+    conv(ConvKind::Pointwise, prefix, &[c_out, c_in, 1, 1, 1])
+}
+
+pub(super) fn conv2d(prefix: &str, c_in: usize, c_out: usize) -> Layer {
+    Layer::Conv(spatial(prefix, c_in, c_out))
+}
+
+/// The conv inside an up- or downsampling block; the temporal blocks wrap it once more.
+pub(super) fn resampling_conv(prefix: &str, channels: usize, temporal: bool) -> Conv {
+    match temporal {
+        true => causal(&format!("{prefix}.conv.conv"), channels, channels),
+        false => spatial(&format!("{prefix}.conv"), channels, channels),
+    }
+}

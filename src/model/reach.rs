@@ -1,0 +1,102 @@
+//! How far a network looks: which inputs one output depends on, in space. Exact for networks without attention and
+//! whole-clip statistics; others look everywhere.
+
+use super::{Conv, ConvKind, Decoder, Encoder, Layer, Network, NormScope, ResBlock};
+
+/// Positions along one axis, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span(i64, i64);
+
+impl Span {
+    fn union(self, other: Span) -> Span {
+        Span(self.0.min(other.0), self.1.max(other.1))
+    }
+
+    fn widened(self, by: i64) -> Span {
+        Span(self.0 - by, self.1 + by)
+    }
+
+    /// Before a convolution of stride 2 that is padded below and to the right.
+    fn before_down(self) -> Span {
+        Span(2 * self.0, 2 * self.1 + 2)
+    }
+
+    /// Before a Haar analysis.
+    fn before_analysis(self) -> Span {
+        Span(2 * self.0, 2 * self.1 + 1)
+    }
+
+    /// Before a Haar synthesis, or doubling by repetition.
+    fn before_synthesis(self) -> Span {
+        Span(self.0.div_euclid(2), self.1.div_euclid(2))
+    }
+
+    /// Before doubling by interpolation with half-pixel centres.
+    fn before_bilinear(self) -> Span {
+        Span((self.0 - 1).div_euclid(2), (self.1 + 1).div_euclid(2))
+    }
+}
+
+impl Network {
+    /// Pixels beyond a latent's own block that its encoding depends on, on the farther side; `None`: all of them.
+    pub(crate) fn encoder_reach(&self) -> Option<usize> {
+        let block = self.spatial_compression() as i64;
+        let span = encoder(&self.encoder)?;
+        Some((-span.0).max(span.1 - (block - 1)).max(0) as usize)
+    }
+
+    /// Latents beyond a block's own that its pixels depend on, on the farther side; `None`: all of them.
+    pub(crate) fn decoder_reach(&self) -> Option<usize> {
+        let span = decoder(&self.decoder, Span(0, self.spatial_compression() as i64 - 1))?;
+        Some((-span.0).max(span.1).max(0) as usize)
+    }
+}
+
+/// Of one latent.
+fn encoder(encoder: &Encoder) -> Option<Span> {
+    let mut main = layers(&encoder.tail, Span(0, 0))?;
+    let mut low: Option<Span> = None;
+    for level in encoder.levels.iter().rev() {
+        main = layers(&level.merge, main)?;
+        let coefficients = conv(&level.flow, main);
+        let coefficients = low.map_or(coefficients, |low| low.union(coefficients));
+        low = Some(coefficients.before_analysis());
+        main = layers(&level.body, main.before_down())?;
+    }
+    let coefficients = low.map_or(main, |low| low.union(main));
+    Some(coefficients.before_analysis())
+}
+
+/// Of these pixels.
+fn decoder(decoder: &Decoder, pixels: Span) -> Option<Span> {
+    let mut side = pixels.before_synthesis();
+    let mut main = layers(&decoder.tail, side)?;
+    for level in decoder.levels.iter().rev() {
+        main = conv(&level.up.0, layers(&level.merge, main)?);
+        main = if level.up.is_temporal() { main.before_bilinear() } else { main.before_synthesis() };
+        main = layers(&level.body, main)?;
+        // The deeper level's picture is added to these coefficients, pixel by pixel.
+        side = side.before_synthesis();
+        main = main.union(layers(&level.branch, side)?);
+    }
+    layers(&decoder.head, main)
+}
+
+fn layers(layers: &[Layer], after: Span) -> Option<Span> {
+    layers.iter().rev().try_fold(after, |span, layer| match layer {
+        Layer::Conv(layer) => Some(conv(layer, span)),
+        Layer::ResBlock(block) => resblock(block, span),
+        Layer::Attention(_) => None,
+        Layer::Norm(norm) => (norm.scope == NormScope::Pixel).then_some(span),
+        Layer::Silu => Some(span),
+    })
+}
+
+fn resblock(block: &ResBlock, span: Span) -> Option<Span> {
+    let local = block.norm1.scope == NormScope::Pixel;
+    local.then(|| conv(&block.conv1, conv(&block.conv2, span)))
+}
+
+fn conv(conv: &Conv, span: Span) -> Span {
+    span.widened(if conv.kind == ConvKind::Pointwise { 0 } else { 1 })
+}

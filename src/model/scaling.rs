@@ -1,0 +1,40 @@
+//! The config's `scale` and `shift`, which the network itself does not use.
+
+use super::Config;
+use crate::error::Result;
+
+/// Per channel: `scaled = (z - shift) * scale`, the convention of the pipelines that train on these latents.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Scaling {
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+}
+
+/// The lists for `channels` channels, or why they cannot be used. A list of another length serves if all its entries are
+/// equal; `default_len` is that of the reference's defaults.
+pub(super) fn scaling(config: &Config, channels: usize, default_len: usize) -> Result<Result<Scaling, String>> {
+    let list = |field: &str, default: f32| -> Result<Result<Vec<f32>, String>> {
+        let values = config.numbers(field, &vec![default; default_len])?;
+        let equal = values.windows(2).all(|w| w[0] == w[1]);
+        Ok(match values.as_slice() {
+            [first, ..] if equal => Ok(vec![*first; channels]),
+            list if list.len() == channels => Ok(values),
+            list => Err(format!(
+                "{}: {field} has {} entries for {channels} latent channels",
+                config.path().display(),
+                list.len()
+            )),
+        })
+    };
+    let (scale, shift) = (list("scale", 0.18215)?, list("shift", 0.0)?);
+    Ok(match (scale, shift) {
+        (Ok(scale), Ok(shift)) => {
+            if scale.iter().any(|s| !s.is_normal()) || shift.iter().any(|s| !s.is_finite()) {
+                Err(format!("{}: scale and shift must be finite, and scale not zero", config.path().display()))
+            } else {
+                Ok(Scaling { scale, shift })
+            }
+        }
+        (Err(text), _) | (_, Err(text)) => Err(text),
+    })
+}

@@ -1,0 +1,266 @@
+//! What a stream will need, before anything is allocated, and tiles that keep it within a limit.
+
+use super::decoder::StreamDecoder;
+use super::encoder::StreamEncoder;
+use super::tiles::{Tiles, Tiling};
+use super::{Geometry, Model, StreamOptions};
+use crate::error::{Result, fail};
+use crate::graph::{Layout, StepGraph};
+
+/// Bytes that a stream takes while it runs, to within about 15 % of what a process then takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Estimate {
+    /// The model's weights for the stream's directions, shared with its other streams.
+    pub weight_bytes: u64,
+    /// Causal caches, waiting frames and buffers of the encoder.
+    pub encode_state_bytes: u64,
+    /// The same of the decoder.
+    pub decode_state_bytes: u64,
+    /// What the network's layers hand to each other while a call runs, kept for the next call and shared with the model's
+    /// other streams.
+    pub working_bytes: u64,
+    /// All of these.
+    pub total_bytes: u64,
+    /// Of the encoder's tiles, in pixels: the whole frame's without tiling, 0 without encoding.
+    pub encode_tile: (usize, usize),
+    /// Of the decoder's tiles.
+    pub decode_tile: (usize, usize),
+    /// The encoder's tiles of a frame.
+    pub encode_tiles: usize,
+    /// The decoder's tiles of a frame.
+    pub decode_tiles: usize,
+}
+
+/// A stream that could be made.
+pub(super) struct Plan {
+    pub(super) geometry: Geometry,
+    /// The longest clip, where each call gets a whole one; 0: any.
+    pub(super) at_once: Option<u64>,
+    pub(super) encode: Option<Tiles>,
+    pub(super) decode: Option<Tiles>,
+    pub(super) estimate: Estimate,
+}
+
+/// What all plans for one stream share.
+struct Planner<'a> {
+    model: &'a Model,
+    options: &'a StreamOptions,
+    geometry: Geometry,
+    at_once: Option<u64>,
+    encoder: Vec<StepGraph>,
+    decoder: Vec<StepGraph>,
+}
+
+impl Plan {
+    pub(super) fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
+        let geometry = Geometry::new(model, options)?;
+        if !options.encode && !options.decode {
+            fail!(InvalidArgument, "a stream needs at least one direction");
+        }
+        let whole = model.network().needs_whole_clip();
+        let planner = Planner {
+            model,
+            options,
+            geometry,
+            at_once: (whole || options.clip_frames > 0).then_some(options.clip_frames),
+            encoder: if options.encode { model.encoder_graphs() } else { vec![] },
+            decoder: if options.decode { model.decoder_graphs() } else { vec![] },
+        };
+        planner.check_tiling()?;
+        let limit = if options.memory_limit == 0 { u64::MAX } else { options.memory_limit };
+        let smallest = planner.smallest_tile();
+        let mut last = None;
+        for size in planner.tile_sizes() {
+            let fits = size.0 >= smallest && size.1 >= smallest;
+            // A size that the caller named is used, or refused, as it is.
+            if !fits && planner.chooses() {
+                continue;
+            }
+            let plan = planner.plan(size)?;
+            if plan.estimate.total_bytes <= limit {
+                return Ok(plan);
+            }
+            if last.as_ref().is_none_or(|best: &Plan| plan.estimate.total_bytes < best.estimate.total_bytes) {
+                last = Some(plan);
+            }
+        }
+        planner.refuse(&last.expect("the whole frame was tried").estimate)
+    }
+}
+
+impl Planner<'_> {
+    fn check_tiling(&self) -> Result<()> {
+        let tiled = self.options.tiling != Tiling::Off;
+        if !tiled && (self.options.tile_width, self.options.tile_height) != (0, 0) {
+            fail!(InvalidArgument, "a tile size without tiling; ask for exact or blended tiles");
+        }
+        if tiled && self.model.network().needs_whole_clip() {
+            fail!(InvalidArgument, "{}: group norm spans the whole frame, so it has no tiles", self.model.info().name);
+        }
+        if self.options.tiling == Tiling::Exact && self.halo().is_none() {
+            fail!(
+                InvalidArgument,
+                "{}: attention makes every pixel depend on all others, so tiles cannot be exact; blended ones can be had",
+                self.model.info().name
+            );
+        }
+        Ok(())
+    }
+
+    /// The larger of the directions in use.
+    fn halo(&self) -> Option<usize> {
+        let encode = if self.options.encode { self.model.encode_halo() } else { Some(0) };
+        let decode = if self.options.decode { self.model.decode_halo() } else { Some(0) };
+        Some(encode?.max(decode?))
+    }
+
+    /// Whether tiles are for the planner to choose.
+    fn chooses(&self) -> bool {
+        self.options.tiling != Tiling::Off && (self.options.tile_width, self.options.tile_height) == (0, 0)
+    }
+
+    fn smallest_tile(&self) -> usize {
+        let unit = self.geometry.compression;
+        match self.options.tiling {
+            Tiling::Off => 0,
+            Tiling::Exact => 2 * self.halo().unwrap_or(0) + unit,
+            // Anything smaller is all seam.
+            Tiling::Blended { overlap } => (2 * overlap.next_multiple_of(unit)).max(8 * unit),
+        }
+    }
+
+    /// The sizes to try: the frame, then ever smaller parts of it, the longer side first.
+    fn tile_sizes(&self) -> Vec<(usize, usize)> {
+        let (width, height) = (self.geometry.padded_width, self.geometry.padded_height);
+        if !self.chooses() {
+            let side = |tile: usize, whole: usize| if tile == 0 { whole } else { tile };
+            return vec![(side(self.options.tile_width, width), side(self.options.tile_height, height))];
+        }
+        let overlap = match self.options.tiling {
+            Tiling::Exact => 2 * self.halo().unwrap_or(0),
+            _ => 0,
+        };
+        let (mut columns, mut rows) = (1, 1);
+        let part = |length: usize, parts: usize| {
+            ((length + (parts - 1) * overlap).div_ceil(parts)).next_multiple_of(self.geometry.compression).min(length)
+        };
+        let mut sizes = vec![];
+        while sizes.len() < 256 {
+            let size = (part(width, columns), part(height, rows));
+            sizes.push(size);
+            if size.0 >= size.1 { columns += 1 } else { rows += 1 }
+        }
+        sizes
+    }
+
+    fn plan(&self, size: (usize, usize)) -> Result<Plan> {
+        let tiles = |halo: Option<usize>| match self.options.tiling {
+            Tiling::Off => Ok(Tiles::one(&self.geometry)),
+            Tiling::Exact => Tiles::new(&self.geometry, size, 2 * halo.unwrap_or(0), false),
+            Tiling::Blended { overlap } => {
+                let overlap = if overlap == 0 { size.0.min(size.1) / 4 } else { overlap };
+                Tiles::new(&self.geometry, size, overlap.next_multiple_of(self.geometry.compression), true)
+            }
+        };
+        let encode = self.options.encode.then(|| tiles(self.model.encode_halo())).transpose()?;
+        let decode = self.options.decode.then(|| tiles(self.model.decode_halo())).transpose()?;
+        let mut estimate = Estimate::default();
+        let graphs = || self.encoder.iter().chain(&self.decoder);
+        estimate.weight_bytes = graphs().map(|graph| graph.weight_bytes as u64).sum();
+        if let Some(tiles) = &encode {
+            let planned = |geometry: &Geometry| StreamEncoder::planned_bytes(&self.encoder, geometry);
+            estimate.encode_state_bytes = self.state_bytes(tiles, planned);
+            estimate.encode_tile = tiles.size();
+            estimate.working_bytes += self.working_bytes(&self.encoder, tiles);
+            estimate.encode_tiles = tiles.count();
+        }
+        if let Some(tiles) = &decode {
+            let planned = |geometry: &Geometry| StreamDecoder::planned_bytes(&self.decoder, geometry);
+            estimate.decode_state_bytes = self.state_bytes(tiles, planned);
+            estimate.decode_tile = tiles.size();
+            estimate.working_bytes += self.working_bytes(&self.decoder, tiles);
+            estimate.decode_tiles = tiles.count();
+            if tiles.blended && tiles.count() > 1 {
+                // Frames wait until all of their tiles are there.
+                let waiting = self.at_once.unwrap_or(self.model.counting().unit);
+                estimate.working_bytes += waiting * 3 * 4 * self.geometry.area();
+            }
+        }
+        estimate.total_bytes =
+            estimate.weight_bytes + estimate.encode_state_bytes + estimate.decode_state_bytes + estimate.working_bytes;
+        Ok(Plan { geometry: self.geometry.clone(), at_once: self.at_once, encode, decode, estimate })
+    }
+
+    /// `planned`: of one engine, which works on one tile.
+    fn state_bytes(&self, tiles: &Tiles, planned: impl Fn(&Geometry) -> u64) -> u64 {
+        if self.model.network().needs_whole_clip() {
+            return 0;
+        }
+        let engines = if self.at_once.is_some() { 1 } else { tiles.count() };
+        engines as u64 * planned(&self.geometry.part(tiles.size()))
+    }
+
+    /// Each graph's session keeps the most that it ever needed.
+    fn working_bytes(&self, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
+        let geometry = self.geometry.part(tiles.size());
+        let pixels = (geometry.latent_plane() as u64).saturating_pow(2).saturating_mul(4);
+        let scores = pixels.min(self.model.graph_options().attention_bytes);
+        let frames = match self.model.network().needs_whole_clip() {
+            true => self.at_once.unwrap_or(0).max(1 + self.model.counting().unit),
+            false => 1,
+        };
+        let one = |graph: &StepGraph| {
+            let ports = graph.inputs.iter().chain(&graph.outputs).filter(|port| port.layout == Layout::Clip);
+            let ports: u64 = ports.map(|port| geometry.bytes(port) * frames).sum();
+            let scores = if graph.has_attention { 2 * scores } else { 0 };
+            ports + scores + (graph.working_floats * 4.0 * (geometry.area() * frames) as f64) as u64
+        };
+        graphs.iter().map(one).sum()
+    }
+
+    /// The limit cannot be kept; says what there is to do.
+    fn refuse(&self, best: &Estimate) -> Result<Plan> {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let (width, height) = (self.geometry.width, self.geometry.height);
+        let tiles = match (self.options.tiling, self.at_once) {
+            (Tiling::Off, _) => "ask for tiles and set clip_frames (a whole clip in each call, one tile at a time)",
+            (_, None) => "set clip_frames (a whole clip in each call, one tile at a time)",
+            (_, Some(_)) => "no smaller tiles are possible",
+        };
+        fail!(
+            OutOfMemory,
+            "a stream of {width}x{height} needs at least {} MiB ({} weights, {} encoder state, {} decoder state, {} \
+             working memory), memory_limit is {} MiB; {tiles}, open the model with half precision caches, use one \
+             direction, or raise the limit",
+            mib(best.total_bytes),
+            mib(best.weight_bytes),
+            mib(best.encode_state_bytes),
+            mib(best.decode_state_bytes),
+            mib(best.working_bytes),
+            mib(self.options.memory_limit)
+        );
+    }
+}
+
+impl Estimate {
+    /// Memory that is not there would be promised all the same, and the process killed when it is used. The weights are
+    /// not counted, as other streams may have loaded them.
+    pub(super) fn check_available(&self, options: &StreamOptions) -> Result<()> {
+        let needed = self.total_bytes - self.weight_bytes;
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let available = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map(|kb| kb * 1024);
+        if let Some(available) = available
+            && needed > available
+        {
+            let (width, height) = (options.width, options.height);
+            fail!(
+                OutOfMemory,
+                "a stream of {width}x{height} needs {needed} bytes for causal caches and working memory, {available} are \
+                 available; see the memory estimate, tiles and half precision caches"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Estimates of memory against what a process really takes. Each case runs in a process of its own.
+
+mod common;
+
+use common::{clip, decode, encode};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use wfvae::{Model, ModelOptions, Stream, StreamOptions};
+
+const CASE: &str = "WFVAE_ESTIMATE_CASE";
+/// Relative error that the documentation promises.
+const TOLERANCE: f64 = 0.15;
+
+/// A model ("" is the built-in one), a size, a direction.
+const CASES: [(&str, usize, usize, char); 4] =
+    [("", 848, 480, 'e'), ("", 848, 480, 'd'), ("", 1920, 1088, 'e'), ("", 1920, 1088, 'd')];
+
+fn main() -> ExitCode {
+    if let Ok(case) = std::env::var(CASE) {
+        measure(&case);
+        return ExitCode::SUCCESS;
+    }
+    let more = std::env::var("WFVAE_ESTIMATE_CASES").unwrap_or_default();
+    let cases = CASES.iter().map(|(model, width, height, direction)| format!("{model}:{width}:{height}:{direction}"));
+    let mut worst: f64 = 0.0;
+    for case in cases.chain(more.split_whitespace().map(str::to_string)) {
+        let exe = std::env::current_exe().unwrap();
+        let output = Command::new(exe).env(CASE, &case).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{case}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        let numbers: Vec<f64> = text.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        let (estimate, taken) = (numbers[0], numbers[1]);
+        println!(
+            "{case}: estimate {:.1} MB, taken {:.1} MB, ratio {:.3}  {numbers:?}",
+            estimate / 1e6,
+            taken / 1e6,
+            estimate / taken
+        );
+        worst = worst.max((estimate / taken - 1.0).abs());
+    }
+    println!("estimates: worst relative error {worst:.3}");
+    if worst <= TOLERANCE { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints the estimate, and by how much the process grew.
+fn measure(case: &str) {
+    let fields: Vec<&str> = case.split(':').collect();
+    let [model, width, height, direction] = fields[..] else { panic!("{case}: expected MODEL:WIDTH:HEIGHT:e|d") };
+    let (width, height) = (width.parse().unwrap(), height.parse().unwrap());
+    let model = match model {
+        "" => Model::builtin(&ModelOptions::default()),
+        path => Model::open(path, &ModelOptions::default()),
+    };
+    let model = model.unwrap();
+    let video = clip(5, width, height, 1);
+    let mut options = StreamOptions::new(width, height);
+    (options.encode, options.decode) = (direction == "e", direction == "d");
+    let estimate = Stream::estimate(&model, &options).unwrap();
+    let before = anonymous();
+    let mut stream = Stream::new(&model, &options).unwrap();
+    let info = stream.info();
+    let latents = vec![0.5; 3 * info.latent_channels * info.latent_width * info.latent_height];
+    let peak = Peak::start();
+    let work = if direction == "e" { encode(&mut stream, &video, &[1]) } else { decode(&mut stream, &latents, &[1]) };
+    let taken = peak.stop() - before - 4 * work.len() as u64 - 4 * latents.len() as u64;
+    assert_eq!(estimate.encode_state_bytes, stream.info().encode_state_bytes);
+    assert_eq!(estimate.decode_state_bytes, stream.info().decode_state_bytes);
+    println!(
+        "{} {} {} {} {}",
+        estimate.total_bytes,
+        taken,
+        estimate.weight_bytes,
+        estimate.encode_state_bytes + estimate.decode_state_bytes,
+        estimate.working_bytes
+    );
+}
+
+/// Resident bytes that are the process's own, not mapped files.
+fn anonymous() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|l| l.starts_with("RssAnon:")).expect("RssAnon");
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+static PEAK: AtomicU64 = AtomicU64::new(0);
+static WATCHING: AtomicBool = AtomicBool::new(true);
+
+/// Watches anonymous memory, which has no high-water mark of its own.
+struct Peak(std::thread::JoinHandle<()>);
+
+impl Peak {
+    fn start() -> Self {
+        Peak(std::thread::spawn(|| {
+            while WATCHING.load(Ordering::Relaxed) {
+                PEAK.fetch_max(anonymous(), Ordering::Relaxed);
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }))
+    }
+
+    fn stop(self) -> u64 {
+        WATCHING.store(false, Ordering::Relaxed);
+        self.0.join().unwrap();
+        PEAK.load(Ordering::Relaxed)
+    }
+}
