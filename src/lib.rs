@@ -50,4 +50,6 @@ mod stream;
 pub use error::{Error, ErrorKind, Result};
 pub use logger::Logger;
 pub use media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
-pub use stream::{Canceller, Model, ModelInfo, ModelOptions, Provider, Stream, StreamInfo, StreamOptions};
+pub use stream::{
+    Canceller, Model, ModelInfo, ModelOptions, Provider, Snapshot, SnapshotInfo, Stream, StreamInfo, StreamOptions,
+};

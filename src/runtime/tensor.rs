@@ -36,6 +36,17 @@ impl Tensor {
         self.value.extract_tensor_mut().1
     }
 
+    /// The numbers as they lie in memory.
+    pub(crate) fn raw(&self) -> &[u8] {
+        // SAFETY: a float is four bytes of any value, and bytes need no alignment.
+        unsafe { self.data().align_to().1 }
+    }
+
+    pub(crate) fn raw_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; any bytes are floats.
+        unsafe { self.data_mut().align_to_mut().1 }
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.elements as u64 * 4
     }

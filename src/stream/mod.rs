@@ -4,9 +4,11 @@ mod counting;
 mod decoder;
 mod encoder;
 mod model;
+mod snapshot;
 mod stage;
 
 pub use model::{Model, ModelInfo, ModelOptions, Provider};
+pub use snapshot::{Snapshot, SnapshotInfo};
 
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::Port;
@@ -107,6 +109,7 @@ pub(crate) struct Geometry {
 /// [`Canceller`] may be used from any thread.
 pub struct Stream {
     model: Model,
+    options: StreamOptions,
     geometry: Geometry,
     codec: LatentCodec,
     encoder: Option<StreamEncoder>,
@@ -142,6 +145,7 @@ impl Stream {
         let canceller = Canceller::new()?;
         Ok(Stream {
             model: model.clone(),
+            options: options.clone(),
             geometry,
             codec,
             encoder,
@@ -427,10 +431,7 @@ impl Stream {
 
 /// Memory that is not there would be promised all the same, and the process killed when it is used.
 fn check_memory(needed: u64, options: &StreamOptions) -> Result<()> {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let available = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map(|kb| kb * 1024);
-    if let Some(available) = available
+    if let Some(available) = available_memory()
         && needed > available
     {
         let (width, height) = (options.width, options.height);
@@ -440,6 +441,12 @@ fn check_memory(needed: u64, options: &StreamOptions) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// The caller's frames, filled in order.
