@@ -467,7 +467,8 @@ const char *wfvae_status_str(int32_t status);
 /// stream: the stream whose call failed, or NULL for the last failing call of any kind in the calling thread.
 ///
 /// Returns: a string, empty if there was no error, never NULL. With a stream it is valid until the next call on that
-/// stream; with NULL until the calling thread's next failing call. A reset clears a stream's text.
+/// stream; with NULL until the calling thread's next failing call. A reset or a restore clears a stream's
+/// text.
 /// Thread-safety: as for every call on the stream; with NULL safe.
 const char *wfvae_last_error(const struct wfvae *stream);
 
@@ -559,7 +560,8 @@ enum wfvae_status wfvae_decode_flush(struct wfvae *stream,
 enum wfvae_status wfvae_reset(struct wfvae *stream);
 
 /// Stops the call that runs on a stream in another thread: it returns WFVAE_STATUS_CANCELLED after the layer it is in,
-/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset().
+/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset() or
+/// wfvae_snapshot_restore().
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe, until wfvae_destroy() is called.

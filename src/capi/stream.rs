@@ -320,7 +320,8 @@ pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae) -> wfvae_status {
 }
 
 /// Stops the call that runs on a stream in another thread: it returns WFVAE_STATUS_CANCELLED after the layer it is in,
-/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset().
+/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset() or
+/// wfvae_snapshot_restore().
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe, until wfvae_destroy() is called.
