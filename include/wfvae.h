@@ -84,7 +84,7 @@
 #define WFVAE_DIRECTION_DECODE 2
 
 /// Grows when functions, fields or numbers are added; programs built for a lower one keep working.
-#define WFVAE_API_VERSION 1
+#define WFVAE_API_VERSION 2
 
 /// The release of this header.
 #define WFVAE_VERSION_MAJOR 0
@@ -221,6 +221,14 @@ typedef struct wfvae wfvae;
 ///
 /// Thread-safety: safe. Any number of streams in any threads share one model and its weights.
 typedef struct wfvae_model wfvae_model;
+
+/// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
+/// directions. It belongs to no stream: any one of the same model, size and directions can be restored to it.
+///
+/// latent_type, posterior, seed and scaled are the stream's: one that is restored keeps its own.
+///
+/// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
+typedef struct wfvae_snapshot wfvae_snapshot;
 
 /// Receives messages. level is a wfvae_log_level; text is UTF-8 without a line end and valid during the call only.
 ///
@@ -459,7 +467,8 @@ const char *wfvae_status_str(int32_t status);
 /// stream: the stream whose call failed, or NULL for the last failing call of any kind in the calling thread.
 ///
 /// Returns: a string, empty if there was no error, never NULL. With a stream it is valid until the next call on that
-/// stream; with NULL until the calling thread's next failing call. A reset clears a stream's text.
+/// stream; with NULL until the calling thread's next failing call. A reset or a restore clears a stream's
+/// text.
 /// Thread-safety: as for every call on the stream; with NULL safe.
 const char *wfvae_last_error(const struct wfvae *stream);
 
@@ -551,7 +560,8 @@ enum wfvae_status wfvae_decode_flush(struct wfvae *stream,
 enum wfvae_status wfvae_reset(struct wfvae *stream);
 
 /// Stops the call that runs on a stream in another thread: it returns WFVAE_STATUS_CANCELLED after the layer it is in,
-/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset().
+/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset() or
+/// wfvae_snapshot_restore().
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe, until wfvae_destroy() is called.
@@ -597,6 +607,83 @@ enum wfvae_status wfvae_decode_count(const struct wfvae *stream, size_t n_latent
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_decode_flush_count(const struct wfvae *stream, size_t *count);
+
+/// Takes a snapshot of a stream, to come back to. Only what the rest of the clip needs is copied: at most two thirds of
+/// encode_state_bytes and decode_state_bytes, next to nothing at a clip's start and after its flushes.
+///
+/// stream: is not changed. A cancellation that no call has seen yet is not part of the snapshot.
+/// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _NEEDS_RESET after a failure, which leaves no whole state;
+/// _OUT_OF_MEMORY, after which the stream goes on.
+/// Thread-safety: one thread at a time for each stream.
+enum wfvae_status wfvae_snapshot_create(const struct wfvae *stream, struct wfvae_snapshot **snapshot);
+
+/// Puts a stream where a snapshot was taken, in both directions: what follows is what followed there, to the bit. The
+/// clip that the stream was in is forgotten; as with wfvae_reset(), so are any failure and any cancellation. The step
+/// counters of wfvae_info go on.
+///
+/// stream: of the snapshot's model, size and directions.
+/// snapshot: is not changed and can be used again.
+///
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model or of other directions, or from a
+/// version that keeps its state in another way; _INVALID_SIZE for one of another size; _BUSY, _RUNTIME. After a failure
+/// the stream is as it was before.
+/// Thread-safety: one thread at a time for each stream.
+enum wfvae_status wfvae_snapshot_restore(struct wfvae *stream, const struct wfvae_snapshot *snapshot);
+
+/// Destroys a snapshot. Streams that were restored to it do not need it.
+///
+/// snapshot: must not be used afterwards. NULL is allowed.
+///
+/// Thread-safety: safe, once per snapshot, when no call uses it.
+void wfvae_snapshot_destroy(struct wfvae_snapshot *snapshot);
+
+/// Bytes that wfvae_snapshot_write() writes; the memory that the snapshot takes is no more.
+///
+/// Returns: the number, or 0 if snapshot is NULL.
+/// Thread-safety: safe.
+size_t wfvae_snapshot_size(const struct wfvae_snapshot *snapshot);
+
+/// Writes a snapshot as bytes, which wfvae_snapshot_read() reads in this or another process, on a machine of the same
+/// byte order.
+///
+/// buffer: receives the bytes; needs no alignment.
+/// capacity: of buffer, in bytes: wfvae_snapshot_size() or more.
+/// written: receives the number of bytes written; 0 on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _CAPACITY.
+/// Thread-safety: safe.
+enum wfvae_status wfvae_snapshot_write(const struct wfvae_snapshot *snapshot,
+                                       void *buffer,
+                                       size_t capacity,
+                                       size_t *written);
+
+/// Makes a snapshot of the bytes that wfvae_snapshot_write() wrote. All of them are checked, so that damaged, cut and
+/// foreign ones are refused; whether the snapshot fits a stream is checked by wfvae_snapshot_restore().
+///
+/// bytes: read during the call only; need no alignment.
+/// size: of bytes; exactly what was written.
+/// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT for bytes that are no whole, undamaged snapshot of a version that this one
+/// reads; _OUT_OF_MEMORY. The text is in wfvae_last_error(NULL).
+/// Thread-safety: safe.
+enum wfvae_status wfvae_snapshot_read(const void *bytes,
+                                      size_t size,
+                                      struct wfvae_snapshot **snapshot);
+
+/// Makes a second stream of the same model and options, which is where the first is in its clip. Afterwards they do not
+/// disturb each other, and may run at the same time.
+///
+/// stream: is not changed. A cancellation that no call has seen yet stays with it.
+/// fork: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME; _NEEDS_RESET after a failure; _OUT_OF_MEMORY, after which
+/// the first stream goes on.
+/// Thread-safety: one thread at a time for each stream.
+enum wfvae_status wfvae_fork(const struct wfvae *stream,
+                             struct wfvae **fork);
 
 /// The WFVAE_API_VERSION of the library that is loaded, at least that of the header a program was built with.
 ///

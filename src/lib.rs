@@ -51,5 +51,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use logger::Logger;
 pub use media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
 pub use stream::{
-    CacheType, Canceller, Estimate, Model, ModelInfo, ModelOptions, Provider, Stream, StreamInfo, StreamOptions, Tiling,
+    CacheType, Canceller, Estimate, Model, ModelInfo, ModelOptions, Provider, Snapshot, SnapshotInfo, Stream,
+    StreamInfo, StreamOptions, Tiling,
 };

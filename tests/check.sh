@@ -83,6 +83,12 @@ pipe() {
     cmp target/demo/pipe.y4m target/demo/file.y4m
 }
 
+# There and back to a snapshot, with the built-in model and one of 8 frames a latent.
+scrub() {
+    clip=target/demo/city-360x200.y4m
+    make -s $clip && $c/scrub $clip && $c/scrub $clip tests/golden/v1-tiny-8x
+}
+
 tools/fetch-onnxruntime.sh || exit 1
 
 if cargo fmt --version > /dev/null 2>&1; then group format cargo fmt --check; else skip format "rustfmt is not installed"; fi
@@ -112,6 +118,7 @@ else
     skip valgrind "it is not installed, and cannot be"
 fi
 group pipe pipe
+group scrub scrub
 group onnx-checker onnx_checker
 
 group install tests/install/check.sh

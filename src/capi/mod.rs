@@ -10,4 +10,7 @@ mod guard;
 mod model;
 mod status;
 mod stream;
+
+// The header has the modules' order: after the streams.
+mod snapshot;
 mod version;

@@ -117,7 +117,8 @@ pub extern "C" fn wfvae_status_str(status: i32) -> *const c_char {
 /// stream: the stream whose call failed, or NULL for the last failing call of any kind in the calling thread.
 ///
 /// Returns: a string, empty if there was no error, never NULL. With a stream it is valid until the next call on that
-/// stream; with NULL until the calling thread's next failing call. A reset clears a stream's text.
+/// stream; with NULL until the calling thread's next failing call. A reset or a restore clears a stream's
+/// text.
 /// Thread-safety: as for every call on the stream; with NULL safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_last_error(stream: *const wfvae) -> *const c_char {

@@ -163,9 +163,7 @@ pub unsafe extern "C" fn wfvae_create(
         let model = unsafe { wfvae_model::from_ptr(model)? };
         let (options, latent_type) = unsafe { abi::read(options)? }.convert()?;
         let stream = Stream::new(model.model(), &options)?;
-        let canceller = stream.canceller();
-        let handle = wfvae { stream: Mutex::new(stream), canceller, latent_type, error: Mutex::default() };
-        out.write(Arc::into_raw(Arc::new(handle)).cast_mut());
+        out.write(wfvae::new(stream, latent_type));
         Ok(())
     })
 }
@@ -314,7 +312,7 @@ pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae) -> wfvae_status {
         unsafe {
             wfvae::enter(stream, |handle, stream| {
                 stream.reset()?;
-                *handle.error.lock() = CString::default();
+                handle.clear_error();
                 Ok(())
             })
         }
@@ -322,7 +320,8 @@ pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae) -> wfvae_status {
 }
 
 /// Stops the call that runs on a stream in another thread: it returns WFVAE_STATUS_CANCELLED after the layer it is in,
-/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset().
+/// typically within some milliseconds. If none runs, the next one returns that. Until wfvae_reset() or
+/// wfvae_snapshot_restore().
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe, until wfvae_destroy() is called.
@@ -403,12 +402,27 @@ pub unsafe extern "C" fn wfvae_decode_flush_count(stream: *const wfvae, count: *
 }
 
 impl wfvae {
+    fn new(stream: Stream, latent_type: LatentType) -> *mut wfvae {
+        let canceller = stream.canceller();
+        let handle = wfvae { stream: Mutex::new(stream), canceller, latent_type, error: Mutex::default() };
+        Arc::into_raw(Arc::new(handle)).cast_mut()
+    }
+
+    pub(super) fn fork(&self, stream: &Stream) -> Result<*mut wfvae> {
+        Ok(wfvae::new(stream.fork()?, self.latent_type))
+    }
+
+    /// Forgets the last error's text.
+    pub(super) fn clear_error(&self) {
+        *self.error.lock() = CString::default();
+    }
+
     /// A share of the handle, so that destroying it in another thread does not free it under a running call.
     unsafe fn from_ptr(stream: *const wfvae) -> Result<Arc<wfvae>> {
         if stream.is_null() {
             fail!(InvalidArgument, "stream is NULL");
         }
-        // SAFETY: made by Arc::into_raw in wfvae_create.
+        // SAFETY: made by Arc::into_raw in `new`.
         unsafe {
             Arc::increment_strong_count(stream);
             Ok(Arc::from_raw(stream))
@@ -416,7 +430,10 @@ impl wfvae {
     }
 
     /// Runs a call on the stream, unless another thread is inside, and keeps its error text.
-    unsafe fn enter<T>(stream: *const wfvae, call: impl FnOnce(&wfvae, &mut Stream) -> Result<T>) -> Result<T> {
+    pub(super) unsafe fn enter<T>(
+        stream: *const wfvae,
+        call: impl FnOnce(&wfvae, &mut Stream) -> Result<T>,
+    ) -> Result<T> {
         let handle = unsafe { wfvae::from_ptr(stream)? };
         let Some(mut stream) = handle.stream.try_lock() else {
             fail!(Busy, "another thread is inside a call on this stream; give each thread a stream of its own");

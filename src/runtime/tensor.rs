@@ -55,6 +55,27 @@ impl Tensor {
         }
     }
 
+    /// The numbers as they lie in memory.
+    pub(crate) fn raw(&self) -> &[u8] {
+        // SAFETY: floats of either size are bytes of any value, and bytes need no alignment.
+        unsafe {
+            match &self.value {
+                Value::F32(value) => value.extract_tensor().1.align_to().1,
+                Value::F16(value) => value.extract_tensor().1.align_to().1,
+            }
+        }
+    }
+
+    pub(crate) fn raw_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; any bytes are floats.
+        unsafe {
+            match &mut self.value {
+                Value::F32(value) => value.extract_tensor_mut().1.align_to_mut().1,
+                Value::F16(value) => value.extract_tensor_mut().1.align_to_mut().1,
+            }
+        }
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         let size = match &self.value {
             Value::F32(_) => 4,

@@ -51,7 +51,7 @@ impl Counting {
     }
 
     /// Doubled-rate frames that `n` frames give before a flush. The trilinear rule holds the last one back.
-    fn interpolated(self, n: u64) -> u64 {
+    pub(super) fn interpolated(self, n: u64) -> u64 {
         match (self.interpolation, n) {
             (Interpolation::Trilinear, 2..) => 2 * (n - 1),
             _ => doubled(n),
@@ -70,7 +70,7 @@ impl Counting {
     }
 }
 
-fn doubled(n: u64) -> u64 {
+pub(super) fn doubled(n: u64) -> u64 {
     (2 * n).saturating_sub(1)
 }
 

@@ -1,7 +1,9 @@
 //! Streaming decoder without lookahead: each step runs once for each frame at its rate (spec section 6).
 
 use super::Geometry;
+use super::counting::{Counting, doubled};
 use super::interpolation::{Blend, blends, held_back};
+use super::snapshot::{LiveState, Progress, SavedState};
 use super::stage::{Stage, Step};
 use crate::error::Result;
 use crate::graph::{StepGraph, port};
@@ -82,6 +84,40 @@ impl StreamDecoder {
             (boundary.count, boundary.pictures_in, boundary.pictures_out) = (0, 0, 0);
         }
         (self.latents_in, self.frames_out, self.flushed) = (0, 0, false);
+    }
+
+    /// What the rest of a clip reads after this progress.
+    pub(crate) fn save<'a>(&'a self, at: Progress, counting: Counting, state: &mut LiveState<'a>) {
+        if at.ended {
+            return;
+        }
+        let mut count = at.count;
+        for (i, stage) in self.stages.iter().enumerate() {
+            stage.save(count, &format!("decoder.{i}"), state);
+            if let Some(boundary) = self.boundaries.get(i) {
+                boundary.save(count, i, counting, state);
+                count = counting.interpolated(count);
+            }
+        }
+    }
+
+    pub(crate) fn load(&mut self, at: Progress, counting: Counting, state: &mut SavedState<'_>) {
+        self.reset();
+        (self.latents_in, self.flushed) = (at.count, at.ended);
+        // What has ended does nothing until a reset.
+        if at.ended {
+            self.frames_out = counting.frames(at.count);
+            return;
+        }
+        self.frames_out = counting.decoded(at.count);
+        let mut count = at.count;
+        for (i, stage) in self.stages.iter_mut().enumerate() {
+            stage.load(count, state);
+            if let Some(boundary) = self.boundaries.get_mut(i) {
+                boundary.load(count, counting, state);
+                count = counting.interpolated(count);
+            }
+        }
     }
 
     pub(crate) fn runs(&self) -> u64 {
@@ -202,6 +238,25 @@ impl Shared<'_> {
 }
 
 impl Boundary {
+    fn save<'a>(&'a self, count: u64, index: usize, counting: Counting, state: &mut LiveState<'a>) {
+        if let Some(place) = kept_frame(count, counting) {
+            state.add(format_args!("decoder.{index}.{}", port::MAIN_DECODED), &self.frames[place]);
+        }
+        for picture in counting.interpolated(count)..doubled(count) {
+            state.add(format_args!("decoder.{index}.picture"), &self.pictures[(picture % 3) as usize]);
+        }
+    }
+
+    fn load(&mut self, count: u64, counting: Counting, state: &mut SavedState<'_>) {
+        (self.count, self.pictures_in, self.pictures_out) = (count, doubled(count), counting.interpolated(count));
+        if let Some(place) = kept_frame(count, counting) {
+            state.give(&mut self.frames[place]);
+        }
+        for picture in self.pictures_out..self.pictures_in {
+            state.give(&mut self.pictures[(picture % 3) as usize]);
+        }
+    }
+
     fn frame_place(&self, index: u64) -> usize {
         (index % 2) as usize
     }
@@ -212,4 +267,10 @@ impl Boundary {
         let places = if starting { [next + 2, next] } else { [next, next + 1] };
         places.map(|place| (place % 3) as usize)
     }
+}
+
+/// The newest of `count` low-rate frames, if a later one is blended with it. The clip's first one never is.
+fn kept_frame(count: u64, counting: Counting) -> Option<usize> {
+    let blended = counting.interpolation == Interpolation::Trilinear && count >= 2;
+    blended.then(|| ((count - 1) % 2) as usize)
 }

@@ -4,6 +4,7 @@ use super::Geometry;
 use super::clip::ClipDecoder;
 use super::counting::Counting;
 use super::decoder::StreamDecoder;
+use super::snapshot::{LiveState, Progress, SavedState};
 use super::stage::Step;
 use super::tiles::Tiles;
 use crate::error::Result;
@@ -184,6 +185,28 @@ impl Decoding {
                 latent + tiled.engines.iter().map(StreamDecoder::state_bytes).sum::<u64>()
             }
             Decoding::Clip(_) => 0,
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { count: self.latents_in(), ended: self.flushed() }
+    }
+
+    /// What the rest of a clip reads after this progress.
+    pub(crate) fn save<'a>(&'a self, at: Progress, counting: Counting, state: &mut LiveState<'a>) {
+        match self {
+            Decoding::Tiles(tiled) => tiled.engines.iter().for_each(|engine| engine.save(at, counting, state)),
+            Decoding::Clip(_) => {}
+        }
+    }
+
+    pub(crate) fn load(&mut self, at: Progress, counting: Counting, state: &mut SavedState<'_>) {
+        match self {
+            Decoding::Tiles(tiled) => tiled.engines.iter_mut().for_each(|engine| engine.load(at, counting, state)),
+            Decoding::Clip(clip) => {
+                clip.latents_in = at.count;
+                clip.frames_out = counting.frames(at.count);
+            }
         }
     }
 

@@ -2,7 +2,9 @@
 //! the next.
 
 use super::Geometry;
+use super::counting::Counting;
 use super::encoding::LatentSink;
+use super::snapshot::{LiveState, Progress, SavedState};
 use super::stage::{Stage, Step};
 use crate::error::Result;
 use crate::graph::{StepGraph, port};
@@ -58,6 +60,46 @@ impl StreamEncoder {
         self.stages.iter_mut().for_each(Stage::reset);
         self.pairs.iter_mut().for_each(|pair| pair.count = 0);
         (self.frames_in, self.latents_out, self.flushed) = (0, 0, false);
+    }
+
+    /// What the rest of a clip reads after this progress.
+    pub(crate) fn save<'a>(&'a self, at: Progress, counting: Counting, state: &mut LiveState<'a>) {
+        if at.ended {
+            return;
+        }
+        if let Some(place) = waiting_frame(at.count, counting.unit) {
+            state.add("encoder.frame", &self.frames[place]);
+        }
+        let mut count = at.count;
+        for (i, stage) in self.stages.iter().enumerate() {
+            count = step_count(i, count, counting);
+            stage.save(count, &format!("encoder.{i}"), state);
+            if let Some(pair) = self.pairs.get(i) {
+                pair.save(count, i, state);
+            }
+        }
+    }
+
+    pub(crate) fn load(&mut self, at: Progress, counting: Counting, state: &mut SavedState<'_>) {
+        self.reset();
+        (self.frames_in, self.flushed) = (at.count, at.ended);
+        // What has ended does nothing until a reset.
+        if at.ended {
+            self.latents_out = counting.latents(at.count);
+            return;
+        }
+        self.latents_out = counting.encoded(at.count);
+        if let Some(place) = waiting_frame(at.count, counting.unit) {
+            state.give(&mut self.frames[place]);
+        }
+        let mut count = at.count;
+        for (i, stage) in self.stages.iter_mut().enumerate() {
+            count = step_count(i, count, counting);
+            stage.load(count, state);
+            if let Some(pair) = self.pairs.get_mut(i) {
+                pair.load(count, state);
+            }
+        }
     }
 
     pub(crate) fn runs(&self) -> u64 {
@@ -128,6 +170,45 @@ impl StreamEncoder {
         });
         Ok(())
     }
+}
+
+/// How often step `index` ran after `count` of its inputs: they come in pairs, the first of which is a pair of its own.
+/// Where frames are images, there is one step and each is alone.
+fn step_count(index: usize, count: u64, counting: Counting) -> u64 {
+    if counting.unit == 1 && index == 0 { count } else { count.div_ceil(2) }
+}
+
+/// The last frame, if its pair is not complete or if a flush would repeat it.
+fn waiting_frame(frames_in: u64, unit: u64) -> Option<usize> {
+    let in_group = frames_in.saturating_sub(1) % unit;
+    (in_group != 0).then_some(if in_group % 2 == 1 { 0 } else { 1 })
+}
+
+impl Pair {
+    fn save<'a>(&'a self, count: u64, index: usize, state: &mut LiveState<'a>) {
+        let (mains, low) = waiting_pair(count);
+        mains.for_each(|place| state.add(format_args!("encoder.{index}.{}", port::MAIN_OUT), &self.main[place]));
+        if low {
+            state.add(format_args!("encoder.{index}.{}", port::LOW_OUT), &self.low[0]);
+        }
+    }
+
+    fn load(&mut self, count: u64, state: &mut SavedState<'_>) {
+        self.count = count;
+        let (mains, low) = waiting_pair(count);
+        mains.for_each(|place| state.give(&mut self.main[place]));
+        if low {
+            state.give(&mut self.low[0]);
+        }
+    }
+}
+
+/// What the next complete pair needs of the `count` frames that have come: on the main path the last one of the pair
+/// before, and on both paths the half that waits.
+fn waiting_pair(count: u64) -> (impl Iterator<Item = usize>, bool) {
+    let half = count != 0 && count.is_multiple_of(2);
+    let mains = count.saturating_sub(if half { 2 } else { 1 })..count;
+    (mains.map(|index| (index % 3) as usize), half)
 }
 
 /// Runs the first of `stages`, and the others as far as their pairs are complete. True when the last one ran.

@@ -4,6 +4,7 @@ use super::Geometry;
 use super::clip::ClipEncoder;
 use super::counting::Counting;
 use super::encoder::StreamEncoder;
+use super::snapshot::{LiveState, Progress, SavedState};
 use super::stage::Step;
 use super::tiles::Tiles;
 use crate::error::Result;
@@ -136,6 +137,28 @@ impl Encoding {
         match self {
             Encoding::Tiles(tiled) => tiled.engines.iter().map(StreamEncoder::state_bytes).sum(),
             Encoding::Clip(_) => 0,
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { count: self.frames_in(), ended: self.flushed() }
+    }
+
+    /// What the rest of a clip reads after this progress.
+    pub(crate) fn save<'a>(&'a self, at: Progress, counting: Counting, state: &mut LiveState<'a>) {
+        match self {
+            Encoding::Tiles(tiled) => tiled.engines.iter().for_each(|engine| engine.save(at, counting, state)),
+            Encoding::Clip(_) => {}
+        }
+    }
+
+    pub(crate) fn load(&mut self, at: Progress, counting: Counting, state: &mut SavedState<'_>) {
+        match self {
+            Encoding::Tiles(tiled) => tiled.engines.iter_mut().for_each(|engine| engine.load(at, counting, state)),
+            Encoding::Clip(clip) => {
+                clip.frames_in = at.count;
+                clip.latents_out = counting.latents(at.count);
+            }
         }
     }
 

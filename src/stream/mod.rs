@@ -9,11 +9,13 @@ mod encoding;
 mod interpolation;
 mod model;
 mod plan;
+mod snapshot;
 mod stage;
 mod tiles;
 
 pub use model::{CacheType, Model, ModelInfo, ModelOptions, Provider};
 pub use plan::Estimate;
+pub use snapshot::{Snapshot, SnapshotInfo};
 pub use tiles::Tiling;
 
 use crate::error::{Error, ErrorKind, Result, fail};
@@ -135,6 +137,7 @@ pub(crate) struct Geometry {
 /// [`Canceller`] may be used from any thread.
 pub struct Stream {
     model: Model,
+    options: StreamOptions,
     geometry: Geometry,
     codec: LatentCodec,
     encoder: Option<Encoding>,
@@ -185,6 +188,7 @@ impl Stream {
         let canceller = Canceller::new()?;
         Ok(Stream {
             model: model.clone(),
+            options: options.clone(),
             geometry,
             codec,
             encoder,
@@ -525,6 +529,12 @@ impl Stream {
         }
         self.check_sizes(frames[..count as usize].iter().map(|frame| (frame.width(), frame.height())))
     }
+}
+
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// The caller's frames, from clip frame `first` on.

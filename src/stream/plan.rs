@@ -3,7 +3,7 @@
 use super::decoder::StreamDecoder;
 use super::encoder::StreamEncoder;
 use super::tiles::{Tiles, Tiling};
-use super::{Geometry, Model, StreamOptions};
+use super::{Geometry, Model, StreamOptions, available_memory};
 use crate::error::{Result, fail};
 use crate::graph::{Layout, StepGraph};
 
@@ -248,10 +248,7 @@ impl Estimate {
     /// not counted, as other streams may have loaded them.
     pub(super) fn check_available(&self, options: &StreamOptions) -> Result<()> {
         let needed = self.total_bytes - self.weight_bytes;
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-        let available = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map(|kb| kb * 1024);
-        if let Some(available) = available
+        if let Some(available) = available_memory()
             && needed > available
         {
             let (width, height) = (options.width, options.height);

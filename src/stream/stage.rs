@@ -1,6 +1,7 @@
 //! One step of the network within one stream: the shared session and this stream's causal caches.
 
 use super::Geometry;
+use super::snapshot::{LiveState, SavedState};
 use crate::error::Result;
 use crate::graph::{Port, StepGraph};
 use crate::runtime::{Canceller, Session, Tensor};
@@ -56,6 +57,20 @@ impl Stage {
         self.position = 0;
     }
 
+    /// What the step after `position` others reads of its past.
+    pub(crate) fn save<'a>(&'a self, position: u64, name: &str, state: &mut LiveState<'a>) {
+        for (port, CacheRing(frames)) in self.step.caches.iter().zip(&self.caches) {
+            past_places(position).for_each(|place| state.add(format_args!("{name}.{}", port.name), &frames[place]));
+        }
+    }
+
+    pub(crate) fn load(&mut self, position: u64, state: &mut SavedState<'_>) {
+        self.position = position;
+        for CacheRing(frames) in &mut self.caches {
+            past_places(position).for_each(|place| state.give(&mut frames[place]));
+        }
+    }
+
     pub(crate) fn output(&self, name: &str) -> &Port {
         self.step.output(name)
     }
@@ -99,6 +114,11 @@ fn named<'a>(tensors: &[(&str, &'a Tensor)], port: &Port) -> &'a Tensor {
 /// are the same buffer, which the graph fills before it reads (see `graph`).
 fn ring_places(position: u64) -> [usize; 3] {
     [2, 1, 0].map(|age| (position.saturating_sub(age) % 3) as usize)
+}
+
+/// Where the frames lie that a step reads and an earlier one wrote, oldest first.
+fn past_places(position: u64) -> impl Iterator<Item = usize> {
+    (position.saturating_sub(2)..position).map(|index| (index % 3) as usize)
 }
 
 #[cfg(test)]

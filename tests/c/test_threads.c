@@ -312,6 +312,8 @@ static int all_busy(wfvae *stream, const long_call *call)
     wfvae_info info = {0};
     float latents[4] = {0};
     wfvae_frame frame = *call->frames;
+    wfvae_snapshot *snapshot = NULL;
+    wfvae *fork = NULL;
     size_t n = 9, written[4] = {9, 9, 9, 9};
     int ok;
 
@@ -325,8 +327,10 @@ static int all_busy(wfvae *stream, const long_call *call)
          wfvae_encode_count(stream, 1, &n) == WFVAE_STATUS_BUSY &&
          wfvae_encode_flush_count(stream, &n) == WFVAE_STATUS_BUSY &&
          wfvae_decode_count(stream, 1, &n) == WFVAE_STATUS_BUSY &&
-         wfvae_decode_flush_count(stream, &n) == WFVAE_STATUS_BUSY;
-    return ok && !written[0] && !written[1] && !written[2] && !written[3] &&
+         wfvae_decode_flush_count(stream, &n) == WFVAE_STATUS_BUSY &&
+         wfvae_snapshot_create(stream, &snapshot) == WFVAE_STATUS_BUSY &&
+         wfvae_snapshot_restore(stream, NULL) == WFVAE_STATUS_BUSY && wfvae_fork(stream, &fork) == WFVAE_STATUS_BUSY;
+    return ok && !snapshot && !fork && !written[0] && !written[1] && !written[2] && !written[3] &&
            strstr(wfvae_last_error(NULL), "another thread");
 }
 

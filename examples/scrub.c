@@ -1,0 +1,248 @@
+/* Scrubs back in a clip, as an editor does: streams it to its end, returns to a snapshot that was taken in the middle,
+ * and streams the rest again, in the same stream and in a fork. What comes out is the same, bit for bit.
+ *
+ *     scrub CLIP.y4m [MODEL]
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <wfvae.h>
+
+#include "y4m.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Packed RGB frames. */
+typedef struct video {
+    uint32_t width, height;
+    size_t frame_size, count;
+    unsigned char *pixels;
+} video;
+
+/* What one call can give. */
+enum { MOST_FRAMES = 8 };
+
+static int fail(const char *what, const char *text)
+{
+    fprintf(stderr, "scrub: %s: %s\n", what, text);
+    return -1;
+}
+
+static int fail_wfvae(const char *what)
+{
+    return fail(what, wfvae_last_error(NULL));
+}
+
+static int read_clip(const char *path, video *clip)
+{
+    FILE *file = fopen(path, "rb");
+    y4m_stream in;
+    float *planes = NULL;
+    unsigned char *pixels;
+    size_t plane, room = 0;
+    int got = -1;
+
+    if (!file)
+        return fail(path, "cannot open it");
+    if (y4m_open_read(&in, file) < 0) {
+        fail(path, in.error);
+        goto end;
+    }
+    clip->width = (uint32_t)in.info.width;
+    clip->height = (uint32_t)in.info.height;
+    plane = (size_t)clip->width * clip->height;
+    clip->frame_size = 3 * plane;
+    if (!(planes = malloc(3 * plane * sizeof *planes))) {
+        fail(path, "out of memory");
+        goto end;
+    }
+    while ((got = y4m_read_frame(&in, planes, clip->width, plane)) > 0) {
+        if (clip->count == room) {
+            room = 2 * room + 16;
+            if (!(pixels = realloc(clip->pixels, room * clip->frame_size))) {
+                got = fail(path, "out of memory");
+                goto end;
+            }
+            clip->pixels = pixels;
+        }
+        y4m_pack_rgb8(planes, clip->width, plane, in.info.width, in.info.height,
+                      clip->pixels + clip->count++ * clip->frame_size);
+    }
+    if (got < 0)
+        fail(path, in.error);
+    else if (clip->count < 2)
+        got = fail(path, "a clip of two frames or more is needed");
+end:
+    y4m_close(&in);
+    fclose(file);
+    free(planes);
+    return got;
+}
+
+static wfvae_frame describe(const video *clip, unsigned char *pixels)
+{
+    wfvae_frame frame;
+
+    memset(&frame, 0, sizeof frame);
+    frame.struct_size = sizeof frame;
+    frame.format = WFVAE_PIXEL_FORMAT_RGB8;
+    frame.width = clip->width;
+    frame.height = clip->height;
+    frame.planes[0] = pixels;
+    frame.strides[0] = (ptrdiff_t)(3 * clip->width);
+    return frame;
+}
+
+/* Decodes a latent, or with NULL what waits inside, to where *out points. */
+static int decode(wfvae *stream, const video *clip, const void *latent, unsigned char **out)
+{
+    wfvae_frame frames[MOST_FRAMES];
+    size_t i, written;
+
+    for (i = 0; i < MOST_FRAMES; i++)
+        frames[i] = describe(clip, *out + i * clip->frame_size);
+    if (latent ? wfvae_decode_chunk(stream, latent, 1, frames, MOST_FRAMES, &written)
+               : wfvae_decode_flush(stream, frames, MOST_FRAMES, &written))
+        return fail_wfvae("decode");
+    *out += written * clip->frame_size;
+    return 0;
+}
+
+/* Streams the clip's frames from `from` up to `to`, and flushes at the clip's end. */
+static int play(wfvae *stream, const video *clip, size_t from, size_t to, void *latent, unsigned char **out)
+{
+    size_t t, latents;
+
+    for (t = from; t < to; t++) {
+        wfvae_frame frame = describe(clip, clip->pixels + t * clip->frame_size);
+        if (wfvae_encode_chunk(stream, &frame, 1, latent, 1, &latents))
+            return fail_wfvae("encode");
+        if (latents && decode(stream, clip, latent, out) < 0)
+            return -1;
+    }
+    if (to < clip->count)
+        return 0;
+    if (wfvae_set_frame_count(stream, clip->count) || wfvae_encode_flush(stream, latent, 1, &latents))
+        return fail_wfvae("encode");
+    if (latents && decode(stream, clip, latent, out) < 0)
+        return -1;
+    return decode(stream, clip, NULL, out);
+}
+
+/* What an editor may do to keep a snapshot in a file: to bytes, and another snapshot from them. */
+static int store_and_load(wfvae_snapshot **snapshot)
+{
+    size_t size = wfvae_snapshot_size(*snapshot), written;
+    void *bytes = malloc(size);
+    wfvae_snapshot *loaded = NULL;
+    int failed = !bytes || wfvae_snapshot_write(*snapshot, bytes, size, &written) ||
+                 wfvae_snapshot_read(bytes, written, &loaded);
+
+    free(bytes);
+    if (failed)
+        return bytes ? fail_wfvae("snapshot") : fail("snapshot", "out of memory");
+    wfvae_snapshot_destroy(*snapshot);
+    *snapshot = loaded;
+    return 0;
+}
+
+static int scrub(wfvae *stream, const video *clip, void *latent, unsigned char *first, unsigned char *again)
+{
+    const size_t middle = clip->count / 2;
+    unsigned char *first_end = first, *again_end, *at_middle;
+    wfvae_snapshot *snapshot = NULL;
+    wfvae *fork = NULL;
+    size_t size;
+    int status = -1;
+
+    if (play(stream, clip, 0, middle, latent, &first_end) < 0)
+        goto end;
+    at_middle = first_end;
+    if (wfvae_snapshot_create(stream, &snapshot)) {
+        fail_wfvae("snapshot");
+        goto end;
+    }
+    printf("snapshot after %lu frames: %.1f MB\n", (unsigned long)middle, (double)wfvae_snapshot_size(snapshot) * 1e-6);
+    if (store_and_load(&snapshot) < 0 || play(stream, clip, middle, clip->count, latent, &first_end) < 0)
+        goto end;
+
+    size = (size_t)(first_end - at_middle);
+    printf("first time: %lu frames from there to the end\n", (unsigned long)(size / clip->frame_size));
+    if (wfvae_snapshot_restore(stream, snapshot)) {
+        fail_wfvae("restore");
+        goto end;
+    }
+    /* The fork begins where the stream is: at the snapshot. */
+    if (wfvae_fork(stream, &fork)) {
+        fail_wfvae("fork");
+        goto end;
+    }
+    again_end = again;
+    if (play(stream, clip, middle, clip->count, latent, &again_end) < 0)
+        goto end;
+    if ((size_t)(again_end - again) != size || memcmp(at_middle, again, size)) {
+        fail("scrubbed back", "other frames than the first time");
+        goto end;
+    }
+    puts("scrubbed back: the same, bit for bit");
+    again_end = again;
+    if (play(fork, clip, middle, clip->count, latent, &again_end) < 0)
+        goto end;
+    if ((size_t)(again_end - again) != size || memcmp(at_middle, again, size)) {
+        fail("forked", "other frames than the first time");
+        goto end;
+    }
+    puts("forked: the same, bit for bit");
+    status = 0;
+end:
+    wfvae_snapshot_destroy(snapshot);
+    wfvae_destroy(fork);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    wfvae_model *model = NULL;
+    wfvae *stream = NULL;
+    wfvae_options options;
+    wfvae_info info;
+    video clip = {0, 0, 0, 0, NULL};
+    unsigned char *first = NULL, *again = NULL;
+    void *latent = NULL;
+    int status = -1;
+
+    if (argc < 2 || argc > 3) {
+        fputs("usage: scrub CLIP.y4m [MODEL]\nWithout MODEL, the one built into the library is used.\n", stderr);
+        return 2;
+    }
+    if (read_clip(argv[1], &clip) < 0)
+        goto end;
+    memset(&options, 0, sizeof options);
+    options.struct_size = sizeof options;
+    options.width = clip.width;
+    options.height = clip.height;
+    options.padding = 1;
+    memset(&info, 0, sizeof info);
+    info.struct_size = sizeof info;
+    if (wfvae_model_open(argc > 2 ? argv[2] : NULL, NULL, &model) || wfvae_create(model, &options, &stream) ||
+        wfvae_get_info(stream, &info)) {
+        fail_wfvae("stream");
+        goto end;
+    }
+    latent = malloc(info.encoded_size);
+    /* Room for the frames of one call beyond the clip. */
+    first = malloc((clip.count + MOST_FRAMES) * clip.frame_size);
+    again = malloc((clip.count + MOST_FRAMES) * clip.frame_size);
+    if (!latent || !first || !again)
+        fail("frames", "out of memory");
+    else
+        status = scrub(stream, &clip, latent, first, again);
+end:
+    free(latent);
+    free(first);
+    free(again);
+    free(clip.pixels);
+    wfvae_destroy(stream);
+    wfvae_model_close(model);
+    return status < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,182 @@
+use super::abi;
+use super::guard::guard;
+use super::status::wfvae_status;
+use super::stream::wfvae;
+use crate::error::{Result, fail};
+use crate::stream::Snapshot;
+use std::ffi::c_void;
+
+/// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
+/// directions. It belongs to no stream: any one of the same model, size and directions can be restored to it.
+///
+/// latent_type, posterior, seed and scaled are the stream's: one that is restored keeps its own.
+///
+/// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
+pub struct wfvae_snapshot(Snapshot);
+
+/// Takes a snapshot of a stream, to come back to. Only what the rest of the clip needs is copied: at most two thirds of
+/// encode_state_bytes and decode_state_bytes, next to nothing at a clip's start and after its flushes.
+///
+/// stream: is not changed. A cancellation that no call has seen yet is not part of the snapshot.
+/// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _NEEDS_RESET after a failure, which leaves no whole state;
+/// _OUT_OF_MEMORY, after which the stream goes on.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_snapshot_create(
+    stream: *const wfvae,
+    snapshot: *mut *mut wfvae_snapshot,
+) -> wfvae_status {
+    guard!(status: {
+        let out = unsafe { abi::out(snapshot, "snapshot")? };
+        out.write(std::ptr::null_mut());
+        out.write(wfvae_snapshot::new(unsafe { wfvae::enter(stream, |_, stream| stream.snapshot())? }));
+        Ok(())
+    })
+}
+
+/// Puts a stream where a snapshot was taken, in both directions: what follows is what followed there, to the bit. The
+/// clip that the stream was in is forgotten; as with wfvae_reset(), so are any failure and any cancellation. The step
+/// counters of wfvae_info go on.
+///
+/// stream: of the snapshot's model, size and directions.
+/// snapshot: is not changed and can be used again.
+///
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model or of other directions, or from a
+/// version that keeps its state in another way; _INVALID_SIZE for one of another size; _BUSY, _RUNTIME. After a failure
+/// the stream is as it was before.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_snapshot_restore(stream: *mut wfvae, snapshot: *const wfvae_snapshot) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::enter(stream, |handle, stream| {
+                stream.restore(&wfvae_snapshot::from_ptr(snapshot)?.0)?;
+                handle.clear_error();
+                Ok(())
+            })
+        }
+    })
+}
+
+/// Destroys a snapshot. Streams that were restored to it do not need it.
+///
+/// snapshot: must not be used afterwards. NULL is allowed.
+///
+/// Thread-safety: safe, once per snapshot, when no call uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_snapshot_destroy(snapshot: *mut wfvae_snapshot) {
+    guard!(value or (); {
+        if !snapshot.is_null() {
+            // SAFETY: made by Box::into_raw in `new`, and the caller gives it up.
+            drop(unsafe { Box::from_raw(snapshot) });
+        }
+    })
+}
+
+/// Bytes that wfvae_snapshot_write() writes; the memory that the snapshot takes is no more.
+///
+/// Returns: the number, or 0 if snapshot is NULL.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_snapshot_size(snapshot: *const wfvae_snapshot) -> usize {
+    guard!(value or 0; { unsafe { wfvae_snapshot::from_ptr(snapshot) }.map_or(0, |s| s.0.as_bytes().len()) })
+}
+
+/// Writes a snapshot as bytes, which wfvae_snapshot_read() reads in this or another process, on a machine of the same
+/// byte order.
+///
+/// buffer: receives the bytes; needs no alignment.
+/// capacity: of buffer, in bytes: wfvae_snapshot_size() or more.
+/// written: receives the number of bytes written; 0 on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _CAPACITY.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_snapshot_write(
+    snapshot: *const wfvae_snapshot,
+    buffer: *mut c_void,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: {
+        unsafe { abi::zero(written) };
+        let bytes = unsafe { wfvae_snapshot::from_ptr(snapshot)? }.0.as_bytes();
+        let written = unsafe { abi::out(written, "written")? };
+        if buffer.is_null() {
+            fail!(InvalidArgument, "buffer is NULL");
+        }
+        if capacity < bytes.len() {
+            fail!(Capacity, "room for {capacity} bytes, the snapshot has {}", bytes.len());
+        }
+        // SAFETY: the caller promises room for `capacity` bytes.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast(), bytes.len()) };
+        written.write(bytes.len());
+        Ok(())
+    })
+}
+
+/// Makes a snapshot of the bytes that wfvae_snapshot_write() wrote. All of them are checked, so that damaged, cut and
+/// foreign ones are refused; whether the snapshot fits a stream is checked by wfvae_snapshot_restore().
+///
+/// bytes: read during the call only; need no alignment.
+/// size: of bytes; exactly what was written.
+/// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT for bytes that are no whole, undamaged snapshot of a version that this one
+/// reads; _OUT_OF_MEMORY. The text is in wfvae_last_error(NULL).
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_snapshot_read(
+    bytes: *const c_void,
+    size: usize,
+    snapshot: *mut *mut wfvae_snapshot,
+) -> wfvae_status {
+    guard!(status: {
+        let out = unsafe { abi::out(snapshot, "snapshot")? };
+        out.write(std::ptr::null_mut());
+        if bytes.is_null() {
+            fail!(InvalidArgument, "bytes is NULL");
+        }
+        if size > isize::MAX as usize {
+            fail!(InvalidArgument, "size is {size}, more than memory has");
+        }
+        // SAFETY: the caller promises `size` bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), size) };
+        out.write(wfvae_snapshot::new(Snapshot::from_bytes(bytes)?));
+        Ok(())
+    })
+}
+
+/// Makes a second stream of the same model and options, which is where the first is in its clip. Afterwards they do not
+/// disturb each other, and may run at the same time.
+///
+/// stream: is not changed. A cancellation that no call has seen yet stays with it.
+/// fork: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME; _NEEDS_RESET after a failure; _OUT_OF_MEMORY, after which
+/// the first stream goes on.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_fork(stream: *const wfvae, fork: *mut *mut wfvae) -> wfvae_status {
+    guard!(status: {
+        let out = unsafe { abi::out(fork, "fork")? };
+        out.write(std::ptr::null_mut());
+        out.write(unsafe { wfvae::enter(stream, |handle, stream| handle.fork(stream))? });
+        Ok(())
+    })
+}
+
+impl wfvae_snapshot {
+    fn new(snapshot: Snapshot) -> *mut wfvae_snapshot {
+        Box::into_raw(Box::new(wfvae_snapshot(snapshot)))
+    }
+
+    unsafe fn from_ptr<'a>(snapshot: *const wfvae_snapshot) -> Result<&'a wfvae_snapshot> {
+        match unsafe { snapshot.as_ref() } {
+            Some(snapshot) => Ok(snapshot),
+            None => fail!(InvalidArgument, "snapshot is NULL"),
+        }
+    }
+}

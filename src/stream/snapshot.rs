@@ -1,0 +1,438 @@
+//! A stream's state at one point of its clip, in memory and as bytes; forks.
+//!
+//! All counters of a stream follow from how many frames and latents came in and whether the clip ended, so these are
+//! all that is saved of them: bytes cannot hold counters that contradict each other. Of the tensors only those are saved
+//! that the rest of the clip reads, oldest first, wherever they lie in their rings.
+
+use super::counting::check_count;
+use super::{MAX_SIDE, Stream, available_memory};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::runtime::Tensor;
+use std::fmt;
+use std::io::Write;
+
+/// How far a clip is in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Progress {
+    /// Frames or latents that came in.
+    pub(super) count: u64,
+    /// The clip was flushed.
+    pub(super) ended: bool,
+}
+
+/// Collects the tensors that the rest of a clip reads.
+#[derive(Default)]
+pub(super) struct LiveState<'a> {
+    tensors: Vec<&'a Tensor>,
+    layout: crc32fast::Hasher,
+}
+
+impl<'a> LiveState<'a> {
+    pub(super) fn add(&mut self, name: impl fmt::Display, tensor: &'a Tensor) {
+        self.layout.update(format!("{name} {}\n", tensor.bytes()).as_bytes());
+        self.tensors.push(tensor);
+    }
+
+    /// A number for the names, sizes and order of all tensors.
+    fn layout(&self) -> u64 {
+        self.layout.clone().finalize().into()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.bytes()).sum()
+    }
+}
+
+/// Gives tensors what a [`LiveState`] collected, in the same order.
+pub(super) struct SavedState<'a>(std::vec::IntoIter<&'a [u8]>);
+
+impl<'a> SavedState<'a> {
+    /// Cuts `bytes`, which are checked to be as long as all of `sizes`.
+    fn cut(mut bytes: &'a [u8], sizes: Vec<u64>) -> Self {
+        let piece = |size: u64| {
+            let (piece, rest) = bytes.split_at(size as usize);
+            bytes = rest;
+            piece
+        };
+        SavedState(sizes.into_iter().map(piece).collect::<Vec<_>>().into_iter())
+    }
+
+    pub(super) fn give(&mut self, tensor: &mut Tensor) {
+        let bytes = self.0.next().expect("as many tensors as were collected");
+        tensor.raw_mut().copy_from_slice(bytes);
+    }
+}
+
+/// The first bytes of a snapshot.
+const MAGIC: [u8; 8] = *b"WFVAESNP";
+/// In the order of the machine that wrote it, as all numbers are.
+const BYTE_ORDER: u32 = 0x0102_0304;
+/// Grows when the meaning of any byte changes.
+const VERSION: u32 = 1;
+/// Magic, byte order and version, and eleven numbers.
+const HEADER: usize = 16 + 11 * 8;
+/// At the end: CRC-32 of all bytes before it.
+const CHECKSUM: usize = 4;
+
+const ENCODES: u64 = 1;
+const DECODES: u64 = 2;
+const ENCODER_ENDED: u64 = 4;
+const DECODER_ENDED: u64 = 8;
+
+/// What the header says of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Header {
+    identity: u64,
+    /// Width and height of the frames.
+    size: [u64; 2],
+    /// The same with padding.
+    padded: [u64; 2],
+    /// For each direction that the stream has.
+    encoder: Option<Progress>,
+    decoder: Option<Progress>,
+    frame_limit: Option<u64>,
+    layout: u64,
+}
+
+/// A stream's state at one point of its clip, made by [`Stream::snapshot`]: causal caches, waiting frames, counters and
+/// the frame count. Any stream of the same model, size and directions can be restored to it, in this process or, through
+/// [`as_bytes`](Self::as_bytes), in another.
+///
+/// Posterior, seed and scaling are the stream's, not the snapshot's: a stream that is restored keeps its own.
+///
+/// Thread-safety: safe; it never changes.
+#[derive(Clone)]
+pub struct Snapshot {
+    bytes: Vec<u8>,
+    header: Header,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotInfo {
+    /// [`ModelInfo::identity`](super::ModelInfo::identity) of the model.
+    pub identity: u64,
+    /// Of the frames, in pixels.
+    pub width: usize,
+    /// Of the frames, in pixels.
+    pub height: usize,
+    /// Whether the stream encodes.
+    pub encode: bool,
+    /// Whether the stream decodes.
+    pub decode: bool,
+    /// Frames encoded since the start of the clip.
+    pub frames_in: u64,
+    /// Latents decoded since the start of the clip.
+    pub latents_in: u64,
+    /// The encoder was flushed.
+    pub encode_flushed: bool,
+    /// The decoder was flushed.
+    pub decode_flushed: bool,
+    /// As given to [`Stream::set_frame_count`].
+    pub frame_count: Option<u64>,
+    /// Length of the snapshot as bytes.
+    pub bytes: usize,
+}
+
+impl Snapshot {
+    /// The snapshot as bytes, for [`from_bytes`](Self::from_bytes) in this or another process on a machine of the same
+    /// byte order. They are checked against damage, not against malice: a forged snapshot gives wrong pictures, nothing
+    /// worse.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes [`as_bytes`](Self::as_bytes).
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io).
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        out.write_all(&self.bytes).map_err(|e| Error::new(ErrorKind::Io, format!("writing a snapshot: {e}")))
+    }
+
+    /// A snapshot from its bytes, all of which are checked. Whether it fits a stream is checked when it is restored.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the bytes are no snapshot, damaged, incomplete, or of another
+    /// version or byte order; [`OutOfMemory`](ErrorKind::OutOfMemory).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let header = Header::read(bytes).map_err(|e| e.prefixed("snapshot"))?;
+        let mut copy = buffer(bytes.len() as u64)?;
+        copy.extend_from_slice(bytes);
+        Ok(Snapshot { bytes: copy, header })
+    }
+
+    /// What the snapshot holds.
+    pub fn info(&self) -> SnapshotInfo {
+        let header = &self.header;
+        let (encoder, decoder) = (header.encoder.unwrap_or_default(), header.decoder.unwrap_or_default());
+        SnapshotInfo {
+            identity: header.identity,
+            width: header.size[0] as usize,
+            height: header.size[1] as usize,
+            encode: header.encoder.is_some(),
+            decode: header.decoder.is_some(),
+            frames_in: encoder.count,
+            latents_in: decoder.count,
+            encode_flushed: encoder.ended,
+            decode_flushed: decoder.ended,
+            frame_count: header.frame_limit,
+            bytes: self.bytes.len(),
+        }
+    }
+
+    fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER..self.bytes.len() - CHECKSUM]
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Snapshot").field(&self.info()).finish()
+    }
+}
+
+impl Stream {
+    /// The state of this stream, to come back to. Only what the rest of the clip needs is copied: at most two thirds of
+    /// the state bytes of [`info`](Self::info), next to nothing at a clip's start and end.
+    ///
+    /// # Errors
+    /// [`NeedsReset`](ErrorKind::NeedsReset) after a failure, which leaves nothing worth coming back to;
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory), which leaves the stream as it was.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.check_whole()?;
+        let mut header = self.header();
+        let state = self.live_state(&header);
+        header.layout = state.layout();
+        let size = (HEADER + CHECKSUM) as u64 + state.bytes();
+        let mut bytes = buffer(size)?;
+        header.write(size, &mut bytes);
+        state.tensors.iter().for_each(|tensor| bytes.extend_from_slice(tensor.raw()));
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&checksum.to_ne_bytes());
+        Ok(Snapshot { bytes, header })
+    }
+
+    /// Goes to where the snapshot was taken, in both directions: what follows is what followed there, to the bit. The
+    /// clip that the stream was in is forgotten, and as with [`reset`](Self::reset) so are any failure and any
+    /// cancellation. The step counters of [`info`](Self::info) go on; posterior, seed and scaling stay.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the snapshot is of another model, of other directions or laid
+    /// out in another way, [`InvalidSize`](ErrorKind::InvalidSize) if it is of another size,
+    /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation. The stream is as before then.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let sizes = self.check_fits(snapshot)?;
+        self.canceller.clear()?;
+        self.failure = None;
+        self.load(&snapshot.header, SavedState::cut(snapshot.payload(), sizes));
+        Ok(())
+    }
+
+    /// A second stream of the same model and options, which is where this one is. They do not disturb each other
+    /// afterwards. A cancellation that no call has seen yet stays with this one.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new); [`NeedsReset`](ErrorKind::NeedsReset) after a failure.
+    pub fn fork(&self) -> Result<Stream> {
+        self.check_whole()?;
+        let mut fork = Stream::new(&self.model, &self.options)?;
+        let header = self.header();
+        let pieces: Vec<&[u8]> = self.live_state(&header).tensors.into_iter().map(Tensor::raw).collect();
+        fork.load(&header, SavedState(pieces.into_iter()));
+        Ok(fork)
+    }
+
+    fn check_whole(&self) -> Result<()> {
+        if let Some(failure) = &self.failure {
+            fail!(NeedsReset, "an earlier call failed, so there is no whole state; reset the stream first: {failure}");
+        }
+        Ok(())
+    }
+
+    /// Of this moment, but for the layout.
+    fn header(&self) -> Header {
+        let geometry = &self.geometry;
+        Header {
+            identity: self.model.network().identity,
+            size: [geometry.width, geometry.height].map(|n| n as u64),
+            padded: [geometry.padded_width, geometry.padded_height].map(|n| n as u64),
+            encoder: self.encoder.as_ref().map(|encoder| encoder.progress()),
+            decoder: self.decoder.as_ref().map(|decoder| decoder.progress()),
+            frame_limit: self.frame_limit,
+            layout: 0,
+        }
+    }
+
+    /// What this stream would have to keep where `header` is.
+    fn live_state(&self, header: &Header) -> LiveState<'_> {
+        let counting = self.model.counting();
+        let mut state = LiveState::default();
+        if let (Some(encoder), Some(at)) = (&self.encoder, header.encoder) {
+            encoder.save(at, counting, &mut state);
+        }
+        if let (Some(decoder), Some(at)) = (&self.decoder, header.decoder) {
+            decoder.save(at, counting, &mut state);
+        }
+        state
+    }
+
+    fn load(&mut self, header: &Header, mut state: SavedState<'_>) {
+        let counting = self.model.counting();
+        if let (Some(encoder), Some(at)) = (&mut self.encoder, header.encoder) {
+            encoder.load(at, counting, &mut state);
+        }
+        if let (Some(decoder), Some(at)) = (&mut self.decoder, header.decoder) {
+            decoder.load(at, counting, &mut state);
+        }
+        self.frame_limit = header.frame_limit;
+    }
+
+    /// The sizes of the snapshot's tensors, if they are this stream's.
+    fn check_fits(&self, snapshot: &Snapshot) -> Result<Vec<u64>> {
+        let (theirs, ours) = (&snapshot.header, self.header());
+        if theirs.identity != ours.identity {
+            let (found, expected) = (theirs.identity, ours.identity);
+            fail!(InvalidArgument, "the snapshot is of model {found:016x}, this stream runs model {expected:016x}");
+        }
+        if (theirs.size, theirs.padded) != (ours.size, ours.padded) {
+            let text = |header: &Header| {
+                let ([w, h], [padded_w, padded_h]) = (header.size, header.padded);
+                format!("{w}x{h} (padded to {padded_w}x{padded_h})")
+            };
+            fail!(InvalidSize, "the snapshot is of a stream of {}, this one is of {}", text(theirs), text(&ours));
+        }
+        if theirs.directions() != ours.directions() {
+            let (found, expected) = (theirs.directions(), ours.directions());
+            fail!(InvalidArgument, "the snapshot is of a stream that {found}, this one {expected}");
+        }
+        let halfway = |part: Option<Progress>| part.is_some_and(|at| at.count > 0 && !at.ended);
+        if self.at_once.is_some() && (halfway(theirs.encoder) || halfway(theirs.decoder)) {
+            fail!(InvalidArgument, "the snapshot is of the middle of a clip, this stream takes whole clips");
+        }
+        let state = self.live_state(theirs);
+        let (found, expected) = (snapshot.payload().len() as u64, state.bytes());
+        if theirs.layout != state.layout() || found != expected {
+            fail!(
+                InvalidArgument,
+                "the snapshot holds {found} bytes in layout {:08x}, this version of libwfvae keeps {expected} in {:08x}",
+                theirs.layout,
+                state.layout()
+            );
+        }
+        Ok(state.tensors.iter().map(|tensor| tensor.bytes()).collect())
+    }
+}
+
+impl Header {
+    fn directions(&self) -> &'static str {
+        match (self.encoder, self.decoder) {
+            (Some(_), Some(_)) => "encodes and decodes",
+            (Some(_), None) => "only encodes",
+            (None, _) => "only decodes",
+        }
+    }
+
+    fn write(&self, size: u64, out: &mut Vec<u8>) {
+        let has = |part: Option<Progress>, flag| if part.is_some() { flag } else { 0 };
+        let ended = |part: Option<Progress>, flag| if part.is_some_and(|part| part.ended) { flag } else { 0 };
+        let flags = has(self.encoder, ENCODES) | has(self.decoder, DECODES);
+        let flags = flags | ended(self.encoder, ENCODER_ENDED) | ended(self.decoder, DECODER_ENDED);
+        let numbers: [u64; 11] = [
+            size,
+            self.identity,
+            self.size[0],
+            self.size[1],
+            self.padded[0],
+            self.padded[1],
+            flags,
+            self.encoder.unwrap_or_default().count,
+            self.decoder.unwrap_or_default().count,
+            self.frame_limit.unwrap_or(u64::MAX),
+            self.layout,
+        ];
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&BYTE_ORDER.to_ne_bytes());
+        out.extend_from_slice(&VERSION.to_ne_bytes());
+        numbers.iter().for_each(|number| out.extend_from_slice(&number.to_ne_bytes()));
+    }
+
+    /// Reads the header of a whole snapshot, and checks all that can be checked without a stream.
+    fn read(bytes: &[u8]) -> Result<Self> {
+        let least = HEADER + CHECKSUM;
+        if bytes.len() < least {
+            fail!(InvalidArgument, "found {} bytes, expected at least {least}", bytes.len());
+        }
+        if bytes[..8] != MAGIC {
+            let found = bytes[..8].escape_ascii();
+            fail!(InvalidArgument, "not a snapshot: begins with \"{found}\", expected \"{}\"", MAGIC.escape_ascii());
+        }
+        let order = u32_at(bytes, 8);
+        if order == BYTE_ORDER.swap_bytes() {
+            fail!(InvalidArgument, "made on a machine of another byte order");
+        }
+        if order != BYTE_ORDER {
+            fail!(InvalidArgument, "byte order {order:08x}, expected {BYTE_ORDER:08x}: damaged");
+        }
+        let version = u32_at(bytes, 12);
+        if version != VERSION {
+            fail!(InvalidArgument, "format version {version}, this libwfvae reads {VERSION}");
+        }
+        let numbers: [u64; 11] = std::array::from_fn(|i| u64_at(bytes, 16 + 8 * i));
+        let [size, identity, width, height, padded_width, padded_height, flags, frames_in, latents_in, limit, layout] =
+            numbers;
+        if size != bytes.len() as u64 {
+            fail!(InvalidArgument, "found {} bytes, expected {size}: cut or damaged", bytes.len());
+        }
+        let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
+        let (found, expected) = (u32_at(checksum, 0), crc32fast::hash(content));
+        if found != expected {
+            fail!(InvalidArgument, "checksum {found:08x}, expected {expected:08x}: damaged");
+        }
+
+        // What follows can only be wrong if the checksum was made for it.
+        if [width, height, padded_width, padded_height].iter().any(|n| !(1..=MAX_SIDE as u64).contains(n)) {
+            fail!(InvalidArgument, "size {width}x{height} in {padded_width}x{padded_height}, expected 1 to {MAX_SIDE}");
+        }
+        if flags & (ENCODES | DECODES) == 0 || flags > 15 {
+            fail!(InvalidArgument, "flags {flags:x}, expected 1 to f with a direction");
+        }
+        let part = |has: u64, ended: u64, what: &str, count: u64| {
+            check_count(what, count)?;
+            let progress = Progress { count, ended: flags & ended != 0 };
+            match flags & has != 0 {
+                true => Ok(Some(progress)),
+                false if progress == Progress::default() => Ok(None),
+                false => fail!(InvalidArgument, "{count} {what} in a direction that the stream lacks"),
+            }
+        };
+        Ok(Header {
+            identity,
+            size: [width, height],
+            padded: [padded_width, padded_height],
+            encoder: part(ENCODES, ENCODER_ENDED, "frames", frames_in)?,
+            decoder: part(DECODES, DECODER_ENDED, "latents", latents_in)?,
+            frame_limit: (limit != u64::MAX).then_some(limit),
+            layout,
+        })
+    }
+}
+
+fn u32_at(bytes: &[u8], place: usize) -> u32 {
+    u32::from_ne_bytes(bytes[place..place + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], place: usize) -> u64 {
+    u64::from_ne_bytes(bytes[place..place + 8].try_into().expect("eight bytes"))
+}
+
+/// Room for a snapshot. Memory that is not there would be promised all the same, and the process killed.
+fn buffer(size: u64) -> Result<Vec<u8>> {
+    let mut buffer = vec![];
+    let available = available_memory().unwrap_or(u64::MAX);
+    if size > available || buffer.try_reserve_exact(size as usize).is_err() {
+        fail!(OutOfMemory, "a snapshot of {size} bytes: cannot allocate, {available} bytes are available");
+    }
+    Ok(buffer)
+}
