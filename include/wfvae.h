@@ -210,6 +210,29 @@ typedef enum wfvae_posterior {
   WFVAE_POSTERIOR_MOMENTS = 2,
 } wfvae_posterior;
 
+/// How the causal caches of streams are stored.
+typedef enum wfvae_cache_type {
+  /// float, as the network computes them: exact.
+  WFVAE_CACHE_TYPE_F32 = 0,
+  /// IEEE half precision: half the memory. Results differ by about a thousandth of their size: with the built-in model
+  /// reconstructions keep their PSNR to 0.01 dB.
+  WFVAE_CACHE_TYPE_F16 = 1,
+} wfvae_cache_type;
+
+/// Whether large frames are worked on in tiles, which takes less memory at a time and more work in all: tiles of size t
+/// that overlap by o do (t / (t - o)) squared times the work. In a stream (clip_frames is 0) each tile has causal caches
+/// of its own, so that tiles save working memory only.
+typedef enum wfvae_tiling {
+  /// The whole frame at once.
+  WFVAE_TILING_OFF = 0,
+  /// Tiles that overlap by as much as the network looks around (twice the halo in wfvae_model_info), so that the result
+  /// is the whole frame's but for rounding. Only for models without attention.
+  WFVAE_TILING_EXACT = 1,
+  /// Tiles in whose overlap one fades into the next. For any model; the result is not that of the whole frame, and
+  /// attention only sees its tile.
+  WFVAE_TILING_BLENDED = 2,
+} wfvae_tiling;
+
 /// A stream: the causal caches and counters of one clip at a time. Its two directions, encode and decode, are
 /// independent of each other.
 ///
@@ -259,8 +282,11 @@ typedef struct wfvae_model_options {
   void *log_user;
   /// A wfvae_log_level.
   uint32_t log_level;
-  /// Must be 0.
-  uint32_t reserved;
+  /// A wfvae_cache_type, for all streams of the model.
+  uint32_t cache_type;
+  /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results are
+  /// the same.
+  uint64_t attention_bytes;
 } wfvae_model_options;
 
 /// What a model is and what it runs on. Strings are valid as long as the model is open.
@@ -284,7 +310,7 @@ typedef struct wfvae_model_info {
   uint64_t weight_bytes;
   /// Sessions loaded so far. Each holds weights that no other has.
   uint32_t sessions;
-  /// 1: WFVAEModel.
+  /// 1: WFVAEModel, 2: WFVAE2Model.
   uint32_t generation;
   /// C of the latents.
   uint32_t latent_channels;
@@ -296,13 +322,18 @@ typedef struct wfvae_model_info {
   uint32_t encode_delay;
   /// Frames that the decoder holds back until more latents or the flush come.
   uint32_t decode_delay;
-  /// 1: has attention, whose time and working memory grow with the square of a frame's area: more than 8 GB at
-  /// 1920x1080, which the stream's state bytes do not include.
+  /// 1: has attention, whose time grows with the square of a frame's area.
   uint32_t has_attention;
   /// 1: the config's scale and shift can be used, see wfvae_options.scaled.
   uint32_t has_scaling;
-  /// 0.
-  uint32_t reserved;
+  /// 1: norm_type "groupnorm", whose statistics span the whole clip. Such a model cannot stream: each encode and each
+  /// decode call gets a whole clip and ends it, and wfvae_reset() comes before the next one.
+  uint32_t whole_clips;
+  /// Pixels that exact tiles of the encoder must know around what they decide, a multiple of spatial_compression; 0: the
+  /// network looks everywhere, so that there are no exact tiles.
+  uint32_t encode_halo;
+  /// The same of the decoder.
+  uint32_t decode_halo;
 } wfvae_model_info;
 
 /// How a stream is made. Fill with zero, set struct_size, width and height; zero is the default of all else.
@@ -327,9 +358,53 @@ typedef struct wfvae_options {
   /// 1: latents outside the library are (z - shift) * scale with the config's lists, in both directions. 0: they are
   /// the network's own z.
   uint32_t scaled;
+  /// A wfvae_tiling.
+  uint32_t tiling;
+  /// Of the tiles, in pixels, rounded up to multiples of spatial_compression. 0: with memory_limit the largest tile that
+  /// it allows, which may be the whole frame; without, the whole frame.
+  uint32_t tile_width;
+  /// As tile_width.
+  uint32_t tile_height;
+  /// By how many pixels blended tiles overlap at least, rounded up likewise; 0: a quarter of a tile's shorter side.
+  uint32_t tile_overlap;
   /// Must be 0.
   uint32_t reserved;
+  /// Above 0: each encode and each decode call gets a whole clip, of at most so many frames, and ends it;
+  /// wfvae_reset() comes before the next one. Tiles are then worked on one after the other through all frames, so that
+  /// only one tile's causal caches exist. 0: the clip comes in any number of calls.
+  uint64_t clip_frames;
+  /// Above 0: wfvae_create() fails with WFVAE_STATUS_OUT_OF_MEMORY and says the numbers, if the stream would need more
+  /// bytes than this, the model's weights included; see wfvae_estimate(). 0: no limit but the machine's.
+  uint64_t memory_limit;
 } wfvae_options;
+
+/// What a stream takes while it runs, in bytes, to within about 15 %. Loading the weights takes more for a moment.
+typedef struct wfvae_memory {
+  /// sizeof(wfvae_memory), set by the caller.
+  size_t struct_size;
+  /// All of the following four.
+  uint64_t total_bytes;
+  /// The model's weights for the stream's directions, shared with its other streams.
+  uint64_t weight_bytes;
+  /// Causal caches, waiting frames and buffers of the encoder.
+  uint64_t encode_state_bytes;
+  /// The same of the decoder.
+  uint64_t decode_state_bytes;
+  /// What the network's layers hand to each other. Kept from call to call, shared with the model's other streams.
+  uint64_t working_bytes;
+  /// Of the encoder's tiles, in pixels: the whole frame's without tiling.
+  uint32_t encode_tile_width;
+  /// As encode_tile_width.
+  uint32_t encode_tile_height;
+  /// The encoder's tiles of a frame; 0 without encoding.
+  uint32_t encode_tiles;
+  /// Of the decoder's tiles, in pixels.
+  uint32_t decode_tile_width;
+  /// As decode_tile_width.
+  uint32_t decode_tile_height;
+  /// The decoder's tiles of a frame; 0 without decoding.
+  uint32_t decode_tiles;
+} wfvae_memory;
 
 /// One picture in the caller's memory, read by encode calls and written by decode calls.
 ///
@@ -482,6 +557,17 @@ const char *wfvae_last_error(const struct wfvae *stream);
 /// wfvae_last_error(NULL).
 /// Thread-safety: safe.
 enum wfvae_status wfvae_create(struct wfvae_model *model, const struct wfvae_options *options, struct wfvae **stream);
+
+/// Says what a stream with these options would take and how it would be tiled. Allocates and loads nothing.
+///
+/// options: as for wfvae_create().
+/// memory: set its struct_size; the rest is written on success.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE; _OUT_OF_MEMORY if it would exceed memory_limit.
+/// Thread-safety: safe.
+enum wfvae_status wfvae_estimate(const struct wfvae_model *model,
+                                 const struct wfvae_options *options,
+                                 struct wfvae_memory *memory);
 
 /// Destroys a stream. What was not flushed is lost.
 ///

@@ -5,7 +5,7 @@ use super::model::wfvae_model;
 use super::status::wfvae_status;
 use crate::error::{ErrorKind, Result, fail};
 use crate::media::{Latents, LatentsMut, Posterior};
-use crate::stream::{Canceller, Stream, StreamOptions};
+use crate::stream::{Canceller, Estimate, Stream, StreamOptions, Tiling};
 use half::f16;
 use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
@@ -60,6 +60,57 @@ pub enum wfvae_posterior {
     Moments = 2,
 }
 
+/// Whether large frames are worked on in tiles, which takes less memory at a time and more work in all: tiles of size t
+/// that overlap by o do (t / (t - o)) squared times the work. In a stream (clip_frames is 0) each tile has causal caches
+/// of its own, so that tiles save working memory only.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_tiling {
+    /// The whole frame at once.
+    Off = 0,
+    /// Tiles that overlap by as much as the network looks around (twice the halo in wfvae_model_info), so that the result
+    /// is the whole frame's but for rounding. Only for models without attention.
+    Exact = 1,
+    /// Tiles in whose overlap one fades into the next. For any model; the result is not that of the whole frame, and
+    /// attention only sees its tile.
+    Blended = 2,
+}
+
+/// What a stream takes while it runs, in bytes, to within about 15 %. Loading the weights takes more for a moment.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wfvae_memory {
+    /// sizeof(wfvae_memory), set by the caller.
+    pub struct_size: usize,
+    /// All of the following four.
+    pub total_bytes: u64,
+    /// The model's weights for the stream's directions, shared with its other streams.
+    pub weight_bytes: u64,
+    /// Causal caches, waiting frames and buffers of the encoder.
+    pub encode_state_bytes: u64,
+    /// The same of the decoder.
+    pub decode_state_bytes: u64,
+    /// What the network's layers hand to each other. Kept from call to call, shared with the model's other streams.
+    pub working_bytes: u64,
+    /// Of the encoder's tiles, in pixels: the whole frame's without tiling.
+    pub encode_tile_width: u32,
+    /// As encode_tile_width.
+    pub encode_tile_height: u32,
+    /// The encoder's tiles of a frame; 0 without encoding.
+    pub encode_tiles: u32,
+    /// Of the decoder's tiles, in pixels.
+    pub decode_tile_width: u32,
+    /// As decode_tile_width.
+    pub decode_tile_height: u32,
+    /// The decoder's tiles of a frame; 0 without decoding.
+    pub decode_tiles: u32,
+}
+
+unsafe impl Sized_ for wfvae_memory {
+    const NAME: &'static str = "wfvae_memory";
+    const FIRST_SIZE: usize = size_of::<wfvae_memory>();
+}
+
 /// How a stream is made. Fill with zero, set struct_size, width and height; zero is the default of all else.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -84,8 +135,24 @@ pub struct wfvae_options {
     /// 1: latents outside the library are (z - shift) * scale with the config's lists, in both directions. 0: they are
     /// the network's own z.
     pub scaled: u32,
+    /// A wfvae_tiling.
+    pub tiling: u32,
+    /// Of the tiles, in pixels, rounded up to multiples of spatial_compression. 0: with memory_limit the largest tile that
+    /// it allows, which may be the whole frame; without, the whole frame.
+    pub tile_width: u32,
+    /// As tile_width.
+    pub tile_height: u32,
+    /// By how many pixels blended tiles overlap at least, rounded up likewise; 0: a quarter of a tile's shorter side.
+    pub tile_overlap: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// Above 0: each encode and each decode call gets a whole clip, of at most so many frames, and ends it;
+    /// wfvae_reset() comes before the next one. Tiles are then worked on one after the other through all frames, so that
+    /// only one tile's causal caches exist. 0: the clip comes in any number of calls.
+    pub clip_frames: u64,
+    /// Above 0: wfvae_create() fails with WFVAE_STATUS_OUT_OF_MEMORY and says the numbers, if the stream would need more
+    /// bytes than this, the model's weights included; see wfvae_estimate(). 0: no limit but the machine's.
+    pub memory_limit: u64,
 }
 
 unsafe impl Sized_ for wfvae_options {
@@ -165,6 +232,27 @@ pub unsafe extern "C" fn wfvae_create(
         let stream = Stream::new(model.model(), &options)?;
         out.write(wfvae::new(stream, latent_type));
         Ok(())
+    })
+}
+
+/// Says what a stream with these options would take and how it would be tiled. Allocates and loads nothing.
+///
+/// options: as for wfvae_create().
+/// memory: set its struct_size; the rest is written on success.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE; _OUT_OF_MEMORY if it would exceed memory_limit.
+/// Thread-safety: safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_estimate(
+    model: *const wfvae_model,
+    options: *const wfvae_options,
+    memory: *mut wfvae_memory,
+) -> wfvae_status {
+    guard!(status: {
+        let model = unsafe { wfvae_model::from_ptr(model)? };
+        let (options, _) = unsafe { abi::read(options)? }.convert()?;
+        let estimate = Stream::estimate(model.model(), &options)?;
+        unsafe { abi::write(memory, &wfvae_memory::from(&estimate)) }
     })
 }
 
@@ -589,6 +677,26 @@ unsafe fn frames_for<'a>(
     unsafe { images_mut(frames, count) }
 }
 
+impl From<&Estimate> for wfvae_memory {
+    fn from(estimate: &Estimate) -> Self {
+        let (encode, decode) = (estimate.encode_tile, estimate.decode_tile);
+        wfvae_memory {
+            struct_size: size_of::<wfvae_memory>(),
+            total_bytes: estimate.total_bytes,
+            weight_bytes: estimate.weight_bytes,
+            encode_state_bytes: estimate.encode_state_bytes,
+            decode_state_bytes: estimate.decode_state_bytes,
+            working_bytes: estimate.working_bytes,
+            encode_tile_width: encode.0 as u32,
+            encode_tile_height: encode.1 as u32,
+            encode_tiles: estimate.encode_tiles as u32,
+            decode_tile_width: decode.0 as u32,
+            decode_tile_height: decode.1 as u32,
+            decode_tiles: estimate.decode_tiles as u32,
+        }
+    }
+}
+
 impl wfvae_options {
     fn convert(&self) -> Result<(StreamOptions, LatentType)> {
         let name = "wfvae_options";
@@ -612,6 +720,18 @@ impl wfvae_options {
             1 => LatentType::F16,
             other => fail!(InvalidArgument, "{name}: latent_type is {other}, expected a wfvae_latent_type"),
         };
+        let overlap = self.tile_overlap as usize;
+        options.tiling = match (self.tiling, overlap) {
+            (0, 0) => Tiling::Off,
+            (1, 0) => Tiling::Exact,
+            (2, overlap) => Tiling::Blended { overlap },
+            (0 | 1, overlap) => {
+                fail!(InvalidArgument, "{name}: tile_overlap is {overlap}, 0 unless tiling is WFVAE_TILING_BLENDED")
+            }
+            (other, _) => fail!(InvalidArgument, "{name}: tiling is {other}, expected a wfvae_tiling"),
+        };
+        (options.tile_width, options.tile_height) = (self.tile_width as usize, self.tile_height as usize);
+        (options.clip_frames, options.memory_limit) = (self.clip_frames, self.memory_limit);
         if self.reserved != 0 {
             fail!(InvalidArgument, "{name}: reserved is not 0");
         }

@@ -55,8 +55,8 @@ pub struct StreamOptions {
     pub clip_frames: u64,
     /// Whether frames are worked on in tiles.
     pub tiling: Tiling,
-    /// Of the tiles, in pixels, rounded up to multiples of the spatial compression. 0: the largest that `memory_limit`
-    /// allows, which may be the whole frame.
+    /// Of the tiles, in pixels, rounded up to multiples of the spatial compression. 0: with `memory_limit` the largest
+    /// tile that it allows, which may be the whole frame; without, the whole frame.
     pub tile_width: usize,
     /// As `tile_width`.
     pub tile_height: usize,

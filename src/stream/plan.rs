@@ -1,9 +1,10 @@
 //! What a stream will need, before anything is allocated, and tiles that keep it within a limit.
 
+use super::counting::check_count;
 use super::decoder::StreamDecoder;
 use super::encoder::StreamEncoder;
 use super::tiles::{Tiles, Tiling};
-use super::{Geometry, Model, StreamOptions, available_memory};
+use super::{Geometry, MAX_SIDE, Model, StreamOptions, available_memory};
 use crate::error::{Result, fail};
 use crate::graph::{Layout, StepGraph};
 
@@ -58,6 +59,7 @@ impl Plan {
         if !options.encode && !options.decode {
             fail!(InvalidArgument, "a stream needs at least one direction");
         }
+        check_count("clip_frames", options.clip_frames)?;
         let whole = model.network().needs_whole_clip();
         let planner = Planner {
             model,
@@ -72,7 +74,8 @@ impl Plan {
         let smallest = planner.smallest_tile();
         let mut last = None;
         for size in planner.tile_sizes() {
-            let fits = size.0 >= smallest && size.1 >= smallest;
+            let whole = (planner.geometry.padded_width, planner.geometry.padded_height);
+            let fits = (size.0 >= smallest || size.0 == whole.0) && (size.1 >= smallest || size.1 == whole.1);
             // A size that the caller named is used, or refused, as it is.
             if !fits && planner.chooses() {
                 continue;
@@ -92,6 +95,11 @@ impl Plan {
 impl Planner<'_> {
     fn check_tiling(&self) -> Result<()> {
         let tiled = self.options.tiling != Tiling::Off;
+        let overlap = if let Tiling::Blended { overlap } = self.options.tiling { overlap } else { 0 };
+        let longest = self.options.tile_width.max(self.options.tile_height).max(overlap);
+        if longest > MAX_SIDE {
+            fail!(InvalidSize, "tiles of {longest} pixels: at most {MAX_SIDE}");
+        }
         if !tiled && (self.options.tile_width, self.options.tile_height) != (0, 0) {
             fail!(InvalidArgument, "a tile size without tiling; ask for exact or blended tiles");
         }
@@ -184,7 +192,8 @@ impl Planner<'_> {
             if tiles.blended && tiles.count() > 1 {
                 // Frames wait until all of their tiles are there.
                 let waiting = self.at_once.unwrap_or(self.model.counting().unit);
-                estimate.working_bytes += waiting * 3 * 4 * self.geometry.area();
+                let clip = waiting.saturating_mul(3 * 4 * self.geometry.area());
+                estimate.working_bytes = estimate.working_bytes.saturating_add(clip);
             }
         }
         estimate.total_bytes =
@@ -212,11 +221,12 @@ impl Planner<'_> {
         };
         let one = |graph: &StepGraph| {
             let ports = graph.inputs.iter().chain(&graph.outputs).filter(|port| port.layout == Layout::Clip);
-            let ports: u64 = ports.map(|port| geometry.bytes(port) * frames).sum();
+            let ports: u64 = ports.map(|port| geometry.bytes(port)).sum::<u64>().saturating_mul(frames);
             let scores = if graph.has_attention { 2 * scores } else { 0 };
-            ports + scores + (graph.working_floats * 4.0 * (geometry.area() * frames) as f64) as u64
+            let floats = graph.working_floats * geometry.area() as f64 * frames as f64;
+            ports.saturating_add(scores).saturating_add((4.0 * floats) as u64)
         };
-        graphs.iter().map(one).sum()
+        graphs.iter().map(one).fold(0, u64::saturating_add)
     }
 
     /// The limit cannot be kept; says what there is to do.

@@ -343,7 +343,6 @@ static void test_options(void)
     OPEN("size 0", INVALID_ARGUMENT, "struct_size is 0, set it to sizeof(wfvae_model_options)", o.struct_size = 0);
     OPEN("size too small", INVALID_ARGUMENT, "struct_size is", o.struct_size--);
     OPEN("size huge", INVALID_ARGUMENT, "struct_size is", o.struct_size = SIZE_MAX);
-    OPEN("reserved", INVALID_ARGUMENT, "reserved is not 0", o.reserved = 1);
     OPEN("provider", INVALID_ARGUMENT, "provider is 9", o.provider = 9);
     OPEN("CUDA", PROVIDER, "ask for CPU or AUTO", o.provider = WFVAE_PROVIDER_CUDA);
     OPEN("device of the CPU", INVALID_ARGUMENT, "device is 1", (o.provider = WFVAE_PROVIDER_CPU, o.device = 1));
@@ -351,6 +350,9 @@ static void test_options(void)
     OPEN("most threads", INVALID_ARGUMENT, "n_threads is 4294967295", o.n_threads = UINT32_MAX);
     OPEN("check_finite", INVALID_ARGUMENT, "check_finite is 2", o.check_finite = 2);
     OPEN("log_level", INVALID_ARGUMENT, "log_level is 6", o.log_level = 6);
+    OPEN("cache_type", INVALID_ARGUMENT, "cache_type is 2, expected a wfvae_cache_type", o.cache_type = 2);
+    OPEN("attention_bytes 1", OK, NULL, o.attention_bytes = 1);
+    OPEN("attention_bytes huge", OK, NULL, o.attention_bytes = UINT64_MAX);
 
     CREATE("size 0", INVALID_ARGUMENT, "struct_size is 0, set it to sizeof(wfvae_options)", o.struct_size = 0);
     CREATE("size too small", INVALID_ARGUMENT, "struct_size is", o.struct_size--);
@@ -369,6 +371,101 @@ static void test_options(void)
     CREATE("latent_type", INVALID_ARGUMENT, "latent_type is 2", o.latent_type = 2);
     CREATE("posterior", INVALID_ARGUMENT, "posterior is 3", o.posterior = 3);
     CREATE("scaled", INVALID_ARGUMENT, "scaled is 2, expected 0 or 1", o.scaled = 2);
+    CREATE("tiling", INVALID_ARGUMENT, "tiling is 3, expected a wfvae_tiling", o.tiling = 3);
+    CREATE("exact tiles with attention", INVALID_ARGUMENT, "attention makes every pixel depend on all others",
+           o.tiling = WFVAE_TILING_EXACT);
+    CREATE("tiles without tiling", INVALID_ARGUMENT, "a tile size without tiling", o.tile_width = 64);
+    CREATE("overlap without tiling", INVALID_ARGUMENT, "tile_overlap is 8, 0 unless", o.tile_overlap = 8);
+    CREATE("overlap of exact tiles", INVALID_ARGUMENT, "tile_overlap is 8, 0 unless",
+           (o.tiling = WFVAE_TILING_EXACT, o.tile_overlap = 8));
+    CREATE("tiles that are all overlap", INVALID_SIZE, "they overlap by 16, so they must be at least 24",
+           (o.width = 80, o.tiling = WFVAE_TILING_BLENDED, o.tile_width = 16, o.tile_overlap = 16));
+    CREATE("tiles, huge", INVALID_SIZE, "tiles of 4294967295 pixels: at most 32768",
+           (o.tiling = WFVAE_TILING_BLENDED, o.tile_height = UINT32_MAX));
+    CREATE("overlap, huge", INVALID_SIZE, "tiles of 4294967295 pixels",
+           (o.tiling = WFVAE_TILING_BLENDED, o.tile_overlap = UINT32_MAX));
+    CREATE("tiles", OK, NULL, (o.width = 80, o.tiling = WFVAE_TILING_BLENDED, o.tile_width = 20, o.tile_overlap = 3));
+    CREATE("clip_frames huge", INVALID_ARGUMENT, "clip_frames: more than", o.clip_frames = UINT64_MAX);
+    CREATE("clip_frames large", OK, NULL, o.clip_frames = UINT32_MAX);
+    CREATE("memory_limit", OUT_OF_MEMORY, "memory_limit is 1 MiB; ask for tiles",
+           (o.width = o.height = 512, o.memory_limit = 1 << 20));
+    CREATE("memory_limit 1 with tiles", OUT_OF_MEMORY, "set clip_frames",
+           (o.memory_limit = 1, o.tiling = WFVAE_TILING_BLENDED));
+    CREATE("memory_limit 1 with tiles, one at a time", OUT_OF_MEMORY, "no smaller tiles are possible",
+           (o.memory_limit = 1, o.tiling = WFVAE_TILING_BLENDED, o.clip_frames = 9));
+    CREATE("memory_limit huge", OK, NULL, o.memory_limit = UINT64_MAX);
+}
+
+static wfvae_status estimate(size_t size, uint64_t limit)
+{
+    wfvae_memory memory;
+    wfvae_options options = {0};
+    wfvae_status status;
+
+    memset(&memory, 1, sizeof memory);
+    memory.struct_size = size;
+    options.struct_size = sizeof options;
+    options.width = 1920;
+    options.height = 1088;
+    options.clip_frames = UINT32_MAX;
+    options.tiling = WFVAE_TILING_BLENDED;
+    options.memory_limit = limit;
+    status = wfvae_estimate(s.model, &options, &memory);
+    must(status || (memory.total_bytes >= memory.weight_bytes + memory.encode_state_bytes + memory.decode_state_bytes &&
+                    memory.encode_tiles == 1 && memory.decode_tile_width == 1920 && memory.decode_tile_height == 1088),
+         "estimate");
+    return status;
+}
+
+static void test_estimate(void)
+{
+    wfvae_options options = {0};
+    wfvae_memory memory = {0};
+
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    memory.struct_size = sizeof memory;
+    PLAIN("estimate without model", INVALID_ARGUMENT, "model is NULL", wfvae_estimate(NULL, &options, &memory));
+    PLAIN("estimate without options", INVALID_ARGUMENT, "options is NULL", wfvae_estimate(s.model, NULL, &memory));
+    PLAIN("estimate without memory", INVALID_ARGUMENT, "memory is NULL", wfvae_estimate(s.model, &options, NULL));
+    PLAIN("estimate, size 0", INVALID_ARGUMENT, "struct_size is 0", estimate(0, 0));
+    PLAIN("estimate", OK, NULL, estimate(sizeof memory, 0));
+    PLAIN("estimate, limit", OUT_OF_MEMORY, "memory_limit is 1 MiB", estimate(sizeof memory, 1));
+    options.width = 0;
+    PLAIN("estimate, no width", INVALID_SIZE, "0x8", wfvae_estimate(s.model, &options, &memory));
+}
+
+/* A stream that takes whole clips. */
+static void test_clips(void)
+{
+    wfvae *both = s.stream;
+    wfvae_options options = {0};
+
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    options.clip_frames = 5;
+    must(!wfvae_create(s.model, &options, &s.stream), "stream");
+    PLAIN("clip: too long", INVALID_ARGUMENT, "a clip of 8 frames: clip_frames is 5",
+          wfvae_encode_chunk(s.stream, s.frames, FRAMES, s.latents, LATENTS, &s.count));
+    wfvae_destroy(s.stream);
+    options.clip_frames = FRAMES;
+    must(!wfvae_create(s.model, &options, &s.stream), "stream");
+    PLAIN("clip: no room", CAPACITY, "room for 2 latents, this call writes 3",
+          wfvae_encode_chunk(s.stream, s.frames, FRAMES, s.latents, 2, &s.count));
+    PLAIN("clip", OK, NULL, wfvae_encode_chunk(s.stream, s.frames, FRAMES, s.latents, LATENTS, &s.count));
+    result("clip, latents", s.count == LATENTS && !memcmp(s.latents, right_latents, sizeof s.latents));
+    PLAIN("clip: a second one", INVALID_STATE, "with clip_frames set each call gets a whole clip",
+          wfvae_encode_chunk(s.stream, s.frames, FRAMES, s.latents, LATENTS, &s.count));
+    PLAIN("clip: flush", OK, NULL, wfvae_encode_flush(s.stream, NULL, 0, &s.count));
+    must(!wfvae_set_frame_count(s.stream, FRAMES), "frame count");
+    PLAIN("clip: decode", OK, NULL,
+          wfvae_decode_chunk(s.stream, right_latents, LATENTS, s.decoded, FRAMES, &s.count));
+    result("clip: decode, frames", s.count == FRAMES && !memcmp(s.out, right_out, sizeof s.out));
+    PLAIN("clip: decode a second one", INVALID_STATE, "reset the stream before the next one",
+          wfvae_decode_chunk(s.stream, right_latents, 1, s.decoded, FRAMES, &s.count));
+    wfvae_destroy(s.stream);
+    s.stream = both;
+    begin();
 }
 
 /* ---- structs of a later version ---- */
@@ -1054,7 +1151,7 @@ static void test_config(void)
     OPENED("config: a string", CONFIG, "expected a JSON object", put_text(CONFIG_JSON, "\"WFVAEModel\""));
     OPENED("config: not UTF-8", CONFIG, CONFIG_JSON, put_text(CONFIG_JSON, "{\"latent_dim\": \"\xff\"}"));
     OPENED("config: a folder", IO, CONFIG_JSON, (drop(CONFIG_JSON), mkdir(path_of(folder, CONFIG_JSON), 0700)));
-    OPENED("config: nothing in it", UNSUPPORTED_MODEL, "\"groupnorm\" (the default", put_text(CONFIG_JSON, "{}"));
+    OPENED("config: nothing in it", CHECKPOINT, "found shape [", put_text(CONFIG_JSON, "{}"));
 
     FIELD(CONFIG, "latent_dim", "4", "0", ": found 0, expected an integer from 1 to 65536");
     FIELD(CONFIG, "latent_dim", "4", "-4", ": found -4");
@@ -1072,9 +1169,11 @@ static void test_config(void)
     FIELD(CONFIG, "t_interpolation", "\"trilinear\"", "\"cubic\"", ": found \"cubic\", expected \"nearest\" or");
     FIELD(CONFIG, "t_interpolation", "\"trilinear\"", "3", ": found 3, expected a string");
     FIELD(CONFIG, "norm_type", "\"layernorm\"", "\"batchnorm\"", ": found \"batchnorm\", expected");
-    FIELD(UNSUPPORTED_MODEL, "norm_type", "\"layernorm\"", "\"groupnorm\"", " \"groupnorm\"");
+    OPENED("config: groupnorm", CONFIG, "\"groupnorm\" needs multiples of 32 channels, encoder.down1.1.norm1.weight has 4",
+           edit(CONFIG_JSON, "\"layernorm\"", "\"groupnorm\""));
     FIELD(CONFIG, "_class_name", "\"WFVAEModel\"", "\"AutoencoderKL\"", ": found \"AutoencoderKL\", expected");
-    FIELD(UNSUPPORTED_MODEL, "_class_name", "\"WFVAEModel\"", "\"WFVAE2Model\"", " \"WFVAE2Model\"");
+    OPENED("config: of the other generation", CONFIG, "mid_layers_type \"Attention3DFix\" (the default where",
+           edit(CONFIG_JSON, "\"WFVAEModel\"", "\"WFVAE2Model\""));
     FIELD(CONFIG, "attention_type", "\"AttnBlock3DFix\"", "\"AttnBlock2D\"", ": found \"AttnBlock2D\", expected");
     FIELD(UNSUPPORTED_MODEL, "attention_type", "\"AttnBlock3DFix\"", "\"AttnBlock3D\"", " \"AttnBlock3D\"");
     FIELD(CONFIG, "l1_dowmsample_block", "\"Downsample\"", "\"Upsample\"", ": found \"Upsample\", expected");
@@ -1205,6 +1304,8 @@ int main(int argc, char **argv)
     prepare();
     test_null();
     test_options();
+    test_estimate();
+    test_clips();
     test_sizes();
     test_frames();
     test_counts();
