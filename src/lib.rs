@@ -49,5 +49,8 @@ mod stream;
 
 pub use error::{Error, ErrorKind, Result};
 pub use logger::Logger;
-pub use media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
+pub use media::{
+    Image, ImageMut, LatentFileInfo, LatentReader, LatentType, LatentWriter, Latents, LatentsMut, PixelFormat,
+    Posterior, Range,
+};
 pub use stream::{Canceller, Model, ModelInfo, ModelOptions, Provider, Stream, StreamInfo, StreamOptions};

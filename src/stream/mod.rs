@@ -3,6 +3,7 @@
 mod counting;
 mod decoder;
 mod encoder;
+mod latent_file;
 mod model;
 mod stage;
 
@@ -107,6 +108,7 @@ pub(crate) struct Geometry {
 /// [`Canceller`] may be used from any thread.
 pub struct Stream {
     model: Model,
+    options: StreamOptions,
     geometry: Geometry,
     codec: LatentCodec,
     encoder: Option<StreamEncoder>,
@@ -142,6 +144,7 @@ impl Stream {
         let canceller = Canceller::new()?;
         Ok(Stream {
             model: model.clone(),
+            options: options.clone(),
             geometry,
             codec,
             encoder,
