@@ -378,10 +378,7 @@ impl wfvae_latent_reader {
             fail!(InvalidArgument, "n_latents is 0, expected 1 to {MAX_PER_CALL}");
         }
         check_count(n_latents)?;
-        if start.checked_add(n_latents as u64).is_none_or(|end| end > info.latents) {
-            let total = info.latents;
-            fail!(InvalidArgument, "{n_latents} latents from latent {start} were asked for, the file holds {total}");
-        }
+        self.reader.check_range(start, n_latents as u64)?;
         unsafe { latents_at_mut(latents, n_latents * channels * info.latent_width() * info.latent_height(), kind) }
     }
 

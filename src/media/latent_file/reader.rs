@@ -106,24 +106,31 @@ impl LatentReader {
     }
 
     fn read_channels(&self, channels: usize, start: u64, mut out: LatentsMut<'_>) -> Result<()> {
-        let (path, latents) = (self.path.display(), self.info.latents);
         let (plane, stored) = (self.info.plane(), self.info.stored_channels());
         let size = channels * plane;
         if !out.len().is_multiple_of(size) {
             fail!(InvalidArgument, "room for {} numbers is not for whole latents of {size}", out.len());
         }
         let count = (out.len() / size) as u64;
+        self.check_range(start, count)?;
+        for i in 0..count {
+            let from = (start + i) * (stored * plane) as u64;
+            let to = i as usize * size;
+            let result = self.read_run(from, to, size, &mut out);
+            let path = self.path.display();
+            result.map_err(|e| Error::new(ErrorKind::Io, format!("latent file {path}: latent {}: {e}", start + i)))?;
+        }
+        Ok(())
+    }
+
+    /// Fails unless the file holds these latents.
+    pub(crate) fn check_range(&self, start: u64, count: u64) -> Result<()> {
+        let (path, latents) = (self.path.display(), self.info.latents);
         if start.checked_add(count).is_none_or(|end| end > latents) {
             fail!(
                 InvalidArgument,
                 "latent file {path}: {count} latents from latent {start} were asked for, it holds {latents}"
             );
-        }
-        for i in 0..count {
-            let from = (start + i) * (stored * plane) as u64;
-            let to = i as usize * size;
-            let result = self.read_run(from, to, size, &mut out);
-            result.map_err(|e| Error::new(ErrorKind::Io, format!("latent file {path}: latent {}: {e}", start + i)))?;
         }
         Ok(())
     }
