@@ -807,6 +807,9 @@ static void test_folders(void)
     OPENED("folder: no weights", IO, "no *.safetensors file", drop(WEIGHTS));
     OPENED("folder: a .ckpt alone", CHECKPOINT, "model.ckpt: a PyTorch pickle",
            (drop(WEIGHTS), put_text("model.ckpt", "x")));
+    OPENED("folder: a .ckpt alone, what to do", CHECKPOINT,
+           "convert it with training/convert.py, or in Python: state_dict = torch.load(\"model.ckpt\", weights_only=True)",
+           (drop(WEIGHTS), put_text("model.ckpt", "x")));
     OPENED("folder: a .bin alone", CHECKPOINT, "safetensors.torch.save_file",
            (drop(WEIGHTS), put_text("pytorch_model.bin", "x")));
     OPENED("folder: two weights", CHECKPOINT, "2 safetensors files",
