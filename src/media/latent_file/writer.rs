@@ -55,8 +55,10 @@ impl LatentWriter {
             let text = "exists and is not a regular file; latents cannot be written to pipes or devices";
             return Err(named(ErrorKind::Io, text.into()));
         }
-        // And in that of a link instead of the file that it leads to.
-        let target = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        // And in that of a link instead of the file that it leads to. The name must still hold when the process goes to
+        // another folder.
+        let target = std::fs::canonicalize(&path).or_else(|_| std::path::absolute(&path));
+        let target = target.map_err(|e| named(ErrorKind::Io, e.to_string()))?;
         let folder = folder_of(&target);
 
         let header = info.header(0, 0).map_err(invalid)?;
