@@ -10,7 +10,7 @@ C_FLAGS = -std=c99 $(WARNINGS) $(CFLAGS) -Iinclude -Iexamples -I$(C)
 # Programs find the library in the folder above them, and the library finds the runtime beside itself.
 C_LIBS = -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/..' -lm -lpthread
 
-EXAMPLES = $(patsubst %,$(C)/%,reconstruct save_onnx scrub)
+EXAMPLES = $(patsubst %,$(C)/%,reconstruct encode_file decode_file save_onnx scrub)
 C_TESTS = $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c)) $(C)/roundtrip_gbrp
 CLIPS = box-320x240 city-360x200
 
@@ -69,6 +69,8 @@ library: runtime
 c-tests: $(C_TESTS) $(EXAMPLES)
 
 $(C)/reconstruct: examples/reconstruct.c examples/y4m.c examples/png.c
+$(C)/encode_file: examples/encode_file.c examples/y4m.c
+$(C)/decode_file: examples/decode_file.c examples/y4m.c
 $(C)/save_onnx: examples/save_onnx.c
 $(C)/scrub: examples/scrub.c examples/y4m.c
 $(C)/roundtrip_gbrp: tests/c/roundtrip_gbrp.c

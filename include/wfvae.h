@@ -120,6 +120,8 @@ typedef enum wfvae_status {
   WFVAE_STATUS_CHECKPOINT = 202,
   /// A valid model of a kind that this version does not run.
   WFVAE_STATUS_UNSUPPORTED_MODEL = 203,
+  /// A latent file is damaged, of another kind or version, or does not belong to the model or stream.
+  WFVAE_STATUS_LATENT_FILE = 204,
   /// ONNX Runtime was not found or cannot be loaded.
   WFVAE_STATUS_RUNTIME_MISSING = 300,
   /// The ONNX Runtime that was found is too old.
@@ -240,6 +242,20 @@ typedef enum wfvae_tiling {
 /// wfvae_cancel() may be called at any time. Streams of one model run at the same time without disturbing each other.
 typedef struct wfvae wfvae;
 
+/// A latent file that is open for reading. Memory does not grow with the clip.
+///
+/// Thread-safety: safe, but for wfvae_latent_reader_close().
+typedef struct wfvae_latent_reader wfvae_latent_reader;
+
+/// A latent file that is being written: safetensors with one tensor, [T, C, h, w], and the metadata that one needs to
+/// decode it; the documentation of the Rust API lists the keys, under LatentFileInfo.
+///
+/// Latents go to a temporary file in the target's folder, which wfvae_latent_writer_finish() makes the target. Memory
+/// does not grow with the clip.
+///
+/// Thread-safety: one thread at a time; a call that finds another thread inside returns WFVAE_STATUS_BUSY.
+typedef struct wfvae_latent_writer wfvae_latent_writer;
+
 /// An open model: a checked checkpoint and the sessions that run it.
 ///
 /// Thread-safety: safe. Any number of streams in any threads share one model and its weights.
@@ -252,6 +268,68 @@ typedef struct wfvae_model wfvae_model;
 ///
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 typedef struct wfvae_snapshot wfvae_snapshot;
+
+/// What a stream does not know about the clip. Fill with zero, set struct_size.
+typedef struct wfvae_latent_writer_options {
+  /// sizeof(wfvae_latent_writer_options).
+  size_t struct_size;
+  /// Frames per second, as fps_num / fps_den. Both 0: unknown.
+  uint32_t fps_num;
+  /// As fps_num.
+  uint32_t fps_den;
+  /// A text of your own that is kept with the latents, up to 65536 bytes of UTF-8. NULL: none.
+  const char *note;
+} wfvae_latent_writer_options;
+
+/// What a latent file holds. Pointers are valid as long as the reader is open.
+typedef struct wfvae_latent_file_info {
+  /// sizeof(wfvae_latent_file_info), set by the caller.
+  size_t struct_size;
+  /// wfvae_model_info.identity of the model that the latents belong to.
+  uint64_t model_identity;
+  /// Frames of the clip, at least 1.
+  uint64_t n_frames;
+  /// T: latents in the file.
+  uint64_t n_latents;
+  /// Of WFVAE_POSTERIOR_SAMPLE, else 0.
+  uint64_t seed;
+  /// Of the frames, in pixels.
+  uint32_t width;
+  /// Of the frames, in pixels.
+  uint32_t height;
+  /// 1: width or height is not a multiple of spatial_compression; wfvae_options.padding decodes it.
+  uint32_t padded;
+  /// Pixels per latent value, in each direction.
+  uint32_t spatial_compression;
+  /// Frames per latent, after the first.
+  uint32_t temporal_compression;
+  /// C.
+  uint32_t latent_channels;
+  /// w of the latents.
+  uint32_t latent_width;
+  /// h of the latents.
+  uint32_t latent_height;
+  /// A wfvae_posterior: what the numbers are. A file of WFVAE_POSTERIOR_MOMENTS holds 2C channels.
+  uint32_t posterior;
+  /// A wfvae_latent_type: how the file stores them. They can be read as either type.
+  uint32_t latent_type;
+  /// 1: the latents are (z - shift) * scale; wfvae_options.scaled decodes them.
+  uint32_t scaled;
+  /// Frames per second, as fps_num / fps_den. Both 0: unknown.
+  uint32_t fps_num;
+  /// As fps_num.
+  uint32_t fps_den;
+  /// 0.
+  uint32_t reserved;
+  /// The model's list, latent_channels numbers; NULL where the model has no usable lists.
+  const float *scale;
+  /// As scale.
+  const float *shift;
+  /// What wrote the file, as "libwfvae 0.1.0".
+  const char *generator;
+  /// The writer's own text, empty if there is none. UTF-8, by whoever made the file.
+  const char *note;
+} wfvae_latent_file_info;
 
 /// Receives messages. level is a wfvae_log_level; text is UTF-8 without a line end and valid during the call only.
 ///
@@ -476,6 +554,125 @@ typedef struct wfvae_info {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/// Begins a latent file for the latents that a stream encodes: its model, size, padding, latent type, posterior, seed and
+/// scaling go into the file. A file of that name stays as it is until wfvae_latent_writer_finish() replaces it.
+///
+/// stream: read during the call only; need not live as long as the writer.
+/// path: of the target, a regular file or nothing yet, in a folder that can be written to. Pipes and devices are refused.
+/// UTF-8.
+/// options: NULL for the defaults; read during the call only.
+/// writer: receives the handle on success, to be destroyed with wfvae_latent_writer_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _IO. The text is in wfvae_last_error(NULL).
+/// Thread-safety: one thread at a time for each stream.
+enum wfvae_status wfvae_latent_writer_create(const struct wfvae *stream,
+                                             const char *path,
+                                             const struct wfvae_latent_writer_options *options,
+                                             struct wfvae_latent_writer **writer);
+
+/// Appends latents, as wfvae_encode_chunk() and wfvae_encode_flush() of the stream write them.
+///
+/// latents: n_latents latents, [n_latents, encoded_channels, latent_height, latent_width] without gaps, of the stream's
+/// latent type and aligned for it; read during the call only. May be NULL if n_latents is 0.
+/// n_latents: 0 to 65536.
+///
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_STATE (the file is finished, or an earlier call failed), _BUSY;
+/// _IO, after which the temporary file is gone and the writer can only be destroyed.
+/// Thread-safety: one thread at a time for each writer.
+enum wfvae_status wfvae_latent_writer_write(struct wfvae_latent_writer *writer,
+                                            const void *latents,
+                                            size_t n_latents);
+
+/// Completes the file: writes its header, brings it to the disk and puts it in the target's place, at once.
+///
+/// n_frames: of the clip, at least 1: wfvae_info.frames_in. The latents written must be those of so many frames, see
+/// wfvae_latents_for_frames().
+///
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_STATE, _BUSY, after which the call may be repeated; _IO, after
+/// which the temporary file is gone, the target is as it was, and the writer can only be destroyed.
+/// Thread-safety: one thread at a time for each writer.
+enum wfvae_status wfvae_latent_writer_finish(struct wfvae_latent_writer *writer, uint64_t n_frames);
+
+/// Destroys a writer. Of a file that was not finished nothing remains.
+///
+/// writer: must not be used afterwards, nor in another thread meanwhile. NULL is allowed.
+///
+/// Thread-safety: safe, once per writer.
+void wfvae_latent_writer_destroy(struct wfvae_latent_writer *writer);
+
+/// Opens a latent file and checks all of it but the latents' values.
+///
+/// path: UTF-8. The file must not change while it is open; if it does, reads may fail or give other numbers.
+/// reader: receives the handle on success, to be closed with wfvae_latent_reader_close(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _LATENT_FILE. The text, from wfvae_last_error(NULL), names the file,
+/// what was found and what was expected.
+/// Thread-safety: safe.
+enum wfvae_status wfvae_latent_reader_open(const char *path,
+                                           struct wfvae_latent_reader **reader);
+
+/// Says what a latent file holds, for wfvae_options of a stream that decodes it, and for buffers.
+///
+/// info: set its struct_size; the rest is written on success.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
+/// Thread-safety: safe.
+enum wfvae_status wfvae_latent_reader_get_info(const struct wfvae_latent_reader *reader,
+                                               struct wfvae_latent_file_info *info);
+
+/// Fails unless the latents of a file are those of a model: its identity, its sizes, and for scaled latents its scale and
+/// shift.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT; _LATENT_FILE, with a text that names both and says what to do.
+/// Thread-safety: safe.
+enum wfvae_status wfvae_latent_reader_check_model(const struct wfvae_latent_reader *reader,
+                                                  const struct wfvae_model *model);
+
+/// Fails unless a stream can decode the latents of a file: as wfvae_latent_reader_check_model(), and the frames' size and
+/// wfvae_options.scaled.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _LATENT_FILE, with a text that names both and says what to do.
+/// Thread-safety: one thread at a time for each stream.
+enum wfvae_status wfvae_latent_reader_check_stream(const struct wfvae_latent_reader *reader,
+                                                   const struct wfvae *stream);
+
+/// Reads latents to decode. Of a file of moments these are the means.
+///
+/// start: the first latent, from 0.
+/// n_latents: 1 to 65536, start + n_latents at most wfvae_latent_file_info.n_latents.
+/// latent_type: a wfvae_latent_type, of the memory; numbers are converted if the file stores the other one.
+/// latents: receives [n_latents, latent_channels, latent_height, latent_width] without gaps; aligned for latent_type. Its
+/// contents are unspecified on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.
+/// Thread-safety: safe.
+enum wfvae_status wfvae_latent_reader_read(const struct wfvae_latent_reader *reader,
+                                           uint64_t start,
+                                           size_t n_latents,
+                                           uint32_t latent_type,
+                                           void *latents);
+
+/// Reads both moments, of a file of WFVAE_POSTERIOR_MOMENTS.
+///
+/// start, n_latents, latent_type: as for wfvae_latent_reader_read().
+/// latents: receives [n_latents, 2 * latent_channels, latent_height, latent_width], each latent's mean before its
+/// log-variance.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _INVALID_STATE if the file holds no moments.
+/// Thread-safety: safe.
+enum wfvae_status wfvae_latent_reader_read_moments(const struct wfvae_latent_reader *reader,
+                                                   uint64_t start,
+                                                   size_t n_latents,
+                                                   uint32_t latent_type,
+                                                   void *latents);
+
+/// Closes a latent file.
+///
+/// reader: must not be used afterwards, nor in another thread meanwhile. NULL is allowed.
+///
+/// Thread-safety: safe, once per reader.
+void wfvae_latent_reader_close(struct wfvae_latent_reader *reader);
 
 /// Opens a model and checks all of its checkpoint. Weights are loaded by the first stream that needs them.
 ///

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Checkpoint,
     /// A valid model of a kind that this version does not run.
     UnsupportedModel,
+    /// A latent file is damaged, of another kind or version, or does not belong to the model or stream.
+    LatentFile,
     /// ONNX Runtime was not found or cannot be loaded.
     RuntimeMissing,
     /// The ONNX Runtime that was found is too old.

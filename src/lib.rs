@@ -49,7 +49,10 @@ mod stream;
 
 pub use error::{Error, ErrorKind, Result};
 pub use logger::Logger;
-pub use media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
+pub use media::{
+    Image, ImageMut, LatentFileInfo, LatentReader, LatentType, LatentWriter, Latents, LatentsMut, PixelFormat,
+    Posterior, Range,
+};
 pub use stream::{
     CacheType, Canceller, Estimate, Model, ModelInfo, ModelOptions, Provider, Snapshot, SnapshotInfo, Stream,
     StreamInfo, StreamOptions, Tiling,

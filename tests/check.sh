@@ -50,15 +50,19 @@ need() {
     have "$1"
 }
 
+# Python with what the tests import.
+python=target/venv/bin/python
+venv() {
+    cmp -s tests/requirements.txt target/venv/requirements.txt && return
+    rm -rf target/venv
+    python3 -m venv target/venv || return 1
+    $python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt || return 1
+    cp tests/requirements.txt target/venv/
+}
+
 # Saves the graphs of models with and without attention, with 4x and 8x compression, and lets ONNX look at them.
 onnx_checker() {
-    python=target/venv/bin/python
-    if ! cmp -s tests/requirements.txt target/venv/requirements.txt; then
-        rm -rf target/venv
-        python3 -m venv target/venv || return 1
-        $python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt || return 1
-        cp tests/requirements.txt target/venv/
-    fi
+    venv || return 1
     folders=
     for model in builtin v1-tiny v1-tiny-8x own-noattn; do
         folder=target/onnx/$model
@@ -71,6 +75,11 @@ onnx_checker() {
     done
     # shellcheck disable=SC2086
     $python tests/check_onnx.py $folders
+}
+
+# Files of latents, by the examples that write and read them and by Python.
+latent_files() {
+    venv && $python tests/check_latents.py $c target/release/libwfvae.so
 }
 
 # The example as a tool in a pipe, on a clip of every chroma format that it reads.
@@ -120,6 +129,7 @@ fi
 group pipe pipe
 group scrub scrub
 group onnx-checker onnx_checker
+group latent-files latent_files
 
 group install tests/install/check.sh
 

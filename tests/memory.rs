@@ -59,4 +59,22 @@ fn memory_is_bounded() {
     );
     assert!(grown as f64 <= 8.0 * state as f64 * 1.1 + model.info().weight_bytes as f64, "{grown} for 8 x {state}");
     assert_eq!(model.info().sessions, 4);
+
+    // Latent files of any length are written and read a piece at a time.
+    let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    let info = first.latent_file(wfvae::LatentType::F32);
+    let mut piece = vec![0.5f32; 100 * info.latent_channels * info.latent_width() * info.latent_height()];
+    let before = anonymous();
+    let mut writer = wfvae::LatentWriter::create(&path, info).unwrap();
+    for _ in 0..100 {
+        writer.write(wfvae::Latents::F32(&piece)).unwrap();
+    }
+    writer.finish(4 * 9_999 + 1).unwrap();
+    let reader = wfvae::LatentReader::open(&path).unwrap();
+    for i in 0..100 {
+        reader.read(100 * i, wfvae::LatentsMut::F32(&mut piece)).unwrap();
+    }
+    let (size, grown) = (std::fs::metadata(&path).unwrap().len(), anonymous().saturating_sub(before));
+    println!("a latent file of {size} took {grown}");
+    assert!(size > 100 << 20 && grown < 4 << 20, "{grown} for a file of {size}");
 }

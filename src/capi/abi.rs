@@ -86,6 +86,18 @@ pub(super) unsafe fn path(text: *const c_char) -> Option<PathBuf> {
     (!text.is_null()).then(|| PathBuf::from(OsStr::from_bytes(unsafe { CStr::from_ptr(text) }.to_bytes())))
 }
 
+/// A text, or `None` for NULL.
+pub(super) unsafe fn text(text: *const c_char, name: &str) -> Result<Option<String>> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's string ends with a NUL.
+    match unsafe { CStr::from_ptr(text) }.to_str() {
+        Ok(text) => Ok(Some(text.into())),
+        Err(e) => fail!(InvalidArgument, "{name} is not UTF-8: {e}"),
+    }
+}
+
 pub(super) fn flag(value: u32, name: &str) -> Result<bool> {
     match value {
         0 => Ok(false),

@@ -7,6 +7,7 @@
 mod abi;
 mod frame;
 mod guard;
+mod latent_file;
 mod model;
 mod status;
 mod stream;

@@ -32,6 +32,8 @@ pub enum wfvae_status {
     Checkpoint = 202,
     /// A valid model of a kind that this version does not run.
     UnsupportedModel = 203,
+    /// A latent file is damaged, of another kind or version, or does not belong to the model or stream.
+    LatentFile = 204,
 
     /// ONNX Runtime was not found or cannot be loaded.
     RuntimeMissing = 300,
@@ -64,6 +66,7 @@ impl From<ErrorKind> for wfvae_status {
             ErrorKind::Config => wfvae_status::Config,
             ErrorKind::Checkpoint => wfvae_status::Checkpoint,
             ErrorKind::UnsupportedModel => wfvae_status::UnsupportedModel,
+            ErrorKind::LatentFile => wfvae_status::LatentFile,
             ErrorKind::RuntimeMissing => wfvae_status::RuntimeMissing,
             ErrorKind::RuntimeTooOld => wfvae_status::RuntimeTooOld,
             ErrorKind::Provider => wfvae_status::Provider,
@@ -92,6 +95,7 @@ fn describe(status: i32) -> &'static CStr {
         n if is(n, s::Config) => c"invalid config.json",
         n if is(n, s::Checkpoint) => c"invalid weights",
         n if is(n, s::UnsupportedModel) => c"unsupported model",
+        n if is(n, s::LatentFile) => c"invalid latent file",
         n if is(n, s::RuntimeMissing) => c"ONNX Runtime not found",
         n if is(n, s::RuntimeTooOld) => c"ONNX Runtime too old",
         n if is(n, s::Provider) => c"execution provider not available",

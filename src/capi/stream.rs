@@ -4,7 +4,7 @@ use super::guard::{c_text, caught, guard};
 use super::model::wfvae_model;
 use super::status::wfvae_status;
 use crate::error::{ErrorKind, Result, fail};
-use crate::media::{Latents, LatentsMut, Posterior};
+use crate::media::{LatentType, Latents, LatentsMut, Posterior};
 use crate::stream::{Canceller, Estimate, Stream, StreamOptions, Tiling};
 use half::f16;
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
 /// Keeps a mistaken count from asking for the memory to describe it.
-const MAX_PER_CALL: usize = 1 << 16;
+pub(super) const MAX_PER_CALL: usize = 1 << 16;
 
 /// A stream: the causal caches and counters of one clip at a time. Its two directions, encode and decode, are
 /// independent of each other.
@@ -24,12 +24,6 @@ pub struct wfvae {
     canceller: Canceller,
     latent_type: LatentType,
     error: Mutex<CString>,
-}
-
-#[derive(Clone, Copy)]
-enum LatentType {
-    F32,
-    F16,
 }
 
 /// The directions of a stream, to be combined.
@@ -580,39 +574,19 @@ impl wfvae {
         let info = stream.info();
         let room = needed.min(capacity as u64) as usize;
         let numbers = room * info.encoded_channels * info.latent_width * info.latent_height;
-        if room > 0 {
-            self.check_latents(latents)?;
-        }
         // SAFETY: the caller promises room for `capacity` latents, of which these are some.
-        let out = unsafe {
-            match self.latent_type {
-                _ if room == 0 => LatentsMut::F32(&mut []),
-                LatentType::F32 => LatentsMut::F32(std::slice::from_raw_parts_mut(latents.cast(), numbers)),
-                LatentType::F16 => LatentsMut::F16(std::slice::from_raw_parts_mut(latents.cast::<f16>(), numbers)),
-            }
-        };
-        call(stream, out)
+        call(stream, unsafe { latents_at_mut(latents, numbers, self.latent_type)? })
     }
 
     unsafe fn latents<'a>(&self, stream: &Stream, latents: *const c_void, count: usize) -> Result<Latents<'a>> {
         let info = stream.info();
         let size = info.latent_channels * info.latent_width * info.latent_height;
-        self.check_latents(latents)?;
         // SAFETY: the caller promises `count` latents.
-        Ok(unsafe {
-            match self.latent_type {
-                LatentType::F32 => Latents::F32(std::slice::from_raw_parts(latents.cast(), count * size)),
-                LatentType::F16 => Latents::F16(std::slice::from_raw_parts(latents.cast::<f16>(), count * size)),
-            }
-        })
+        unsafe { latents_at(latents, count * size, self.latent_type) }
     }
 
-    fn check_latents(&self, latents: *const c_void) -> Result<()> {
-        let size = self.latent_type.bytes();
-        if latents.is_null() || !(latents as usize).is_multiple_of(size) {
-            fail!(InvalidArgument, "latents is {latents:p}, expected memory aligned to {size} bytes");
-        }
-        Ok(())
+    pub(super) fn latent_type(&self) -> LatentType {
+        self.latent_type
     }
 
     fn info(&self, stream: &Stream) -> wfvae_info {
@@ -642,13 +616,54 @@ impl wfvae {
     }
 }
 
-impl LatentType {
-    fn bytes(self) -> usize {
-        match self {
-            LatentType::F32 => 4,
-            LatentType::F16 => 2,
-        }
+pub(super) fn to_latent_type(value: u32) -> Result<LatentType> {
+    match value {
+        0 => Ok(LatentType::F32),
+        1 => Ok(LatentType::F16),
+        other => fail!(InvalidArgument, "latent_type is {other}, expected a wfvae_latent_type"),
     }
+}
+
+/// `numbers` numbers of the caller's; memory for none may be anywhere.
+pub(super) unsafe fn latents_at<'a>(latents: *const c_void, numbers: usize, kind: LatentType) -> Result<Latents<'a>> {
+    if numbers == 0 {
+        return Ok(Latents::F32(&[]));
+    }
+    check_latents(latents, kind)?;
+    // SAFETY: the caller promises them.
+    Ok(unsafe {
+        match kind {
+            LatentType::F32 => Latents::F32(std::slice::from_raw_parts(latents.cast(), numbers)),
+            LatentType::F16 => Latents::F16(std::slice::from_raw_parts(latents.cast::<f16>(), numbers)),
+        }
+    })
+}
+
+/// The same to write.
+pub(super) unsafe fn latents_at_mut<'a>(
+    latents: *mut c_void,
+    numbers: usize,
+    kind: LatentType,
+) -> Result<LatentsMut<'a>> {
+    if numbers == 0 {
+        return Ok(LatentsMut::F32(&mut []));
+    }
+    check_latents(latents, kind)?;
+    // SAFETY: the caller promises room for them.
+    Ok(unsafe {
+        match kind {
+            LatentType::F32 => LatentsMut::F32(std::slice::from_raw_parts_mut(latents.cast(), numbers)),
+            LatentType::F16 => LatentsMut::F16(std::slice::from_raw_parts_mut(latents.cast::<f16>(), numbers)),
+        }
+    })
+}
+
+fn check_latents(latents: *const c_void, kind: LatentType) -> Result<()> {
+    let size = kind.bytes();
+    if latents.is_null() || !(latents as usize).is_multiple_of(size) {
+        fail!(InvalidArgument, "latents is {latents:p}, expected memory aligned to {size} bytes");
+    }
+    Ok(())
 }
 
 fn check_given<T>(array: *const T, count: usize, name: &str) -> Result<()> {
@@ -715,11 +730,7 @@ impl wfvae_options {
             2 => Posterior::Moments,
             other => fail!(InvalidArgument, "{name}: posterior is {other}, expected a wfvae_posterior"),
         };
-        let latent_type = match self.latent_type {
-            0 => LatentType::F32,
-            1 => LatentType::F16,
-            other => fail!(InvalidArgument, "{name}: latent_type is {other}, expected a wfvae_latent_type"),
-        };
+        let latent_type = to_latent_type(self.latent_type).map_err(|e| e.prefixed(name))?;
         let overlap = self.tile_overlap as usize;
         options.tiling = match (self.tiling, overlap) {
             (0, 0) => Tiling::Off,

@@ -26,6 +26,26 @@ pub enum Posterior {
     Moments,
 }
 
+/// How latents are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LatentType {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision.
+    F16,
+}
+
+impl LatentType {
+    /// Of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            LatentType::F32 => 4,
+            LatentType::F16 => 2,
+        }
+    }
+}
+
 /// Latents to read, `[n, channels, height, width]`.
 #[derive(Clone, Copy)]
 pub enum Latents<'a> {
@@ -72,7 +92,7 @@ impl LatentsMut<'_> {
         self.len() == 0
     }
 
-    fn write(&mut self, start: usize, values: impl Iterator<Item = f32>) {
+    pub(super) fn write(&mut self, start: usize, values: impl Iterator<Item = f32>) {
         match self {
             LatentsMut::F32(out) => out[start..].iter_mut().zip(values).for_each(|(out, value)| *out = value),
             LatentsMut::F16(out) => {

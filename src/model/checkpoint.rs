@@ -318,9 +318,11 @@ fn refuse_pickle(path: &Path) -> Result<()> {
     if path.extension().and_then(|e| e.to_str()).is_some_and(|e| pickle.contains(&e)) {
         fail!(
             Checkpoint,
-            "{}: a PyTorch pickle, which this library does not read; convert it in Python: \
+            "{}: a PyTorch pickle, which this library does not read; convert it with training/convert.py, or in Python: \
+             state_dict = torch.load(\"{}\", weights_only=True); \
              safetensors.torch.save_file(state_dict, \"model.safetensors\")",
-            path.display()
+            path.display(),
+            path.file_name().unwrap_or_default().display()
         );
     }
     Ok(())

@@ -7,6 +7,7 @@ mod decoding;
 mod encoder;
 mod encoding;
 mod interpolation;
+mod latent_file;
 mod model;
 mod plan;
 mod snapshot;

@@ -186,6 +186,10 @@ impl Planner<'_> {
         if let Some(tiles) = &decode {
             let planned = |geometry: &Geometry| StreamDecoder::planned_bytes(&self.decoder, geometry);
             estimate.decode_state_bytes = self.state_bytes(tiles, planned);
+            if tiles.count() > 1 {
+                let numbers = self.model.network().latent_channels * self.geometry.latent_plane();
+                estimate.decode_state_bytes += (numbers * size_of::<f32>()) as u64;
+            }
             estimate.decode_tile = tiles.size();
             estimate.working_bytes += self.working_bytes(&self.decoder, tiles);
             estimate.decode_tiles = tiles.count();

@@ -1,0 +1,253 @@
+/* Decodes a latent file to a clip: safetensors in, Y4M out.
+ *
+ *     decode_file [options] LATENTS.safetensors [OUTPUT.y4m]
+ *
+ * OUTPUT defaults to "-", standard output, so it works in a pipe; memory does not grow with the clip:
+ *
+ *     decode_file -m MODEL clip.safetensors | ffmpeg -i - clip.mkv
+ *
+ * Rate and number of frames are those of the file; so are chroma, depth, range and matrix, if encode_file made it.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L
+
+#include <wfvae.h>
+
+#include "y4m.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: decode_file [options] LATENTS.safetensors [OUTPUT.y4m]\n"
+    "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes standard output.\n"
+    "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n"
+    "  -c LATENTS  latents for each call, 1 to 64 (default 1)\n"
+    "  -t THREADS  threads (default: all processors)\n";
+
+typedef struct job {
+    const char *model_path, *input, *output;
+    size_t chunk;
+    uint32_t threads;
+
+    wfvae_latent_reader *reader;
+    wfvae_latent_file_info file;
+    wfvae_model *model;
+    wfvae *stream;
+    wfvae_info info;
+    y4m_stream out;
+    wfvae_frame *frames;
+    float *pixels;
+    void *latents;
+    size_t capacity; /* in frames */
+} job;
+
+static int fail(const char *what, const char *text)
+{
+    fprintf(stderr, "decode_file: %s: %s\n", what, text);
+    return -1;
+}
+
+static int fail_wfvae(const char *what)
+{
+    return fail(what, wfvae_last_error(NULL));
+}
+
+/* What the clip looked like before it was encoded: encode_file keeps its Y4M header as the file's note. A note of
+ * another program, or none, gives 8-bit 4:2:0. */
+static y4m_info clip_format(const job *j)
+{
+    y4m_info format = {0};
+    y4m_stream header = {0};
+    size_t size = strlen(j->file.note);
+    char *line = malloc(size + 2);
+    FILE *file = NULL;
+
+    if (line) {
+        memcpy(line, j->file.note, size);
+        memcpy(line + size, "\n", 2);
+        file = fmemopen(line, size + 1, "r");
+    }
+    if (file && !y4m_open_read(&header, file)) {
+        format = header.info;
+        if (strstr(line, " XMATRIX=709"))
+            format.matrix = Y4M_BT709;
+        else if (strstr(line, " XMATRIX=601"))
+            format.matrix = Y4M_BT601;
+    } else {
+        format.depth = 8;
+        format.chroma = Y4M_420JPEG;
+    }
+    y4m_close(&header);
+    if (file)
+        fclose(file);
+    free(line);
+    format.width = (int)j->file.width;
+    format.height = (int)j->file.height;
+    format.rate_num = format.rate_den = 0;
+    if (j->file.fps_num <= INT_MAX && j->file.fps_den <= INT_MAX) {
+        format.rate_num = (int)j->file.fps_num;
+        format.rate_den = (int)j->file.fps_den;
+    }
+    return format;
+}
+
+static int open_all(job *j)
+{
+    wfvae_model_options model_options = {0};
+    wfvae_options options = {0};
+
+    if (wfvae_latent_reader_open(j->input, &j->reader))
+        return fail_wfvae("input");
+    j->file.struct_size = sizeof j->file;
+    if (wfvae_latent_reader_get_info(j->reader, &j->file))
+        return fail_wfvae("input");
+
+    model_options.struct_size = sizeof model_options;
+    model_options.n_threads = j->threads;
+    if (wfvae_model_open(j->model_path, &model_options, &j->model))
+        return fail_wfvae("model");
+    if (wfvae_latent_reader_check_model(j->reader, j->model))
+        return fail_wfvae("input");
+
+    options.struct_size = sizeof options;
+    options.width = j->file.width;
+    options.height = j->file.height;
+    options.padding = j->file.padded;
+    options.scaled = j->file.scaled;
+    options.latent_type = j->file.latent_type;
+    options.directions = WFVAE_DIRECTION_DECODE;
+    if (wfvae_create(j->model, &options, &j->stream))
+        return fail_wfvae("stream");
+    j->info.struct_size = sizeof j->info;
+    if (wfvae_latent_reader_check_stream(j->reader, j->stream) || wfvae_get_info(j->stream, &j->info) ||
+        wfvae_set_frame_count(j->stream, j->file.n_frames))
+        return fail_wfvae("stream");
+    return 0;
+}
+
+static int allocate(job *j)
+{
+    size_t plane = (size_t)j->info.width * j->info.height, i, p;
+
+    /* Each latent gives at most a group, and a call what was held back before: less than a group. */
+    j->capacity = (j->chunk + 1) * j->file.temporal_compression;
+    j->frames = calloc(j->capacity, sizeof *j->frames);
+    j->pixels = malloc(j->capacity * 3 * plane * sizeof(float));
+    j->latents = malloc(j->chunk * j->info.latent_size);
+    if (!j->frames || !j->pixels || !j->latents)
+        return fail("memory", "not enough");
+    for (i = 0; i < j->capacity; i++) {
+        wfvae_frame *frame = &j->frames[i];
+        frame->struct_size = sizeof *frame;
+        frame->format = WFVAE_PIXEL_FORMAT_RGBP_F32;
+        frame->range = WFVAE_RANGE_UNIT;
+        frame->width = j->info.width;
+        frame->height = j->info.height;
+        for (p = 0; p < 3; p++) {
+            frame->planes[p] = j->pixels + (3 * i + p) * plane;
+            frame->strides[p] = (ptrdiff_t)(j->info.width * sizeof(float));
+        }
+    }
+    return 0;
+}
+
+static int write_frames(job *j, size_t count)
+{
+    size_t width = j->info.width, i;
+
+    for (i = 0; i < count; i++)
+        if (y4m_write_frame(&j->out, j->frames[i].planes[0], width, width * j->info.height))
+            return fail(j->output, j->out.error);
+    return 0;
+}
+
+static int decode_clip(job *j)
+{
+    size_t frames, count;
+    uint64_t next;
+
+    for (next = 0; next < j->file.n_latents; next += count) {
+        count = j->file.n_latents - next < j->chunk ? (size_t)(j->file.n_latents - next) : j->chunk;
+        if (wfvae_latent_reader_read(j->reader, next, count, j->file.latent_type, j->latents))
+            return fail_wfvae("input");
+        if (wfvae_decode_chunk(j->stream, j->latents, count, j->frames, j->capacity, &frames))
+            return fail_wfvae("decode");
+        if (write_frames(j, frames))
+            return -1;
+    }
+    if (wfvae_decode_flush(j->stream, j->frames, j->capacity, &frames))
+        return fail_wfvae("decode flush");
+    return write_frames(j, frames);
+}
+
+static int run(job *j)
+{
+    y4m_info format;
+    FILE *output = stdout;
+    int failed;
+
+    /* The output is not touched before all else is known to be right. */
+    if (open_all(j) || allocate(j))
+        return -1;
+    if (j->file.width > Y4M_MAX_SIDE || j->file.height > Y4M_MAX_SIDE)
+        return fail(j->input, "its frames are larger than Y4M frames can be");
+    if (strcmp(j->output, "-") && !(output = fopen(j->output, "wb")))
+        return fail(j->output, "cannot be created");
+    format = clip_format(j);
+    failed = y4m_open_write(&j->out, output, &format) ? fail(j->output, j->out.error) : decode_clip(j);
+    if (fclose(output) && !failed)
+        failed = fail(j->output, "cannot be written");
+    return failed;
+}
+
+/* A number from 1 to max, or 0. */
+static size_t number(const char *text, unsigned long max)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    return *text >= '0' && *text <= '9' && *end == 0 && value <= max ? value : 0;
+}
+
+static int parse(int argc, char **argv, job *j)
+{
+    int letter;
+
+    while ((letter = getopt(argc, argv, "m:c:t:h")) != -1) {
+        switch (letter) {
+        case 'm': j->model_path = optarg; break;
+        case 'c': j->chunk = number(optarg, 64); if (!j->chunk) return -1; break;
+        case 't': j->threads = (uint32_t)number(optarg, 1024); if (!j->threads) return -1; break;
+        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
+        default: return -1;
+        }
+    }
+    if (argc - optind < 1 || argc - optind > 2)
+        return -1;
+    j->input = argv[optind];
+    j->output = argc - optind == 2 ? argv[optind + 1] : "-";
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    job j = {0};
+    int failed;
+
+    j.chunk = 1;
+    if (parse(argc, argv, &j)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    failed = run(&j);
+    wfvae_latent_reader_close(j.reader);
+    wfvae_destroy(j.stream);
+    wfvae_model_close(j.model);
+    y4m_close(&j.out);
+    free(j.frames);
+    free(j.pixels);
+    free(j.latents);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,292 @@
+/* Encodes a clip to a latent file: Y4M in, safetensors out.
+ *
+ *     encode_file [options] INPUT.y4m|- LATENTS.safetensors
+ *
+ * The clip may come from a pipe and be of any length; memory does not grow with it:
+ *
+ *     ffmpeg -i clip.mkv -f yuv4mpegpipe - | encode_file -m MODEL - clip.safetensors
+ *
+ * The latent file appears when it is complete. decode_file makes a clip of it again.
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L
+
+#include <wfvae.h>
+
+#include "y4m.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: encode_file [options] INPUT.y4m|- LATENTS.safetensors\n"
+    "Encodes a clip, from a file or standard input, to a file of latents.\n"
+    "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n"
+    "  -p KIND     mean, sample or moments (default mean)\n"
+    "  -s SEED     of -p sample, a 64-bit number (default 0)\n"
+    "  -f          float16 (default float32)\n"
+    "  -n          scaled by the scale and shift of the model's config (default raw)\n"
+    "  -x          refuse sizes that are not multiples of the model's compression (default: pad)\n"
+    "  -c FRAMES   frames for each call, 1 to 256 (default 4)\n"
+    "  -t THREADS  threads (default: all processors)\n"
+    "  -M 601|709  matrix of the clip (default: 709 from 720 lines up, else 601)\n"
+    "  -R limited|full  range of the clip (default: as tagged, else limited)\n";
+
+typedef struct job {
+    wfvae_options options;
+    const char *model_path, *input, *output;
+    size_t chunk;
+    uint32_t threads;
+    y4m_matrix matrix;
+    y4m_range range;
+
+    wfvae_model *model;
+    wfvae *stream;
+    wfvae_latent_writer *writer;
+    wfvae_info info;
+    y4m_stream in;
+    wfvae_frame *frames;
+    float *pixels;
+    void *latents;
+    size_t latent_capacity;
+} job;
+
+/* So that an interrupted run leaves no temporary file: reading fails, and the writer is destroyed. */
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static int fail(const char *what, const char *text)
+{
+    fprintf(stderr, "encode_file: %s: %s\n", what, text);
+    return -1;
+}
+
+static int fail_wfvae(const char *what)
+{
+    return fail(what, wfvae_last_error(NULL));
+}
+
+/* The clip's Y4M header, which decode_file gives its output again. The matrix has no tag in Y4M. */
+static int write_note(const job *j, char *note, size_t size)
+{
+    y4m_stream header = {0};
+    FILE *file = fmemopen(note, size, "w");
+    int failed;
+
+    if (!file)
+        return fail("memory", "not enough");
+    failed = y4m_open_write(&header, file, &j->in.info);
+    y4m_close(&header);
+    if (fclose(file) || failed)
+        return fail(j->input, failed ? header.error : "its header cannot be kept");
+    note[strcspn(note, "\n")] = 0;
+    if (j->in.info.matrix != Y4M_MATRIX_UNSPECIFIED)
+        strncat(note, j->in.info.matrix == Y4M_BT709 ? " XMATRIX=709" : " XMATRIX=601", size - strlen(note) - 1);
+    return 0;
+}
+
+static int open_all(job *j)
+{
+    wfvae_model_options model_options = {0};
+    wfvae_latent_writer_options writer_options = {0};
+    wfvae_model_info model_info = {0};
+    char note[256] = "";
+
+    model_options.struct_size = sizeof model_options;
+    model_options.n_threads = j->threads;
+    if (wfvae_model_open(j->model_path, &model_options, &j->model))
+        return fail_wfvae("model");
+    j->options.width = (uint32_t)j->in.info.width;
+    j->options.height = (uint32_t)j->in.info.height;
+    j->options.directions = WFVAE_DIRECTION_ENCODE;
+    if (wfvae_create(j->model, &j->options, &j->stream))
+        return fail_wfvae("stream");
+    j->info.struct_size = sizeof j->info;
+    model_info.struct_size = sizeof model_info;
+    if (wfvae_get_info(j->stream, &j->info) || wfvae_model_get_info(j->model, &model_info))
+        return fail_wfvae("info");
+
+    if (write_note(j, note, sizeof note))
+        return -1;
+    writer_options.struct_size = sizeof writer_options;
+    writer_options.note = note;
+    /* 0:0 and 0:1 say in Y4M that the rate is not known. */
+    if (j->in.info.rate_num > 0 && j->in.info.rate_den > 0) {
+        writer_options.fps_num = (uint32_t)j->in.info.rate_num;
+        writer_options.fps_den = (uint32_t)j->in.info.rate_den;
+    }
+    if (wfvae_latent_writer_create(j->stream, j->output, &writer_options, &j->writer))
+        return fail_wfvae("output");
+    j->latent_capacity = j->chunk / model_info.temporal_compression + 2;
+    return 0;
+}
+
+static int allocate(job *j)
+{
+    size_t plane = (size_t)j->info.width * j->info.height, i, p;
+
+    j->frames = calloc(j->chunk, sizeof *j->frames);
+    j->pixels = malloc(j->chunk * 3 * plane * sizeof(float));
+    j->latents = malloc(j->latent_capacity * j->info.encoded_size);
+    if (!j->frames || !j->pixels || !j->latents)
+        return fail("memory", "not enough");
+    for (i = 0; i < j->chunk; i++) {
+        wfvae_frame *frame = &j->frames[i];
+        frame->struct_size = sizeof *frame;
+        frame->format = WFVAE_PIXEL_FORMAT_RGBP_F32;
+        frame->range = WFVAE_RANGE_UNIT;
+        frame->width = j->info.width;
+        frame->height = j->info.height;
+        for (p = 0; p < 3; p++) {
+            frame->planes[p] = j->pixels + (3 * i + p) * plane;
+            frame->strides[p] = (ptrdiff_t)(j->info.width * sizeof(float));
+        }
+    }
+    return 0;
+}
+
+static int write_latents(job *j, size_t count)
+{
+    return wfvae_latent_writer_write(j->writer, j->latents, count) ? fail_wfvae("output") : 0;
+}
+
+static int encode_clip(job *j)
+{
+    size_t width = j->info.width, height = j->info.height, count = 0, latents;
+    int more = 1;
+
+    while (more) {
+        more = y4m_read_frame(&j->in, j->frames[count].planes[0], width, width * height);
+        if (interrupted)
+            return fail(j->input, "interrupted; no latents are written");
+        if (more < 0)
+            return fail(j->input, j->in.error);
+        count += more > 0;
+        if (count == j->chunk || (!more && count)) {
+            if (wfvae_encode_chunk(j->stream, j->frames, count, j->latents, j->latent_capacity, &latents))
+                return fail_wfvae("encode");
+            if (write_latents(j, latents))
+                return -1;
+            count = 0;
+        }
+    }
+    if (wfvae_get_info(j->stream, &j->info))
+        return fail_wfvae("info");
+    if (j->info.frames_in == 0)
+        return fail(j->input, "no frame in the clip");
+    if (wfvae_encode_flush(j->stream, j->latents, j->latent_capacity, &latents))
+        return fail_wfvae("encode flush");
+    if (write_latents(j, latents) || wfvae_get_info(j->stream, &j->info))
+        return -1;
+    if (wfvae_latent_writer_finish(j->writer, j->info.frames_in))
+        return fail_wfvae("output");
+    printf("%s: %lu frames of %ux%u, %lu latents of %ux%ux%u\n", j->output, (unsigned long)j->info.frames_in,
+           j->info.width, j->info.height, (unsigned long)j->info.latents_out, j->info.encoded_channels,
+           j->info.latent_height, j->info.latent_width);
+    return 0;
+}
+
+static int run(job *j, FILE *input)
+{
+    if (y4m_open_read(&j->in, input))
+        return fail(j->input, j->in.error);
+    if (j->matrix != Y4M_MATRIX_UNSPECIFIED)
+        j->in.info.matrix = j->matrix;
+    if (j->range != Y4M_RANGE_UNSPECIFIED)
+        j->in.info.range = j->range;
+    return open_all(j) || allocate(j) || encode_clip(j) ? -1 : 0;
+}
+
+/* A number from 1 to max, or 0. */
+static size_t number(const char *text, unsigned long max)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    return *text >= '0' && *text <= '9' && *end == 0 && value <= max ? value : 0;
+}
+
+static int parse(int argc, char **argv, job *j)
+{
+    static const char *const kinds[] = {"mean", "sample", "moments"};
+    int letter;
+    char *end;
+
+    while ((letter = getopt(argc, argv, "m:p:s:fnxc:t:M:R:h")) != -1) {
+        switch (letter) {
+        case 'm': j->model_path = optarg; break;
+        case 'p':
+            for (j->options.posterior = 0; j->options.posterior < 3; j->options.posterior++)
+                if (!strcmp(optarg, kinds[j->options.posterior])) break;
+            if (j->options.posterior == 3) return -1;
+            break;
+        case 's':
+            j->options.seed = strtoull(optarg, &end, 10);
+            if (*optarg < '0' || *optarg > '9' || *end) return -1;
+            break;
+        case 'f': j->options.latent_type = WFVAE_LATENT_TYPE_F16; break;
+        case 'n': j->options.scaled = 1; break;
+        case 'x': j->options.padding = 0; break;
+        case 'c': j->chunk = number(optarg, 256); if (!j->chunk) return -1; break;
+        case 't': j->threads = (uint32_t)number(optarg, 1024); if (!j->threads) return -1; break;
+        case 'M':
+            if (strcmp(optarg, "601") && strcmp(optarg, "709")) return -1;
+            j->matrix = strcmp(optarg, "601") ? Y4M_BT709 : Y4M_BT601;
+            break;
+        case 'R':
+            if (strcmp(optarg, "limited") && strcmp(optarg, "full")) return -1;
+            j->range = strcmp(optarg, "full") ? Y4M_LIMITED : Y4M_FULL;
+            break;
+        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
+        default: return -1;
+        }
+    }
+    if (argc - optind != 2)
+        return -1;
+    j->input = argv[optind];
+    j->output = argv[optind + 1];
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
+    job j = {0};
+    struct sigaction action = {0};
+    FILE *input = stdin;
+    int failed;
+    size_t i;
+
+    j.options.struct_size = sizeof j.options;
+    j.options.padding = 1;
+    j.chunk = 4;
+    if (parse(argc, argv, &j)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    action.sa_handler = interrupt;
+    for (i = 0; i < sizeof signals / sizeof *signals; i++)
+        sigaction(signals[i], &action, NULL);
+
+    if (strcmp(j.input, "-") && !(input = fopen(j.input, "rb"))) {
+        fail(j.input, "cannot be opened");
+        return EXIT_FAILURE;
+    }
+    failed = run(&j, input);
+    wfvae_latent_writer_destroy(j.writer);
+    wfvae_destroy(j.stream);
+    wfvae_model_close(j.model);
+    y4m_close(&j.in);
+    free(j.frames);
+    free(j.pixels);
+    free(j.latents);
+    if (input != stdin)
+        fclose(input);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,160 @@
+//! Reads latents from any place of a file.
+
+use super::LatentFileInfo;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::media::{LatentType, LatentsMut, Posterior};
+use half::f16;
+use safetensors::tensor::Metadata;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Far more than the header of any such file has: its lists, its note, and keys of others.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
+/// Bytes that are read at a time.
+const BLOCK: usize = 1 << 14;
+
+/// An open latent file. Everything about it is checked; latents are read when they are asked for, so memory does not
+/// grow with the clip.
+///
+/// Thread-safety: safe.
+pub struct LatentReader {
+    path: PathBuf,
+    file: File,
+    info: LatentFileInfo,
+    /// Where the latents begin.
+    start: u64,
+}
+
+impl LatentReader {
+    /// Opens a file and checks all but the latents' values.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io) if it cannot be read; [`LatentFile`](ErrorKind::LatentFile) if it is damaged, or of another
+    /// kind or version. The text says what was found and what was expected.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        let named = |kind, text: String| Error::new(kind, format!("latent file {}: {text}", path.display()));
+        let io = |e: std::io::Error| named(ErrorKind::Io, e.to_string());
+        let damaged = |text: String| named(ErrorKind::LatentFile, text);
+        // Opening a pipe would wait for its writer.
+        if !std::fs::metadata(&path).map_err(io)?.is_file() {
+            return Err(named(
+                ErrorKind::Io,
+                "not a regular file; latents cannot be read from pipes or devices".into(),
+            ));
+        }
+        let file = File::open(&path).map_err(io)?;
+        // Rather than a map of the file, which faults when another program makes it shorter.
+        let size = file.metadata().map_err(io)?.len();
+        let mut length = [0; 8];
+        if size < 8 {
+            return Err(damaged(format!("found {size} bytes, expected a safetensors header")));
+        }
+        file.read_exact_at(&mut length, 0).map_err(io)?;
+        let (length, available) = (u64::from_le_bytes(length), size - 8);
+        if length > available {
+            let text = "truncated or unfinished, or not safetensors";
+            return Err(damaged(format!("{text}: the header is {length} bytes, {available} are there")));
+        }
+        if length > MAX_HEADER_BYTES {
+            return Err(damaged(format!("a header of {length} bytes, expected at most {MAX_HEADER_BYTES}")));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact_at(&mut header, 8).map_err(io)?;
+        let header: Metadata = serde_json::from_slice(&header)
+            .map_err(|e| damaged(format!("damaged, or not safetensors: its header: {e}")))?;
+        let (needed, available) = (header.data_len() as u64, available - length);
+        if needed != available {
+            let text = "truncated or damaged: its header describes";
+            return Err(damaged(format!("{text} {needed} bytes of data, found {available}")));
+        }
+        let info = LatentFileInfo::parse(&header).map_err(damaged)?;
+        Ok(LatentReader { path, file, info, start: 8 + length })
+    }
+
+    /// The file, as it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file holds.
+    pub fn info(&self) -> &LatentFileInfo {
+        &self.info
+    }
+
+    /// Reads latents to decode, `[n, C, h, w]`, from latent `start` on, as many as `out` has room for; of moments the
+    /// mean.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the file does not hold these latents, or `out` is not for
+    /// whole ones; [`Io`](ErrorKind::Io).
+    pub fn read(&self, start: u64, out: LatentsMut<'_>) -> Result<()> {
+        self.read_channels(self.info.latent_channels, start, out)
+    }
+
+    /// Reads both moments, `[n, 2C, h, w]`, of a file that holds them.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), and [`InvalidState`](ErrorKind::InvalidState) for other files.
+    pub fn read_moments(&self, start: u64, out: LatentsMut<'_>) -> Result<()> {
+        if !matches!(self.info.posterior, Posterior::Moments) {
+            let (path, found) = (self.path.display(), self.info.tensor_name());
+            fail!(InvalidState, "latent file {path}: it holds the {found}, not the moments");
+        }
+        self.read_channels(2 * self.info.latent_channels, start, out)
+    }
+
+    fn read_channels(&self, channels: usize, start: u64, mut out: LatentsMut<'_>) -> Result<()> {
+        let (plane, stored) = (self.info.plane(), self.info.stored_channels());
+        let size = channels * plane;
+        if !out.len().is_multiple_of(size) {
+            fail!(InvalidArgument, "room for {} numbers is not for whole latents of {size}", out.len());
+        }
+        let count = (out.len() / size) as u64;
+        self.check_range(start, count)?;
+        for i in 0..count {
+            let from = (start + i) * (stored * plane) as u64;
+            let to = i as usize * size;
+            let result = self.read_run(from, to, size, &mut out);
+            let path = self.path.display();
+            result.map_err(|e| Error::new(ErrorKind::Io, format!("latent file {path}: latent {}: {e}", start + i)))?;
+        }
+        Ok(())
+    }
+
+    /// Fails unless the file holds these latents.
+    pub(crate) fn check_range(&self, start: u64, count: u64) -> Result<()> {
+        let (path, latents) = (self.path.display(), self.info.latents);
+        if start.checked_add(count).is_none_or(|end| end > latents) {
+            fail!(
+                InvalidArgument,
+                "latent file {path}: {count} latents from latent {start} were asked for, it holds {latents}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads `count` numbers from number `from` of the tensor to number `to` of `out`.
+    fn read_run(&self, from: u64, to: usize, count: usize, out: &mut LatentsMut<'_>) -> std::io::Result<()> {
+        let width = self.info.latent_type.bytes();
+        let mut block = [0; BLOCK];
+        let mut done = 0;
+        while done < count {
+            let bytes = &mut block[..BLOCK.min((count - done) * width)];
+            self.file.read_exact_at(bytes, self.start + (from + done as u64) * width as u64)?;
+            match self.info.latent_type {
+                LatentType::F32 => {
+                    let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                    out.write(to + done, values);
+                }
+                LatentType::F16 => {
+                    let values = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32());
+                    out.write(to + done, values);
+                }
+            }
+            done += bytes.len() / width;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! Writes latents as they come. The target appears whole, or not at all.
+
+use super::{LatentFileInfo, MAX_CHANNELS, MAX_COMPRESSION, MAX_SIDE};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::media::{LatentType, Latents};
+use half::f16;
+use std::fs::Permissions;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// Numbers that are converted at a time.
+const BLOCK: usize = 1 << 14;
+/// Decimal digits of the numbers in the header that are not known at its start: T, the data's end, the frames.
+const UNKNOWN_DIGITS: usize = 3 * 20;
+
+/// Writes a latent file. Latents are appended to a temporary file in the target's folder, which
+/// [`finish`](Self::finish) makes the target; dropping an unfinished writer, or an error, removes it. Memory does not
+/// grow with the clip.
+pub struct LatentWriter {
+    /// As the caller named it.
+    path: PathBuf,
+    target: PathBuf,
+    info: LatentFileInfo,
+    state: State,
+    /// Bytes kept for the header.
+    header_room: usize,
+}
+
+enum State {
+    Open(NamedTempFile),
+    Finished,
+    Failed(String),
+}
+
+impl LatentWriter {
+    /// Begins a file with the latents that `info` describes; its `frames` and `latents` are not looked at. A file that
+    /// is there already stays until [`finish`](Self::finish) replaces it.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io) if the target's folder cannot be written to, or the target is something else than a file;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if `info` contradicts itself.
+    pub fn create(path: impl AsRef<Path>, info: LatentFileInfo) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        let named = |kind, text: String| Error::new(kind, format!("latent file {}: {text}", path.display()));
+        let invalid = |text: String| named(ErrorKind::InvalidArgument, text);
+        check_ranges(&info).and_then(|()| info.check()).map_err(invalid)?;
+
+        if path.file_name().is_none() {
+            return Err(named(ErrorKind::Io, "not the name of a file".into()));
+        }
+        // Renaming would put a file in the place of a device or a pipe.
+        if std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+            let text = "exists and is not a regular file; latents cannot be written to pipes or devices";
+            return Err(named(ErrorKind::Io, text.into()));
+        }
+        // And in that of a link instead of the file that it leads to. The name must still hold when the process goes to
+        // another folder.
+        let target = std::fs::canonicalize(&path).or_else(|_| std::path::absolute(&path));
+        let target = target.map_err(|e| named(ErrorKind::Io, e.to_string()))?;
+        let folder = folder_of(&target);
+
+        let header = info.header(0, 0).map_err(invalid)?;
+        let header_room = (header.len() + UNKNOWN_DIGITS).next_multiple_of(64);
+        let mut builder = tempfile::Builder::new();
+        // As for any new file: the umask takes away what it must.
+        builder.prefix(".wfvae-").suffix(".tmp").permissions(Permissions::from_mode(0o666));
+        let begin = || {
+            let mut file = builder.tempfile_in(folder)?;
+            // No valid file until the header is there.
+            file.write_all(&vec![0; 8 + header_room])?;
+            Ok(file)
+        };
+        let file = begin().map_err(|e: std::io::Error| named(ErrorKind::Io, format!("in its folder: {e}")))?;
+        let info = LatentFileInfo { frames: 0, latents: 0, ..info };
+        Ok(LatentWriter { path, target, info, state: State::Open(file), header_room })
+    }
+
+    /// What is being written; `latents` counts those that were.
+    pub fn info(&self) -> &LatentFileInfo {
+        &self.info
+    }
+
+    /// Appends latents, `[n, C, h, w]` (moments: 2C), converted to the file's type. None is allowed.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for numbers that are not whole latents;
+    /// [`InvalidState`](ErrorKind::InvalidState) after [`finish`](Self::finish) or an error;
+    /// [`Io`](ErrorKind::Io), after which the temporary file is gone.
+    pub fn write(&mut self, latents: Latents<'_>) -> Result<()> {
+        let size = self.info.stored_channels() * self.info.plane();
+        if !latents.len().is_multiple_of(size) {
+            fail!(InvalidArgument, "{} numbers are not whole latents of {size}", latents.len());
+        }
+        let latent_type = self.info.latent_type;
+        self.on_file(|file| match latents {
+            Latents::F32(values) => values.chunks(BLOCK).try_for_each(|block| {
+                let values = block.iter().copied();
+                file.write_all(&bytes(values, latent_type))
+            }),
+            Latents::F16(values) => values.chunks(BLOCK).try_for_each(|block| {
+                let values = block.iter().map(|v| v.to_f32());
+                file.write_all(&bytes(values, latent_type))
+            }),
+        })?;
+        self.info.latents += (latents.len() / size) as u64;
+        Ok(())
+    }
+
+    /// Completes the file and puts it in the target's place, for a clip of `frames` frames. Data are on the disk
+    /// afterwards.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the latents that were written are not those of so many frames (more
+    /// can then be written), or after an error; [`Io`](ErrorKind::Io), after which the temporary file is gone.
+    pub fn finish(&mut self, frames: u64) -> Result<()> {
+        let path = self.path.display();
+        let (found, needed) = (self.info.latents, self.info.latents_for(frames));
+        if frames == 0 {
+            fail!(InvalidArgument, "latent file {path}: a clip of 0 frames, expected at least 1");
+        }
+        if matches!(self.state, State::Open(_)) && found != needed {
+            fail!(InvalidState, "latent file {path}: {found} latents were written, {frames} frames have {needed}");
+        }
+        let mut header = match self.info.header(found, frames) {
+            Ok(header) => header.into_bytes(),
+            Err(text) => fail!(InvalidArgument, "latent file {path}: {text}"),
+        };
+        let room = self.header_room;
+        if header.len() > room {
+            fail!(Internal, "latent file {path}: a header of {} bytes in a room of {room}", header.len());
+        }
+        // safetensors allows spaces behind the header.
+        header.resize(room, b' ');
+        self.on_file(|file| {
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(&(room as u64).to_le_bytes())?;
+            file.write_all(&header)?;
+            file.as_file().sync_all()
+        })?;
+        if let State::Open(file) = std::mem::replace(&mut self.state, State::Finished)
+            && let Err(e) = file.persist(&self.target)
+        {
+            return Err(self.failed(e.error));
+        }
+        self.info.frames = frames;
+        // Not every file system can do this for a folder.
+        let _ = std::fs::File::open(folder_of(&self.target)).and_then(|folder| folder.sync_all());
+        Ok(())
+    }
+
+    fn on_file(&mut self, work: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>) -> Result<()> {
+        let path = self.path.display();
+        let result = match &mut self.state {
+            State::Open(file) => work(file),
+            State::Finished => fail!(InvalidState, "latent file {path}: it is finished"),
+            State::Failed(text) => fail!(InvalidState, "latent file {path}: an earlier call failed: {text}"),
+        };
+        result.map_err(|e| self.failed(e))
+    }
+
+    fn failed(&mut self, error: std::io::Error) -> Error {
+        // This drops the temporary file, which removes it.
+        self.state = State::Failed(error.to_string());
+        Error::new(ErrorKind::Io, format!("latent file {}: {error}; nothing of it was kept", self.path.display()))
+    }
+}
+
+fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn bytes(values: impl Iterator<Item = f32>, latent_type: LatentType) -> Vec<u8> {
+    match latent_type {
+        LatentType::F32 => values.flat_map(f32::to_le_bytes).collect(),
+        LatentType::F16 => values.flat_map(|v| f16::from_f32(v).to_le_bytes()).collect(),
+    }
+}
+
+/// What reading would refuse must not be written.
+fn check_ranges(info: &LatentFileInfo) -> Result<(), String> {
+    let numbers = [
+        ("width", info.width as u64, MAX_SIDE),
+        ("height", info.height as u64, MAX_SIDE),
+        ("spatial_compression", info.spatial_compression as u64, MAX_COMPRESSION),
+        ("temporal_compression", info.temporal_compression, MAX_COMPRESSION),
+        ("latent_channels", info.latent_channels as u64, MAX_CHANNELS),
+    ];
+    let wrong = numbers.into_iter().find(|(_, value, last)| *value == 0 || value > last);
+    wrong.map_or(Ok(()), |(name, value, last)| Err(format!("{name} is {value}, expected 1 to {last}")))
+}
