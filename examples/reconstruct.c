@@ -29,6 +29,12 @@ static const char usage[] =
     "  -t THREADS  threads (default: all processors)\n"
     "  -M 601|709  matrix of the clip (default: 709 from 720 lines up, else 601)\n"
     "  -R limited|full  range of the clip (default: as tagged, else limited)\n"
+    "  -w FRAMES   the whole clip, of at most so many frames, in one call: one tile after the other, and for models that\n"
+    "              cannot stream\n"
+    "  -T exact|blended  tiles, of -s SIZE pixels a side or as large as -b allows\n"
+    "  -s SIZE     see -T\n"
+    "  -b MB       memory that it may take, in megabytes\n"
+    "  -H          half precision causal caches\n"
     "  -p FILE     writes a picture of frame 16, or the last before: source, reconstruction, difference times 4\n"
     "  -q          no progress\n";
 
@@ -40,7 +46,9 @@ typedef struct options {
     uint32_t threads;
     y4m_matrix matrix;
     y4m_range range;
-    int quiet;
+    size_t clip_frames, megabytes;
+    uint32_t tiling, tile;
+    int half, quiet;
 } options;
 
 /* Frames of planar float RGB, 0 to 1, in a ring: what went in waits here for what comes out. */
@@ -54,6 +62,7 @@ typedef struct job {
     wfvae *stream;
     wfvae_info info;
     wfvae_model_info model_info;
+    wfvae_memory memory;
     y4m_stream in, out;
     ring sources;
     wfvae_frame *frames;      /* of the chunk that goes in */
@@ -66,7 +75,7 @@ typedef struct job {
     double encode_seconds, decode_seconds;
     unsigned char *picture;   /* packed RGB: three frames side by side */
     size_t picture_frame;
-    int progress;
+    int at_once, progress;
 } job;
 
 static double now(void)
@@ -216,6 +225,9 @@ static int stream_clip(job *j, size_t chunk)
             j->sources.written++;
         }
         if (count == chunk || (!more && count)) {
+            /* A whole clip is decoded in one call too, which must know its length. */
+            if (j->at_once && wfvae_set_frame_count(j->stream, j->sources.written))
+                return fail_wfvae("frame count");
             if (encode(j, count))
                 return -1;
             count = 0;
@@ -234,6 +246,7 @@ static int open_stream(job *j, const options *o)
     memset(&model_options, 0, sizeof model_options);
     model_options.struct_size = sizeof model_options;
     model_options.n_threads = o->threads;
+    model_options.cache_type = o->half ? WFVAE_CACHE_TYPE_F16 : WFVAE_CACHE_TYPE_F32;
     if (wfvae_model_open(o->model, &model_options, &j->model))
         return fail_wfvae("model");
 
@@ -242,6 +255,13 @@ static int open_stream(job *j, const options *o)
     stream_options.width = (uint32_t)j->in.info.width;
     stream_options.height = (uint32_t)j->in.info.height;
     stream_options.padding = 1;
+    stream_options.clip_frames = o->clip_frames;
+    stream_options.tiling = o->tiling;
+    stream_options.tile_width = stream_options.tile_height = o->tile;
+    stream_options.memory_limit = (uint64_t)o->megabytes * 1000000;
+    j->memory.struct_size = sizeof j->memory;
+    if (wfvae_estimate(j->model, &stream_options, &j->memory))
+        return fail_wfvae("memory");
     if (wfvae_create(j->model, &stream_options, &j->stream))
         return fail_wfvae("stream");
 
@@ -249,6 +269,9 @@ static int open_stream(job *j, const options *o)
     j->model_info.struct_size = sizeof j->model_info;
     if (wfvae_get_info(j->stream, &j->info) || wfvae_model_get_info(j->model, &j->model_info))
         return fail_wfvae("info");
+    j->at_once = o->clip_frames > 0;
+    if (j->model_info.whole_clips && !j->at_once)
+        return fail("model", "it cannot stream; give the whole clip at once, with -w");
     return 0;
 }
 
@@ -303,7 +326,13 @@ static void report(const job *j, const options *o, FILE *file)
     fprintf(file, "memory: %.1f MB of weights in %u sessions; causal caches and buffers %.1f MB encode, %.1f MB decode\n",
             (double)j->model_info.weight_bytes / 1e6, j->model_info.sessions, (double)j->info.encode_state_bytes / 1e6,
             (double)j->info.decode_state_bytes / 1e6);
-    fprintf(file, "encode %.2f s, %.1f frames/s\n", j->encode_seconds, frames / j->encode_seconds);
+    fprintf(file, "estimate: %.1f MB in all, %.1f MB of it working memory", (double)j->memory.total_bytes / 1e6,
+            (double)j->memory.working_bytes / 1e6);
+    if (o->tiling)
+        fprintf(file, "; %u tiles of %ux%u encode, %u of %ux%u decode", j->memory.encode_tiles,
+                j->memory.encode_tile_width, j->memory.encode_tile_height, j->memory.decode_tiles,
+                j->memory.decode_tile_width, j->memory.decode_tile_height);
+    fprintf(file, "\nencode %.2f s, %.1f frames/s\n", j->encode_seconds, frames / j->encode_seconds);
     fprintf(file, "decode %.2f s, %.1f frames/s\n", j->decode_seconds, frames / j->decode_seconds);
     if (mse > 0)
         fprintf(file, "psnr %.2f dB\n", 10 * log10(255 * 255 / mse));
@@ -316,17 +345,19 @@ static void report(const job *j, const options *o, FILE *file)
 
 static int run(job *j, const options *o, FILE *input, FILE *output)
 {
+    const size_t chunk = o->clip_frames ? o->clip_frames : o->chunk;
+
     if (y4m_open_read(&j->in, input))
         return fail("input", j->in.error);
     if (o->matrix != Y4M_MATRIX_UNSPECIFIED)
         j->in.info.matrix = o->matrix;
     if (o->range != Y4M_RANGE_UNSPECIFIED)
         j->in.info.range = o->range;
-    if (open_stream(j, o) || allocate(j, o->chunk))
+    if (open_stream(j, o) || allocate(j, chunk))
         return -1;
     if (y4m_open_write(&j->out, output, &j->in.info))
         return fail("output", j->out.error);
-    if (stream_clip(j, o->chunk))
+    if (stream_clip(j, chunk))
         return -1;
     if (wfvae_get_info(j->stream, &j->info))
         return fail_wfvae("info");
@@ -348,7 +379,7 @@ static int parse(int argc, char **argv, options *o)
 {
     int letter;
 
-    while ((letter = getopt(argc, argv, "m:c:t:M:R:p:qh")) != -1) {
+    while ((letter = getopt(argc, argv, "m:c:t:M:R:w:T:s:b:Hp:qh")) != -1) {
         switch (letter) {
         case 'm': o->model = optarg; break;
         case 'c': o->chunk = number(optarg, 256); if (!o->chunk) return -1; break;
@@ -361,6 +392,14 @@ static int parse(int argc, char **argv, options *o)
             if (strcmp(optarg, "limited") && strcmp(optarg, "full")) return -1;
             o->range = strcmp(optarg, "full") ? Y4M_LIMITED : Y4M_FULL;
             break;
+        case 'w': o->clip_frames = number(optarg, 65536); if (!o->clip_frames) return -1; break;
+        case 'T':
+            if (strcmp(optarg, "exact") && strcmp(optarg, "blended")) return -1;
+            o->tiling = strcmp(optarg, "exact") ? WFVAE_TILING_BLENDED : WFVAE_TILING_EXACT;
+            break;
+        case 's': o->tile = (uint32_t)number(optarg, 32768); if (!o->tile) return -1; break;
+        case 'b': o->megabytes = number(optarg, 1000000000); if (!o->megabytes) return -1; break;
+        case 'H': o->half = 1; break;
         case 'p': o->picture = optarg; break;
         case 'q': o->quiet = 1; break;
         case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
@@ -374,7 +413,7 @@ static int parse(int argc, char **argv, options *o)
 
 int main(int argc, char **argv)
 {
-    options o = {NULL, "-", "-", NULL, 4, 0, Y4M_MATRIX_UNSPECIFIED, Y4M_RANGE_UNSPECIFIED, 0};
+    options o = {NULL, "-", "-", NULL, 4, 0, Y4M_MATRIX_UNSPECIFIED, Y4M_RANGE_UNSPECIFIED, 0, 0, 0, 0, 0, 0};
     FILE *input = stdin, *output = stdout;
     job *j = calloc(1, sizeof *j);
     int failed = -1;

@@ -60,11 +60,11 @@ venv() {
     cp tests/requirements.txt target/venv/
 }
 
-# Saves the graphs of models with and without attention, with 4x and 8x compression, and lets ONNX look at them.
+# Saves the graphs of models of all kinds, and lets ONNX look at them.
 onnx_checker() {
     venv || return 1
     folders=
-    for model in builtin v1-tiny v1-tiny-8x own-noattn; do
+    for model in builtin v1-tiny v1-tiny-8x own-noattn v2-tiny own-v2-image own-v2-groupnorm; do
         folder=target/onnx/$model
         mkdir -p "$folder"
         path=tests/golden/$model

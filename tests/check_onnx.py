@@ -27,8 +27,13 @@ def run(path):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def side(dim):
-        # "H/4" of a 32x32 picture.
-        return 32 // int(dim.split("/")[1]) if isinstance(dim, str) else dim
+        if not isinstance(dim, str):
+            return dim
+        if "/" in dim:
+            # "H/4" of a 32x32 picture.
+            return 32 // int(dim.split("/")[1])
+        # Of graphs that take a whole clip: 5 frames, 2 latents, and the frames of the n-th interpolation of these.
+        return {"T.video": 5, "T.latents": 2}.get(dim) or 1 + 2 ** (1 + int(dim.split(".")[-1]))
 
     inputs = {i.name: np.zeros([side(d) for d in i.shape], np.float32) for i in session.get_inputs()}
     outputs = session.run(None, inputs)

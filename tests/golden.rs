@@ -8,14 +8,19 @@ use common::{Lcg, Tensor, calls, decode, encode, max_abs, swap_outer};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wfvae::{ErrorKind, Model, ModelOptions, Posterior, Stream, StreamOptions};
+use wfvae::{CacheType, ErrorKind, Model, ModelOptions, Posterior, Stream, StreamOptions, Tiling};
 
 /// tests/golden/README.md says why these.
 const MOMENTS: f32 = 1e-5;
 const DECODED: f32 = 5e-5;
 
+/// Of half precision caches, which keep 11 bits of what the network looks back at, relative to the largest value. The
+/// worst case drifts by half of it.
+const HALF_CACHES: f32 = 5e-3;
+
 struct Case {
     name: String,
+    folder: PathBuf,
     model: Model,
     video: Tensor,
     mean: Tensor,
@@ -34,6 +39,13 @@ struct Errors {
     decoded: f32,
     /// Between the first plan and each other.
     plans: f32,
+    /// Of moments and frames with one query of attention at a time.
+    blocks: [f32; 2],
+    /// The same with half precision caches, relative to the outputs' largest value.
+    halves: [f32; 2],
+    /// Blended tiles, relative to the outputs' largest value; how many there are.
+    tiles: [f32; 2],
+    tile_count: usize,
 }
 
 fn main() -> ExitCode {
@@ -66,6 +78,14 @@ fn main() -> ExitCode {
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The built-in model's weights are in the library.
+fn open_model(folder: &Path, options: &ModelOptions) -> wfvae::Result<Model> {
+    match folder.join("config.json").exists() {
+        true => Model::open(folder, options),
+        false => Model::builtin(options),
+    }
+}
+
 fn case_folders(parent: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(parent).unwrap_or_else(|e| panic!("{}: {e}", parent.display()));
     let mut folders: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
@@ -75,10 +95,7 @@ fn case_folders(parent: &Path) -> Vec<PathBuf> {
 
 impl Case {
     fn open(name: String, folder: &Path) -> wfvae::Result<Case> {
-        let options = ModelOptions::default();
-        // The built-in model's weights are in the library.
-        let has_model = folder.join("config.json").exists();
-        let model = if has_model { Model::open(folder, &options)? } else { Model::builtin(&options)? };
+        let model = open_model(folder, &ModelOptions::default())?;
         let bytes = std::fs::read(folder.join("io.safetensors")).expect("a case has io.safetensors");
         let io = SafeTensors::deserialize(&bytes).expect("io.safetensors is whole");
         let get =
@@ -91,6 +108,7 @@ impl Case {
             z: get("z"),
             z_scaled: common::tensor(&io, "z_scaled").map(with_frames),
             decoded: get("decoded"),
+            folder: folder.into(),
             name,
         })
     }
@@ -106,8 +124,11 @@ impl Case {
         let decode_plans = plans(latents, 1, 2, info.whole_clips);
         self.decode_all(&decode_plans, (width, height), &mut errors);
 
+        self.forced(&mut errors);
+
         let line = format!(
-            "{} mean {:.1e} logvar {:.1e} sample {:.1e} scaled {} decoded {:.1e} between plans {:.1e}; encode {} decode {}",
+            "{} mean {:.1e} logvar {:.1e} sample {:.1e} scaled {} decoded {:.1e} between plans {:.1e}; queries one by one {:.1e} {:.1e}; \
+             half precision caches {:.1e} {:.1e}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
             self.name,
             errors.mean,
             errors.logvar,
@@ -115,13 +136,60 @@ impl Case {
             self.usable_scaling().map_or("-".into(), |_| format!("{:.1e}", errors.scaled)),
             errors.decoded,
             errors.plans,
+            errors.blocks[0],
+            errors.blocks[1],
+            errors.halves[0],
+            errors.halves[1],
+            errors.tile_count,
+            errors.tiles[0],
+            errors.tiles[1],
             describe(&encode_plans),
             describe(&decode_plans),
         );
         let small = |error: f32, limit: f32| error <= limit;
         let moments = [errors.mean, errors.logvar, errors.sample, errors.scaled].map(|e| small(e, MOMENTS));
-        let fine = moments == [true; 4] && small(errors.decoded, DECODED) && small(errors.plans, MOMENTS);
+        let forced = small(errors.blocks[0], MOMENTS)
+            && small(errors.blocks[1], DECODED)
+            && errors.halves.iter().all(|e| small(*e, HALF_CACHES))
+            // Not the whole frame's numbers, but its picture.
+            && errors.tiles.iter().all(|e| small(*e, 2.0));
+        let fine = forced && moments == [true; 4] && small(errors.decoded, DECODED) && small(errors.plans, MOMENTS);
         if fine { Ok(line) } else { Err(line) }
+    }
+
+    /// The same clip on the paths that only large frames take, forced by tiny limits.
+    fn forced(&self, errors: &mut Errors) {
+        let stream_options = StreamOptions::new(self.video.shape[4], self.video.shape[3]);
+        let run = |model: &Model, options: &StreamOptions| -> [(f32, f32); 2] {
+            let mut options = options.clone();
+            options.posterior = Posterior::Moments;
+            let mut stream = Stream::new(model, &options).unwrap();
+            let (latents, channels) = (self.mean.shape[2], 2 * self.mean.shape[1]);
+            let moments = encode(&mut stream, &frames_first(&self.video), &[usize::MAX]);
+            let moments = swap_outer(&moments, latents, channels);
+            let expected = [self.mean.data.as_slice(), &self.logvar.data].concat();
+            let video = decode(&mut stream, &frames_first(&self.z), &[usize::MAX]);
+            let video = swap_outer(&video, self.decoded.shape[2], 3);
+            let largest = |values: &[f32]| values.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
+            [
+                (max_abs(&moments, &expected), largest(&expected)),
+                (max_abs(&video, &self.decoded.data), largest(&self.decoded.data)),
+            ]
+        };
+        let mut blocks = ModelOptions::default();
+        blocks.attention_bytes = 1;
+        errors.blocks = run(&open_model(&self.folder, &blocks).unwrap(), &stream_options).map(|(error, _)| error);
+        let mut halves = ModelOptions::default();
+        halves.cache_type = CacheType::F16;
+        errors.halves = run(&open_model(&self.folder, &halves).unwrap(), &stream_options).map(|(e, most)| e / most);
+        let unit = self.model.info().spatial_compression;
+        let mut tiles = stream_options.clone();
+        tiles.tiling = Tiling::Blended { overlap: unit };
+        (tiles.tile_width, tiles.tile_height) = (2 * unit, 2 * unit);
+        if !self.model.info().whole_clips {
+            errors.tile_count = Stream::estimate(&self.model, &tiles).unwrap().decode_tiles;
+            errors.tiles = run(&self.model, &tiles).map(|(error, most)| error / most);
+        }
     }
 
     fn stream(&self, (width, height): (usize, usize), posterior: Posterior, scaled: bool) -> Stream {

@@ -52,7 +52,10 @@ fn exact_tiles_equal_the_whole_frame() {
                 (all, decode(&mut tiled, &latents, &[1]), decode(&mut at_once, &latents, &[n]), 5e-5)
             };
             let (error, error_again) = (max_abs(&expected, &found), max_abs(&expected, &again));
-            println!("{case} {}: {width}x{height}, tiles of {tile}: {error:.1e}", if encoding { "encode" } else { "decode" });
+            println!(
+                "{case} {}: {width}x{height}, tiles of {tile}: {error:.1e}",
+                if encoding { "encode" } else { "decode" }
+            );
             assert!(error <= limit && error_again <= limit, "{case}: {error} {error_again}");
             assert!(found == again, "{case}: streamed and at once differ");
             tested += 1;
