@@ -206,3 +206,43 @@ fn the_identity_tells_models_apart() {
     assert_ne!(identity("v1-tiny"), changed(|c| _ = c.insert("t_interpolation".into(), "nearest".into())));
     assert_eq!(identity("v1-tiny"), changed(|c| _ = c.insert("dropout".into(), 0.5.into())));
 }
+
+/// Second-generation configs that upstream cannot build, or that are not one: the error names the field and what works.
+#[test]
+fn second_generation_configs_are_checked() {
+    let refused = |field: &str, value: Value, kind: ErrorKind, text: &str| {
+        let folder = folder("v2-tiny", |config| {
+            config.insert(field.into(), value);
+        });
+        copy_weights("v2-tiny", &folder);
+        let error = open(folder.path()).err().unwrap_or_else(|| panic!("{field} was accepted"));
+        assert!(error.kind() == kind && error.text().contains(text), "{field}: {error}");
+    };
+    let config = |field: &str, value: Value, text: &str| refused(field, value, ErrorKind::Config, text);
+    let working = "\"ResnetBlock3D\", \"ResnetBlock2D\", \"AttnBlock3DFix\"";
+    config("mid_layers_type", json!(["ResnetBlock3D", "Attention3DFix", "ResnetBlock3D"]), working);
+    config("mid_layers_type", Value::Null, "the default where the field is missing");
+    config("mid_layers_type", json!(["Attn"]), working);
+    config("mid_layers_type", json!("ResnetBlock3D"), "expected a list of strings");
+    refused("mid_layers_type", json!(["AttnBlock3D"]), ErrorKind::UnsupportedModel, "not causal; supported are");
+    refused("mid_layers_type", json!(["AttnBlock2D"]), ErrorKind::UnsupportedModel, "takes images");
+    config("layer_type", json!([]), "has 0 entries, expected 1 to 14");
+    config("layer_type", json!(["hw"]), "layer_res_type has 2 entries, layer_type has 1");
+    config("layer_type", json!(["hw", "hwt"]), "found \"hwt\", expected \"hw\" or \"thw\"");
+    config(
+        "layer_res_type",
+        json!(["ResnetBlock2D", "ResnetBlock"]),
+        "expected \"ResnetBlock2D\" or \"ResnetBlock3D\"",
+    );
+    config("base_channels", json!([4, 8]), "base_channels has 2 entries, expected 3");
+    config("base_channels", json!(16), "expected a list of integers from 1");
+    config("decoder_base_channels", json!([4, 8, 0]), "expected a list of integers from 1");
+    config("decoder_base_channels", json!([4, 8, 16, 32]), "decoder_base_channels has 4 entries");
+    config("encoder_num_resblocks", json!(0), "expected an integer from 1 to");
+    config("decoder_num_resblocks", json!(1), "expected an integer from 2 to");
+    config("input_type", json!("audio"), "expected \"video\" or \"image\"");
+    config("input_type", json!("image"), "entry 1 is \"thw\", an image model");
+    config("norm_type", json!("groupnorm"), "needs multiples of 32 channels");
+    refused("latent_dim", json!(5), ErrorKind::Checkpoint, "found shape [8, 16, 3, 3, 3], expected [10, 16, 3, 3, 3]");
+    refused("decoder_num_resblocks", json!(3), ErrorKind::Checkpoint, "decoder.up_blocks.0.res_block.0");
+}

@@ -5,6 +5,8 @@
 //! width]`, float32; time lies outside the graphs. So the start of a clip, its middle and its end run the same graphs
 //! with the same weights. This module knows neither files nor ONNX Runtime.
 //!
+//! A network whose norms span the clip has no steps: it is one graph over all frames (`clip`).
+//!
 //! ## Causal caches
 //! A causal convolution reads its input now (`cacheN.now`, an output too) and one and two frames ago (`cacheN.1`,
 //! `cacheN.2`). The caller keeps these tensors and binds them again, moved on by one place, in the next step. At the
