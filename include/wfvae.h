@@ -235,6 +235,15 @@ typedef enum wfvae_tiling {
   WFVAE_TILING_BLENDED = 2,
 } wfvae_tiling;
 
+/// Which graphs wfvae_model_save_onnx() writes.
+typedef enum wfvae_graphs {
+  /// Those that the library runs: encoder.0, ..., decoder.0, ... Each is one step for one frame; causal caches are inputs
+  /// and outputs. For a model that takes whole clips the same as WFVAE_GRAPHS_CLIP.
+  WFVAE_GRAPHS_STEPS = 0,
+  /// The whole clip in one graph, encoder.clip and decoder.clip, as a plain export would have it.
+  WFVAE_GRAPHS_CLIP = 1,
+} wfvae_graphs;
+
 /// A stream: the causal caches and counters of one clip at a time. Its two directions, encode and decode, are
 /// independent of each other.
 ///
@@ -718,15 +727,17 @@ uint64_t wfvae_latents_for_frames(const struct wfvae_model *model, uint64_t n_fr
 /// Thread-safety: safe.
 uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_latents);
 
-/// Writes the ONNX graphs that the library runs, with their weights beside them, for viewers and other runtimes:
-/// encoder.0.onnx, encoder.0.bin, ..., decoder.0.onnx, ... Each is one step for one frame; causal caches are inputs and
-/// outputs.
+/// Writes a model's ONNX graphs with their weights beside them, encoder.0.onnx, encoder.0.bin, ..., for viewers and other
+/// runtimes.
 ///
 /// folder: must exist; files of these names are replaced. UTF-8.
+/// graphs: a wfvae_graphs.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.
 /// Thread-safety: safe.
-enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model, const char *folder);
+enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model,
+                                        const char *folder,
+                                        uint32_t graphs);
 
 /// A short English text for a status; any number is allowed.
 ///

@@ -54,6 +54,6 @@ pub use media::{
     Posterior, Range,
 };
 pub use stream::{
-    CacheType, Canceller, Estimate, Model, ModelInfo, ModelOptions, Provider, Snapshot, SnapshotInfo, Stream,
+    CacheType, Canceller, Estimate, Graphs, Model, ModelInfo, ModelOptions, Provider, Snapshot, SnapshotInfo, Stream,
     StreamInfo, StreamOptions, Tiling,
 };

@@ -3,7 +3,7 @@ use super::guard::{c_text, guard};
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::logger::Logger;
-use crate::stream::{CacheType, Model, ModelOptions, Provider};
+use crate::stream::{CacheType, Graphs, Model, ModelOptions, Provider};
 use log::{Level, LevelFilter};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -232,22 +232,40 @@ pub unsafe extern "C" fn wfvae_frames_for_latents(model: *const wfvae_model, n_l
     guard!(value or 0; { unsafe { wfvae_model::from_ptr(model) }.map_or(0, |m| m.model.frames_for_latents(n_latents)) })
 }
 
-/// Writes the ONNX graphs that the library runs, with their weights beside them, for viewers and other runtimes:
-/// encoder.0.onnx, encoder.0.bin, ..., decoder.0.onnx, ... Each is one step for one frame; causal caches are inputs and
-/// outputs.
+/// Which graphs wfvae_model_save_onnx() writes.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_graphs {
+    /// Those that the library runs: encoder.0, ..., decoder.0, ... Each is one step for one frame; causal caches are inputs
+    /// and outputs. For a model that takes whole clips the same as WFVAE_GRAPHS_CLIP.
+    Steps = 0,
+    /// The whole clip in one graph, encoder.clip and decoder.clip, as a plain export would have it.
+    Clip = 1,
+}
+
+/// Writes a model's ONNX graphs with their weights beside them, encoder.0.onnx, encoder.0.bin, ..., for viewers and other
+/// runtimes.
 ///
 /// folder: must exist; files of these names are replaced. UTF-8.
+/// graphs: a wfvae_graphs.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_model_save_onnx(model: *const wfvae_model, folder: *const c_char) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_model_save_onnx(
+    model: *const wfvae_model,
+    folder: *const c_char,
+    graphs: u32,
+) -> wfvae_status {
     guard!(status: {
         let model = unsafe { wfvae_model::from_ptr(model)? };
-        match unsafe { abi::path(folder) } {
-            Some(folder) => model.model.save_onnx(folder),
-            None => fail!(InvalidArgument, "folder is NULL"),
-        }
+        let Some(folder) = (unsafe { abi::path(folder) }) else { fail!(InvalidArgument, "folder is NULL") };
+        let graphs = match graphs {
+            0 => Graphs::Steps,
+            1 => Graphs::Clip,
+            other => fail!(InvalidArgument, "graphs is {other}, expected a wfvae_graphs"),
+        };
+        model.model.save_onnx(folder, graphs)
     })
 }
 

@@ -14,7 +14,7 @@ mod snapshot;
 mod stage;
 mod tiles;
 
-pub use model::{CacheType, Model, ModelInfo, ModelOptions, Provider};
+pub use model::{CacheType, Graphs, Model, ModelInfo, ModelOptions, Provider};
 pub use plan::Estimate;
 pub use snapshot::{Snapshot, SnapshotInfo};
 pub use tiles::Tiling;

@@ -37,6 +37,17 @@ pub enum CacheType {
     F16,
 }
 
+/// Which graphs [`Model::save_onnx`] writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Graphs {
+    /// Those that the library runs. Each is one step for one frame; causal caches are inputs and outputs. For a model that
+    /// takes whole clips the same as [`Clip`](Self::Clip).
+    #[default]
+    Steps,
+    /// The whole clip in one graph, `encoder.clip` and `decoder.clip`, as a plain export would have it.
+    Clip,
+}
+
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
 
 /// How a model is opened. The default suits most programs.
@@ -230,9 +241,13 @@ impl Model {
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io).
-    pub fn save_onnx(&self, folder: impl AsRef<Path>) -> Result<()> {
+    pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
         let folder = folder.as_ref();
-        for step in self.encoder_graphs().into_iter().chain(self.decoder_graphs()) {
+        let (encoder, decoder) = match graphs {
+            Graphs::Steps => (self.encoder_graphs(), self.decoder_graphs()),
+            Graphs::Clip => (vec![self.encoder_clip()], vec![self.decoder_clip()]),
+        };
+        for step in encoder.into_iter().chain(decoder) {
             let model = folder.join(format!("{}.onnx", step.name));
             let weights = folder.join(step.weights_file());
             let io = |path: &Path, e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {e}", path.display()));
@@ -274,21 +289,31 @@ impl Model {
 
     /// The encoder's steps, or the one graph of a model that must see whole clips.
     pub(crate) fn encoder_graphs(&self) -> Vec<StepGraph> {
-        let (network, options) = (self.network(), self.graph_options());
-        match network.needs_whole_clip() {
-            true => vec![graph::encoder_clip(&network.encoder, options)],
-            false => graph::encoder(&network.encoder, options),
+        match self.network().needs_whole_clip() {
+            true => vec![self.encoder_clip()],
+            false => graph::encoder(&self.network().encoder, self.graph_options()),
         }
     }
 
     /// The decoder's steps, or its one graph.
     pub(crate) fn decoder_graphs(&self) -> Vec<StepGraph> {
-        let (network, options) = (self.network(), self.graph_options());
-        let (decoder, channels, interpolation) = (&network.decoder, network.latent_channels, network.interpolation);
+        let network = self.network();
         match network.needs_whole_clip() {
-            true => vec![graph::decoder_clip(decoder, channels, interpolation, options)],
-            false => graph::decoder(decoder, channels, interpolation, options),
+            true => vec![self.decoder_clip()],
+            false => {
+                graph::decoder(&network.decoder, network.latent_channels, network.interpolation, self.graph_options())
+            }
         }
+    }
+
+    fn encoder_clip(&self) -> StepGraph {
+        graph::encoder_clip(&self.network().encoder, self.graph_options())
+    }
+
+    fn decoder_clip(&self) -> StepGraph {
+        let network = self.network();
+        let (channels, interpolation) = (network.latent_channels, network.interpolation);
+        graph::decoder_clip(&network.decoder, channels, interpolation, self.graph_options())
     }
 
     /// The encoder's sessions, loaded by the first caller.

@@ -213,8 +213,8 @@ static void test_null(void)
     PLAIN("open without model", INVALID_ARGUMENT, "model is NULL", wfvae_model_open(NULL, NULL, NULL));
     PLAIN("model info without model", INVALID_ARGUMENT, "model is NULL", wfvae_model_get_info(NULL, &model_info));
     PLAIN("model info without info", INVALID_ARGUMENT, "info is NULL", wfvae_model_get_info(s.model, NULL));
-    PLAIN("save without model", INVALID_ARGUMENT, "model is NULL", wfvae_model_save_onnx(NULL, folder));
-    PLAIN("save without folder", INVALID_ARGUMENT, "folder is NULL", wfvae_model_save_onnx(s.model, NULL));
+    PLAIN("save without model", INVALID_ARGUMENT, "model is NULL", wfvae_model_save_onnx(NULL, folder, 0));
+    PLAIN("save without folder", INVALID_ARGUMENT, "folder is NULL", wfvae_model_save_onnx(s.model, NULL, 0));
     result("latents without model", wfvae_latents_for_frames(NULL, 5) == 0);
     result("frames without model", wfvae_frames_for_latents(NULL, 5) == 0);
     wfvae_model_close(NULL);
@@ -1509,9 +1509,11 @@ static void test_full_disk(void)
 
 static void test_others(void)
 {
-    PLAIN("save: no folder", IO, "no-such-folder", wfvae_model_save_onnx(s.model, path_of(folder, "no-such-folder")));
+    PLAIN("save: no folder", IO, "no-such-folder", wfvae_model_save_onnx(s.model, path_of(folder, "no-such-folder"), 0));
+    PLAIN("save: no such graphs", INVALID_ARGUMENT, "graphs is 2, expected a wfvae_graphs",
+          wfvae_model_save_onnx(s.model, folder, 2));
     PLAIN("save: a file", IO, "encoder.0.onnx",
-          (good_files(), wfvae_model_save_onnx(s.model, path_of(folder, CONFIG_JSON))));
+          (good_files(), wfvae_model_save_onnx(s.model, path_of(folder, CONFIG_JSON), 0)));
     result("text of an unknown status", *wfvae_status_str(12345) && *wfvae_status_str(INT32_MIN));
     result("text of a known status", strcmp(wfvae_status_str(WFVAE_STATUS_IO), wfvae_status_str(12345)) != 0);
 }
