@@ -88,6 +88,8 @@ pub(crate) enum Source {
     Tensor(String),
     /// One time tap of a 3D kernel.
     Tap(String, usize),
+    /// The 2x2 kernel that a 3x3 one comes to for the pixels at (y, x) of each 2x2 block of repeated pixels.
+    Phase(String, [usize; 2]),
 }
 
 /// A weight that lives outside the graph's bytes.
@@ -284,6 +286,13 @@ impl Builder {
         let [c_out, c_in, _, height, width] = weight.shape[..] else { unreachable!("a causal kernel has five axes") };
         let source = Source::Tap(weight.key.clone(), tap);
         self.initializer(format!("{}[{tap}]", weight.key), source, &[c_out, c_in, height, width])
+    }
+
+    /// The kernel of a 3x3 convolution for one of the four pixels that each pixel was repeated to.
+    pub(crate) fn weight_phase(&mut self, weight: &Weight, phase: [usize; 2]) -> String {
+        let [c_out, c_in, ..] = weight.shape[..] else { unreachable!("a kernel has channels") };
+        let source = Source::Phase(weight.key.clone(), phase);
+        self.initializer(format!("{}[{}{}]", weight.key, phase[0], phase[1]), source, &[c_out, c_in, 2, 2])
     }
 
     fn initializer(&mut self, name: String, source: Source, dims: &[usize]) -> String {

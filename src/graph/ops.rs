@@ -250,14 +250,25 @@ pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], down: &Down) -
     causal_conv(b, frames, &down.0, 2, Padding::BottomRight)
 }
 
+/// Every pixel repeated to 2x2, then the convolution. Of its nine taps four or more meet the same pixel, so it is four
+/// 2x2 convolutions of the small picture, one for each pixel of a block: 4/9 of the work.
 pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
-    let attributes = vec![
-        Attribute::text("mode", "nearest"),
-        Attribute::text("coordinate_transformation_mode", "asymmetric"),
-        Attribute::text("nearest_mode", "floor"),
-    ];
-    let doubled = resize(b, x, attributes);
-    conv(b, doubled, &up.0)
+    let conv = &up.0;
+    let bias = b.weight(&conv.bias, &conv.bias.shape);
+    let phases = [[0, 0], [0, 1], [1, 0], [1, 1]].map(|phase| {
+        let kernel = b.weight_phase(&conv.weight, phase);
+        let [below, right] = phase.map(|n| n as i64);
+        let attributes = vec![
+            Attribute::ints("kernel_shape", &[2, 2]),
+            Attribute::ints("pads", &[1 - below, 1 - right, below, right]),
+        ];
+        let name = b.node("Conv", &[&x.name, &kernel, &bias], attributes);
+        Value { name, channels: conv.out_channels(), ..x.clone() }
+    });
+    let blocks = concat(b, &phases.each_ref());
+    let attributes = vec![Attribute::int("blocksize", 2), Attribute::text("mode", "DCR")];
+    let name = b.node("DepthToSpace", &[&blocks.name], attributes);
+    Value { name, channels: conv.out_channels(), divisor: x.divisor / 2, ..x.clone() }
 }
 
 /// Height and width by half-pixel bilinear interpolation; time was interpolated before.

@@ -185,6 +185,22 @@ impl Checkpoint {
         self.read_blocks(key, tap * height * width, taps * height * width, height * width, out);
     }
 
+    /// What a [Cout, Cin, 3, 3] kernel comes to, as [Cout, Cin, 2, 2], for the pixels at `phase` (y, x) of the 2x2 blocks
+    /// that repeat one pixel: taps that fall on the same one are summed.
+    pub(crate) fn read_phase(&self, key: &str, phase: [usize; 2], out: &mut [f32]) {
+        let mut kernels = vec![0.0; out.len() / 4 * 9];
+        self.read(key, &mut kernels);
+        // At the upper (left) pixel of a block the first tap meets the block before, at the lower (right) one the last tap
+        // the block after.
+        let place = |phase: usize, tap: usize| (phase + tap + 1) / 2 - phase;
+        for (kernel, out) in kernels.chunks_exact(9).zip(out.chunks_exact_mut(4)) {
+            out.fill(0.0);
+            for (i, weight) in kernel.iter().enumerate() {
+                out[place(phase[0], i / 3) * 2 + place(phase[1], i % 3)] += weight;
+            }
+        }
+    }
+
     /// Gives mapped pages back to the system, which reads them again if they are needed again.
     pub(crate) fn release_pages(&self) {
         for (_, bytes) in &self.files {

@@ -148,6 +148,7 @@ fn weight_reads<'a>(
         let fill = move |out: &mut [f32]| match &initializer.source {
             Source::Tensor(key) => checkpoint.read(key, out),
             Source::Tap(key, tap) => checkpoint.read_tap(key, *tap, out),
+            Source::Phase(key, phase) => checkpoint.read_phase(key, *phase, out),
         };
         (range, fill)
     })

@@ -343,7 +343,15 @@ impl Model {
                 weight_bytes: graph.weight_bytes as u64,
             }))
         };
-        graphs.into_iter().map(load).collect()
+        // Building a session is the work of one thread.
+        if self.0.threads == 1 {
+            return graphs.into_iter().map(load).collect();
+        }
+        std::thread::scope(|scope| {
+            let loading: Vec<_> = graphs.into_iter().map(|graph| scope.spawn(|| load(graph))).collect();
+            let loaded = loading.into_iter().map(|thread| thread.join());
+            loaded.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        })
     }
 }
 
