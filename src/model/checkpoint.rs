@@ -192,7 +192,7 @@ impl Checkpoint {
         self.read(key, &mut kernels);
         // At the upper (left) pixel of a block the first tap meets the block before, at the lower (right) one the last tap
         // the block after.
-        let place = |phase: usize, tap: usize| (phase + tap + 1) / 2 - phase;
+        let place = |phase: usize, tap: usize| (phase + tap).div_ceil(2) - phase;
         for (kernel, out) in kernels.chunks_exact(9).zip(out.chunks_exact_mut(4)) {
             out.fill(0.0);
             for (i, weight) in kernel.iter().enumerate() {
