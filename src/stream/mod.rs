@@ -9,6 +9,8 @@ mod encoding;
 mod interpolation;
 mod model;
 mod plan;
+#[cfg(test)]
+mod properties;
 mod snapshot;
 mod stage;
 mod tiles;
