@@ -83,6 +83,7 @@ pub(super) fn encode(stream: &mut Stream, video: &[f32], calls: &[usize], flush:
         let count = stream.encode_count(images.len() as u64)?;
         latents.extend(written(count, latent, |room| stream.encode(&images, LatentsMut::F32(room)))?);
     }
+    assert!(frames.next().is_none() || !flush, "the calls are the clip");
     if flush {
         let count = stream.encode_flush_count()?;
         latents.extend(written(count, latent, |room| stream.encode_flush(LatentsMut::F32(room)))?);
@@ -112,6 +113,7 @@ pub(super) fn decode(stream: &mut Stream, latents: &[f32], calls: &[usize], flus
             ensure!(steps == expected, "{steps} steps for {size} latents, expected {expected}");
         }
     }
+    assert!(left.is_empty() || !flush, "the calls are the clip");
     if flush {
         let count = stream.decode_flush_count()?;
         video.extend(written(count, frame, |room| stream.decode_flush(&mut images(room, &info)))?);
