@@ -22,7 +22,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-cinstall golden header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-properties check-cinstall golden header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -51,6 +51,11 @@ check:
 #: make golden   the parity tests alone; WFVAE_GOLDEN_DIR=DIR adds the case folders of DIR
 golden: runtime
 	@$(CARGO) test --quiet --test golden
+
+#: make check-properties   the properties of streams on 1,000 random models each, which takes about 15 minutes;
+#:                         WFVAE_PROPERTY_CASES=N: on N; WFVAE_PROPERTY_SEED=N repeats a run
+check-properties: runtime
+	@WFVAE_PROPERTY_CASES=$${WFVAE_PROPERTY_CASES:-1000} $(CARGO) test --quiet --lib properties
 
 #: make header   writes include/wfvae.h from src/capi
 header:

@@ -354,6 +354,14 @@ impl Builder {
         slice
     }
 
+    /// The clip's first frame, which next to all others is nothing.
+    pub(crate) fn first_frame(&mut self, x: &Value) -> String {
+        let [start, end, axis] = [0, 1, 2].map(|n| self.integers(&[n]));
+        let name = self.node("Slice", &[&x.name, &start, &end, &axis], vec![]);
+        self.slices.insert(name.clone(), 0.0);
+        name
+    }
+
     pub(crate) fn finish(self) -> StepGraph {
         let inputs = self.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]).chain(&self.inputs);
         let mut sizes = self.slices;

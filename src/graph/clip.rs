@@ -111,15 +111,9 @@ fn convolution(b: &mut Builder, x: &Value, conv: &Conv, stride: usize) -> Value 
 
 /// `count` copies of the first frame before it.
 fn with_first_frames(b: &mut Builder, x: &Value, count: usize) -> Value {
-    let first = frames(b, x, 0, 1);
+    let first = b.first_frame(x);
     let parts: Vec<&str> = std::iter::repeat_n(first.as_str(), count).chain([x.name.as_str()]).collect();
     Value { name: b.node("Concat", &parts, vec![Attribute::int("axis", 2)]), ..x.clone() }
-}
-
-/// Frames `start..end`.
-fn frames(b: &mut Builder, x: &Value, start: i64, end: i64) -> String {
-    let [start, end, axis] = [start, end, 2].map(|n| b.integers(&[n]));
-    b.node("Slice", &[&x.name, &start, &end, &axis], vec![])
 }
 
 fn resblock(b: &mut Builder, x: &Value, block: &ResBlock) -> Value {
@@ -239,7 +233,11 @@ fn synthesis(b: &mut Builder, coefficients: &Value, wavelet: Wavelet) -> Value {
     let kernel = b.floats(&[coefficients.channels, channels, times, 2, 2], &kernel);
     let name = b.node("ConvTranspose", &[&coefficients.name, &kernel], block_attributes(times));
     let video = Value { name, channels, divisor: coefficients.divisor / 2, ..coefficients.clone() };
-    if wavelet.is_temporal() { Value { name: frames(b, &video, 1, i64::MAX), ..video } } else { video }
+    if !wavelet.is_temporal() {
+        return video;
+    }
+    let [start, end, axis] = [1, i64::MAX, 2].map(|n| b.integers(&[n]));
+    Value { name: b.node("Slice", &[&video.name, &start, &end, &axis], vec![]), ..video }
 }
 
 fn times(wavelet: Wavelet) -> usize {

@@ -43,7 +43,7 @@ pub(crate) fn open(path: Option<&Path>, check_finite: bool) -> Result<(Network, 
 }
 
 /// Describes the network that `config.json` names.
-fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
+pub(crate) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
     match config.text("_class_name", "WFVAEModel")? {
         "WFVAEModel" => v1::describe(config, checkpoint),
         "WFVAE2Model" => v2::describe(config, checkpoint),

@@ -224,7 +224,7 @@ impl Network {
         })
     }
 
-    pub(super) fn weights(&self) -> Vec<&Weight> {
+    pub(crate) fn weights(&self) -> Vec<&Weight> {
         let mut weights = vec![];
         for level in &self.encoder.levels {
             add_conv(&mut weights, &level.down.0);

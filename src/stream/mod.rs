@@ -10,6 +10,8 @@ mod interpolation;
 mod latent_file;
 mod model;
 mod plan;
+#[cfg(test)]
+mod properties;
 mod snapshot;
 mod stage;
 mod tiles;

@@ -326,7 +326,7 @@ impl Model {
         Ok(self.0.decoder.get_or_try_init(|| self.load(self.decoder_graphs()))?)
     }
 
-    fn load(&self, graphs: Vec<StepGraph>) -> Result<Vec<Arc<Step>>> {
+    pub(super) fn load(&self, graphs: Vec<StepGraph>) -> Result<Vec<Arc<Step>>> {
         let options = SessionOptions { threads: self.0.threads, logger: self.0.logger.clone() };
         let load = |graph: StepGraph| -> Result<Arc<Step>> {
             let start = std::time::Instant::now();

@@ -1,0 +1,209 @@
+//! Streams driven by a plan, with every count that the library foretells checked, and the whole clip at once.
+
+use super::ensure;
+use crate::graph;
+use crate::media::{Image, ImageMut, Latents, LatentsMut, Range};
+use crate::model::Network;
+use crate::runtime::Canceller;
+use crate::stream::clip::{ClipDecoder, ClipEncoder};
+use crate::stream::decoder::StreamDecoder;
+use crate::stream::encoder::StreamEncoder;
+use crate::stream::{Geometry, Model, Stream, StreamInfo};
+use proptest::test_runner::TestCaseError;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+
+pub(super) type Numbers = Result<Vec<f32>, TestCaseError>;
+
+/// Standard normal.
+pub(super) fn noise(count: usize, seed: u64) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| StandardNormal.sample(&mut random)).collect()
+}
+
+/// A moving pattern with noise, `[frames, 3, height, width]`, about -1 to 1.
+pub(super) fn clip(frames: usize, geometry: &Geometry, seed: u64) -> Vec<f32> {
+    let (width, height) = (geometry.width, geometry.height);
+    let mut video = noise(frames * 3 * height * width, seed);
+    for (i, value) in video.iter_mut().enumerate() {
+        let (x, y, c) = (i % width, i / width % height, i / width / height % 3);
+        let t = i / width / height / 3;
+        let wave = (x as f32 * 0.4 + t as f32 * 0.7 + c as f32).sin() * (y as f32 * 0.3 - t as f32 * 0.2).cos();
+        *value = 0.7 * wave + 0.2 * *value;
+    }
+    video
+}
+
+/// Splits `total` into calls of the sizes in `plan`, over and over.
+pub(super) fn calls(plan: &[usize], total: usize) -> Vec<usize> {
+    let mut left = total;
+    let mut next = |size: usize| {
+        let size = size.min(left);
+        left -= size;
+        (size > 0).then_some(size)
+    };
+    plan.iter().cycle().map_while(|size| next(*size)).collect()
+}
+
+/// Runs of a direction's steps for each latent after the first.
+fn steps_per_latent(network: &Network) -> u64 {
+    (2 << network.temporal_levels()) - 1
+}
+
+/// Runs of a direction's steps for a clip: the first latent runs each step once.
+pub(super) fn steps_of_clip(network: &Network, latents: u64) -> u64 {
+    1 + network.temporal_levels() as u64 + (latents - 1) * steps_per_latent(network)
+}
+
+fn frame_len(info: &StreamInfo) -> usize {
+    3 * info.width * info.height
+}
+
+/// Calls `run` with room for `count` things of `len` numbers and for one more; it must write the `count` alone.
+fn written(count: u64, len: usize, run: impl FnOnce(&mut [f32]) -> crate::Result<usize>) -> Numbers {
+    let mut room = vec![f32::NAN; (count as usize + 1) * len];
+    let done = run(&mut room)? as u64;
+    ensure!(done == count, "wrote {done}, foretold were {count}");
+    let rest = room.split_off(count as usize * len);
+    ensure!(room.iter().all(|v| v.is_finite()), "not finite, or not written");
+    ensure!(rest.iter().all(|v| v.is_nan()), "wrote more than it said");
+    Ok(room)
+}
+
+/// Encodes the frames of `video` by calls, then flushes if the clip ends there.
+pub(super) fn encode(stream: &mut Stream, video: &[f32], calls: &[usize], flush: bool) -> Numbers {
+    let info = stream.info();
+    let (frame, latent) = (frame_len(&info), info.encoded_channels * info.latent_width * info.latent_height);
+    let mut frames = video.chunks_exact(frame);
+    let mut latents = vec![];
+    for size in calls {
+        let image = |f| Image::planar_f32(f, Range::Signed, info.width, info.height).unwrap();
+        let images: Vec<Image> = frames.by_ref().take(*size).map(image).collect();
+        let count = stream.encode_count(images.len() as u64)?;
+        latents.extend(written(count, latent, |room| stream.encode(&images, LatentsMut::F32(room)))?);
+    }
+    assert!(frames.next().is_none() || !flush, "the calls are the clip");
+    if flush {
+        let count = stream.encode_flush_count()?;
+        latents.extend(written(count, latent, |room| stream.encode_flush(LatentsMut::F32(room)))?);
+        ensure!(stream.encode_flush_count()? == 0, "a second flush");
+    }
+    let out = stream.info().latents_out - info.latents_out;
+    ensure!(latents.len() == out as usize * latent, "latents_out grew by {out}");
+    Ok(latents)
+}
+
+/// Decodes latents by calls, then flushes if the clip ends there.
+pub(super) fn decode(stream: &mut Stream, latents: &[f32], calls: &[usize], flush: bool, tiles: usize) -> Numbers {
+    let info = stream.info();
+    let (frame, latent) = (frame_len(&info), info.latent_channels * info.latent_width * info.latent_height);
+    let mut left = latents;
+    let mut video = vec![];
+    for size in calls {
+        let before = stream.info();
+        let (now, later) = left.split_at(size * latent);
+        left = later;
+        let count = stream.decode_count(*size as u64)?;
+        video.extend(written(count, frame, |room| stream.decode(Latents::F32(now), &mut images(room, &info)))?);
+        // The second one waits for its successor.
+        if before.latents_in >= 2 {
+            let steps = (stream.info().decode_steps - before.decode_steps) / tiles as u64;
+            let expected = *size as u64 * steps_per_latent(stream.model().network());
+            ensure!(steps == expected, "{steps} steps for {size} latents, expected {expected}");
+        }
+    }
+    assert!(left.is_empty() || !flush, "the calls are the clip");
+    if flush {
+        let count = stream.decode_flush_count()?;
+        video.extend(written(count, frame, |room| stream.decode_flush(&mut images(room, &info)))?);
+        ensure!(stream.decode_flush_count()? == 0, "a second flush");
+    }
+    let out = stream.info().frames_out - info.frames_out;
+    ensure!(video.len() == out as usize * frame, "frames_out grew by {out}");
+    Ok(video)
+}
+
+fn images<'a>(room: &'a mut [f32], info: &StreamInfo) -> Vec<ImageMut<'a>> {
+    let image = |f| ImageMut::planar_f32(f, Range::Signed, info.width, info.height).unwrap();
+    room.chunks_exact_mut(frame_len(info)).map(image).collect()
+}
+
+/// Moments of a whole clip by the rank-5 graph.
+pub(super) struct WholeEncoder<'a>(&'a Model, Geometry, ClipEncoder);
+
+impl<'a> WholeEncoder<'a> {
+    pub(super) fn new(model: &'a Model, geometry: &Geometry) -> crate::Result<Self> {
+        let graph = graph::encoder_clip(&model.network().encoder, model.graph_options());
+        let steps = model.load(vec![graph])?;
+        Ok(WholeEncoder(model, geometry.clone(), ClipEncoder::new(&steps[0], geometry)))
+    }
+
+    pub(super) fn run(&mut self, video: &[f32]) -> Numbers {
+        let WholeEncoder(model, geometry, encoder) = self;
+        let (width, height) = (geometry.width, geometry.height);
+        let frames = video.chunks_exact(3 * width * height);
+        let frames: Vec<Image> = frames.map(|f| Image::planar_f32(f, Range::Signed, width, height).unwrap()).collect();
+        let latents = model.latents_for_frames(frames.len() as u64);
+        let padded = model.frames_for_latents(latents);
+        let mut moments = vec![];
+        let mut sink = |_: u64, latent: &[f32]| clamp_variance(latent, &mut moments);
+        encoder.encode(&frames, padded, latents, &Canceller::new()?, &mut sink)?;
+        Ok(moments)
+    }
+}
+
+/// As a stream's moments are.
+fn clamp_variance(latent: &[f32], moments: &mut Vec<f32>) {
+    let (mean, variance) = latent.split_at(latent.len() / 2);
+    moments.extend(mean);
+    moments.extend(variance.iter().map(|v| v.clamp(-30.0, 20.0)));
+}
+
+/// Frames of a whole clip by the rank-5 graph.
+pub(super) struct WholeDecoder<'a>(&'a Model, ClipDecoder);
+
+impl<'a> WholeDecoder<'a> {
+    pub(super) fn new(model: &'a Model, geometry: &Geometry) -> crate::Result<Self> {
+        let network = model.network();
+        let (channels, interpolation) = (network.latent_channels, network.interpolation);
+        let graph = graph::decoder_clip(&network.decoder, channels, interpolation, model.graph_options());
+        let steps = model.load(vec![graph])?;
+        Ok(WholeDecoder(model, ClipDecoder::new(&steps[0], interpolation, geometry)))
+    }
+
+    pub(super) fn run(&mut self, latents: &[f32], count: usize) -> Numbers {
+        let WholeDecoder(model, decoder) = self;
+        let frames = model.frames_for_latents(count as u64);
+        let latent = latents.len() / count;
+        let fill = |n: usize, values: &mut [f32]| values.copy_from_slice(&latents[n * latent..][..latent]);
+        let mut video = vec![];
+        let canceller = Canceller::new()?;
+        decoder.decode(count as u64, frames, fill, &canceller, &mut |_, planes, _| video.extend(planes))?;
+        Ok(video)
+    }
+}
+
+/// Moments of one frame by the steps. With one frame there is no other for a norm to see.
+pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) -> Numbers {
+    let steps = model.load(graph::encoder(&model.network().encoder, model.graph_options()))?;
+    let mut moments = vec![];
+    let mut sink = |_: u64, latent: &[f32]| clamp_variance(latent, &mut moments);
+    StreamEncoder::new(&steps, geometry)?.push(
+        |planes| planes.copy_from_slice(frame),
+        &Canceller::new()?,
+        &mut sink,
+    )?;
+    Ok(moments)
+}
+
+/// The frame of one latent by the steps.
+pub(super) fn decode_image(model: &Model, geometry: &Geometry, latent: &[f32]) -> Numbers {
+    let network = model.network();
+    let (channels, interpolation) = (network.latent_channels, network.interpolation);
+    let steps = model.load(graph::decoder(&network.decoder, channels, interpolation, model.graph_options()))?;
+    let mut frame = vec![];
+    let mut decoder = StreamDecoder::new(&steps, interpolation, geometry)?;
+    decoder.push(|z| z.copy_from_slice(latent), &Canceller::new()?, &mut |_, planes| frame.extend(planes))?;
+    Ok(frame)
+}
