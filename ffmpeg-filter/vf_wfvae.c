@@ -96,6 +96,9 @@ typedef struct WFVAEContext {
     int device;
     int precision;
     int n_threads;
+    int cache;
+    int64_t memory;
+    int tiling, tile, overlap;   ///< of large frames
     int posterior;
     int64_t seed;
     int chunk;
@@ -119,6 +122,7 @@ typedef struct WFVAEContext {
     AVFifo *properties;          ///< AVFrame without data for each frame that is inside
     AVFifo *ready;               ///< AVFrame to output
     int tiles_x, tiles_y;        ///< channels of a latent frame
+    int band_frames;             ///< frames in a picture of sub-bands, after the first
     int header_rows;
     uint32_t latent_index;       ///< of the next latent frame
     uint64_t frame_count;        ///< of the clip being decoded
@@ -181,6 +185,7 @@ static av_cold int init(AVFilterContext *ctx)
         .log_callback = log_message,
         .log_user     = ctx,
         .log_level    = WFVAE_LOG_LEVEL_DEBUG,
+        .cache_type   = s->cache,
     };
     wfvae_status status;
 
@@ -189,9 +194,18 @@ static av_cold int init(AVFilterContext *ctx)
     s->batch      = av_calloc(FFMAX(s->chunk, 2), sizeof(*s->batch));
     if (!s->properties || !s->ready || !s->batch)
         return AVERROR(ENOMEM);
-    s->last_pts = AV_NOPTS_VALUE;
-    if (s->mode == MODE_SUBBANDS)
+    s->last_pts    = AV_NOPTS_VALUE;
+    s->band_frames = 2;
+    if (s->mode == MODE_SUBBANDS && !s->model_path)
         return 0;
+    if (s->overlap && s->tiling != WFVAE_TILING_BLENDED) {
+        av_log(ctx, AV_LOG_ERROR, "overlap is for tiles=blended; exact tiles overlap by what the model needs.\n");
+        return AVERROR(EINVAL);
+    }
+    if (s->tile && s->tiling == WFVAE_TILING_OFF) {
+        av_log(ctx, AV_LOG_ERROR, "tile is the size of tiles: add tiles=exact or tiles=blended.\n");
+        return AVERROR(EINVAL);
+    }
 
     status = wfvae_model_open(s->model_path, &options, &s->model);
     if (status)
@@ -200,6 +214,17 @@ static av_cold int init(AVFilterContext *ctx)
     status = wfvae_model_get_info(s->model, &s->model_info);
     if (status)
         return fail(ctx, status);
+    if (s->mode == MODE_SUBBANDS) {
+        /* Image models transform each frame on its own, all others pairs. */
+        s->band_frames = s->model_info.temporal_compression > 1 ? 2 : 1;
+        return 0;
+    }
+    if (s->model_info.whole_clips) {
+        av_log(ctx, AV_LOG_ERROR, "%s: norm_type \"groupnorm\" takes statistics of the whole clip, which a filter never "
+               "has at once. Use a model with layernorm, or run this one outside of FFmpeg, where libwfvae takes a whole "
+               "clip or image in one call.\n", s->model_info.name);
+        return AVERROR(ENOSYS);
+    }
     if (s->model_info.temporal_compression > MAX_GROUP && s->mode != MODE_ROUNDTRIP) {
         av_log(ctx, AV_LOG_ERROR, "Latent frames hold at most %d frames, the model has %u.\n",
                MAX_GROUP, s->model_info.temporal_compression);
@@ -279,22 +304,41 @@ static int create_stream(AVFilterContext *ctx, int width, int height)
 {
     WFVAEContext *s = ctx->priv;
     wfvae_options options = {
-        .struct_size = sizeof(options),
-        .width       = width,
-        .height      = height,
-        .padding     = 1,
-        .posterior   = s->posterior,
-        .seed        = s->seed,
-        .directions  = s->mode == MODE_ENCODE ? WFVAE_DIRECTION_ENCODE :
-                       s->mode == MODE_DECODE ? WFVAE_DIRECTION_DECODE : 0,
+        .struct_size  = sizeof(options),
+        .width        = width,
+        .height       = height,
+        .padding      = 1,
+        .posterior    = s->posterior,
+        .seed         = s->seed,
+        .directions   = s->mode == MODE_ENCODE ? WFVAE_DIRECTION_ENCODE :
+                        s->mode == MODE_DECODE ? WFVAE_DIRECTION_DECODE : 0,
+        .tiling       = s->tiling,
+        .tile_width   = s->tile,
+        .tile_height  = s->tile,
+        .tile_overlap = s->overlap,
+        .memory_limit = s->memory,
     };
+    wfvae_memory memory = { .struct_size = sizeof(memory) };
     wfvae_status status;
 
     wfvae_destroy(s->stream);
     s->stream = NULL;
     status = wfvae_create(s->model, &options, &s->stream);
-    if (status)
-        return fail(ctx, status);
+    if (status) {
+        int ret = fail(ctx, status);
+        if (status == WFVAE_STATUS_OUT_OF_MEMORY)
+            av_log(ctx, AV_LOG_ERROR, "In this filter that is cache=f16, mode=encode or decode, for models with attention "
+                   "tiles=blended, and memory, the limit in bytes; it cannot set clip_frames.\n");
+        return ret;
+    }
+    if (s->memory || s->tiling) {
+        status = wfvae_estimate(s->model, &options, &memory);
+        if (status)
+            return fail(ctx, status);
+        av_log(ctx, AV_LOG_VERBOSE, "About %"PRIu64" bytes of memory; %u tiles of %ux%u encode, %u of %ux%u decode.\n",
+               memory.total_bytes, memory.encode_tiles, memory.encode_tile_width, memory.encode_tile_height,
+               memory.decode_tiles, memory.decode_tile_width, memory.decode_tile_height);
+    }
     s->info.struct_size = sizeof(s->info);
     status = wfvae_get_info(s->stream, &s->info);
     return status ? fail(ctx, status) : 0;
@@ -363,11 +407,12 @@ static int config_output(AVFilterLink *outlink)
         return create_stream(ctx, outlink->w, outlink->h);
     }
     case MODE_SUBBANDS:
-        /* Eight bands of a quarter of the area, four in a row. */
+        /* Eight bands (of image models four) of a quarter of the area, four in
+         * a row. */
         outlink->w = 4 * ((inlink->w + 1) / 2);
-        outlink->h = 2 * ((inlink->h + 1) / 2);
+        outlink->h = s->band_frames * ((inlink->h + 1) / 2);
         if (in->frame_rate.num > 0)
-            out->frame_rate = av_div_q(in->frame_rate, (AVRational){ 2, 1 });
+            out->frame_rate = av_div_q(in->frame_rate, (AVRational){ s->band_frames, 1 });
         return 0;
     }
     return AVERROR_BUG;
@@ -796,7 +841,8 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
     if (index != s->latent_index || !index || s->clip_ended) {
         if (index)
             av_log(ctx, AV_LOG_WARNING, "Latent %"PRIu32" without those before it: "
-                   "the first pictures after a seek or cut are approximate.\n", index);
+                   "the first pictures after a seek or cut %s approximate.\n", index,
+                   s->model_info.temporal_compression > 1 ? "are" : "may be");
         if ((ret = start_clip(ctx)) < 0)
             return ret;
     }
@@ -852,11 +898,11 @@ static const uint8_t glyphs[2][7] = {
     { 0x11, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11 },
 };
 
-/* Low or high in time, height and width, in this order. */
-static void draw_label(AVFrame *frame, int band, int left, int top)
+/* Low or high in time, height and width, in this order, or in the last two. */
+static void draw_label(AVFrame *frame, int band, int nb_axes, int left, int top)
 {
-    for (int axis = 0; axis < 3; axis++) {
-        const uint8_t *glyph = glyphs[band >> (2 - axis) & 1];
+    for (int axis = 0; axis < nb_axes; axis++) {
+        const uint8_t *glyph = glyphs[band >> (nb_axes - 1 - axis) & 1];
         for (int y = -1; y < 8; y++) {
             for (int x = -1; x < 6; x++) {
                 int lit = y >= 0 && y < 7 && x >= 0 && x < 5 && glyph[y] >> (4 - x) & 1;
@@ -869,13 +915,15 @@ static void draw_label(AVFrame *frame, int band, int left, int top)
     }
 }
 
-/* One picture of the eight bands of the 3D Haar transform of two frames. */
+/* One picture of the eight bands of the 3D Haar transform of two frames, or of
+ * the four of the 2D transform of one. */
 static int emit_subbands(AVFilterContext *ctx, const AVFrame *a, const AVFrame *b)
 {
     AVFilterLink *outlink = ctx->outputs[0];
     WFVAEContext *s       = ctx->priv;
     const AVFrame *in[2]  = { a, b };
-    int width = outlink->w / 4, height = outlink->h / 2, ret;
+    int nb_bands = 4 * s->band_frames;
+    int width = outlink->w / 4, height = outlink->h / s->band_frames, ret;
     AVFrame *frame = ff_get_video_buffer(outlink, outlink->w, outlink->h);
 
     if (!frame)
@@ -890,35 +938,35 @@ static int emit_subbands(AVFilterContext *ctx, const AVFrame *a, const AVFrame *
         for (int y = 0; y < height; y++) {
             for (int x = 0; x < width; x++) {
                 int pixel[8];
-                for (int tap = 0; tap < 8; tap++) {
+                for (int tap = 0; tap < nb_bands; tap++) {
                     const AVFrame *f = in[tap >> 2];
                     int py = FFMIN(2 * y + (tap >> 1 & 1), f->height - 1), px = FFMIN(2 * x + (tap & 1), f->width - 1);
                     pixel[tap] = f->data[plane][py * f->linesize[plane] + px];
                 }
-                for (int band = 0; band < 8; band++) {
+                for (int band = 0; band < nb_bands; band++) {
                     uint8_t *row = frame->data[plane] + (band / 4 * height + y) * frame->linesize[plane];
                     int sum = 0;
-                    for (int tap = 0; tap < 8; tap++)
+                    for (int tap = 0; tap < nb_bands; tap++)
                         sum += av_parity(band & tap) ? -pixel[tap] : pixel[tap];
                     /* The low-pass band as a picture; detail, which is small, around gray. */
-                    row[band % 4 * width + x] = band ? av_clip_uint8(128 + sum / 2) : (sum + 4) / 8;
+                    row[band % 4 * width + x] = band ? av_clip_uint8(128 + sum / 2) : (sum + nb_bands / 2) / nb_bands;
                 }
             }
         }
     }
-    for (int band = 0; band < 8; band++)
-        draw_label(frame, band, band % 4 * width, band / 4 * height);
+    for (int band = 0; band < nb_bands; band++)
+        draw_label(frame, band, s->band_frames + 1, band % 4 * width, band / 4 * height);
     return push(s->ready, frame);
 }
 
 /* The first frame is a pair of its own, as in the network; later ones come in
- * twos. */
+ * twos. To an image model all are the first. */
 static int subbands_batch(AVFilterContext *ctx, int flush)
 {
     WFVAEContext *s = ctx->priv;
     int ret = 0;
 
-    if (s->nb_batch && (s->nb_batch == 2 || flush || !s->frame_count)) {
+    if (s->nb_batch && (s->nb_batch == s->band_frames || flush || !s->frame_count)) {
         ret = emit_subbands(ctx, s->batch[0], s->batch[s->nb_batch - 1]);
         s->frame_count += s->nb_batch;
         while (s->nb_batch)
@@ -930,7 +978,7 @@ static int subbands_batch(AVFilterContext *ctx, int flush)
 static int batch_size(const WFVAEContext *s)
 {
     switch (s->mode) {
-    case MODE_SUBBANDS: return s->frame_count ? 2 : 1;
+    case MODE_SUBBANDS: return s->frame_count ? s->band_frames : 1;
     case MODE_DECODE:   return 1;
     default:            return s->chunk;
     }
@@ -1027,6 +1075,16 @@ static const AVOption wfvae_options_table[] = {
     { "precision", "set precision", OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 0, FLAGS, "precision" },
     {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = 0 }, 0, 0, FLAGS, "precision" },
     { "n_threads", "set threads, 0 for all processors", OFFSET(n_threads), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1024, FLAGS },
+    { "cache",     "set precision of the causal caches", OFFSET(cache), AV_OPT_TYPE_INT, { .i64 = WFVAE_CACHE_TYPE_F32 }, 0, WFVAE_CACHE_TYPE_F16, FLAGS, "cache" },
+    {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CACHE_TYPE_F32 }, 0, 0, FLAGS, "cache" },
+    {   "f16",       "half precision, half the memory", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CACHE_TYPE_F16 }, 0, 0, FLAGS, "cache" },
+    { "memory",    "set limit in bytes, 0 for none", OFFSET(memory), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, FLAGS },
+    { "tiles",     "set whether large frames are worked on in tiles", OFFSET(tiling), AV_OPT_TYPE_INT, { .i64 = WFVAE_TILING_OFF }, 0, WFVAE_TILING_BLENDED, FLAGS, "tiles" },
+    {   "off",       "the whole frame at once", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_TILING_OFF }, 0, 0, FLAGS, "tiles" },
+    {   "exact",     "the whole frame's results", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_TILING_EXACT }, 0, 0, FLAGS, "tiles" },
+    {   "blended",   "one tile fades into the next", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_TILING_BLENDED }, 0, 0, FLAGS, "tiles" },
+    { "tile",      "set side of tiles in pixels, 0 for the largest that memory allows", OFFSET(tile), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 32768, FLAGS },
+    { "overlap",   "set overlap of blended tiles in pixels, 0 for a quarter of a tile", OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 32768, FLAGS },
     { "posterior", "set which latent", OFFSET(posterior), AV_OPT_TYPE_INT, { .i64 = WFVAE_POSTERIOR_MEAN }, 0, WFVAE_POSTERIOR_SAMPLE, FLAGS, "posterior" },
     {   "mean",      "the most likely",  0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_POSTERIOR_MEAN },   0, 0, FLAGS, "posterior" },
     {   "sample",    "a random one",     0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_POSTERIOR_SAMPLE }, 0, 0, FLAGS, "posterior" },

@@ -1,6 +1,6 @@
-/* Raw planar G, B, R frames from standard input, through the built-in model and back, to standard output.
+/* Raw planar G, B, R frames from standard input, through a model (the built-in one) and back, to standard output.
  *
- *     roundtrip_gbrp WIDTH HEIGHT
+ *     roundtrip_gbrp WIDTH HEIGHT [MODEL]
  *
  * What the FFmpeg filter is compared with. */
 #include <wfvae.h>
@@ -31,7 +31,8 @@ static wfvae_frame describe(unsigned char *memory, uint32_t width, uint32_t heig
 
 int main(int argc, char **argv)
 {
-    uint32_t width = argc == 3 ? (uint32_t)atoi(argv[1]) : 0, height = argc == 3 ? (uint32_t)atoi(argv[2]) : 0;
+    uint32_t width = argc >= 3 ? (uint32_t)atoi(argv[1]) : 0, height = argc >= 3 ? (uint32_t)atoi(argv[2]) : 0;
+    const char *path = argc == 4 ? argv[3] : NULL;
     size_t size = (size_t)3 * width * height, latents, frames, i;
     unsigned char *memory = malloc(size * (1 + MOST_FRAMES));
     wfvae_model *model = NULL;
@@ -49,7 +50,7 @@ int main(int argc, char **argv)
     options.height = height;
     options.padding = 1;
     info.struct_size = sizeof info;
-    if (!memory || wfvae_model_open(NULL, NULL, &model) || wfvae_create(model, &options, &stream) ||
+    if (!memory || wfvae_model_open(path, NULL, &model) || wfvae_create(model, &options, &stream) ||
         wfvae_get_info(stream, &info) || !(latent = malloc(info.encoded_size))) {
         fprintf(stderr, "%s\n", wfvae_last_error(NULL));
         return EXIT_FAILURE;

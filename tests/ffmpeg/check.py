@@ -17,6 +17,10 @@ import tempfile
 
 CLIP = "target/demo/box-320x240.y4m"
 BUILTIN = "src/model/builtin"
+GOLDEN = "tests/golden"
+# Models of the second generation, by frames for each latent.
+SECOND = {"v2-tiny": 4, "own-v2-16x": 4, "own-v2-2x": 2, "own-v2-8x": 8}
+IMAGES = {"own-v2-image-clip": 1, "own-v2-image-mixing": 1, "own-v2-groupnorm-image": 1}
 passed, failed = [], []
 
 
@@ -34,8 +38,9 @@ class Ffmpeg:
     def __init__(self, path):
         self.path = path
         version = subprocess.run([path, "-version"], capture_output=True, text=True).stdout.split()[2]
+        self.is_5 = version.startswith("5")
         # The encoder's time base as the filter has it; newer versions have a word for it.
-        self.exact = ["-fps_mode", "passthrough", "-enc_time_base", "-1" if version.startswith("5") else "filter"]
+        self.exact = ["-fps_mode", "passthrough", "-enc_time_base", "-1" if self.is_5 else "filter"]
 
     def run(self, *arguments, ok=True, environment=None):
         """Standard output as bytes; with ok=False, the text of the failure."""
@@ -139,23 +144,135 @@ def latents(ffmpeg, folder, full):
     lengths = range(1, 41) if full else [1, 2, 5, 7, 13]
     for length in lengths:
         for size, vfr in [("64x48", False), ("61x35", True)]:
-            name = f"latents of {length} frames {size} vfr={vfr}"
-            clip = source(length, size, vfr)
-            first, second = folder / "latents.mkv", folder / "remuxed.nut"
-            ffmpeg.run(*clip, "-vf", "wfvae=mode=encode:step=0.001", "-c:v", "ffv1", *ffmpeg.exact, first)
-            ffmpeg.run("-i", first, "-c", "copy", second)
-            decode = ["-i", second, "-vf", f"wfvae=mode=decode:size={size}"]
-            through, found = in_milliseconds(ffmpeg, *decode)
-            direct, expected = in_milliseconds(ffmpeg, *clip, "-vf", "wfvae")
-            equal(f"{name}: count", len(through), len(direct))
-            # Matroska counts in milliseconds; the file starts with the clip's first frame.
-            near = all(abs(a[0] - b[0]) <= 1 for a, b in zip(found, expected))
-            check(f"{name}: times", near, f"{found} {expected}")
-            near = all(abs(a[1] - b[1]) <= 1 for a, b in zip(found, expected))
-            check(f"{name}: durations", near, f"{found} {expected}")
-            a = ffmpeg.run(*decode, *ffmpeg.exact, "-f", "rawvideo", "-pix_fmt", "gbrp", "-")
-            b = ffmpeg.run(*clip, "-vf", "wfvae", *ffmpeg.exact, "-f", "rawvideo", "-")
-            check(f"{name}: pictures", len(a) == len(b) and max(map(abs, map(int.__sub__, a, b)), default=9) <= 2)
+            stored_and_back(ffmpeg, folder, f"latents of {length} frames {size} vfr={vfr}", source(length, size, vfr), size)
+
+
+def stored_and_back(ffmpeg, folder, name, clip, size, model=BUILTIN, step=0.001, slow=False):
+    """Returns the pictures of a roundtrip. slow: a rate of latents that FFmpeg 5, which has no durations, does not guess."""
+    first, second, options = folder / "latents.mkv", folder / "remuxed.nut", f"wfvae=model={model}"
+    ffmpeg.run(*clip, "-vf", f"{options}:mode=encode:step={step}", "-c:v", "ffv1", *ffmpeg.exact, first)
+    ffmpeg.run("-i", first, "-c", "copy", second)
+    decode = ["-i", second, "-vf", f"{options}:mode=decode:size={size}"]
+    through, found = in_milliseconds(ffmpeg, *decode)
+    direct, expected = in_milliseconds(ffmpeg, *clip, "-vf", options)
+    equal(f"{name}: count", len(through), len(direct))
+    # Matroska counts in milliseconds; the file starts with the clip's first frame.
+    near = all(abs(a[0] - b[0]) <= 1 for a, b in zip(found, expected))
+    check(f"{name}: times", near, f"{found} {expected}")
+    near = all(abs(a[1] - b[1]) <= 1 for a, b in zip(found, expected))
+    check(f"{name}: durations", near or (slow and ffmpeg.is_5), f"{found} {expected}")
+    a = ffmpeg.run(*decode, *ffmpeg.exact, "-f", "rawvideo", "-pix_fmt", "gbrp", "-")
+    b = ffmpeg.run(*clip, "-vf", options, *ffmpeg.exact, "-f", "rawvideo", "-")
+    check(f"{name}: pictures", difference(a, b) <= 2, difference(a, b))
+    return b
+
+
+def difference(a, b):
+    """The largest; of clips of different lengths more than any."""
+    return max((abs(x - y) for x, y in set(zip(a, b))), default=0) if len(a) == len(b) else 256
+
+
+def c_program(raw, size, *model):
+    ours = subprocess.run(["target/release/c/roundtrip_gbrp", *size.split("x"), *model], input=raw, capture_output=True)
+    equal("C program", ours.returncode, 0)
+    return ours.stdout
+
+
+def second_generation(ffmpeg, folder, full):
+    """Other compressions, and image models: in each mode every frame with its own time."""
+    for i, (name, unit) in enumerate({**SECOND, **IMAGES}.items()):
+        model = f"{GOLDEN}/{name}"
+        roundtrip, encode = f"wfvae=model={model}", f"wfvae=model={model}:mode=encode"
+        for n, length in enumerate(range(1, 20) if full else [1, 2 * unit + 2]):
+            size, vfr = [("61x35", False), ("32x48", True)][(i + n) % 2]
+            text, clip = f"{name}: {length} frames {size} vfr={vfr}", source(length, size, vfr)
+            before = times(ffmpeg.frames(*clip))
+            equal(text, times(ffmpeg.frames(*clip, "-vf", roundtrip)), before)
+            out = stored_and_back(ffmpeg, folder, text, clip, size, model, step=0.0002, slow=unit == 8)
+            raw = ffmpeg.run(*clip, *ffmpeg.exact, "-f", "rawvideo", "-")
+            check(f"{text}: the C API's pictures", out == c_program(raw, size, model))
+        clip = source(2 * unit + 2, "61x35")
+        # A latent has the time of its last frame, also where that is not there.
+        equal(f"{name}: latents", [f[0] for f in ffmpeg.frames(*clip, "-vf", encode)], [n * unit for n in range(4)])
+        chunks = [ffmpeg.run(*clip, "-vf", f"{roundtrip}:chunk={chunk}", "-f", "rawvideo", "-") for chunk in [1, 64]]
+        check(f"{name}: chunks", chunks[0] == chunks[1])
+
+
+def whole_clips(ffmpeg):
+    """Group norm needs what a filter never has, and the filter says so before the first frame."""
+    for mode in ["roundtrip", "encode", "decode"]:
+        vf = f"format={'gray16' if mode == 'decode' else 'gbrp'},wfvae=model={GOLDEN}/own-v2-groupnorm:mode={mode}"
+        text = ffmpeg.run(*source(3, "64x48"), "-vf", vf, "-f", "null", "-", ok=False)
+        expected = ["own-v2-groupnorm: ", "groupnorm", "whole clip", "layernorm", "outside of FFmpeg"]
+        check(f"group norm, {mode}", text is not None and all(word in text for word in expected), text)
+
+
+def image_subbands(ffmpeg):
+    """Image models transform each frame on its own, in two dimensions; others as the built-in one."""
+    clip, width, height = source(3, "61x35"), 31, 18
+    bands = f"wfvae=mode=subbands:model={GOLDEN}/"
+    equal("image subbands' times", times(ffmpeg.frames(*clip, "-vf", f"{bands}v2-image")), times(ffmpeg.frames(*clip)))
+    raw, found = (ffmpeg.run(*clip, *vf, "-f", "rawvideo", "-") for vf in [[], ["-vf", f"{bands}own-v2-groupnorm-image"]])
+    equal("image subbands' size", len(found), 3 * 3 * 4 * width * height)
+    for frame, plane, band in itertools.product(range(3), range(3), range(4)):
+        pixel = lambda y, x: raw[((frame * 3 + plane) * 35 + min(y, 34)) * 61 + min(x, 60)]
+        start = (frame * 3 + plane) * 4 * width * height + band * width
+        wrong = 0
+        # Below the labels.
+        for y, x in itertools.product(range(12, height), range(width)):
+            high = [(band >> 1) * dy + (band & 1) * dx for dy in range(2) for dx in range(2)]
+            taps = [pixel(2 * y + dy, 2 * x + dx) for dy in range(2) for dx in range(2)]
+            sum_ = sum(-tap if odd % 2 else tap for tap, odd in zip(taps, high))
+            expected = min(max(128 + int(sum_ / 2), 0), 255) if band else (sum_ + 2) // 4
+            wrong += found[start + y * 4 * width + x] != expected
+        equal(f"image subbands: frame {frame}, plane {plane}, band {band}", wrong, 0)
+    same = [ffmpeg.run(*clip, "-vf", vf, "-f", "rawvideo", "-") for vf in ["wfvae=mode=subbands", f"{bands}own-v2-2x"]]
+    check("a video model's subbands", same[0] == same[1])
+
+
+def memory(ffmpeg, folder):
+    """Half precision caches, tiles and limits."""
+    clip, wfvae = ["-i", CLIP], "trim=end_frame=5,format=gbrp,wfvae"
+    picture = lambda options: ffmpeg.run(*clip, "-vf", f"{wfvae}={options}", "-f", "rawvideo", "-")
+    count, whole = 5 * 3 * 320 * 240, picture("chunk=4")
+    equal("whole frames", len(whole), count)
+    half = picture("cache=f16")
+    check("cache=f16", half != whole and difference(half, whole) <= 8, difference(half, whole))
+    exact = picture("tiles=exact:tile=256")
+    check("exact tiles", difference(exact, whole) <= 1, difference(exact, whole))
+    tiled = [picture(f"tiles=blended:tile=96:overlap={overlap}") for overlap in [0, 24, 48]]
+    for other in tiled[1:]:
+        check("blended tiles", 1 < difference(other, whole) < 128, difference(other, whole))
+    check("overlaps", tiled[0] == tiled[1] != tiled[2])
+    check("a frame in one tile", picture("tiles=blended:tile=1000") == whole)
+    stored = folder / "tiled.mkv"
+    ffmpeg.run(*clip, "-vf", f"{wfvae}=mode=encode:tiles=exact:tile=256:step=0.001", "-c:v", "ffv1", stored)
+    decode = "wfvae=mode=decode:tiles=exact:tile=256,format=gbrp"
+    both = ffmpeg.run("-i", stored, "-vf", decode, "-f", "rawvideo", "-")
+    check("exact tiles of each direction", difference(both, whole) <= 2, difference(both, whole))
+
+    def refused(name, options, *needles):
+        text = ffmpeg.run(*clip, "-vf", f"{wfvae}={options}", "-f", "null", "-", ok=False)
+        check(name, text is not None and all(needle in text for needle in needles), text)
+        return text or ""
+
+    text = refused("memory=1M", "memory=1M", "needs at least", "1 MiB", "cache=f16", "tiles=blended")
+    needed = int(text.partition("at least ")[2].split()[0]) << 20
+    check("just enough memory", picture(f"memory={needed}") == whole)
+    refused("too little memory", f"memory={needed - (2 << 20)}", "needs at least")
+    check("half the caches are less", picture(f"memory={needed * 9 // 10}:cache=f16") == half)
+    # Attention takes the square of the area, so that the library finds tiles that fit.
+    clip, attention = source(2, "480x320"), f"model={GOLDEN}/v2-tiny:memory=70M"
+    refused("too little memory for attention", attention, "needs at least")
+    equal("tiles that fit", len(picture(f"{attention}:tiles=blended")), 2 * 3 * 480 * 320)
+    refused("a size without tiles", "tile=64", "tiles=blended")
+    refused("an overlap without tiles", "overlap=8", "tiles=blended")
+    refused("an overlap of exact tiles", "tiles=exact:tile=256:overlap=8", "tiles=blended")
+    refused("exact tiles too small", "tiles=exact:tile=32", "overlap by")
+    refused("exact tiles with attention", f"model={GOLDEN}/v2-tiny:tiles=exact", "attention", "blended")
+    refused("no such tiles", "tiles=nonsense", "nonsense")
+    refused("no such cache", "cache=f8", "f8")
+    refused("memory below 0", "memory=-1", "memory")
 
 
 def refusals(ffmpeg, folder):
@@ -218,10 +335,8 @@ def truncated(folder):
 def c_api(ffmpeg):
     """The filter's pictures are the library's own."""
     for size in ["64x48", "61x35"]:
-        raw = ffmpeg.run(*source(11, size), "-f", "rawvideo", "-")
-        ours = subprocess.run(["target/release/c/roundtrip_gbrp", *size.split("x")], input=raw, capture_output=True)
-        equal("C program", ours.returncode, 0)
-        check(f"C API {size}", ffmpeg.run(*source(11, size), "-vf", "wfvae", "-f", "rawvideo", "-") == ours.stdout)
+        raw, out = (ffmpeg.run(*source(11, size), *vf, "-f", "rawvideo", "-") for vf in [[], ["-vf", "wfvae"]])
+        check(f"C API {size}", out == c_program(raw, size))
 
 
 def frei0r(ffmpeg, stock, plugins):
@@ -236,6 +351,19 @@ def frei0r(ffmpeg, stock, plugins):
         # The plugin cannot know that the clip ends, so the frames that the decoder's flush gives are its own.
         sure = (length - 2) * 64 * 48 * 3
         check(f"frei0r: pictures of {length} frames", plugin[: max(sure, 0)] == own[: max(sure, 0)])
+    # An image model has no delay. What needs the whole clip fails with the reason, and the clip goes on in black.
+    for name in ["own-v2-image-clip", "own-v2-groupnorm"]:
+        model, clip = f"{GOLDEN}/{name}", source(6, "64x48")
+        command = [stock.path, "-v", "error", *clip, "-vf", f"frei0r=wfvae:{model},format=gbrp", "-f", "rawvideo", "-"]
+        result = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, env={**os.environ, "FREI0R_PATH": plugins}
+        )
+        equal(f"frei0r, {name}", (result.returncode, len(result.stdout)), (0, 6 * 64 * 48 * 3))
+        if name == "own-v2-groupnorm":
+            check(f"frei0r, {name}: error", b"groupnorm" in result.stderr and not any(result.stdout[64 * 48 * 3 :]))
+        else:
+            own = ffmpeg.run(*clip, "-vf", f"wfvae=model={model}", "-f", "rawvideo", "-")
+            check(f"frei0r, {name}: pictures", result.stdout == own, result.stderr)
 
 
 def readme(stock, plugins):
@@ -282,6 +410,12 @@ def sanitizers(ffmpeg, folder):
     clean("decode, early stop", "-i", stored, "-vf", "wfvae=mode=decode", "-frames:v", 3, *null)
     clean("decode after a seek", "-ss", "0.5", "-i", stored, "-vf", "wfvae=mode=decode", *null)
     clean("decode what is not latents", "-i", stored, "-vf", "scale=16:13,scale=32:26,format=gray16,wfvae=mode=decode", *null, fails=True)
+    for model in ["v2-tiny", "own-v2-2x", "own-v2-image-clip"]:
+        for mode in ["roundtrip", "encode", "subbands"]:
+            clean(f"{model}, {mode}", *source(6, "61x35"), "-vf", f"wfvae=model={GOLDEN}/{model}:mode={mode}", *null)
+    clean("tiles", *clip, "-vf", "wfvae=tiles=blended:tile=48:cache=f16:memory=1G", *null)
+    clean("too little memory", *clip, "-vf", "wfvae=memory=1000", *null, fails=True)
+    clean("group norm", *clip, "-vf", f"wfvae=model={GOLDEN}/own-v2-groupnorm", *null, fails=True)
     clean("no model", *clip, "-vf", f"wfvae=model={folder}/none", *null, fails=True)
     clean("damaged model", *clip, "-vf", f"wfvae=model={truncated(folder)}", *null, fails=True)
     clean("no provider", *clip, "-vf", "wfvae=provider=cuda", *null, fails=True)
@@ -336,6 +470,10 @@ def main():
             subbands(ffmpeg)
             latents(ffmpeg, folder, options.full)
             refusals(ffmpeg, folder)
+            second_generation(ffmpeg, folder, options.full)
+            whole_clips(ffmpeg)
+            image_subbands(ffmpeg)
+            memory(ffmpeg, folder)
             c_api(ffmpeg)
             readme(ffmpeg, options.frei0r)
             if options.frei0r:
