@@ -140,8 +140,8 @@ pub(crate) struct Builder {
     initializers: Vec<Initializer>,
     weight_bytes: usize,
     next: usize,
-    /// Of slices, whose sizes their nodes do not say.
-    slices: HashMap<String, f64>,
+    /// Sizes that the nodes do not say, in floats per pixel.
+    known: HashMap<String, f64>,
 }
 
 impl Builder {
@@ -157,7 +157,7 @@ impl Builder {
             initializers: vec![],
             weight_bytes: 0,
             next: 0,
-            slices: HashMap::new(),
+            known: HashMap::new(),
         }
     }
 
@@ -350,7 +350,7 @@ impl Builder {
         let [from, to, axis] = [start, end, 1].map(|n| self.integers(&[n as i64]));
         let name = self.node("Slice", &[&x.name, &from, &to, &axis], vec![]);
         let slice = Value { name, channels: end - start, ..x.clone() };
-        self.slices.insert(slice.name.clone(), slice.floats_per_pixel());
+        self.known.insert(slice.name.clone(), slice.floats_per_pixel());
         slice
     }
 
@@ -358,14 +358,21 @@ impl Builder {
     pub(crate) fn first_frame(&mut self, x: &Value) -> String {
         let [start, end, axis] = [0, 1, 2].map(|n| self.integers(&[n]));
         let name = self.node("Slice", &[&x.name, &start, &end, &axis], vec![]);
-        self.slices.insert(name.clone(), 0.0);
+        self.known.insert(name.clone(), 0.0);
         name
+    }
+
+    /// Says that the clip has `times` as many frames as this part of it.
+    pub(crate) fn slow(&mut self, x: &Value, times: usize) {
+        self.known.insert(x.name.clone(), x.floats_per_pixel() / times as f64);
     }
 
     pub(crate) fn finish(self) -> StepGraph {
         let inputs = self.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]).chain(&self.inputs);
-        let mut sizes = self.slices;
-        sizes.extend(inputs.map(|input| (input.name.clone(), input.floats_per_pixel())));
+        let mut sizes = self.known;
+        for input in inputs {
+            sizes.entry(input.name.clone()).or_insert(input.floats_per_pixel());
+        }
         let working_floats = footprint::floats_per_pixel(&self.graph, &sizes);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Loop");
         let model = proto::Model {

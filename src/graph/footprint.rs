@@ -35,9 +35,9 @@ pub(super) fn floats_per_pixel(graph: &Graph, known: &HashMap<String, f64>) -> f
                 live.insert(output.clone(), floats);
             }
         }
-        // Convolutions work on a blocked layout: a copy of what goes in, and one of what comes out.
-        let copies =
-            if node.op_type == "Conv" { size.get(&node.input[0]).copied().unwrap_or(0.0) + floats } else { 0.0 };
+        // 2D convolutions work on a blocked layout: a copy of what goes in, and one of what comes out.
+        let blocked = node.op_type == "Conv" && ints(node, "kernel_shape").is_some_and(|kernel| kernel.len() == 2);
+        let copies = if blocked { size.get(&node.input[0]).copied().unwrap_or(0.0) + floats } else { 0.0 };
         peak = peak.max(live.values().sum::<f64>() + copies);
         live.retain(|name, _| last_use.get(name.as_str()).is_some_and(|last| *last > i));
     }
@@ -69,8 +69,10 @@ fn output_size(node: &Node, size: &HashMap<String, f64>, dims: &HashMap<&str, &[
             of(0) * kernel[1] as f64 / kernel[0] as f64 * stride.max(1) as f64
         }
         "Resize" => 4.0 * of(0),
+        // The frames of the doubled rate.
+        "Gather" => 2.0 * of(0),
         "Concat" => (0..node.input.len()).map(of).sum(),
-        "Shape" | "Size" => 0.0,
+        "Shape" | "Size" | "ReduceMean" => 0.0,
         _ => largest(),
     }
 }
