@@ -30,7 +30,7 @@ FIELDS = {
     "model": str, "direction": str, "frames": int, "width": int, "height": int, "chunk": (int, type(None)), "precision": str,
     "kind": str, "name": str, "seconds": float, "best_seconds": float, "all_seconds": list, "cpu_seconds": float, "fps": float,
     "work_gflop": float, "gflops": float, "fraction_of_peak": float, "load_seconds": float, "load_peak_bytes": int,
-    "run_peak_bytes": int, "peak_bytes": int, "steady_bytes": int, "max_abs_difference": float, "largest": float}
+    "run_peak_bytes": int, "peak_bytes": int, "steady_bytes": int, "mapped_bytes": int, "max_abs_difference": float, "largest": float}
 OURS = {"weight_bytes": int, "sessions": int, "state_bytes": int}
 
 
@@ -50,8 +50,7 @@ def check_run():
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, ROOT / "tools/bench/bench.py", "--out", out, "--peers", "onnx", "--threads", "1",
                    "--repetitions", "2", "--seconds", "0.05", "--encode-chunks", "4", "--decode-chunks", "1", "--clips",
-                   "tiny:9x32x32", ROOT / "tests/golden/v1-tiny-nearest", "builtin:1x32x48"]
-        command[-2] = f"{command[-2]}:9x32x32"
+                   "tiny:9x32x32", f"{ROOT}/tests/golden/v1-tiny-nearest:9x32x32", "builtin:1x32x48"]
         result = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stderr
         written = json.loads((pathlib.Path(out) / "bench.json").read_text())
@@ -76,6 +75,7 @@ def check_run():
         assert abs(row["gflops"] * row["seconds"] / row["work_gflop"] - 1) < 1e-9
         assert abs(row["fraction_of_peak"] * written["peak_gflops"] / row["gflops"] - 1) < 1e-9
         assert row["peak_bytes"] == max(row["load_peak_bytes"], row["run_peak_bytes"]) >= row["steady_bytes"] > 1 << 20
+        assert row["mapped_bytes"] > 1 << 20
         assert row["largest"] > 0.01 and (row["max_abs_difference"] == 0) == (row["kind"] == "ours")
     print(f"ok {len(rows)} rows")
 

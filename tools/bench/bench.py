@@ -28,11 +28,12 @@ A row is one program on one clip in one direction, in a process of its own:
     run_peak_bytes       and afterwards
     peak_bytes           the larger of the two
     steady_bytes         after the last repetition
+    mapped_bytes         resident pages of files at that time: programs, and weights where they are used from their file
     max_abs_difference   to libwfvae's result for the whole clip; largest: the greatest magnitude in that
     weight_bytes, sessions, state_bytes      libwfvae's own numbers, only with "ours"
 
-Memory is anonymous resident memory, looked at every 10 ms: weights that are mapped files do not count, nor do the
-clip's own buffers, but for PyTorch's results. Random weights are made under target/bench where they are missing.
+Memory is anonymous resident memory, looked at every 10 ms. The clip's own buffers are not in it (with libwfvae they are
+mapped files), but for PyTorch's results. Random weights are made under target/bench where they are missing.
 
 The programs print a line of JSON when they have loaded, {"event": "loaded", ...}, and one with their times, {"event":
 "done", ...}; then they wait for the end of their input, so that their memory can be looked at.
@@ -166,10 +167,10 @@ def make_input(path, shape, direction):
 # ---------------------------------------------------------------- processes
 
 
-def anonymous(pid):
-    """Resident bytes that are no file's; 0 when the process has ended."""
+def resident(pid, kind="RssAnon"):
+    """Resident bytes that are no file's, or RssFile: that are; 0 when the process has ended."""
     try:
-        found = re.search(rb"RssAnon:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_bytes())
+        found = re.search(rf"{kind}:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     except OSError:
         return 0
     return 1024 * int(found[1]) if found else 0
@@ -180,7 +181,7 @@ def watch(command):
     process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     said, text, peak = {}, b"", 0
     while True:
-        peak = max(peak, anonymous(process.pid))
+        peak = max(peak, resident(process.pid))
         if not select.select([process.stdout], [], [], 0.01)[0]:
             continue
         piece = os.read(process.stdout.fileno(), 1 << 16)
@@ -189,11 +190,12 @@ def watch(command):
         *lines, text = (text + piece).split(b"\n")
         for line in (line for line in lines if line.startswith(b"{")):
             event = json.loads(line)
-            now = anonymous(process.pid)
+            now = resident(process.pid)
             if event.pop("event") == "loaded":
                 said["load_peak_bytes"], peak = max(peak, now), now
             else:
                 said["run_peak_bytes"], said["steady_bytes"] = max(peak, now), now
+                said["mapped_bytes"] = resident(process.pid, "RssFile")
                 process.stdin.close()
             said.update(event)
     if process.wait() or "steady_bytes" not in said:
@@ -366,7 +368,7 @@ def tables(everything):
 
 
 def table(rows, unit):
-    head = ["", unit + " a call", "s", "best s", "frames/s", "GFLOP/s", "of peak", "peak MB", "steady MB", "load s", "weights MB",
+    head = ["", unit + " a call", "s", "best s", "frames/s", "GFLOP/s", "of peak", "peak MB", "steady MB", "mapped MB", "load s", "weights MB",
             "sessions", "differs by"]
     body = []
     for row in rows:
@@ -374,7 +376,7 @@ def table(rows, unit):
         body.append([
             row["name"] + (", bf16" if row["precision"] == "bf16" else ""), str(row["chunk"] or "all"), f"{row['seconds']:.3f}",
             f"{row['best_seconds']:.3f}", f"{row['fps']:.2f}", f"{row['gflops']:.1f}", f"{row['fraction_of_peak']:.2f}",
-            megabytes("peak_bytes"), megabytes("steady_bytes"), f"{row['load_seconds']:.2f}", megabytes("weight_bytes"),
+            megabytes("peak_bytes"), megabytes("steady_bytes"), megabytes("mapped_bytes"), f"{row['load_seconds']:.2f}", megabytes("weight_bytes"),
             str(row.get("sessions", "")), f"{row['max_abs_difference']:.1e}" if row["max_abs_difference"] else "0"])
     widths = [max(len(line[i]) for line in [head] + body) for i in range(len(head))]
     render = lambda line: "| " + " | ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths))) + " |"
