@@ -12,6 +12,7 @@ C_LIBS = -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/..' -lm -lpthread
 
 EXAMPLES = $(patsubst %,$(C)/%,reconstruct encode_file decode_file save_onnx scrub)
 C_TESTS = $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c)) $(C)/roundtrip_gbrp
+BENCH = $(C)/bench
 CLIPS = box-320x240 city-360x200
 
 PREFIX ?= /usr/local
@@ -22,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-properties check-cinstall golden header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-properties check-cinstall golden bench header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -57,6 +58,12 @@ golden: runtime
 check-properties: runtime
 	@WFVAE_PROPERTY_CASES=$${WFVAE_PROPERTY_CASES:-1000} $(CARGO) test --quiet --lib properties
 
+#: make bench    times the library beside other ways to run the same models; ARGS=--quick: shorter, ARGS=--help: the rest.
+#:               Nothing else should run meanwhile. Tables and JSON come to target/bench
+bench: $(BENCH) $(C)/save_onnx
+	@tools/venv.sh
+	@target/venv/bin/python tools/bench/bench.py $(ARGS)
+
 #: make header   writes include/wfvae.h from src/capi
 header:
 	WFVAE_UPDATE_HEADER=1 $(CARGO) test --quiet --test header the_committed
@@ -71,7 +78,7 @@ library: runtime
 	@ln -sf ../onnxruntime/libonnxruntime.so.1 $(BUILD)/libonnxruntime.so.1
 	@ln -sf libwfvae.so $(BUILD)/$(SONAME)
 
-c-tests: $(C_TESTS) $(EXAMPLES)
+c-tests: $(C_TESTS) $(EXAMPLES) $(BENCH)
 
 $(C)/reconstruct: examples/reconstruct.c examples/y4m.c examples/png.c
 $(C)/encode_file: examples/encode_file.c examples/y4m.c
@@ -86,8 +93,9 @@ $(C)/test_errors $(C)/test_threads $(C)/test_runtime: tests/c/check.h
 $(C)/test_errors: tests/c/test_errors.c
 $(C)/test_threads: tests/c/test_threads.c
 $(C)/test_runtime: tests/c/test_runtime.c $(C)/old_onnxruntime.so
+$(BENCH): tools/bench/libwfvae.c
 
-$(EXAMPLES) $(C_TESTS): examples/y4m.h examples/png.h include/wfvae.h | library
+$(EXAMPLES) $(C_TESTS) $(BENCH): examples/y4m.h examples/png.h include/wfvae.h | library
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
 

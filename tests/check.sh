@@ -50,19 +50,12 @@ need() {
     have "$1"
 }
 
-# Python with what the tests import.
+# Python with what the tests import, made by tools/venv.sh.
 python=target/venv/bin/python
-venv() {
-    cmp -s tests/requirements.txt target/venv/requirements.txt && return
-    rm -rf target/venv
-    python3 -m venv target/venv || return 1
-    $python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt || return 1
-    cp tests/requirements.txt target/venv/
-}
 
 # Saves the graphs of models of all kinds, and lets ONNX look at them.
 onnx_checker() {
-    venv || return 1
+    tools/venv.sh || return 1
     folders=
     for model in builtin v1-tiny v1-tiny-8x own-noattn v2-tiny own-v2-image own-v2-groupnorm; do
         folder=target/onnx/$model
@@ -79,7 +72,12 @@ onnx_checker() {
 
 # Files of latents, by the examples that write and read them and by Python.
 latent_files() {
-    venv && $python tests/check_latents.py $c target/release/libwfvae.so
+    tools/venv.sh && $python tests/check_latents.py $c target/release/libwfvae.so
+}
+
+# The benchmark's arithmetic, programs and output; not the times.
+bench_tool() {
+    tools/venv.sh && $python tests/check_bench.py
 }
 
 # The example as a tool in a pipe, on a clip of every chroma format that it reads.
@@ -130,6 +128,7 @@ group pipe pipe
 group scrub scrub
 group onnx-checker onnx_checker
 group latent-files latent_files
+group bench-tool bench_tool
 
 group install tests/install/check.sh
 

@@ -140,8 +140,10 @@ pub(crate) struct Builder {
     initializers: Vec<Initializer>,
     weight_bytes: usize,
     next: usize,
-    /// Sizes that the nodes do not say, in floats per pixel.
-    known: HashMap<String, f64>,
+    /// The parts that slices take of what they cut.
+    shares: HashMap<String, f64>,
+    /// How many times fewer frames than the clip an input has.
+    slower: HashMap<String, usize>,
 }
 
 impl Builder {
@@ -157,7 +159,8 @@ impl Builder {
             initializers: vec![],
             weight_bytes: 0,
             next: 0,
-            known: HashMap::new(),
+            shares: HashMap::new(),
+            slower: HashMap::new(),
         }
     }
 
@@ -350,7 +353,7 @@ impl Builder {
         let [from, to, axis] = [start, end, 1].map(|n| self.integers(&[n as i64]));
         let name = self.node("Slice", &[&x.name, &from, &to, &axis], vec![]);
         let slice = Value { name, channels: end - start, ..x.clone() };
-        self.known.insert(slice.name.clone(), slice.floats_per_pixel());
+        self.shares.insert(slice.name.clone(), (end - start) as f64 / x.channels as f64);
         slice
     }
 
@@ -358,22 +361,22 @@ impl Builder {
     pub(crate) fn first_frame(&mut self, x: &Value) -> String {
         let [start, end, axis] = [0, 1, 2].map(|n| self.integers(&[n]));
         let name = self.node("Slice", &[&x.name, &start, &end, &axis], vec![]);
-        self.known.insert(name.clone(), 0.0);
+        self.shares.insert(name.clone(), 0.0);
         name
     }
 
-    /// Says that the clip has `times` as many frames as this part of it.
-    pub(crate) fn slow(&mut self, x: &Value, times: usize) {
-        self.known.insert(x.name.clone(), x.floats_per_pixel() / times as f64);
+    /// Says that the clip has `times` as many frames as this input.
+    pub(crate) fn slower(&mut self, input: &Value, times: usize) {
+        self.slower.insert(input.name.clone(), times);
     }
 
     pub(crate) fn finish(self) -> StepGraph {
         let inputs = self.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]).chain(&self.inputs);
-        let mut sizes = self.known;
-        for input in inputs {
-            sizes.entry(input.name.clone()).or_insert(input.floats_per_pixel());
-        }
-        let working_floats = footprint::floats_per_pixel(&self.graph, &sizes);
+        let size = |input: &Value| {
+            let slower = *self.slower.get(&input.name).unwrap_or(&1);
+            (input.name.clone(), input.floats_per_pixel() / slower as f64)
+        };
+        let working_floats = footprint::floats_per_pixel(&self.graph, &inputs.map(size).collect(), &self.shares);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Loop");
         let model = proto::Model {
             ir_version: IR_VERSION,

@@ -37,7 +37,7 @@ pub(crate) fn decoder_clip(
     let mut b = Builder::new("decoder.clip".into(), options);
     let latents = b.input(port::LATENTS, Layout::Clip, latent_channels, 2 << decoder.levels.len());
     let temporal = decoder.levels.iter().filter(|level| level.up.is_temporal()).count();
-    b.slow(&latents, 1 << (temporal + usize::from(decoder.wavelet.is_temporal())));
+    b.slower(&latents, 1 << (temporal + usize::from(decoder.wavelet.is_temporal())));
     let mut x = layers(&mut b, latents, &decoder.head);
     let (mut side, mut interpolations) = (None, 0);
     for level in &decoder.levels {

@@ -1,0 +1,395 @@
+"""Times libwfvae beside other ways to run the same models, in one run on one machine: `make bench`.
+
+    bench.py [--quick] [--clips MODEL:FRAMESxWIDTHxHEIGHT ...] [--threads N] ...      (--help lists all)
+
+Prints a table for each clip and writes target/bench/bench.md and target/bench/bench.json:
+
+    {"machine": {"processor", "processors", "memory_bytes", "instructions", "load_average", "kernel"},
+     "versions": {"commit", "onnxruntime", "torch", ...}, "threads": N,
+     "peak_gflops": best of "peak",
+     "peak": [{"192x128x128": GFLOP/s, ...}, ...],    at the start of the run and at its end
+     "rows": [...], "left_out": ["what: why"], "failed": ["what: why"]}
+
+A row is one program on one clip in one direction, in a process of its own:
+
+    model, direction     "L", "encode"
+    frames, width, height
+    chunk                frames (encode) or latents (decode) in each call; null: the whole clip in one
+    precision            "f32"; "bf16": weights and activations
+    kind, name           "ours" "libwfvae"; "peer" "onnx rank-5", "torch eager"
+    seconds              for the whole clip, median of the repetitions after one to warm up; best_seconds, all_seconds
+    cpu_seconds          median of the processor time: seconds times threads, unless others took processors away
+    fps                  frames / seconds
+    work_gflop           what the reference's direct convolutions and attention would do, see work.py
+    gflops               work_gflop / seconds: effective, the same work for every row of a clip
+    fraction_of_peak     gflops / peak_gflops; the peak is that of float32
+    load_seconds         until the first call can come: libwfvae's model and stream, the peer's session or module
+    load_peak_bytes      most anonymous resident memory until then
+    run_peak_bytes       and afterwards
+    peak_bytes           the larger of the two
+    steady_bytes         after the last repetition
+    mapped_bytes         resident pages of files at that time: programs, and weights where they are used from their file
+    max_abs_difference   to libwfvae's result for the whole clip; largest: the greatest magnitude in that
+    weight_bytes, sessions, state_bytes      libwfvae's own numbers, only with "ours"
+
+Memory is anonymous resident memory, looked at every 10 ms. The clip's own buffers are not in it (with libwfvae they are
+mapped files), but for PyTorch's results. Random weights are made under target/bench where they are missing.
+
+The programs print a line of JSON when they have loaded, {"event": "loaded", ...}, and one with their times, {"event":
+"done", ...}; then they wait for the end of their input, so that their memory can be looked at.
+
+Fails if libwfvae's result depends on the chunks, or a float32 peer's differs from it by more than a thousandth of the
+largest value.
+"""
+import argparse
+import json
+import os
+import re
+import select
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "training"))
+import random_checkpoint  # noqa: E402
+import work  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = ROOT / "target/release/c"
+CLIPS = ["L:17x128x128", "L:1x256x256", "S:33x256x256", "builtin:17x848x480", "builtin:9x1280x720"]
+QUICK = ["L:17x128x128", "L:1x256x256", "builtin:5x848x480"]
+# How upstream's chunked mode cuts, by its automatic choice for most lengths.
+UPSTREAM_CHUNKS = {"encode": 4, "decode": 2}
+TOLERANCE = 1e-3
+
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("--quick", action="store_true", help="fewer and shorter clips, one chunk size, 2 repetitions")
+    p.add_argument("--clips", nargs="+", metavar="MODEL:FRAMESxWIDTHxHEIGHT",
+                   help=f"MODEL: builtin, a preset of training/random_checkpoint.py or a checkpoint folder; default: {' '.join(CLIPS)}")
+    p.add_argument("--directions", nargs="+", choices=["encode", "decode"], default=["encode", "decode"])
+    p.add_argument("--encode-chunks", nargs="*", type=int, metavar="FRAMES", help="besides the whole clip; default 1 4 8 16")
+    p.add_argument("--decode-chunks", nargs="*", type=int, metavar="LATENTS", help="besides the whole clip; default 1 2 4")
+    p.add_argument("--peers", nargs="*", choices=["onnx", "torch"], default=["onnx", "torch"])
+    p.add_argument("--torch", metavar="PYTHON", help="a Python that has torch, safetensors and numpy; default: python3 if it has")
+    p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all processors")
+    p.add_argument("--repetitions", type=int, help="after one to warm up; default 5")
+    p.add_argument("--seconds", type=float, default=30, help="no more repetitions of a row after this, but at least 2; default 30")
+    p.add_argument("--out", type=Path, default=ROOT / "target/bench", help="folder of models, results and scratch files")
+    a = p.parse_args()
+    a.clips = [clip(p, text) for text in a.clips or (QUICK if a.quick else CLIPS)]
+    a.chunks = {"encode": a.encode_chunks, "decode": a.decode_chunks}
+    for direction, default, quick in ("encode", [1, 4, 8, 16], [4]), ("decode", [1, 2, 4], [1]):
+        if a.chunks[direction] is None:
+            a.chunks[direction] = quick if a.quick else default
+    a.repetitions = a.repetitions or (2 if a.quick else 5)
+    if a.threads < 1 or a.repetitions < 1 or min(a.chunks["encode"] + a.chunks["decode"], default=1) < 1:
+        p.error("threads, repetitions and chunks begin at 1")
+    return a
+
+
+def clip(parser, text):
+    found = re.fullmatch(r"(.+):(\d+)x(\d+)x(\d+)", text)
+    if not found:
+        parser.error(f"{text!r} is not MODEL:FRAMESxWIDTHxHEIGHT")
+    return found[1], *map(int, found.groups()[1:])
+
+
+# ---------------------------------------------------------------- models and clips
+
+
+class Model:
+    def __init__(self, name, out):
+        self.name, self.argument, self.out = Path(name).name, name, out
+        if name == "builtin":
+            self.folder, self.argument = ROOT / "src/model/builtin", "-"
+        elif name in random_checkpoint.PRESETS:
+            self.folder = out / name
+            self.argument = str(self.folder)
+            make_checkpoint(self.folder, random_checkpoint.preset(name))
+        else:
+            self.folder = Path(name)
+        self.config = json.loads((self.folder / "config.json").read_text())
+        config = self.config
+        second = config.get("_class_name") == "WFVAE2Model"
+        levels = config.get("layer_type", ["hw", "thw"]) if second else work.levels_v1(config)
+        if config.get("input_type", "video") != "video" or config.get("norm_type", "layernorm" if second else "groupnorm") != "layernorm":
+            sys.exit(f"{name}: only video models with layernorm")
+        self.interpolation = config.get("t_interpolation", "trilinear" if second else "nearest")
+        self.channels = config.get("latent_dim", 4 if second else 8)
+        self.t_factor, self.s_factor = 2 ** (1 + levels.count("thw")), 2 ** (1 + len(levels))
+
+    def latents(self, frames):
+        if (frames - 1) % self.t_factor:
+            sys.exit(f"{self.name}: clips have 1 + {self.t_factor} n frames")
+        return 1 + (frames - 1) // self.t_factor
+
+    def onnx(self):
+        """The folder of the whole-clip graphs, written anew when the library or the checkpoint is newer."""
+        folder = self.out / f"{self.name}-onnx"
+        done, sources = folder / "decoder.clip.onnx", [ROOT / "target/release/libwfvae.so", *self.folder.iterdir()]
+        if not done.exists() or done.stat().st_mtime < max(p.stat().st_mtime for p in sources):
+            folder.mkdir(parents=True, exist_ok=True)
+            argument = [] if self.argument == "-" else [self.argument]
+            subprocess.run([PROGRAMS / "save_onnx", "--clip", folder, *argument], check=True)
+        return folder
+
+
+def make_checkpoint(folder, config):
+    made = folder / "config.json"
+    if made.exists() and json.loads(made.read_text()) == config:
+        return
+    note(f"making {folder}: random weights")
+    # Elsewhere first: a folder of this name is complete.
+    partial = folder.with_name(folder.name + ".partial")
+    for path in (partial, folder):
+        if path.exists():
+            for file in path.iterdir():
+                file.unlink()
+            path.rmdir()
+    random_checkpoint.write_checkpoint(partial, config)
+    partial.rename(folder)
+
+
+def make_input(path, shape, direction):
+    """Noise, as [T, C, H, W]. Speed does not depend on it; what differs between programs does not hide in it."""
+    random, out = np.random.default_rng(0), np.memmap(path, np.float32, "w+", shape=shape)
+    for frame in out:
+        frame[:] = random.uniform(-1, 1, shape[1:]) if direction == "encode" else random.standard_normal(shape[1:])
+    out.flush()
+
+
+# ---------------------------------------------------------------- processes
+
+
+def resident(pid, kind="RssAnon"):
+    """Resident bytes that are no file's, or RssFile: that are; 0 when the process has ended."""
+    try:
+        found = re.search(rf"{kind}:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return 1024 * int(found[1]) if found else 0
+
+
+def watch(command):
+    """Runs one of the programs; what it said and its memory, or None if it failed."""
+    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    said, text, peak = {}, b"", 0
+    while True:
+        peak = max(peak, resident(process.pid))
+        if not select.select([process.stdout], [], [], 0.01)[0]:
+            continue
+        piece = os.read(process.stdout.fileno(), 1 << 16)
+        if not piece:
+            break
+        *lines, text = (text + piece).split(b"\n")
+        for line in (line for line in lines if line.startswith(b"{")):
+            event = json.loads(line)
+            now = resident(process.pid)
+            if event.pop("event") == "loaded":
+                said["load_peak_bytes"], peak = max(peak, now), now
+            else:
+                said["run_peak_bytes"], said["steady_bytes"] = max(peak, now), now
+                said["mapped_bytes"] = resident(process.pid, "RssFile")
+                process.stdin.close()
+            said.update(event)
+    if process.wait() or "steady_bytes" not in said:
+        return None
+    said["peak_bytes"] = max(said["load_peak_bytes"], said["run_peak_bytes"])
+    return said
+
+
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------- the run
+
+
+class Bench:
+    def __init__(self, a):
+        self.a, self.rows, self.peaks, self.left_out, self.failed = a, [], [], [], []
+        a.out.mkdir(parents=True, exist_ok=True)
+        self.machine, self.versions = machine(), {"commit": commit()}
+        busy = self.machine["load_average"]
+        if busy > 0.3:
+            note(f"the machine is busy: load average {busy}; do not trust the times")
+        self.torch = self.find_torch() if "torch" in a.peers else None
+        self.precisions = ["f32", "bf16"]
+        if self.torch and not self.machine["instructions"]["bf16"]:
+            self.precisions = ["f32"]
+            self.leave_out("torch eager, bf16", "the processor has no bf16 instructions")
+
+    def leave_out(self, what, why):
+        self.left_out.append(f"{what}: {why}")
+        note(f"left out: {what}: {why}")
+
+    def find_torch(self):
+        python = self.a.torch or "python3"
+        try:
+            found = subprocess.run([python, "-c", "import torch, safetensors, numpy"], capture_output=True, text=True)
+            if found.returncode == 0:
+                return python
+            why = found.stderr.strip().split("\n")[-1]
+        except OSError as error:
+            why = str(error)
+        if self.a.torch:
+            sys.exit(f"--torch: {why}")
+        self.leave_out("torch eager", f"{python}: {why}; --torch PYTHON names another")
+        return None
+
+    def measure_peak(self):
+        note("peak: 3x3 convolutions of 192, 384 and 768 channels")
+        said = watch([sys.executable, HERE / "peak.py", self.a.threads, min(self.a.seconds, 1.5)])
+        if said is None:
+            sys.exit("peak.py failed")
+        self.peaks.append(said["gflops"])
+        self.versions.update(onnxruntime=said["onnxruntime"], onnx=said["onnx"])
+
+    def run(self):
+        self.measure_peak()
+        for name, frames, width, height in self.a.clips:
+            model = Model(name, self.a.out)
+            for direction in self.a.directions:
+                self.clip(model, direction, frames, width, height)
+        self.measure_peak()
+        self.save()
+
+    def clip(self, model, direction, frames, width, height):
+        latents, s = model.latents(frames), model.s_factor
+        coded, pixels = (latents, model.channels, height // s, width // s), (frames, 3, height, width)
+        given, made = (pixels, coded) if direction == "encode" else (coded, pixels)
+        paths = [self.a.out / f"scratch-{what}.f32" for what in ("input", "output", "first")]
+        make_input(paths[0], given, direction)
+        about = dict(model=model.name, direction=direction, frames=frames, width=width, height=height)
+        gflop = work.flops(model.config, frames, width, height)[direction] / 1e9
+
+        def row(kind, name, chunk, precision, program, argument, *more):
+            label = f"{model.name} {frames}x{width}x{height} {direction}, {name}, {precision}, {f'chunks of {chunk}' if chunk else 'whole'}"
+            command = [*program, argument, direction, frames, width, height, chunk or 0, self.a.threads, self.a.repetitions,
+                       self.a.seconds, paths[0], paths[1], *more]
+            said = watch(command)
+            if said is None:
+                self.failed.append(f"{label}: the program failed")
+                note(self.failed[-1])
+                return
+            walls = said.pop("seconds")
+            said["cpu_seconds"] = statistics.median(said["cpu_seconds"])
+            if version := said.pop("version", None):
+                self.versions["torch"] = version
+            if runtime := said.pop("runtime", None):
+                self.versions["libwfvae's onnxruntime"] = runtime
+            seconds = statistics.median(walls)
+            result = dict(about, chunk=chunk, precision=precision, kind=kind, name=name, seconds=seconds, best_seconds=min(walls),
+                          all_seconds=walls, fps=frames / seconds, work_gflop=gflop, gflops=gflop / seconds, **said)
+            if kind == "ours" and chunk is None:
+                paths[1].replace(paths[2])
+            self.compare(result, label, paths, made)
+            self.rows.append(result)
+            note(f"{label}: {seconds:.3f} s, {result['gflops']:.1f} GFLOP/s, differs by {result['max_abs_difference']:.2g}")
+            self.save()
+
+        ours = [PROGRAMS / "bench"]
+        for chunk in [None] + [n for n in self.a.chunks[direction] if n < given[0]]:
+            row("ours", "libwfvae", chunk, "f32", ours, model.argument)
+        if "onnx" in self.a.peers:
+            graph = model.onnx() / ("encoder.clip.onnx" if direction == "encode" else "decoder.clip.onnx")
+            row("peer", "onnx rank-5", None, "f32", [sys.executable, HERE / "onnx_clip.py"], graph, latents, model.interpolation)
+        if self.torch:
+            for precision in self.precisions:
+                for chunk in [None] + ([UPSTREAM_CHUNKS[direction]] if frames > 1 else []):
+                    if chunk and direction == "encode":
+                        chunk = max(chunk, model.t_factor)
+                    row("peer", "torch eager", chunk, precision, [self.torch, HERE / "torch_eager.py"], model.folder, precision)
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    def compare(self, result, label, paths, shape):
+        first = np.memmap(paths[2], np.float32, "r", shape=shape)
+        mine = result["kind"] == "ours" and result["chunk"] is None
+        other = first if mine else np.memmap(paths[1], np.float32, "r", shape=shape)
+        pairs = list(zip(first, other))
+        difference = max(float(np.abs(a - b).max()) for a, b in pairs)
+        largest = max(float(np.abs(a).max()) for a, _ in pairs)
+        result.update(max_abs_difference=difference, largest=largest)
+        allowed = 0 if result["kind"] == "ours" else TOLERANCE * largest if result["precision"] == "f32" else float("inf")
+        if not difference <= allowed:
+            self.failed.append(f"{label}: differs by {difference:.3g} from libwfvae's whole clip, whose largest value is {largest:.3g}")
+            note(self.failed[-1])
+
+    def save(self):
+        peak = max(gflops for peaks in self.peaks for gflops in peaks.values())
+        for row in self.rows:
+            row["fraction_of_peak"] = row["gflops"] / peak
+        everything = dict(machine=self.machine, versions=self.versions, threads=self.a.threads, peak_gflops=peak, peak=self.peaks,
+                          rows=self.rows, left_out=self.left_out, failed=self.failed)
+        for name, text in ("bench.json", json.dumps(everything, indent=1) + "\n"), ("bench.md", tables(everything)):
+            partial = self.a.out / (name + ".partial")
+            partial.write_text(text)
+            partial.rename(self.a.out / name)
+
+
+def machine():
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    name = re.search(r"model name\s*: (.*)", cpuinfo)
+    words = set(re.search(r"(?:flags|Features)\s*: (.*)|$", cpuinfo).group().split())
+    instructions = {"avx2": "avx2" in words, "avx512f": "avx512f" in words,
+                    "bf16": bool(words & {"avx512_bf16", "amx_bf16", "bf16"}), "amx": "amx_tile" in words}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return dict(processor=name[1] if name else os.uname().machine, processors=len(os.sched_getaffinity(0)), memory_bytes=memory,
+                instructions=instructions, load_average=round(os.getloadavg()[0], 2), kernel=os.uname().release)
+
+
+def commit():
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return found.stdout.strip() or None
+
+
+# ---------------------------------------------------------------- the table
+
+
+def tables(everything):
+    machine, rows = everything["machine"], everything["rows"]
+    out = [f"{machine['processor']}, {everything['threads']} threads; the best float32 convolution: {everything['peak_gflops']:.0f} GFLOP/s"]
+    keys = ("model", "frames", "width", "height", "direction")
+    for group in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        mine = [row for row in rows if tuple(row[key] for key in keys) == group]
+        model, frames, width, height, direction = group
+        out += ["", f"**{model}, {frames}x{width}x{height}, {direction}**, {mine[0]['work_gflop']:.1f} GFLOP", ""]
+        out += table(mine, "frames" if direction == "encode" else "latents")
+    for what in "left_out", "failed":
+        out += [""] + [f"{what.replace('_', ' ')}: {text}" for text in everything[what]] if everything[what] else []
+    return "\n".join(out) + "\n"
+
+
+def table(rows, unit):
+    head = ["", unit + " a call", "s", "best s", "frames/s", "GFLOP/s", "of peak", "peak MB", "steady MB", "mapped MB", "load s", "weights MB",
+            "sessions", "differs by"]
+    body = []
+    for row in rows:
+        megabytes = lambda key: f"{row[key] / 1e6:.0f}" if key in row else ""
+        body.append([
+            row["name"] + (", bf16" if row["precision"] == "bf16" else ""), str(row["chunk"] or "all"), f"{row['seconds']:.3f}",
+            f"{row['best_seconds']:.3f}", f"{row['fps']:.2f}", f"{row['gflops']:.1f}", f"{row['fraction_of_peak']:.2f}",
+            megabytes("peak_bytes"), megabytes("steady_bytes"), megabytes("mapped_bytes"), f"{row['load_seconds']:.2f}", megabytes("weight_bytes"),
+            str(row.get("sessions", "")), f"{row['max_abs_difference']:.1e}" if row["max_abs_difference"] else "0"])
+    widths = [max(len(line[i]) for line in [head] + body) for i in range(len(head))]
+    render = lambda line: "| " + " | ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths))) + " |"
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
+    return [render(head), rule] + [render(line) for line in body]
+
+
+def main():
+    bench = Bench(parse())
+    bench.run()
+    print((bench.a.out / "bench.md").read_text(), end="")
+    sys.exit(1 if bench.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

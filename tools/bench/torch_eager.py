@@ -1,0 +1,112 @@
+"""Times training/wfvae.py in PyTorch, eager. One more argument: f32, or bf16, for which weights and clip are cast.
+
+With a CHUNK it works as upstream's own chunked mode does: the first frame, then CHUNK frames at a time; the first
+latent, then CHUNK latents at a time with the next latent, if there is one, behind them, whose frames are computed to
+end the interpolation rightly and thrown away. Every causal layer keeps its last frames.
+"""
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+import peer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "training"))
+import wfvae  # noqa: E402
+
+
+class Chunks:
+    """Gives the layers of a model, which work on whole clips, the memory of the chunk before."""
+
+    def __init__(self, model):
+        self.model, self.kept, self.first, self.ahead = model, {}, True, 0
+        for layer in model.modules():
+            if isinstance(layer, wfvae.CausalConv) and layer.past:
+                layer.forward = partial(self.conv, layer)
+            elif isinstance(layer, wfvae.Up3D):
+                layer.forward = partial(self.up, layer, layer.forward)
+            elif isinstance(layer, wfvae.InverseHaar) and layer.dims == 3:
+                layer.forward = partial(self.synthesis, layer)
+            elif isinstance(layer, wfvae.Haar) and layer.dims == 3:
+                layer.forward = partial(self.analysis, layer)
+
+    def run(self, f, x, chunk, ahead, per_frame):
+        """f of x in pieces: of one frame, then of `chunk` frames and `ahead` more, of which each makes `per_frame`."""
+        self.first, self.kept = True, {}
+        at, step = 0, 1
+        while at < x.shape[2]:
+            self.ahead = 0 if self.first else max(0, min(ahead, x.shape[2] - at - step))
+            extra = self.ahead * per_frame
+            y = f(x[:, :, at : at + step + self.ahead])
+            yield y[:, :, : y.shape[2] - extra]
+            at, step, self.first = at + step, chunk, False
+
+    def encode(self, video, chunk):
+        # Not model.encode(), which refuses what is no whole clip.
+        return self.run(lambda x: self.model.encoder(x).chunk(2, 1)[0], video, chunk, 0, 0)
+
+    def decode(self, z, chunk):
+        return self.run(self.model.decode, z, chunk, 1, self.model.t_factor)
+
+    def keep(self, layer, x, count):
+        """The last frames but for those that come again."""
+        end = x.shape[2] - self.ahead
+        self.kept[layer] = x[:, :, end - count : end].clone()
+
+    def conv(self, layer, x):
+        x = torch.cat([x[:, :, :1]] * 2 + [x] if self.first else [self.kept[layer], x], 2)
+        self.keep(layer, x, 3 - layer.conv.stride[0])
+        return layer.conv(x)
+
+    def up(self, layer, whole, x):
+        if self.first:
+            return whole(x)
+        low, left = x, self.kept.get(layer)
+        if not layer.nearest and left is not None:
+            low = torch.cat([left, x], 2)
+        y = F.interpolate(low, scale_factor=(1 if layer.nearest else 2, 2, 2), mode="trilinear")
+        y = y.repeat_interleave(2, 2) if layer.nearest else y[:, :, 2 * (low.shape[2] - x.shape[2]) :]
+        self.keep(layer, x, 1)
+        self.ahead *= 2
+        return layer.conv(y)
+
+    def analysis(self, layer, x):
+        return layer.transform(torch.cat([x[:, :, :1], x], 2) if self.first else x)
+
+    def synthesis(self, layer, x):
+        y = layer.transform(x)
+        return y[:, :, 1:] if self.first else y
+
+
+def main():
+    a = peer.arguments("precision")
+    torch.set_num_threads(a.threads)
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[a.precision]
+    start = time.perf_counter()
+    model = wfvae.load(a.model).to(dtype)
+    peer.say(event="loaded", load_seconds=time.perf_counter() - start, version=torch.__version__)
+    s = model.s_factor
+    shape = (3, a.height, a.width) if a.direction == "encode" else (model.config["latent_dim"], a.height // s, a.width // s)
+    x = torch.from_numpy(peer.clip(a.input, *shape)).to(dtype)
+    if a.chunk:
+        chunks = Chunks(model)
+        f = chunks.encode if a.direction == "encode" else chunks.decode
+    else:
+        f = lambda x, _: [model.encode(x)[0] if a.direction == "encode" else model.decode(x)]
+    parts = []
+
+    def run():
+        parts.clear()
+        parts.extend(f(x, a.chunk))
+
+    with torch.inference_mode():
+        result = peer.measure(run, a.repetitions, a.seconds)
+        peer.save(a.output, torch.cat(parts, 2).float().numpy())
+    peer.finish(result)
+
+
+if __name__ == "__main__":
+    main()
