@@ -195,7 +195,12 @@ impl Decoding {
     /// What the rest of a clip reads after this progress.
     pub(crate) fn save<'a>(&'a self, at: Progress, counting: Counting, state: &mut LiveState<'a>) {
         match self {
-            Decoding::Tiles(tiled) => tiled.engines.iter().for_each(|engine| engine.save(at, counting, state)),
+            Decoding::Tiles(tiled) => {
+                for (i, engine) in tiled.engines.iter().enumerate() {
+                    state.tile(&tiled.tiles, i);
+                    engine.save(at, counting, state);
+                }
+            }
             Decoding::Clip(_) => {}
         }
     }

@@ -147,7 +147,12 @@ impl Encoding {
     /// What the rest of a clip reads after this progress.
     pub(crate) fn save<'a>(&'a self, at: Progress, counting: Counting, state: &mut LiveState<'a>) {
         match self {
-            Encoding::Tiles(tiled) => tiled.engines.iter().for_each(|engine| engine.save(at, counting, state)),
+            Encoding::Tiles(tiled) => {
+                for (i, engine) in tiled.engines.iter().enumerate() {
+                    state.tile(&tiled.tiles, i);
+                    engine.save(at, counting, state);
+                }
+            }
             Encoding::Clip(_) => {}
         }
     }
