@@ -166,7 +166,7 @@ impl Decoding {
     pub(crate) fn flushed(&self) -> bool {
         match self {
             Decoding::Tiles(tiled) => tiled.engines[0].flushed,
-            Decoding::Clip(clip) => clip.latents_in > 0,
+            Decoding::Clip(clip) => clip.flushed,
         }
     }
 
@@ -209,7 +209,7 @@ impl Decoding {
         match self {
             Decoding::Tiles(tiled) => tiled.engines.iter_mut().for_each(|engine| engine.load(at, counting, state)),
             Decoding::Clip(clip) => {
-                clip.latents_in = at.count;
+                (clip.latents_in, clip.flushed) = (at.count, at.ended);
                 clip.frames_out = counting.frames(at.count);
             }
         }
@@ -259,7 +259,10 @@ impl Decoding {
     pub(crate) fn flush(&mut self, canceller: &Canceller, sink: &mut FrameSink<'_>) -> Result<()> {
         match self {
             Decoding::Tiles(tiled) => tiled.flush(canceller, sink),
-            Decoding::Clip(_) => Ok(()),
+            Decoding::Clip(clip) => {
+                clip.flushed = true;
+                Ok(())
+            }
         }
     }
 }
