@@ -464,6 +464,36 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     stream(&model, WIDTH, HEIGHT).restore(&padded).unwrap();
 }
 
+/// Caches of other tiles may have the same sizes; they are of other parts of the frame.
+#[test]
+fn snapshots_belong_to_their_tiles() {
+    let model = open("v1-tiny");
+    let side = 48;
+    let video = clip(9, side, side, 13);
+    let tiled = |width, height| {
+        let mut options = StreamOptions::new(side, side);
+        (options.tile_width, options.tile_height) = (width, height);
+        options.tiling = Tiling::Blended { overlap: 16 };
+        Stream::new(&model, &options).unwrap()
+    };
+    let encode = |stream: &mut Stream, frames: &[f32]| {
+        let images: Vec<_> = frames.chunks(3 * side * side).map(|f| image(f, side, side)).collect();
+        let mut latents = room(stream, stream.encode_count(images.len() as u64).unwrap());
+        stream.encode(&images, LatentsMut::F32(&mut latents)).unwrap();
+        latents
+    };
+    let (mut columns, mut rows) = (tiled(32, side), tiled(side, 32));
+    // A clip's start is the same for all.
+    rows.restore(&columns.snapshot().unwrap()).unwrap();
+    let (begin, rest) = video.split_at(3 * 3 * side * side);
+    encode(&mut columns, begin);
+    let snapshot = columns.snapshot().unwrap();
+    refused(rows.restore(&snapshot), ErrorKind::InvalidArgument, "of other tiles");
+    let mut again = tiled(32, side);
+    again.restore(&snapshot).unwrap();
+    assert!(encode(&mut again, rest) == encode(&mut columns, rest));
+}
+
 #[test]
 fn a_failed_stream_has_no_snapshot_and_can_be_restored() {
     let model = open("v1-tiny");

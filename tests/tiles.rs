@@ -173,3 +173,104 @@ fn group_norm_takes_whole_clips() {
     tiled.tiling = Tiling::Blended { overlap: 0 };
     assert_eq!(Stream::new(&model, &tiled).err().unwrap().kind(), ErrorKind::InvalidArgument);
 }
+
+/// Numbers that no machine has are large, not small: a limit refuses them. What helps is said.
+#[test]
+fn absurd_estimates_are_refused_with_advice() {
+    let refused = |model: &Model, change: &dyn Fn(&mut StreamOptions), kind: ErrorKind, texts: &[&str]| {
+        let mut options = StreamOptions::new(32768, 32768);
+        (options.memory_limit, options.clip_frames) = (1 << 30, 1 << 48);
+        change(&mut options);
+        let error = Stream::estimate(model, &options).unwrap_err();
+        assert!(error.kind() == kind && texts.iter().all(|text| error.text().contains(text)), "{error}");
+        options.memory_limit = 0;
+        Stream::estimate(model, &options).unwrap()
+    };
+    let blended = |o: &mut StreamOptions| {
+        (o.tiling, o.tile_width, o.tile_height) = (Tiling::Blended { overlap: 0 }, 128, 128);
+    };
+    let limit = ErrorKind::OutOfMemory;
+    let model = builtin();
+    assert_eq!(refused(&model, &blended, limit, &["ask for smaller tiles, shorten clip_frames"]).total_bytes, u64::MAX);
+    refused(&model, &|_| (), limit, &["MiB; ask for tiles, open the model"]);
+    let whole = open("own-v2-groupnorm");
+    assert_eq!(refused(&whole, &|_| (), limit, &["MiB; shorten clip_frames, use one"]).total_bytes, u64::MAX);
+    // Nobody knows how much clips of any length take.
+    let any = |o: &mut StreamOptions| o.clip_frames = 0;
+    refused(&whole, &any, ErrorKind::InvalidArgument, &["set clip_frames"]);
+}
+
+/// Encoding holds the latents of a clip until the last tile gave its part of them.
+#[test]
+fn estimates_count_what_waits_for_tiles() {
+    let model = builtin();
+    let mut options = StreamOptions::new(512, 512);
+    (options.decode, options.tiling) = (false, Tiling::Exact);
+    (options.tile_width, options.tile_height) = (256, 256);
+    let mut of = |frames| {
+        options.clip_frames = frames;
+        Stream::estimate(&model, &options).unwrap()
+    };
+    let (short, long) = (of(1), of(1001));
+    let latents = model.latents_for_frames(1001) - 1;
+    assert!(short.encode_tiles > 1);
+    assert_eq!(long.total_bytes - short.total_bytes, latents * 2 * model.info().latent_channels as u64 * 64 * 64 * 4);
+}
+
+/// A flush ends a clip of no frames too, and what comes next says so; clip_frames is the longest that is encoded.
+#[test]
+fn whole_clips_have_a_length_and_an_end() {
+    for case in ["v1-tiny", "own-v2-groupnorm"] {
+        let model = open(case);
+        let mut options = StreamOptions::new(16, 8);
+        options.clip_frames = 6;
+        let mut stream = Stream::new(&model, &options).unwrap();
+        let video = clip(9, 16, 8, 8);
+        let images: Vec<_> = video.chunks(3 * 16 * 8).map(|f| common::image(f, 16, 8)).collect();
+        let info = stream.info();
+        let mut room = vec![0.0; 3 * info.latent_channels * info.latent_width * info.latent_height];
+        let error = stream.encode(&images[..7], LatentsMut::F32(&mut room)).unwrap_err();
+        assert!(error.text().contains("a clip of 7 frames: clip_frames is 6"), "{case}: {error}");
+        assert_eq!(stream.encode_flush(LatentsMut::F32(&mut room)).unwrap(), 0);
+        assert_eq!(stream.decode_flush(&mut []).unwrap(), 0);
+        let error = stream.encode(&images[..6], LatentsMut::F32(&mut room)).unwrap_err();
+        assert!(error.text().contains("was flushed, its clip has ended"), "{case}: {error}");
+        let error = stream.decode_count(1).unwrap_err();
+        assert!(error.text().contains("was flushed, its clip has ended"), "{case}: {error}");
+        let mut fork = stream.fork().unwrap();
+        assert_eq!(fork.encode_count(1).unwrap_err().kind(), ErrorKind::InvalidState, "{case}");
+        fork.reset().unwrap();
+        assert_eq!(fork.encode(&images[..6], LatentsMut::F32(&mut room)).unwrap(), 3, "{case}");
+        // Three latents are nine frames, of which the last group was completed.
+        assert_eq!(decode(&mut fork, &room, &[3]).len(), video.len(), "{case}");
+    }
+}
+
+/// After a call was stopped in the middle of a clip that is given whole, counts are those of the next one.
+#[test]
+fn counts_hold_after_a_stopped_clip() {
+    let model = builtin();
+    let mut options = StreamOptions::new(128, 128);
+    (options.encode, options.clip_frames) = (false, 33);
+    let mut stream = Stream::new(&model, &options).unwrap();
+    let latents = vec![0.5; 9 * stream.info().latent_channels * 16 * 16];
+    let mut room = vec![0.0; 33 * 3 * 128 * 128];
+    let stopped = (1..200).any(|i| {
+        stream.reset().unwrap();
+        let canceller = stream.canceller();
+        let mut frames: Vec<_> = room
+            .chunks_exact_mut(3 * 128 * 128)
+            .map(|f| wfvae::ImageMut::planar_f32(f, wfvae::Range::Signed, 128, 128).unwrap())
+            .collect();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(2 * i));
+                canceller.cancel();
+            });
+            let _ = stream.decode(wfvae::Latents::F32(&latents), &mut frames);
+        });
+        stream.info().needs_reset && stream.info().frames_out > 1
+    });
+    assert!(stopped);
+    assert_eq!(stream.decode_count(1).unwrap(), 1);
+}

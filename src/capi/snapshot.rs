@@ -7,7 +7,8 @@ use crate::stream::Snapshot;
 use std::ffi::c_void;
 
 /// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
-/// directions. It belongs to no stream: any one of the same model, size and directions can be restored to it.
+/// directions. It belongs to no stream: any one of the same model, cache_type, size, directions and tiles can be restored
+/// to it; at a clip's start and after its flushes, one of other tiles or another cache_type too.
 ///
 /// latent_type, posterior, seed and scaled are the stream's: one that is restored keeps its own.
 ///
@@ -40,11 +41,11 @@ pub unsafe extern "C" fn wfvae_snapshot_create(
 /// clip that the stream was in is forgotten; as with wfvae_reset(), so are any failure and any cancellation. The step
 /// counters of wfvae_info go on.
 ///
-/// stream: of the snapshot's model, size and directions.
+/// stream: of the snapshot's model, cache_type, size, directions and tiles.
 /// snapshot: is not changed and can be used again.
 ///
-/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model or of other directions, or from a
-/// version that keeps its state in another way; _INVALID_SIZE for one of another size; _BUSY, _RUNTIME. After a failure
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles, another
+/// cache_type, or from a version that keeps its state in another way; _INVALID_SIZE for one of another size; _BUSY, _RUNTIME. After a failure
 /// the stream is as it was before.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]

@@ -131,8 +131,8 @@ pub struct wfvae_options {
     pub scaled: u32,
     /// A wfvae_tiling.
     pub tiling: u32,
-    /// Of the tiles, in pixels, rounded up to multiples of spatial_compression. 0: with memory_limit the largest tile that
-    /// it allows, which may be the whole frame; without, the whole frame.
+    /// Of the tiles, in pixels, rounded up to multiples of spatial_compression. 0: the frame's; with tile_height 0 too and
+    /// memory_limit, that of the largest tile that the limit allows, which may be the whole frame.
     pub tile_width: u32,
     /// As tile_width.
     pub tile_height: u32,
@@ -142,10 +142,12 @@ pub struct wfvae_options {
     pub reserved: u32,
     /// Above 0: each encode and each decode call gets a whole clip, of at most so many frames, and ends it;
     /// wfvae_reset() comes before the next one. Tiles are then worked on one after the other through all frames, so that
-    /// only one tile's causal caches exist. 0: the clip comes in any number of calls.
+    /// only one tile's causal caches exist. 0: the clip comes in any number of calls; a model that takes whole clips
+    /// (wfvae_model_info.whole_clips) takes one of any length, and nothing says in advance whether memory is enough.
     pub clip_frames: u64,
     /// Above 0: wfvae_create() fails with WFVAE_STATUS_OUT_OF_MEMORY and says the numbers, if the stream would need more
-    /// bytes than this, the model's weights included; see wfvae_estimate(). 0: no limit but the machine's.
+    /// bytes than this, the model's weights included; see wfvae_estimate(). A model that takes whole clips needs
+    /// clip_frames for it. 0: no limit but the machine's.
     pub memory_limit: u64,
 }
 
@@ -229,7 +231,8 @@ pub unsafe extern "C" fn wfvae_create(
     })
 }
 
-/// Says what a stream with these options would take and how it would be tiled. Allocates and loads nothing.
+/// Says what a stream with these options would take and how it would be tiled. Allocates and loads nothing. For a model
+/// that takes whole clips these have clip_frames frames; where that is 0, the shortest ones of more than one latent.
 ///
 /// options: as for wfvae_create().
 /// memory: set its struct_size; the rest is written on success.

@@ -15,6 +15,7 @@ pub(crate) struct ClipEncoder {
     geometry: Geometry,
     pub(crate) frames_in: u64,
     pub(crate) latents_out: u64,
+    pub(crate) flushed: bool,
     pub(crate) runs: u64,
 }
 
@@ -24,16 +25,18 @@ pub(crate) struct ClipDecoder {
     interpolation: Interpolation,
     pub(crate) latents_in: u64,
     pub(crate) frames_out: u64,
+    pub(crate) flushed: bool,
     pub(crate) runs: u64,
 }
 
 impl ClipEncoder {
     pub(crate) fn new(step: &Arc<Step>, geometry: &Geometry) -> Self {
-        ClipEncoder { step: step.clone(), geometry: geometry.clone(), frames_in: 0, latents_out: 0, runs: 0 }
+        let (step, geometry) = (step.clone(), geometry.clone());
+        ClipEncoder { step, geometry, frames_in: 0, latents_out: 0, flushed: false, runs: 0 }
     }
 
     pub(crate) fn reset(&mut self) {
-        (self.frames_in, self.latents_out) = (0, 0);
+        (self.frames_in, self.latents_out, self.flushed) = (0, 0, false);
     }
 
     /// Encodes a whole clip; its last frame is repeated up to `padded` frames, which give `latents` latents.
@@ -58,7 +61,7 @@ impl ClipEncoder {
         }
         self.step.session.run(&[&video], &[&moments], canceller)?;
         self.runs += 1;
-        (self.frames_in, self.latents_out) = (frames.len() as u64, latents as u64);
+        (self.frames_in, self.latents_out, self.flushed) = (frames.len() as u64, latents as u64, true);
         drop(video);
         let mut latent = vec![0.0; moments.data().len() / latents];
         for t in 0..latents {
@@ -72,11 +75,11 @@ impl ClipEncoder {
 impl ClipDecoder {
     pub(crate) fn new(step: &Arc<Step>, interpolation: Interpolation, geometry: &Geometry) -> Self {
         let (step, geometry) = (step.clone(), geometry.clone());
-        ClipDecoder { step, geometry, interpolation, latents_in: 0, frames_out: 0, runs: 0 }
+        ClipDecoder { step, geometry, interpolation, latents_in: 0, frames_out: 0, flushed: false, runs: 0 }
     }
 
     pub(crate) fn reset(&mut self) {
-        (self.latents_in, self.frames_out) = (0, 0);
+        (self.latents_in, self.frames_out, self.flushed) = (0, 0, false);
     }
 
     /// Decodes a whole clip of `latents` latents, which `fill` writes one by one, to `frames` frames.
@@ -125,7 +128,7 @@ impl ClipDecoder {
         let video = Tensor::new(&[1, 3, frames, part.height, part.width], Element::F32)?;
         self.step.session.run(&inputs, &[&video], canceller)?;
         self.runs += 1;
-        (self.latents_in, self.frames_out) = (latents as u64, frames as u64);
+        (self.latents_in, self.frames_out, self.flushed) = (latents as u64, frames as u64, true);
         drop(z);
         let mut planes = vec![0.0; 3 * part.width * part.height];
         for t in 0..frames {

@@ -166,7 +166,7 @@ impl Decoding {
     pub(crate) fn flushed(&self) -> bool {
         match self {
             Decoding::Tiles(tiled) => tiled.engines[0].flushed,
-            Decoding::Clip(clip) => clip.latents_in > 0,
+            Decoding::Clip(clip) => clip.flushed,
         }
     }
 
@@ -195,7 +195,12 @@ impl Decoding {
     /// What the rest of a clip reads after this progress.
     pub(crate) fn save<'a>(&'a self, at: Progress, counting: Counting, state: &mut LiveState<'a>) {
         match self {
-            Decoding::Tiles(tiled) => tiled.engines.iter().for_each(|engine| engine.save(at, counting, state)),
+            Decoding::Tiles(tiled) => {
+                for (i, engine) in tiled.engines.iter().enumerate() {
+                    state.tile(&tiled.tiles, i);
+                    engine.save(at, counting, state);
+                }
+            }
             Decoding::Clip(_) => {}
         }
     }
@@ -204,7 +209,7 @@ impl Decoding {
         match self {
             Decoding::Tiles(tiled) => tiled.engines.iter_mut().for_each(|engine| engine.load(at, counting, state)),
             Decoding::Clip(clip) => {
-                clip.latents_in = at.count;
+                (clip.latents_in, clip.flushed) = (at.count, at.ended);
                 clip.frames_out = counting.frames(at.count);
             }
         }
@@ -254,7 +259,10 @@ impl Decoding {
     pub(crate) fn flush(&mut self, canceller: &Canceller, sink: &mut FrameSink<'_>) -> Result<()> {
         match self {
             Decoding::Tiles(tiled) => tiled.flush(canceller, sink),
-            Decoding::Clip(_) => Ok(()),
+            Decoding::Clip(clip) => {
+                clip.flushed = true;
+                Ok(())
+            }
         }
     }
 }

@@ -121,7 +121,7 @@ impl Encoding {
     pub(crate) fn flushed(&self) -> bool {
         match self {
             Encoding::Tiles(tiled) => tiled.engines[0].flushed,
-            Encoding::Clip(clip) => clip.frames_in > 0,
+            Encoding::Clip(clip) => clip.flushed,
         }
     }
 
@@ -147,7 +147,12 @@ impl Encoding {
     /// What the rest of a clip reads after this progress.
     pub(crate) fn save<'a>(&'a self, at: Progress, counting: Counting, state: &mut LiveState<'a>) {
         match self {
-            Encoding::Tiles(tiled) => tiled.engines.iter().for_each(|engine| engine.save(at, counting, state)),
+            Encoding::Tiles(tiled) => {
+                for (i, engine) in tiled.engines.iter().enumerate() {
+                    state.tile(&tiled.tiles, i);
+                    engine.save(at, counting, state);
+                }
+            }
             Encoding::Clip(_) => {}
         }
     }
@@ -156,7 +161,7 @@ impl Encoding {
         match self {
             Encoding::Tiles(tiled) => tiled.engines.iter_mut().for_each(|engine| engine.load(at, counting, state)),
             Encoding::Clip(clip) => {
-                clip.frames_in = at.count;
+                (clip.frames_in, clip.flushed) = (at.count, at.ended);
                 clip.latents_out = counting.latents(at.count);
             }
         }
@@ -201,7 +206,10 @@ impl Encoding {
     pub(crate) fn flush(&mut self, canceller: &Canceller, sink: &mut LatentSink<'_>) -> Result<()> {
         match self {
             Encoding::Tiles(tiled) => tiled.flush(canceller, sink),
-            Encoding::Clip(_) => Ok(()),
+            Encoding::Clip(clip) => {
+                clip.flushed = true;
+                Ok(())
+            }
         }
     }
 }

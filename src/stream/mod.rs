@@ -58,13 +58,13 @@ pub struct StreamOptions {
     pub clip_frames: u64,
     /// Whether frames are worked on in tiles.
     pub tiling: Tiling,
-    /// Of the tiles, in pixels, rounded up to multiples of the spatial compression. 0: with `memory_limit` the largest
-    /// tile that it allows, which may be the whole frame; without, the whole frame.
+    /// Of the tiles, in pixels, rounded up to multiples of the spatial compression. 0: the frame's; with `tile_height` 0
+    /// too and `memory_limit`, that of the largest tile that the limit allows, which may be the whole frame.
     pub tile_width: usize,
     /// As `tile_width`.
     pub tile_height: usize,
     /// Above 0: making the stream fails, with the numbers, if it would need more bytes than this, the model's weights
-    /// included.
+    /// included. A model that takes whole clips needs `clip_frames` for it.
     pub memory_limit: u64,
 }
 
@@ -283,11 +283,12 @@ impl Stream {
         check_count("latents", latents)?;
         let decoder = self.live_decoder()?;
         let counting = self.model.counting();
-        let after = match self.at_once {
-            Some(_) => counting.frames(latents),
-            None => counting.decoded(decoder.latents_in() + latents),
+        // A whole clip begins at its start, wherever a call that failed has left the stream.
+        let (before, after) = match self.at_once {
+            Some(_) => (0, counting.frames(latents)),
+            None => (decoder.frames_out(), counting.decoded(decoder.latents_in() + latents)),
         };
-        Ok(self.limited(after) - self.limited(decoder.frames_out()))
+        Ok(self.limited(after) - self.limited(before))
     }
 
     /// Frames that [`decode_flush`](Self::decode_flush) would write.
@@ -324,7 +325,7 @@ impl Stream {
         if frames.is_empty() {
             return Ok(0);
         }
-        let clip = self.check_clip(frames.len() as u64)?;
+        let clip = self.check_clip(frames.len() as u64, |longest| longest)?;
         let encoder = self.encoder.as_mut().expect("encode_count checked it");
         let (codec, canceller) = (&self.codec, &self.canceller);
         let mut place = 0;
@@ -379,7 +380,8 @@ impl Stream {
         if latent_count == 0 {
             return Ok(0);
         }
-        let clip = self.check_clip(counting.frames(latent_count as u64))?;
+        let longest = |frames| counting.frames(counting.latents(frames));
+        let clip = self.check_clip(counting.frames(latent_count as u64), longest)?;
         let limit = self.frame_limit.unwrap_or(u64::MAX);
         let decoder = self.decoder.as_mut().expect("decode_count checked it");
         let codec = &self.codec;
@@ -462,7 +464,9 @@ impl Stream {
     fn live_encoder(&self) -> Result<&Encoding> {
         let encoder = self.encoder()?;
         if encoder.flushed() {
-            self.check_ended("encode")?;
+            if encoder.frames_in() > 0 {
+                self.check_ended("encode")?;
+            }
             fail!(InvalidState, "the encoder was flushed, its clip has ended; reset the stream for the next one");
         }
         Ok(encoder)
@@ -471,7 +475,9 @@ impl Stream {
     fn live_decoder(&self) -> Result<&Decoding> {
         let decoder = self.decoder()?;
         if decoder.flushed() {
-            self.check_ended("decode")?;
+            if decoder.latents_in() > 0 {
+                self.check_ended("decode")?;
+            }
             fail!(InvalidState, "the decoder was flushed, its clip has ended; reset the stream for the next one");
         }
         Ok(decoder)
@@ -497,10 +503,11 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether this call gets a whole clip; then its length, in frames, must be what was planned for.
-    fn check_clip(&self, frames: u64) -> Result<bool> {
+    /// Whether this call gets a whole clip; then its length, in frames, must be what was planned for. `most`: how many
+    /// frames the longest clip has here; decoding gives those that completed its last group too.
+    fn check_clip(&self, frames: u64, most: impl Fn(u64) -> u64) -> Result<bool> {
         let Some(longest) = self.at_once else { return Ok(false) };
-        if longest > 0 && frames > self.model.counting().frames(self.model.counting().latents(longest)) {
+        if longest > 0 && frames > most(longest) {
             fail!(InvalidArgument, "a clip of {frames} frames: clip_frames is {longest}");
         }
         Ok(true)

@@ -61,6 +61,14 @@ impl Plan {
         }
         check_count("clip_frames", options.clip_frames)?;
         let whole = model.network().needs_whole_clip();
+        if whole && options.memory_limit > 0 && options.clip_frames == 0 {
+            fail!(
+                InvalidArgument,
+                "memory_limit without clip_frames: {} has norm_type \"groupnorm\", so that memory grows with the clip's \
+                 length; set clip_frames to that of the longest",
+                model.info().name
+            );
+        }
         let planner = Planner {
             model,
             options,
@@ -180,28 +188,36 @@ impl Planner<'_> {
             let planned = |geometry: &Geometry| StreamEncoder::planned_bytes(&self.encoder, geometry);
             estimate.encode_state_bytes = self.state_bytes(tiles, planned);
             estimate.encode_tile = tiles.size();
-            estimate.working_bytes += self.working_bytes(&self.encoder, tiles);
+            estimate.working_bytes = self.working_bytes(&self.encoder, tiles);
             estimate.encode_tiles = tiles.count();
+            if tiles.count() > 1 {
+                // Latents wait until all of their tiles are there.
+                let waiting = self.at_once.map_or(1, |frames| self.model.counting().latents(frames));
+                let moments = 2 * self.model.network().latent_channels * self.geometry.latent_plane();
+                let bytes = waiting.saturating_mul((moments * size_of::<f32>()) as u64);
+                estimate.working_bytes = estimate.working_bytes.saturating_add(bytes);
+            }
         }
         if let Some(tiles) = &decode {
             let planned = |geometry: &Geometry| StreamDecoder::planned_bytes(&self.decoder, geometry);
             estimate.decode_state_bytes = self.state_bytes(tiles, planned);
             if tiles.count() > 1 {
                 let numbers = self.model.network().latent_channels * self.geometry.latent_plane();
-                estimate.decode_state_bytes += (numbers * size_of::<f32>()) as u64;
+                let bytes = (numbers * size_of::<f32>()) as u64;
+                estimate.decode_state_bytes = estimate.decode_state_bytes.saturating_add(bytes);
             }
             estimate.decode_tile = tiles.size();
-            estimate.working_bytes += self.working_bytes(&self.decoder, tiles);
+            estimate.working_bytes = estimate.working_bytes.saturating_add(self.working_bytes(&self.decoder, tiles));
             estimate.decode_tiles = tiles.count();
             if tiles.blended && tiles.count() > 1 {
                 // Frames wait until all of their tiles are there.
-                let waiting = self.at_once.unwrap_or(self.model.counting().unit);
+                let waiting = self.clip_frames().unwrap_or(self.model.counting().unit);
                 let clip = waiting.saturating_mul(3 * 4 * self.geometry.area());
                 estimate.working_bytes = estimate.working_bytes.saturating_add(clip);
             }
         }
-        estimate.total_bytes =
-            estimate.weight_bytes + estimate.encode_state_bytes + estimate.decode_state_bytes + estimate.working_bytes;
+        let parts = [estimate.encode_state_bytes, estimate.decode_state_bytes, estimate.working_bytes];
+        estimate.total_bytes = parts.into_iter().fold(estimate.weight_bytes, u64::saturating_add);
         Ok(Plan { geometry: self.geometry.clone(), at_once: self.at_once, encode, decode, estimate })
     }
 
@@ -211,7 +227,13 @@ impl Planner<'_> {
             return 0;
         }
         let engines = if self.at_once.is_some() { 1 } else { tiles.count() };
-        engines as u64 * planned(&self.geometry.part(tiles.size()))
+        (engines as u64).saturating_mul(planned(&self.geometry.part(tiles.size())))
+    }
+
+    /// Frames of the longest clip, where each call gets a whole one, with its last group completed.
+    fn clip_frames(&self) -> Option<u64> {
+        let counting = self.model.counting();
+        self.at_once.map(|frames| counting.frames(counting.latents(frames)))
     }
 
     /// Each graph's session keeps the most that it ever needed.
@@ -220,7 +242,7 @@ impl Planner<'_> {
         let pixels = (geometry.latent_plane() as u64).saturating_pow(2).saturating_mul(4);
         let scores = pixels.min(self.model.graph_options().attention_bytes);
         let frames = match self.model.network().needs_whole_clip() {
-            true => self.at_once.unwrap_or(0).max(1 + self.model.counting().unit),
+            true => self.clip_frames().unwrap_or(0).max(1 + self.model.counting().unit),
             false => 1,
         };
         let one = |graph: &StepGraph| {
@@ -237,16 +259,26 @@ impl Planner<'_> {
     fn refuse(&self, best: &Estimate) -> Result<Plan> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let (width, height) = (self.geometry.width, self.geometry.height);
-        let tiles = match (self.options.tiling, self.at_once) {
-            (Tiling::Off, _) => "ask for tiles and set clip_frames (a whole clip in each call, one tile at a time)",
-            (_, None) => "set clip_frames (a whole clip in each call, one tile at a time)",
-            (_, Some(_)) => "no smaller tiles are possible",
+        let shorter = "shorten clip_frames, ";
+        let caches = "open the model with half precision caches, ";
+        let advice = match (self.options.tiling, self.at_once) {
+            _ if self.model.network().needs_whole_clip() => shorter.into(),
+            (Tiling::Off, None) => {
+                format!("ask for tiles and set clip_frames (a whole clip in each call, one tile at a time), {caches}")
+            }
+            (Tiling::Off, Some(_)) => format!("ask for tiles, {caches}"),
+            (_, None) => format!("set clip_frames (a whole clip in each call, one tile at a time), {caches}"),
+            (tiling, Some(_)) => {
+                let size = if self.chooses() { "no smaller tiles are possible, " } else { "ask for smaller tiles, " };
+                // All frames of a clip wait until their last tiles are there.
+                let blended = if matches!(tiling, Tiling::Blended { .. }) { shorter } else { "" };
+                format!("{size}{blended}{caches}")
+            }
         };
         fail!(
             OutOfMemory,
             "a stream of {width}x{height} needs at least {} MiB ({} weights, {} encoder state, {} decoder state, {} \
-             working memory), memory_limit is {} MiB; {tiles}, open the model with half precision caches, use one \
-             direction, or raise the limit",
+             working memory), memory_limit is {} MiB; {advice}use one direction, or raise the limit",
             mib(best.total_bytes),
             mib(best.weight_bytes),
             mib(best.encode_state_bytes),
@@ -269,7 +301,7 @@ impl Estimate {
             fail!(
                 OutOfMemory,
                 "a stream of {width}x{height} needs {needed} bytes for causal caches and working memory, {available} are \
-                 available; see the memory estimate, tiles and half precision caches"
+                 available; take tiles with clip_frames, half precision caches, one direction or shorter clips"
             );
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! that the rest of the clip reads, oldest first, wherever they lie in their rings.
 
 use super::counting::check_count;
+use super::tiles::Tiles;
 use super::{MAX_SIDE, Stream, available_memory};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::runtime::Tensor;
@@ -25,12 +26,23 @@ pub(super) struct Progress {
 pub(super) struct LiveState<'a> {
     tensors: Vec<&'a Tensor>,
     layout: crc32fast::Hasher,
+    /// Which part of the frame the next tensors are of; empty for all of it.
+    part: String,
 }
 
 impl<'a> LiveState<'a> {
     pub(super) fn add(&mut self, name: impl fmt::Display, tensor: &'a Tensor) {
-        self.layout.update(format!("{name} {}\n", tensor.bytes()).as_bytes());
+        self.layout.update(format!("{}{name} {}\n", self.part, tensor.bytes()).as_bytes());
         self.tensors.push(tensor);
+    }
+
+    /// What comes next is of tile `i`: other tiles of the same size in bytes hold other parts of the frame.
+    pub(super) fn tile(&mut self, tiles: &Tiles, i: usize) {
+        let (held, _) = tiles.tile(i, 1);
+        self.part = match tiles.count() {
+            1 => String::new(),
+            _ => format!("{}x{} at {},{} ", held.width, held.height, held.x, held.y),
+        };
     }
 
     /// A number for the names, sizes and order of all tensors.
@@ -95,8 +107,9 @@ struct Header {
 }
 
 /// A stream's state at one point of its clip, made by [`Stream::snapshot`]: causal caches, waiting frames, counters and
-/// the frame count. Any stream of the same model, size and directions can be restored to it, in this process or, through
-/// [`as_bytes`](Self::as_bytes), in another.
+/// the frame count. Any stream of the same model, cache type, size, directions and tiles can be restored to it, in this
+/// process or, through [`as_bytes`](Self::as_bytes), in another; at a clip's start and after its flushes one of other
+/// tiles or another cache type too.
 ///
 /// Posterior, seed and scaling are the stream's, not the snapshot's: a stream that is restored keeps its own.
 ///
@@ -316,7 +329,8 @@ impl Stream {
         if theirs.layout != state.layout() || found != expected {
             fail!(
                 InvalidArgument,
-                "the snapshot holds {found} bytes in layout {:08x}, this version of libwfvae keeps {expected} in {:08x}",
+                "the snapshot holds {found} bytes in layout {:08x}, this stream keeps {expected} in {:08x}: it is of other \
+                 tiles, of another cache_type, or of another version of libwfvae",
                 theirs.layout,
                 state.layout()
             );
