@@ -468,7 +468,8 @@ typedef struct wfvae_options {
   uint64_t memory_limit;
 } wfvae_options;
 
-/// What a stream takes while it runs, in bytes, to within about 15 %. Loading the weights takes more for a moment.
+/// What a stream takes while it runs, in bytes, to within 15 %, for models that take whole clips to within a third. Loading
+/// the weights takes more for a moment.
 typedef struct wfvae_memory {
   /// sizeof(wfvae_memory), set by the caller.
   size_t struct_size;

@@ -70,7 +70,8 @@ pub enum wfvae_tiling {
     Blended = 2,
 }
 
-/// What a stream takes while it runs, in bytes, to within about 15 %. Loading the weights takes more for a moment.
+/// What a stream takes while it runs, in bytes, to within 15 %, for models that take whole clips to within a third. Loading
+/// the weights takes more for a moment.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wfvae_memory {
