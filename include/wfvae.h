@@ -84,7 +84,7 @@
 #define WFVAE_DIRECTION_DECODE 2
 
 /// Grows when functions, fields or numbers are added; programs built for a lower one keep working.
-#define WFVAE_API_VERSION 2
+#define WFVAE_API_VERSION 1
 
 /// The release of this header.
 #define WFVAE_VERSION_MAJOR 0

@@ -274,3 +274,20 @@ fn counts_hold_after_a_stopped_clip() {
     assert!(stopped);
     assert_eq!(stream.decode_count(1).unwrap(), 1);
 }
+
+/// Without clip_frames nobody knows a clip's memory before the call, which then asks for it and fails cleanly.
+#[test]
+fn whole_clips_that_do_not_fit_are_refused() {
+    let model = open("own-v2-groupnorm");
+    let side = 8192;
+    let mut options = StreamOptions::new(side, side);
+    options.decode = false;
+    let mut stream = Stream::new(&model, &options).unwrap();
+    let black = vec![0u8; 3 * side * side];
+    let frame = wfvae::Image::packed(&black, wfvae::PixelFormat::Rgb8, side, side).unwrap();
+    let mut room =
+        vec![0.0; 2 * stream.info().latent_channels * stream.info().latent_width * stream.info().latent_height];
+    let error = stream.encode(&[frame; 5], LatentsMut::F32(&mut room)).unwrap_err();
+    assert!(error.kind() == ErrorKind::OutOfMemory && error.text().contains("8192x8192"), "{error}");
+    assert!(!stream.info().needs_reset);
+}

@@ -5,7 +5,7 @@ use super::guard::guard;
 use std::ffi::c_char;
 
 /// Grows when functions, fields or numbers are added; programs built for a lower one keep working.
-pub const WFVAE_API_VERSION: u32 = 2;
+pub const WFVAE_API_VERSION: u32 = 1;
 /// The release of this header.
 pub const WFVAE_VERSION_MAJOR: u32 = 0;
 /// The release of this header.

@@ -1,8 +1,8 @@
 //! Models whose norms span the whole clip: each call runs the whole clip through one graph.
 
-use super::Geometry;
 use super::interpolation::of_clip;
 use super::stage::Step;
+use super::{Geometry, zeros};
 use crate::error::Result;
 use crate::graph::{Element, Port, port};
 use crate::media::{Image, Rect};
@@ -52,7 +52,7 @@ impl ClipEncoder {
         let part = Rect::of(self.geometry.padded_width, self.geometry.padded_height);
         let mut video = self.geometry.clip_tensor(&self.step.inputs[0], padded)?;
         let moments = self.geometry.clip_tensor(self.step.output(port::CLIP_MOMENTS), latents)?;
-        let mut planes = vec![0.0; 3 * part.width * part.height];
+        let mut planes = zeros(3 * part.width * part.height)?;
         for t in 0..padded {
             if let Some(frame) = frames.get(t) {
                 frame.read(&mut planes, &part);
@@ -63,7 +63,7 @@ impl ClipEncoder {
         self.runs += 1;
         (self.frames_in, self.latents_out, self.flushed) = (frames.len() as u64, latents as u64, true);
         drop(video);
-        let mut latent = vec![0.0; moments.data().len() / latents];
+        let mut latent = zeros(moments.data().len() / latents)?;
         for t in 0..latents {
             gather(moments.data(), &mut latent, t, latents, self.step.outputs[0].channels);
             sink(t as u64, &latent);
@@ -96,7 +96,7 @@ impl ClipDecoder {
         let is_main = |port: &Port| port.name == port::LATENTS;
         let main = self.step.inputs.iter().find(|port| is_main(port)).expect("the graph takes latents");
         let mut z = self.geometry.clip_tensor(main, latents)?;
-        let mut latent = vec![0.0; z.data().len() / latents];
+        let mut latent = zeros(z.data().len() / latents)?;
         for t in 0..latents {
             fill(t, &mut latent);
             scatter(&latent, z.data_mut(), t, latents, main.channels);
@@ -130,7 +130,7 @@ impl ClipDecoder {
         self.runs += 1;
         (self.latents_in, self.frames_out, self.flushed) = (latents as u64, frames as u64, true);
         drop(z);
-        let mut planes = vec![0.0; 3 * part.width * part.height];
+        let mut planes = zeros(3 * part.width * part.height)?;
         for t in 0..frames {
             gather(video.data(), &mut planes, t, frames, 3);
             sink(t as u64, &planes, &part);

@@ -1,12 +1,12 @@
 //! The other direction of a stream: latents to frames of the whole picture, by tiles or at once.
 
-use super::Geometry;
 use super::clip::ClipDecoder;
 use super::counting::Counting;
 use super::decoder::StreamDecoder;
 use super::snapshot::{LiveState, Progress, SavedState};
 use super::stage::Step;
 use super::tiles::Tiles;
+use super::{Geometry, zeros};
 use crate::error::Result;
 use crate::media::Rect;
 use crate::model::Interpolation;
@@ -48,7 +48,7 @@ impl TiledDecoder {
         let count = if at_once { 1 } else { tiles.count() };
         let engines = (0..count).map(|_| StreamDecoder::new(steps, interpolation, &tile)).collect::<Result<_>>()?;
         let latent = if tiles.count() == 1 { 0 } else { latent_channels * geometry.latent_plane() };
-        Ok(TiledDecoder { tiles, engines, geometry: geometry.clone(), latent: vec![0.0; latent] })
+        Ok(TiledDecoder { tiles, engines, geometry: geometry.clone(), latent: zeros(latent)? })
     }
 
     fn push(
@@ -103,18 +103,24 @@ impl TiledDecoder {
                 width: self.geometry.latent_width(),
                 rect: tiles.tile(i, self.geometry.compression).0,
             };
-            let mut place = 0;
+            let (mut place, mut short) = (0, None);
             let mut take = |index: u64, planes: &[f32]| {
                 if !tiles.blended {
                     return sink(index, planes, &held, &owned);
                 }
                 if place == blended.len() {
-                    blended.push((index, vec![0.0; 3 * whole.width * whole.height]));
+                    match zeros(3 * whole.width * whole.height) {
+                        Ok(planes) => blended.push((index, planes)),
+                        Err(e) => return short = Some(e),
+                    }
                 }
                 tiles.join(i, 1, planes, &mut blended[place].1, whole.width);
                 place += 1;
             };
             run(&mut self.engines[i % engines], &mut part, &mut take)?;
+            if let Some(e) = short {
+                return Err(e);
+            }
         }
         blended.iter().for_each(|(index, planes)| sink(*index, planes, &whole, &whole));
         Ok(())

@@ -1,12 +1,12 @@
 //! One direction of a stream: frames of the whole picture to latents, by tiles or at once.
 
-use super::Geometry;
 use super::clip::ClipEncoder;
 use super::counting::Counting;
 use super::encoder::StreamEncoder;
 use super::snapshot::{LiveState, Progress, SavedState};
 use super::stage::Step;
 use super::tiles::Tiles;
+use super::{Geometry, zeros};
 use crate::error::Result;
 use crate::media::Image;
 use crate::runtime::Canceller;
@@ -83,18 +83,24 @@ impl TiledEncoder {
         let engines = self.engines.len();
         let mut latents: Vec<(u64, Vec<f32>)> = vec![];
         for i in 0..self.tiles.count() {
-            let mut place = 0;
+            let (mut place, mut short) = (0, None);
             let (tiles, divisor) = (&self.tiles, self.geometry.compression);
             let mut join = |index: u64, moments: &[f32]| {
                 if place == latents.len() {
                     let (held, _) = tiles.tile(i, divisor);
                     let channels = moments.len() / (held.width * held.height);
-                    latents.push((index, vec![0.0; channels * plane]));
+                    match zeros(channels * plane) {
+                        Ok(whole) => latents.push((index, whole)),
+                        Err(e) => return short = Some(e),
+                    }
                 }
                 tiles.join(i, divisor, moments, &mut latents[place].1, width);
                 place += 1;
             };
             run(&mut self.engines[i % engines], tiles, i, &mut join)?;
+            if let Some(e) = short {
+                return Err(e);
+            }
         }
         latents.iter().for_each(|(index, moments)| sink(*index, moments));
         Ok(())

@@ -147,6 +147,8 @@ pub struct Stream {
     decoder: Option<Decoding>,
     /// The longest clip, where each call gets a whole one.
     at_once: Option<u64>,
+    /// Of those whose memory was found to be there.
+    longest_clip: u64,
     frame_limit: Option<u64>,
     canceller: Canceller,
     failure: Option<Error>,
@@ -197,6 +199,7 @@ impl Stream {
             encoder,
             decoder,
             at_once,
+            longest_clip: 0,
             frame_limit: None,
             canceller,
             failure: None,
@@ -505,10 +508,16 @@ impl Stream {
 
     /// Whether this call gets a whole clip; then its length, in frames, must be what was planned for. `most`: how many
     /// frames the longest clip has here; decoding gives those that completed its last group too.
-    fn check_clip(&self, frames: u64, most: impl Fn(u64) -> u64) -> Result<bool> {
+    fn check_clip(&mut self, frames: u64, most: impl Fn(u64) -> u64) -> Result<bool> {
         let Some(longest) = self.at_once else { return Ok(false) };
         if longest > 0 && frames > most(longest) {
             fail!(InvalidArgument, "a clip of {frames} frames: clip_frames is {longest}");
+        }
+        // Nobody said how long clips are, so memory was not checked. What a clip took stays for the next one.
+        if longest == 0 && frames > self.longest_clip {
+            let options = StreamOptions { clip_frames: frames, ..self.options.clone() };
+            Plan::new(&self.model, &options)?.estimate.check_available(&options)?;
+            self.longest_clip = frames;
         }
         Ok(true)
     }
@@ -541,10 +550,25 @@ impl Stream {
     }
 }
 
+/// What the machine has left, and the process's control group, if that is less.
 fn available_memory() -> Option<u64> {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .and_then(|most| Some(most.saturating_sub(number("/sys/fs/cgroup/memory.current")?)));
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    let machine = line.split_whitespace().next()?.parse::<u64>().ok()? * 1024;
+    Some(group.map_or(machine, |group| group.min(machine)))
+}
+
+/// A buffer of zeros; an error where memory is short.
+fn zeros(len: usize) -> Result<Vec<f32>> {
+    let mut values = vec![];
+    if values.try_reserve_exact(len).is_err() {
+        fail!(OutOfMemory, "cannot allocate {} bytes for frames in the making", len * size_of::<f32>());
+    }
+    values.resize(len, 0.0);
+    Ok(values)
 }
 
 /// The caller's frames, from clip frame `first` on.

@@ -163,9 +163,12 @@ impl Planner<'_> {
             ((length + (parts - 1) * overlap).div_ceil(parts)).next_multiple_of(self.geometry.compression).min(length)
         };
         let mut sizes = vec![];
-        while sizes.len() < 256 {
+        // Until there is nothing left to cut off.
+        while columns <= width && rows <= height {
             let size = (part(width, columns), part(height, rows));
-            sizes.push(size);
+            if sizes.last() != Some(&size) {
+                sizes.push(size);
+            }
             if size.0 >= size.1 { columns += 1 } else { rows += 1 }
         }
         sizes

@@ -147,8 +147,9 @@ def latents(ffmpeg, folder, full):
             stored_and_back(ffmpeg, folder, f"latents of {length} frames {size} vfr={vfr}", source(length, size, vfr), size)
 
 
-def stored_and_back(ffmpeg, folder, name, clip, size, model=BUILTIN, step=0.001, slow=False):
-    """Returns the pictures of a roundtrip. slow: a rate of latents that FFmpeg 5, which has no durations, does not guess."""
+def stored_and_back(ffmpeg, folder, name, clip, size, model=BUILTIN, step=0.001, most=2, slow=False):
+    """Returns the pictures of a roundtrip. most: what the step may do to them; slow: the latents have a rate that FFmpeg 5,
+    which has no durations, does not guess."""
     first, second, options = folder / "latents.mkv", folder / "remuxed.nut", f"wfvae=model={model}"
     ffmpeg.run(*clip, "-vf", f"{options}:mode=encode:step={step}", "-c:v", "ffv1", *ffmpeg.exact, first)
     ffmpeg.run("-i", first, "-c", "copy", second)
@@ -163,7 +164,7 @@ def stored_and_back(ffmpeg, folder, name, clip, size, model=BUILTIN, step=0.001,
     check(f"{name}: durations", near or (slow and ffmpeg.is_5), f"{found} {expected}")
     a = ffmpeg.run(*decode, *ffmpeg.exact, "-f", "rawvideo", "-pix_fmt", "gbrp", "-")
     b = ffmpeg.run(*clip, "-vf", options, *ffmpeg.exact, "-f", "rawvideo", "-")
-    check(f"{name}: pictures", difference(a, b) <= 2, difference(a, b))
+    check(f"{name}: pictures", difference(a, b) <= most, difference(a, b))
     return b
 
 
@@ -188,7 +189,9 @@ def second_generation(ffmpeg, folder, full):
             text, clip = f"{name}: {length} frames {size} vfr={vfr}", source(length, size, vfr)
             before = times(ffmpeg.frames(*clip))
             equal(text, times(ffmpeg.frames(*clip, "-vf", roundtrip)), before)
-            out = stored_and_back(ffmpeg, folder, text, clip, size, model, step=0.0002, slow=unit == 8)
+            # Random weights blow the smallest differences up, and 16 bits hold no smaller steps.
+            step = 0.0001 if name in SECOND else 0.0002
+            out = stored_and_back(ffmpeg, folder, text, clip, size, model, step, most=4, slow=unit == 8)
             raw = ffmpeg.run(*clip, *ffmpeg.exact, "-f", "rawvideo", "-")
             check(f"{text}: the C API's pictures", out == c_program(raw, size, model))
         clip = source(2 * unit + 2, "61x35")

@@ -51,7 +51,8 @@ fn interpolation_equals_its_definition() {
     });
 }
 
-/// What a whole clip takes is counted for each of its frames, so it is about what the steps take for one.
+/// What a whole clip takes is counted for each of its frames: at most what the steps take for one, and less where it is
+/// most at a lower rate.
 #[test]
 fn the_working_memory_of_a_clip_is_that_of_its_frames() {
     let config = prop_oneof![first_generation(Kind::Any).boxed(), second_generation(Kind::Any).boxed()];
@@ -68,7 +69,7 @@ fn the_working_memory_of_a_clip_is_that_of_its_frames() {
         for (clip, steps) in [encoder, decoder] {
             let most = steps.iter().map(|step| step.working_floats).fold(0.0, f64::max);
             let ratio = clip.working_floats / most;
-            ensure!((0.25..=4.0).contains(&ratio), "{}: {ratio} times that of a frame", clip.name);
+            ensure!((0.02..=2.0).contains(&ratio), "{}: {ratio} times that of a frame", clip.name);
         }
         Ok(())
     });
