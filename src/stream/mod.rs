@@ -164,7 +164,7 @@ impl Stream {
         let Plan { geometry, at_once, encode, decode, estimate } = Plan::new(model, options)?;
         let network = model.network();
         let codec = LatentCodec::new(network, options.posterior, options.scaled, geometry.latent_plane())?;
-        estimate.check_available(options)?;
+        estimate.check_available(model, options)?;
         let counting = model.counting();
         let whole = network.needs_whole_clip();
         let encoder = |tiles| -> Result<Encoding> {
@@ -516,7 +516,7 @@ impl Stream {
         // Nobody said how long clips are, so memory was not checked. What a clip took stays for the next one.
         if longest == 0 && frames > self.longest_clip {
             let options = StreamOptions { clip_frames: frames, ..self.options.clone() };
-            Plan::new(&self.model, &options)?.estimate.check_available(&options)?;
+            Plan::new(&self.model, &options)?.estimate.check_available(&self.model, &options)?;
             self.longest_clip = frames;
         }
         Ok(true)

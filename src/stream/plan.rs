@@ -298,8 +298,12 @@ impl Planner<'_> {
 impl Estimate {
     /// Memory that is not there would be promised all the same, and the process killed when it is used. The weights are
     /// not counted, as other streams may have loaded them.
-    pub(super) fn check_available(&self, options: &StreamOptions) -> Result<()> {
-        let needed = self.total_bytes - self.weight_bytes;
+    pub(super) fn check_available(&self, model: &Model, options: &StreamOptions) -> Result<()> {
+        let mut needed = self.total_bytes - self.weight_bytes;
+        if model.network().needs_whole_clip() {
+            // The estimate may be a third too low.
+            needed = needed.saturating_add(needed / 2);
+        }
         if let Some(available) = available_memory()
             && needed > available
         {
