@@ -286,8 +286,8 @@ fn whole_clips_that_do_not_fit_are_refused() {
     let black = vec![0u8; 3 * side * side];
     let frame = wfvae::Image::packed(&black, wfvae::PixelFormat::Rgb8, side, side).unwrap();
     let mut room =
-        vec![0.0; 2 * stream.info().latent_channels * stream.info().latent_width * stream.info().latent_height];
-    let error = stream.encode(&[frame; 33], LatentsMut::F32(&mut room)).unwrap_err();
+        vec![0.0; 33 * stream.info().latent_channels * stream.info().latent_width * stream.info().latent_height];
+    let error = stream.encode(&[frame; 129], LatentsMut::F32(&mut room)).unwrap_err();
     assert!(error.kind() == ErrorKind::OutOfMemory && error.text().contains("8192x8192"), "{error}");
     assert!(!stream.info().needs_reset);
 }

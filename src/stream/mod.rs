@@ -164,7 +164,10 @@ impl Stream {
         let Plan { geometry, at_once, encode, decode, estimate } = Plan::new(model, options)?;
         let network = model.network();
         let codec = LatentCodec::new(network, options.posterior, options.scaled, geometry.latent_plane())?;
-        estimate.check_available(model, options)?;
+        // Of clips of unknown length each call asks for itself.
+        if at_once != Some(0) {
+            estimate.check_available(model, options)?;
+        }
         let counting = model.counting();
         let whole = network.needs_whole_clip();
         let encoder = |tiles| -> Result<Encoding> {

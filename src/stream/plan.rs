@@ -246,7 +246,8 @@ impl Planner<'_> {
         let pixels = (geometry.latent_plane() as u64).saturating_pow(2).saturating_mul(4);
         let scores = pixels.min(self.model.graph_options().attention_bytes);
         let frames = match self.model.network().needs_whole_clip() {
-            true => self.clip_frames().unwrap_or(0).max(1 + self.model.counting().unit),
+            true if self.at_once == Some(0) => 1 + self.model.counting().unit,
+            true => self.clip_frames().unwrap_or(1),
             false => 1,
         };
         let one = |graph: &StepGraph| {
