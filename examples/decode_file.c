@@ -12,6 +12,7 @@
 
 #include <wfvae.h>
 
+#include "frames.h"
 #include "y4m.h"
 
 #include <limits.h>
@@ -130,7 +131,7 @@ static int open_all(job *j)
 
 static int allocate(job *j)
 {
-    size_t plane = (size_t)j->info.width * j->info.height, i, p;
+    size_t plane = (size_t)j->info.width * j->info.height, i;
 
     /* Each latent gives at most a group, and a call what was held back before: less than a group. */
     j->capacity = (j->chunk + 1) * j->file.temporal_compression;
@@ -139,18 +140,8 @@ static int allocate(job *j)
     j->latents = malloc(j->chunk * j->info.latent_size);
     if (!j->frames || !j->pixels || !j->latents)
         return fail("memory", "not enough");
-    for (i = 0; i < j->capacity; i++) {
-        wfvae_frame *frame = &j->frames[i];
-        frame->struct_size = sizeof *frame;
-        frame->format = WFVAE_PIXEL_FORMAT_RGBP_F32;
-        frame->range = WFVAE_RANGE_UNIT;
-        frame->width = j->info.width;
-        frame->height = j->info.height;
-        for (p = 0; p < 3; p++) {
-            frame->planes[p] = j->pixels + (3 * i + p) * plane;
-            frame->strides[p] = (ptrdiff_t)(j->info.width * sizeof(float));
-        }
-    }
+    for (i = 0; i < j->capacity; i++)
+        j->frames[i] = planar_frame(j->pixels + 3 * i * plane, j->info.width, j->info.height);
     return 0;
 }
 

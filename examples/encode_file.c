@@ -12,6 +12,7 @@
 
 #include <wfvae.h>
 
+#include "frames.h"
 #include "y4m.h"
 
 #include <signal.h>
@@ -130,25 +131,15 @@ static int open_all(job *j)
 
 static int allocate(job *j)
 {
-    size_t plane = (size_t)j->info.width * j->info.height, i, p;
+    size_t plane = (size_t)j->info.width * j->info.height, i;
 
     j->frames = calloc(j->chunk, sizeof *j->frames);
     j->pixels = malloc(j->chunk * 3 * plane * sizeof(float));
     j->latents = malloc(j->latent_capacity * j->info.encoded_size);
     if (!j->frames || !j->pixels || !j->latents)
         return fail("memory", "not enough");
-    for (i = 0; i < j->chunk; i++) {
-        wfvae_frame *frame = &j->frames[i];
-        frame->struct_size = sizeof *frame;
-        frame->format = WFVAE_PIXEL_FORMAT_RGBP_F32;
-        frame->range = WFVAE_RANGE_UNIT;
-        frame->width = j->info.width;
-        frame->height = j->info.height;
-        for (p = 0; p < 3; p++) {
-            frame->planes[p] = j->pixels + (3 * i + p) * plane;
-            frame->strides[p] = (ptrdiff_t)(j->info.width * sizeof(float));
-        }
-    }
+    for (i = 0; i < j->chunk; i++)
+        j->frames[i] = planar_frame(j->pixels + 3 * i * plane, j->info.width, j->info.height);
     return 0;
 }
 

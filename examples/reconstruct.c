@@ -11,6 +11,7 @@
 
 #include <wfvae.h>
 
+#include "frames.h"
 #include "png.h"
 #include "y4m.h"
 
@@ -99,26 +100,6 @@ static int fail_wfvae(const char *what)
 static float *ring_at(const ring *r, size_t index)
 {
     return r->pixels + index % r->capacity * r->frame;
-}
-
-/* Planes R, G, B of one frame, 0 to 1. */
-static wfvae_frame describe(const job *j, float *pixels)
-{
-    wfvae_frame frame;
-    size_t plane = (size_t)j->info.width * j->info.height;
-    int i;
-
-    memset(&frame, 0, sizeof frame);
-    frame.struct_size = sizeof frame;
-    frame.format = WFVAE_PIXEL_FORMAT_RGBP_F32;
-    frame.range = WFVAE_RANGE_UNIT;
-    frame.width = j->info.width;
-    frame.height = j->info.height;
-    for (i = 0; i < 3; i++) {
-        frame.planes[i] = pixels + (size_t)i * plane;
-        frame.strides[i] = (ptrdiff_t)(j->info.width * sizeof(float));
-    }
-    return frame;
 }
 
 /* Compares in 8 bits, as the pictures are seen. */
@@ -221,7 +202,7 @@ static int stream_clip(job *j, size_t chunk)
         if (more < 0)
             return fail("input", j->in.error);
         if (more) {
-            j->frames[count++] = describe(j, pixels);
+            j->frames[count++] = planar_frame(pixels, j->info.width, j->info.height);
             j->sources.written++;
         }
         if (count == chunk || (!more && count)) {
@@ -294,7 +275,7 @@ static int allocate(job *j, size_t chunk)
     if (!j->sources.pixels || !j->decoded_pixels || !j->frames || !j->decoded || !j->latents || !j->picture)
         return fail("memory", "not enough");
     for (i = 0; i < j->decoded_capacity; i++)
-        j->decoded[i] = describe(j, j->decoded_pixels + i * j->sources.frame);
+        j->decoded[i] = planar_frame(j->decoded_pixels + i * j->sources.frame, j->info.width, j->info.height);
     return 0;
 }
 
