@@ -41,6 +41,7 @@
 mod capi;
 mod error;
 mod graph;
+mod kernels;
 mod logger;
 mod media;
 mod model;
@@ -54,6 +55,6 @@ pub use media::{
     Posterior, Range,
 };
 pub use stream::{
-    CacheType, Canceller, Estimate, Graphs, Model, ModelInfo, ModelOptions, Provider, Snapshot, SnapshotInfo, Stream,
-    StreamInfo, StreamOptions, Tiling,
+    CacheType, Canceller, Convolution, Estimate, Graphs, Model, ModelInfo, ModelOptions, Provider, Snapshot,
+    SnapshotInfo, Stream, StreamInfo, StreamOptions, Tiling,
 };

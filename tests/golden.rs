@@ -8,7 +8,7 @@ use common::{Lcg, Tensor, calls, decode, encode, max_abs, swap_outer};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wfvae::{CacheType, ErrorKind, Model, ModelOptions, Posterior, Stream, StreamOptions, Tiling};
+use wfvae::{CacheType, Convolution, ErrorKind, Model, ModelOptions, Posterior, Stream, StreamOptions, Tiling};
 
 /// tests/golden/README.md says why these.
 const MOMENTS: f32 = 1e-5;
@@ -41,6 +41,8 @@ struct Errors {
     plans: f32,
     /// Of moments and frames with one query of attention at a time.
     blocks: [f32; 2],
+    /// The same with direct and with fast convolutions.
+    convolutions: [[f32; 2]; 2],
     /// The same with half precision caches, relative to the outputs' largest value.
     halves: [f32; 2],
     /// Blended tiles, relative to the outputs' largest value; how many there are.
@@ -128,7 +130,7 @@ impl Case {
 
         let line = format!(
             "{} mean {:.1e} logvar {:.1e} sample {:.1e} scaled {} decoded {:.1e} between plans {:.1e}; queries one by one {:.1e} {:.1e}; \
-             half precision caches {:.1e} {:.1e}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
+             direct {:.1e} {:.1e}; fast {:.1e} {:.1e}; half precision caches {:.1e} {:.1e}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
             self.name,
             errors.mean,
             errors.logvar,
@@ -138,6 +140,10 @@ impl Case {
             errors.plans,
             errors.blocks[0],
             errors.blocks[1],
+            errors.convolutions[0][0],
+            errors.convolutions[0][1],
+            errors.convolutions[1][0],
+            errors.convolutions[1][1],
             errors.halves[0],
             errors.halves[1],
             errors.tile_count,
@@ -150,6 +156,8 @@ impl Case {
         let moments = [errors.mean, errors.logvar, errors.sample, errors.scaled].map(|e| small(e, MOMENTS));
         let forced = small(errors.blocks[0], MOMENTS)
             && small(errors.blocks[1], DECODED)
+            && small(errors.convolutions[0][0], MOMENTS)
+            && small(errors.convolutions[0][1], DECODED)
             && errors.halves.iter().all(|e| small(*e, HALF_CACHES))
             // Not the whole frame's numbers, but its picture.
             && errors.tiles.iter().all(|e| small(*e, 2.0));
@@ -179,6 +187,11 @@ impl Case {
         let mut blocks = ModelOptions::default();
         blocks.attention_bytes = 1;
         errors.blocks = run(&open_model(&self.folder, &blocks).unwrap(), &stream_options).map(|(error, _)| error);
+        for (convolution, errors) in [Convolution::Direct, Convolution::Fast].into_iter().zip(&mut errors.convolutions) {
+            let mut options = ModelOptions::default();
+            options.convolution = convolution;
+            *errors = run(&open_model(&self.folder, &options).unwrap(), &stream_options).map(|(error, _)| error);
+        }
         let mut halves = ModelOptions::default();
         halves.cache_type = CacheType::F16;
         errors.halves = run(&open_model(&self.folder, &halves).unwrap(), &stream_options).map(|(e, most)| e / most);

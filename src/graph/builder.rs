@@ -1,6 +1,7 @@
 //! Collects nodes, ports, caches and weights of one step and writes them as an ONNX model.
 
 use super::footprint;
+use super::operator::{self, Kernel};
 use super::proto::{self, Attribute, Dim, DimValue};
 use crate::model::Weight;
 use prost::Message;
@@ -16,6 +17,8 @@ const ALIGNMENT: usize = 64;
 pub(crate) enum Layout {
     /// `[1, channels, H / divisor, W / divisor]`
     Frame,
+    /// `[1, H / divisor, W / divisor, channels]`
+    Pixels,
     /// `[1, channels, T, H / divisor, W / divisor]`
     Clip,
     /// `[1]`
@@ -52,13 +55,21 @@ pub(crate) struct Options {
     pub(crate) cache: Element,
     /// Attention works on as many queries at once as keep its score matrix below this.
     pub(crate) attention_bytes: u64,
+    /// Layers on channels-last frames by our own operators, or on planes by those of ONNX.
+    pub(crate) own_operators: bool,
+    /// Of these, 4x4 results at a time rather than 2x2: faster, and less exact.
+    pub(crate) large_tiles: bool,
 }
 
 impl Value {
+    pub(crate) fn channel_axis(&self) -> i64 {
+        if self.layout == Layout::Pixels { 3 } else { 1 }
+    }
+
     /// Its size over that of one plane of a frame.
     fn floats_per_pixel(&self) -> f64 {
         match self.layout {
-            Layout::Frame | Layout::Clip => self.channels as f64 / (self.divisor * self.divisor) as f64,
+            Layout::Frame | Layout::Pixels | Layout::Clip => self.channels as f64 / (self.divisor * self.divisor) as f64,
             Layout::Number | Layout::Numbers => 0.0,
         }
     }
@@ -110,7 +121,9 @@ pub(crate) struct StepGraph {
     pub(crate) caches: Vec<Cache>,
     pub(crate) initializers: Vec<Initializer>,
     /// Size of the external data.
-    pub(crate) weight_bytes: usize,
+    pub(crate) external_bytes: usize,
+    /// Inputs too, behind the others; there are none where the operators are ONNX's.
+    pub(crate) kernels: Vec<Kernel>,
     /// The most that its values take at one time, in floats per pixel of a frame; ports and attention's scores do not
     /// count.
     pub(crate) working_floats: f64,
@@ -123,6 +136,12 @@ impl StepGraph {
     /// The external data's file name inside the model.
     pub(crate) fn weights_file(&self) -> String {
         weights_file(&self.name)
+    }
+
+    /// Bytes of all weights, as float32.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        let kernel = |kernel: &Kernel| kernel.shape.packed_len(crate::kernels::lanes()) * size_of::<f32>();
+        self.external_bytes + self.kernels.iter().map(kernel).sum::<usize>()
     }
 }
 
@@ -138,8 +157,11 @@ pub(crate) struct Builder {
     outputs: Vec<Port>,
     caches: Vec<Cache>,
     initializers: Vec<Initializer>,
-    weight_bytes: usize,
+    external_bytes: usize,
+    kernels: Vec<Kernel>,
     next: usize,
+    /// Of what our operators give, in floats per pixel.
+    sizes: HashMap<String, f64>,
     /// The parts that slices take of what they cut.
     shares: HashMap<String, f64>,
     /// How many times fewer frames than the clip an input has.
@@ -157,8 +179,10 @@ impl Builder {
             outputs: vec![],
             caches: vec![],
             initializers: vec![],
-            weight_bytes: 0,
+            external_bytes: 0,
+            kernels: vec![],
             next: 0,
+            sizes: HashMap::new(),
             shares: HashMap::new(),
             slower: HashMap::new(),
         }
@@ -172,6 +196,15 @@ impl Builder {
 
     pub(crate) fn frame_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
         self.input(name, Layout::Frame, channels, divisor)
+    }
+
+    /// Where the main path of the network lies.
+    pub(crate) fn main_layout(&self) -> Layout {
+        if self.options.own_operators { Layout::Pixels } else { Layout::Frame }
+    }
+
+    pub(crate) fn main_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
+        self.input(name, self.main_layout(), channels, divisor)
     }
 
     pub(crate) fn output(&mut self, name: &str, value: Value) {
@@ -188,7 +221,7 @@ impl Builder {
         let shape = self.node("Shape", &[&stored.name], vec![]);
         let [(one, one_ago), (two, two_ago)] = [1, 2].map(|age| {
             let name = format!("cache{n}.{age}");
-            let past = self.graph_input(&name, Layout::Frame, now.channels, now.divisor, element);
+            let past = self.graph_input(&name, now.layout, now.channels, now.divisor, element);
             let ordered = self.node("Reshape", &[&past.name, &shape], vec![]);
             let ordered = self.cast(Value { name: ordered, ..past.clone() }, Element::F32);
             (past, ordered)
@@ -245,8 +278,28 @@ impl Builder {
             name: format!("{}_{id}", op.to_lowercase()),
             op_type: op.into(),
             attribute,
+            ..Default::default()
         });
         output
+    }
+
+    /// One of our operators, with a result like `result`.
+    pub(super) fn operator_node(&mut self, op: &str, inputs: &[&str], result: &Value) -> String {
+        let name = self.node(op, inputs, vec![]);
+        self.graph.node.last_mut().expect("just added").domain = operator::DOMAIN.into();
+        self.sizes.insert(name.clone(), result.floats_per_pixel());
+        name
+    }
+
+    /// An input for a kernel of one of our operators.
+    pub(super) fn kernel(&mut self, kernel: Kernel) -> String {
+        let name = kernel.key.clone();
+        let dim = Dim { value: Some(DimValue::Symbol(format!("N.{name}"))) };
+        let tensor_type = proto::TensorType { elem_type: proto::FLOAT, shape: Some(proto::Shape { dim: vec![dim] }) };
+        let r#type = Some(proto::Type { tensor_type: Some(tensor_type) });
+        self.graph.input.push(proto::ValueInfo { name: name.clone(), r#type });
+        self.kernels.push(kernel);
+        name
     }
 
     /// A node that runs a graph of its own, which `body` emits. Its values are `inputs`; it may use all of this graph.
@@ -300,9 +353,9 @@ impl Builder {
 
     fn initializer(&mut self, name: String, source: Source, dims: &[usize]) -> String {
         let elements: usize = dims.iter().product();
-        let offset = self.weight_bytes.next_multiple_of(ALIGNMENT);
+        let offset = self.external_bytes.next_multiple_of(ALIGNMENT);
         let bytes = elements * size_of::<f32>();
-        self.weight_bytes = offset + bytes;
+        self.external_bytes = offset + bytes;
         let entry = |key: &str, value: String| proto::Entry { key: key.into(), value };
         self.graph.initializer.push(proto::Tensor {
             dims: dims.iter().map(|d| *d as i64).collect(),
@@ -350,7 +403,7 @@ impl Builder {
 
     /// Channels `start..end`.
     pub(crate) fn channels(&mut self, x: &Value, start: usize, end: usize) -> Value {
-        let [from, to, axis] = [start, end, 1].map(|n| self.integers(&[n as i64]));
+        let [from, to, axis] = [start as i64, end as i64, x.channel_axis()].map(|n| self.integers(&[n]));
         let name = self.node("Slice", &[&x.name, &from, &to, &axis], vec![]);
         let slice = Value { name, channels: end - start, ..x.clone() };
         self.shares.insert(slice.name.clone(), (end - start) as f64 / x.channels as f64);
@@ -376,14 +429,19 @@ impl Builder {
             let slower = *self.slower.get(&input.name).unwrap_or(&1);
             (input.name.clone(), input.floats_per_pixel() / slower as f64)
         };
-        let working_floats = footprint::floats_per_pixel(&self.graph, &inputs.map(size).collect(), &self.shares);
+        let known = inputs.map(size).chain(self.sizes).collect();
+        let working_floats = footprint::floats_per_pixel(&self.graph, &known, &self.shares);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Loop");
+        let mut opset_import = vec![proto::OperatorSet { domain: String::new(), version: OPSET }];
+        if self.options.own_operators {
+            opset_import.push(proto::OperatorSet { domain: operator::DOMAIN.into(), version: 1 });
+        }
         let model = proto::Model {
             ir_version: IR_VERSION,
             producer_name: "libwfvae".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
             graph: Some(self.graph),
-            opset_import: vec![proto::OperatorSet { domain: String::new(), version: OPSET }],
+            opset_import,
         };
         StepGraph {
             name: self.name,
@@ -391,7 +449,8 @@ impl Builder {
             outputs: self.outputs,
             caches: self.caches,
             initializers: self.initializers,
-            weight_bytes: self.weight_bytes,
+            external_bytes: self.external_bytes,
+            kernels: self.kernels,
             working_floats,
             has_attention,
             onnx: model.encode_to_vec(),
@@ -405,6 +464,7 @@ fn value_info(value: &Value) -> proto::ValueInfo {
     let side = |axis: &str| symbol(format!("{axis}/{}", value.divisor));
     let dim = match value.layout {
         Layout::Frame => vec![fixed(1), fixed(value.channels), side("H"), side("W")],
+        Layout::Pixels => vec![fixed(1), side("H"), side("W"), fixed(value.channels)],
         // Frames at different rates have no common divisor: T of a port is its own.
         Layout::Clip => {
             vec![fixed(1), fixed(value.channels), symbol(format!("T.{}", value.name)), side("H"), side("W")]

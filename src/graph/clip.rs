@@ -167,7 +167,7 @@ fn attention(b: &mut Builder, x: &Value, layer: &Attention) -> Value {
         let flat = b.integers(&[0, 0, 0, -1]);
         b.node("Reshape", &[&swapped, &flat], vec![])
     });
-    let mixed = ops::attend(b, [&query, &key, &value], x.channels, 2);
+    let mixed = ops::attend(b, [&query, &key, &value], x.channels, 2, false);
     let mixed = b.node("Reshape", &[&mixed, &shape], vec![]);
     let mixed = Value { name: swap_frames_and_channels(b, &mixed), ..h };
     let projected = conv(b, &mixed, &layer.output);

@@ -13,6 +13,7 @@ pub(crate) fn decoder(
     let mut steps = vec![];
     let mut b = Builder::new("decoder.0".into(), options);
     let latent = b.frame_input(port::LATENT, latent_channels, 2 << decoder.levels.len());
+    let latent = ops::to_main(&mut b, latent);
     let mut x = ops::layers(&mut b, latent, &decoder.head);
     let mut side = None;
 
@@ -21,7 +22,8 @@ pub(crate) fn decoder(
         let flow = b.channels(&x, main, x.channels);
         x = b.channels(&x, 0, main);
 
-        let mut coefficients = ops::layers(&mut b, flow, &level.branch);
+        let coefficients = ops::layers(&mut b, flow, &level.branch);
+        let mut coefficients = ops::to_planes(&mut b, coefficients);
         if let Some(picture) = &side {
             coefficients = ops::add_to_low_pass(&mut b, &coefficients, picture);
         }
@@ -37,11 +39,11 @@ pub(crate) fn decoder(
             steps.push(b.finish());
 
             b = Builder::new(format!("decoder.{}", steps.len()), options);
-            let now = b.frame_input(port::NOW, channels, divisor);
+            let now = b.main_input(port::NOW, channels, divisor);
             x = match interpolation {
                 Interpolation::Nearest => now,
                 Interpolation::Trilinear => {
-                    let before = b.frame_input(port::BEFORE, channels, divisor);
+                    let before = b.main_input(port::BEFORE, channels, divisor);
                     let weights =
                         [port::WEIGHT_BEFORE, port::WEIGHT_NOW].map(|name| b.input(name, Layout::Number, 1, 1));
                     ops::interpolate(&mut b, &before, &now, [&weights[0], &weights[1]])
@@ -56,7 +58,8 @@ pub(crate) fn decoder(
         x = ops::layers(&mut b, x, &level.merge);
     }
 
-    let mut coefficients = ops::layers(&mut b, x, &decoder.tail);
+    let coefficients = ops::layers(&mut b, x, &decoder.tail);
+    let mut coefficients = ops::to_planes(&mut b, coefficients);
     if let Some(picture) = &side {
         coefficients = ops::add_to_low_pass(&mut b, &coefficients, picture);
     }

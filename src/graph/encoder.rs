@@ -12,7 +12,7 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
     let frames: Vec<_> = port::FRAMES[..frames].iter().map(|name| b.frame_input(name, 3, 1)).collect();
     let coefficients = ops::analysis(&mut b, &frames.iter().collect::<Vec<_>>(), encoder.wavelet);
     let mut low = b.channels(&coefficients, 0, 3);
-    let mut x = coefficients;
+    let mut x = ops::to_main(&mut b, coefficients);
 
     for level in &encoder.levels {
         x = ops::layers(&mut b, x, &level.body);
@@ -24,7 +24,7 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
             steps.push(b.finish());
 
             b = Builder::new(format!("encoder.{}", steps.len()), options);
-            let [before, first, second] = port::MAIN.map(|name| b.frame_input(name, channels, divisor));
+            let [before, first, second] = port::MAIN.map(|name| b.main_input(name, channels, divisor));
             let lows = port::LOW.map(|name| b.frame_input(name, 3, divisor));
             x = ops::down_temporal(&mut b, [&before, &first, &second], &level.down);
             coefficients = ops::analysis(&mut b, &[&lows[0], &lows[1]], level.wavelet);
@@ -32,13 +32,15 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
             x = ops::down_spatial(&mut b, &x, &level.down);
             coefficients = ops::analysis(&mut b, &[&low], level.wavelet);
         }
-        let flow = ops::conv(&mut b, coefficients.clone(), &level.flow);
+        let flow = ops::to_main(&mut b, coefficients.clone());
+        let flow = ops::conv(&mut b, flow, &level.flow);
         x = ops::concat(&mut b, &[&x, &flow]);
         x = ops::layers(&mut b, x, &level.merge);
         low = b.channels(&coefficients, 0, 3);
     }
 
     let moments = ops::layers(&mut b, x, &encoder.tail);
+    let moments = ops::to_planes(&mut b, moments);
     b.output(port::MOMENTS, moments);
     steps.push(b.finish());
     steps

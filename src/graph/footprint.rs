@@ -6,9 +6,9 @@
 use super::proto::{Attribute, Graph, Node};
 use std::collections::HashMap;
 
-/// The peak of `graph`, whose ports belong to the caller and do not count. `inputs` are their sizes, `shares` the parts
-/// that slices take.
-pub(super) fn floats_per_pixel(graph: &Graph, inputs: &HashMap<String, f64>, shares: &HashMap<String, f64>) -> f64 {
+/// The peak of `graph`, whose ports belong to the caller and do not count. `known` are the sizes of its inputs and of what
+/// our operators give, `shares` the parts that slices take.
+pub(super) fn floats_per_pixel(graph: &Graph, known: &HashMap<String, f64>, shares: &HashMap<String, f64>) -> f64 {
     let mut last_use: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.node.iter().enumerate() {
         for input in reads(node) {
@@ -17,7 +17,7 @@ pub(super) fn floats_per_pixel(graph: &Graph, inputs: &HashMap<String, f64>, sha
     }
     let dims: HashMap<&str, &[i64]> = graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.as_slice())).collect();
     let owned = |name: &str| graph.output.iter().any(|output| output.name == name);
-    let mut size = inputs.clone();
+    let mut size = known.clone();
     let (mut live, mut peak) = (HashMap::<String, f64>::new(), 0.0f64);
     for (i, node) in graph.node.iter().enumerate() {
         let floats = output_size(node, &size, &dims);
@@ -30,7 +30,7 @@ pub(super) fn floats_per_pixel(graph: &Graph, inputs: &HashMap<String, f64>, sha
             live.remove(&input);
         }
         for output in &node.output {
-            let floats = floats * shares.get(output).unwrap_or(&1.0);
+            let floats = known.get(output).copied().unwrap_or(floats * shares.get(output).unwrap_or(&1.0));
             size.insert(output.clone(), floats);
             if !owned(output) {
                 live.insert(output.clone(), floats);

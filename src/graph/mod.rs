@@ -20,6 +20,7 @@ mod clip;
 mod decoder;
 mod encoder;
 mod footprint;
+mod operator;
 mod ops;
 mod proto;
 
@@ -27,6 +28,7 @@ pub(crate) use builder::{Element, Layout, Options, Port, Source, StepGraph};
 pub(crate) use clip::{decoder_clip, encoder_clip};
 pub(crate) use decoder::decoder;
 pub(crate) use encoder::encoder;
+pub(crate) use operator::{DOMAIN as OPERATOR_DOMAIN, Kernel, Operator};
 
 /// Names of the ports that streams bind by meaning.
 pub(crate) mod port {

@@ -1,6 +1,7 @@
 //! The layers as ONNX nodes, one frame at a time.
 
-use super::builder::{Builder, Value};
+use super::builder::{Builder, Layout, Value};
+use super::operator::{Scale, convolve};
 use super::proto::Attribute;
 use crate::model::{
     Attention, Conv, ConvKind, Down, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet, sign_2d, sign_3d,
@@ -26,14 +27,52 @@ pub(super) fn layers(b: &mut Builder, x: Value, layers: &[Layer]) -> Value {
     })
 }
 
+/// From planes to where the main path lies.
+pub(super) fn to_main(b: &mut Builder, x: Value) -> Value {
+    if b.main_layout() == x.layout {
+        return x;
+    }
+    let name = b.node("Transpose", &[&x.name], vec![Attribute::ints("perm", &[0, 2, 3, 1])]);
+    Value { name, layout: Layout::Pixels, ..x }
+}
+
+pub(super) fn to_planes(b: &mut Builder, x: Value) -> Value {
+    if x.layout != Layout::Pixels {
+        return x;
+    }
+    let name = b.node("Transpose", &[&x.name], vec![Attribute::ints("perm", &[0, 3, 1, 2])]);
+    Value { name, layout: Layout::Frame, ..x }
+}
+
 pub(super) fn conv(b: &mut Builder, x: Value, conv: &Conv) -> Value {
+    let own = x.layout == Layout::Pixels;
     match conv.kind {
+        ConvKind::Spatial | ConvKind::Pointwise if own => convolve(b, &[&x], conv, Scale::Same, None),
         ConvKind::Spatial => conv2d(b, &x, conv, 1, Padding::Around),
         ConvKind::Pointwise => conv2d(b, &x, conv, 1, Padding::None),
         ConvKind::Causal => {
             let (now, [one_ago, two_ago]) = b.with_past(x);
-            causal_conv(b, [&two_ago, &one_ago, &now], conv, 1, Padding::Around)
+            let frames = [&two_ago, &one_ago, &now];
+            match own {
+                true => convolve(b, &frames, conv, Scale::Same, None),
+                false => causal_conv(b, frames, conv, 1, Padding::Around),
+            }
         }
+    }
+}
+
+/// `x` plus the convolution of `h`.
+fn add_conv(b: &mut Builder, x: &Value, h: Value, conv: &Conv) -> Value {
+    if h.layout != Layout::Pixels {
+        let h = self::conv(b, h, conv);
+        return add(b, x, &h);
+    }
+    match conv.kind {
+        ConvKind::Causal => {
+            let (now, [one_ago, two_ago]) = b.with_past(h);
+            convolve(b, &[&two_ago, &one_ago, &now], conv, Scale::Same, Some(x))
+        }
+        _ => convolve(b, &[&h], conv, Scale::Same, Some(x)),
     }
 }
 
@@ -93,50 +132,53 @@ fn resblock(b: &mut Builder, x: Value, block: &ResBlock) -> Value {
     let h = conv(b, h, &block.conv1);
     let h = norm(b, &h, &block.norm2);
     let h = silu(b, &h);
-    let h = conv(b, h, &block.conv2);
     let x = match &block.shortcut {
         Some(shortcut) => conv(b, x, shortcut),
         None => x,
     };
-    add(b, &x, &h)
+    add_conv(b, &x, h, &block.conv2)
 }
 
 /// softmax(q k^T / sqrt(C)) v over the pixels of the frame, one head.
 fn attention(b: &mut Builder, x: Value, layer: &Attention) -> Value {
     let h = norm(b, &x, &layer.norm);
+    let pixels = h.layout == Layout::Pixels;
+    let channels = x.channels as i64;
+    let flat = b.integers(&if pixels { [1, -1, channels] } else { [1, channels, -1] });
     let [query, key, value] = [&layer.query, &layer.key, &layer.value].map(|projection| {
-        let projected = conv2d(b, &h, projection, 1, Padding::None);
-        let flat = b.integers(&[1, x.channels as i64, -1]);
+        let projected = conv(b, h.clone(), projection);
         b.node("Reshape", &[&projected.name, &flat], vec![])
     });
-    let mixed = attend(b, [&query, &key, &value], x.channels, 1);
+    let mixed = attend(b, [&query, &key, &value], x.channels, 1, pixels);
     let shape = b.node("Shape", &[&h.name], vec![]);
     let mixed = Value { name: b.node("Reshape", &[&mixed, &shape], vec![]), ..h };
-    let projected = conv2d(b, &mixed, &layer.output, 1, Padding::None);
-    add(b, &x, &projected)
+    add_conv(b, &x, mixed, &layer.output)
 }
 
-/// Of query, key and value, each `[..., channels, N]` with `outer` axes before. The queries are taken in blocks, so that
-/// the scores of one block are all that is there at a time; a query's result does not depend on the others.
-pub(super) fn attend(b: &mut Builder, qkv: [&str; 3], channels: usize, outer: i64) -> String {
+/// Of query, key and value, each `[..., channels, N]` with `outer` axes before, or `[..., N, channels]` if `pixels`; so is
+/// the result. The queries are taken in blocks, so that the scores of one block are all that is there at a time; a query's
+/// result does not depend on the others.
+pub(super) fn attend(b: &mut Builder, qkv: [&str; 3], channels: usize, outer: i64, pixels: bool) -> String {
     let [query, key, value] = qkv;
     let axes = outer + 2;
     // Swaps the last two axes.
     let swapped: Vec<i64> = (0..axes - 2).chain([axes - 1, axes - 2]).collect();
     let swap = |b: &mut Builder, x: &str| b.node("Transpose", &[x], vec![Attribute::ints("perm", &swapped)]);
+    let swap_if = |b: &mut Builder, x: &str, yes: bool| if yes { swap(b, x) } else { x.to_string() };
+    let [query, value] = [query, value].map(|x| swap_if(b, x, !pixels));
+    let key = &swap_if(b, key, pixels);
 
     let scale = b.floats(&[1], &[(channels as f32).sqrt().recip()]);
-    let query = b.node("Mul", &[query, &scale], vec![]);
-    let (query, value) = (swap(b, &query), swap(b, value));
+    let query = b.node("Mul", &[&query, &scale], vec![]);
 
     // Blocks: the score matrices' size over the limit, rounded up; then equal blocks, the last one padded.
     let [one, width] = [1, channels as i64].map(|n| b.integers(&[n]));
     let limit = b.integers(&[(b.options.attention_bytes / size_of::<f32>() as u64).clamp(1, 1 << 48) as i64]);
     let numbers = b.node("Size", &[&query], vec![]);
     let numbers = b.node("Reshape", &[&numbers, &one], vec![]);
-    let pixels = b.node("Div", &[&numbers, &width], vec![]);
+    let count = b.node("Div", &[&numbers, &width], vec![]);
     let shape = b.node("Shape", &[&query], vec![Attribute::int("start", axes - 2), Attribute::int("end", axes - 1)]);
-    let scores = b.node("Mul", &[&pixels, &shape], vec![]);
+    let scores = b.node("Mul", &[&count, &shape], vec![]);
     let divide_up = |b: &mut Builder, n: &str, by: &str| {
         let rounded = b.node("Add", &[n, by], vec![]);
         let rounded = b.node("Sub", &[&rounded, &one], vec![]);
@@ -171,7 +213,7 @@ pub(super) fn attend(b: &mut Builder, qkv: [&str; 3], channels: usize, outer: i6
     let mixed = b.node("Reshape", &[&mixed, &joined], vec![]);
     let start = zeros(b, 1);
     let mixed = b.node("Slice", &[&mixed, &start, &shape, &axis], vec![]);
-    swap(b, &mixed)
+    swap_if(b, &mixed, !pixels)
 }
 
 fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
@@ -179,18 +221,22 @@ fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
         return layer_norm(b, x, norm, &[0, 2, 3, 1], &[0, 3, 1, 2]);
     }
     // The graph has one frame, so that is the clip.
+    let planes = to_planes(b, x.clone());
     let groups = b.integers(&[1, NORM_GROUPS as i64, -1]);
-    group_norm(b, x, norm, &groups, 3, &[1, 1])
+    let normed = group_norm(b, &planes, norm, &groups, 3, &[1, 1]);
+    to_main(b, normed)
 }
 
-/// `to_last` moves the channels to the end, `back` undoes that.
+/// `to_last` moves the channels to the end, `back` undoes that; where they are there already, neither is used.
 pub(super) fn layer_norm(b: &mut Builder, x: &Value, norm: &Norm, to_last: &[i64], back: &[i64]) -> Value {
     let scale = b.weight(&norm.weight, &norm.weight.shape);
     let bias = b.weight(&norm.bias, &norm.bias.shape);
-    let last = b.node("Transpose", &[&x.name], vec![Attribute::ints("perm", to_last)]);
+    let transpose = |b: &mut Builder, x: &str, perm: &[i64]| b.node("Transpose", &[x], vec![Attribute::ints("perm", perm)]);
+    let planes = x.layout != Layout::Pixels;
+    let last = if planes { transpose(b, &x.name, to_last) } else { x.name.clone() };
     let attributes = vec![Attribute::int("axis", -1), Attribute::float("epsilon", NORM_EPSILON)];
     let normed = b.node("LayerNormalization", &[&last, &scale, &bias], attributes);
-    let name = b.node("Transpose", &[&normed], vec![Attribute::ints("perm", back)]);
+    let name = if planes { transpose(b, &normed, back) } else { normed };
     Value { name, ..x.clone() }
 }
 
@@ -228,7 +274,7 @@ pub(super) fn add(b: &mut Builder, x: &Value, y: &Value) -> Value {
 
 pub(super) fn concat(b: &mut Builder, parts: &[&Value]) -> Value {
     let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
-    let name = b.node("Concat", &names, vec![Attribute::int("axis", 1)]);
+    let name = b.node("Concat", &names, vec![Attribute::int("axis", parts[0].channel_axis())]);
     Value { name, channels: parts.iter().map(|p| p.channels).sum(), ..parts[0].clone() }
 }
 
@@ -242,11 +288,17 @@ pub(super) fn add_to_low_pass(b: &mut Builder, coefficients: &Value, picture: &V
 
 /// The spatial downsampling conv: stride 2, padded below and to the right only (spec section 2).
 pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
+    if x.layout == Layout::Pixels {
+        return convolve(b, &[x], &down.0, Scale::Halved, None);
+    }
     conv2d(b, x, &down.0, 2, Padding::BottomRight)
 }
 
 /// The same in time as well; the three frames are the pair and the last one of the pair before.
 pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], down: &Down) -> Value {
+    if frames[0].layout == Layout::Pixels {
+        return convolve(b, &frames, &down.0, Scale::Halved, None);
+    }
     causal_conv(b, frames, &down.0, 2, Padding::BottomRight)
 }
 
@@ -254,6 +306,9 @@ pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], down: &Down) -
 /// 2x2 convolutions of the small picture, one for each pixel of a block: 4/9 of the work.
 pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let conv = &up.0;
+    if x.layout == Layout::Pixels {
+        return convolve(b, &[x], conv, Scale::Doubled, None);
+    }
     let bias = b.weight(&conv.bias, &conv.bias.shape);
     let phases = [[0, 0], [0, 1], [1, 0], [1, 1]].map(|phase| {
         let kernel = b.weight_phase(&conv.weight, phase);
@@ -280,7 +335,7 @@ pub(super) fn up_bilinear(b: &mut Builder, x: &Value, up: &Up) -> Value {
 }
 
 fn resize(b: &mut Builder, x: &Value, attributes: Vec<Attribute>) -> Value {
-    let scales = b.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
+    let scales = b.floats(&[4], &if x.layout == Layout::Pixels { [1.0, 2.0, 2.0, 1.0] } else { [1.0, 1.0, 2.0, 2.0] });
     let name = b.node("Resize", &[&x.name, "", &scales], attributes);
     Value { name, divisor: x.divisor / 2, ..x.clone() }
 }

@@ -179,6 +179,13 @@ impl Checkpoint {
         self.read_blocks(key, 0, n, n, out);
     }
 
+    /// Some of the first axis' entries.
+    pub(crate) fn read_rows(&self, key: &str, rows: std::ops::Range<usize>, out: &mut [f32]) {
+        let tensor = &self.tensors[key];
+        let row: usize = tensor.shape[1..].iter().product();
+        self.read_blocks(key, rows.start * row, tensor.shape.iter().product(), rows.len() * row, out);
+    }
+
     /// Time tap `tap` of a [Cout, Cin, 3, 3, 3] kernel, as [Cout, Cin, 3, 3].
     pub(crate) fn read_tap(&self, key: &str, tap: usize, out: &mut [f32]) {
         let [.., taps, height, width] = self.tensors[key].shape[..] else { unreachable!("checked: a 3D kernel") };

@@ -1,6 +1,7 @@
 //! ONNX Runtime: finding it, one environment per process, sessions, tensors and cancelling.
 
 mod library;
+mod operators;
 mod session;
 mod tensor;
 

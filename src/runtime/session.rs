@@ -1,8 +1,9 @@
 //! One step's graph, loaded; runs from several threads at once.
 
-use super::{Canceller, Runtime, Tensor};
+use super::{Canceller, Runtime, Tensor, operators};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::{Source, StepGraph};
+use crate::graph::{Element, Kernel, Source, StepGraph};
+use crate::kernels;
 use crate::logger::Logger;
 use crate::model::Checkpoint;
 use ort::AsPointer;
@@ -16,12 +17,14 @@ pub(crate) struct SessionOptions {
     pub(crate) logger: Logger,
 }
 
-/// A loaded graph. The runtime holds the only copy of its weights, in the layout that its kernels want.
+/// A loaded graph. It or the runtime holds the only copy of a weight, in the layout that the kernels want.
 pub(crate) struct Session {
     name: String,
     session: ort::session::Session,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
+    /// The last inputs.
+    kernels: Vec<Tensor>,
 }
 
 impl Session {
@@ -32,6 +35,8 @@ impl Session {
         options: &SessionOptions,
     ) -> Result<Self> {
         let weights = pack_weights(step, checkpoint)?;
+        let pack = |kernel| pack_kernel(kernel, checkpoint, options.threads);
+        let kernels = step.kernels.iter().map(pack).collect::<Result<Vec<_>>>()?;
         checkpoint.release_pages();
         let build = || -> ort::Result<ort::session::Session> {
             ort::session::Session::builder(&runtime.environment)?
@@ -44,6 +49,7 @@ impl Session {
                 // A pattern for each size would be kept beside the arena; streams of any size share this session.
                 .with_memory_pattern(false)?
                 .with_external_initializer_file_in_memory(step.weights_file(), weights)?
+                .with_operators(operators::domain()?)?
                 .commit_from_memory(&step.onnx)
         };
         let session = build().map_err(|e| run_error(&step.name, "loading", &e))?;
@@ -54,18 +60,20 @@ impl Session {
         };
         let inputs = step.inputs.iter().chain(step.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]));
         let outputs = step.outputs.iter().chain(step.caches.iter().map(|c| &c.now));
-        let name = |port: &crate::graph::Port| CString::new(port.name.as_str()).expect("port names hold no NUL");
+        let c_string = |name: &String| CString::new(name.as_str()).expect("names hold no NUL");
         Ok(Session {
             name: step.name.clone(),
             session,
-            inputs: inputs.map(name).collect(),
-            outputs: outputs.map(name).collect(),
+            inputs: inputs.map(|port| &port.name).chain(step.kernels.iter().map(|k| &k.key)).map(c_string).collect(),
+            outputs: outputs.map(|port| c_string(&port.name)).collect(),
+            kernels,
         })
     }
 
     /// Runs the graph. `inputs` are the step's, then one and two frames ago of every cache; `outputs` the step's, then
     /// every cache's frame of now. An output may share its tensor with a cache input at the start of a clip only.
     pub(crate) fn run(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
+        let inputs: Vec<&Tensor> = inputs.iter().copied().chain(&self.kernels).collect();
         assert_eq!((inputs.len(), outputs.len()), (self.inputs.len(), self.outputs.len()), "{}", self.name);
         let input_names: Vec<_> = self.inputs.iter().map(|n| n.as_ptr()).collect();
         let output_names: Vec<_> = self.outputs.iter().map(|n| n.as_ptr()).collect();
@@ -106,10 +114,10 @@ fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
 /// The step's external data in one buffer, which lives until the session is built.
 fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Arc<[u8]>> {
     // Arc aborts where memory is short; a Vec can be asked first.
-    if Vec::<u8>::new().try_reserve_exact(step.weight_bytes).is_err() {
-        fail!(OutOfMemory, "{}: cannot allocate {} bytes for weights", step.name, step.weight_bytes);
+    if Vec::<u8>::new().try_reserve_exact(step.external_bytes).is_err() {
+        fail!(OutOfMemory, "{}: cannot allocate {} bytes for weights", step.name, step.external_bytes);
     }
-    let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, step.weight_bytes).collect();
+    let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, step.external_bytes).collect();
     let bytes = Arc::get_mut(&mut buffer).expect("just made");
     // SAFETY: any bytes are floats; the buffer follows two counters, so nothing is cut off for alignment.
     let (unaligned, floats, _) = unsafe { bytes.align_to_mut::<f32>() };
@@ -118,6 +126,15 @@ fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Arc<[u8]>> 
         fill(&mut floats[range.start / 4..range.end / 4]);
     }
     Ok(buffer)
+}
+
+/// A kernel of one of our operators, in the order that suits this processor.
+fn pack_kernel(kernel: &Kernel, checkpoint: &Checkpoint, threads: usize) -> Result<Tensor> {
+    let lanes = kernels::lanes();
+    let mut packed = Tensor::new(&[kernel.shape.packed_len(lanes)], Element::F32)?;
+    let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| checkpoint.read_rows(&kernel.key, rows, out);
+    kernels::pack(kernel.shape, kernel.packing, lanes, &read_rows, threads, packed.data_mut());
+    Ok(packed)
 }
 
 /// Writes a step's external data, tensor by tensor.

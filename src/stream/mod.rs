@@ -16,7 +16,7 @@ mod snapshot;
 mod stage;
 mod tiles;
 
-pub use model::{CacheType, Graphs, Model, ModelInfo, ModelOptions, Provider};
+pub use model::{CacheType, Convolution, Graphs, Model, ModelInfo, ModelOptions, Provider};
 pub use plan::Estimate;
 pub use snapshot::{Snapshot, SnapshotInfo};
 pub use tiles::Tiling;
@@ -629,6 +629,7 @@ impl Geometry {
         let (height, width) = (self.padded_height / port.divisor, self.padded_width / port.divisor);
         match port.layout {
             Layout::Frame => vec![1, port.channels, height, width],
+            Layout::Pixels => vec![1, height, width, port.channels],
             Layout::Clip => vec![1, port.channels, frames, height, width],
             Layout::Number => vec![1],
             Layout::Numbers => vec![frames],

@@ -48,6 +48,18 @@ pub enum Graphs {
     Clip,
 }
 
+/// How 3x3 convolutions are computed, which are nearly all of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Convolution {
+    /// By the fastest way whose results are the reference's to float32's rounding.
+    #[default]
+    Exact,
+    /// By the fastest way.
+    Fast,
+    /// By ONNX Runtime's own operators.
+    Direct,
+}
+
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
 
 /// How a model is opened. The default suits most programs.
@@ -63,6 +75,8 @@ pub struct ModelOptions {
     pub threads: usize,
     /// How causal caches are stored.
     pub cache_type: CacheType,
+    /// How 3x3 convolutions are computed.
+    pub convolution: Convolution,
     /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results
     /// are the same.
     pub attention_bytes: u64,
@@ -192,6 +206,8 @@ impl Model {
                     0 => DEFAULT_ATTENTION_BYTES,
                     bytes => bytes,
                 },
+                own_operators: options.convolution != Convolution::Direct,
+                large_tiles: options.convolution == Convolution::Fast,
             },
             encoder: OnceCell::new(),
             decoder: OnceCell::new(),
@@ -243,8 +259,9 @@ impl Model {
     /// [`Io`](ErrorKind::Io).
     pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
         let folder = folder.as_ref();
+        let plain = self.plain_options();
         let (encoder, decoder) = match graphs {
-            Graphs::Steps => (self.encoder_graphs(), self.decoder_graphs()),
+            Graphs::Steps => (self.encoder_steps_by(&plain), self.decoder_steps_by(&plain)),
             Graphs::Clip => (vec![self.encoder_clip()], vec![self.decoder_clip()]),
         };
         for step in encoder.into_iter().chain(decoder) {
@@ -289,31 +306,42 @@ impl Model {
 
     /// The encoder's steps, or the one graph of a model that must see whole clips.
     pub(crate) fn encoder_graphs(&self) -> Vec<StepGraph> {
-        match self.network().needs_whole_clip() {
-            true => vec![self.encoder_clip()],
-            false => graph::encoder(&self.network().encoder, self.graph_options()),
-        }
+        self.encoder_steps_by(self.graph_options())
     }
 
     /// The decoder's steps, or its one graph.
     pub(crate) fn decoder_graphs(&self) -> Vec<StepGraph> {
+        self.decoder_steps_by(self.graph_options())
+    }
+
+    fn encoder_steps_by(&self, options: &graph::Options) -> Vec<StepGraph> {
+        match self.network().needs_whole_clip() {
+            true => vec![self.encoder_clip()],
+            false => graph::encoder(&self.network().encoder, options),
+        }
+    }
+
+    fn decoder_steps_by(&self, options: &graph::Options) -> Vec<StepGraph> {
         let network = self.network();
         match network.needs_whole_clip() {
             true => vec![self.decoder_clip()],
-            false => {
-                graph::decoder(&network.decoder, network.latent_channels, network.interpolation, self.graph_options())
-            }
+            false => graph::decoder(&network.decoder, network.latent_channels, network.interpolation, options),
         }
     }
 
     fn encoder_clip(&self) -> StepGraph {
-        graph::encoder_clip(&self.network().encoder, self.graph_options())
+        graph::encoder_clip(&self.network().encoder, &self.plain_options())
     }
 
     fn decoder_clip(&self) -> StepGraph {
         let network = self.network();
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
-        graph::decoder_clip(&network.decoder, channels, interpolation, self.graph_options())
+        graph::decoder_clip(&network.decoder, channels, interpolation, &self.plain_options())
+    }
+
+    /// Our operators take frames.
+    fn plain_options(&self) -> graph::Options {
+        graph::Options { own_operators: false, ..*self.graph_options() }
     }
 
     /// The encoder's sessions, loaded by the first caller.
@@ -333,14 +361,15 @@ impl Model {
             let session = Session::load(self.0.runtime, &graph, &self.0.checkpoint, &options)?;
             self.0.logger.log(
                 log::Level::Debug,
-                format_args!("{}: {} bytes of weights in {:.2?}", graph.name, graph.weight_bytes, start.elapsed()),
+                format_args!("{}: {} bytes of weights in {:.2?}", graph.name, graph.weight_bytes(), start.elapsed()),
             );
+            let weight_bytes = graph.weight_bytes() as u64;
             Ok(Arc::new(Step {
                 session,
                 inputs: graph.inputs,
                 outputs: graph.outputs,
                 caches: graph.caches.into_iter().map(|cache| cache.now).collect(),
-                weight_bytes: graph.weight_bytes as u64,
+                weight_bytes,
             }))
         };
         // Building a session is the work of one thread.

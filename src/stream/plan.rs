@@ -187,7 +187,7 @@ impl Planner<'_> {
         let decode = self.options.decode.then(|| tiles(self.model.decode_halo())).transpose()?;
         let mut estimate = Estimate::default();
         let graphs = || self.encoder.iter().chain(&self.decoder);
-        estimate.weight_bytes = graphs().map(|graph| graph.weight_bytes as u64).sum();
+        estimate.weight_bytes = graphs().map(|graph| graph.weight_bytes() as u64).sum();
         if let Some(tiles) = &encode {
             let planned = |geometry: &Geometry| StreamEncoder::planned_bytes(&self.encoder, geometry);
             estimate.encode_state_bytes = self.state_bytes(tiles, planned);

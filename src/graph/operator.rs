@@ -1,0 +1,110 @@
+//! The operators that are ours: convolutions over channels-last frames, which `runtime::operators` runs on `kernels`.
+
+use super::builder::{Builder, Layout, Value};
+use crate::kernels::{KernelShape, Packing};
+use crate::model::{Conv, ConvKind};
+
+/// The domain of their names in a graph.
+pub(crate) const DOMAIN: &str = "wfvae";
+
+/// Inputs: packed weights, bias, the frame of now, and optionally the ones before it (one ago, two ago) and what is added
+/// to the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Operator {
+    /// 3x3 or 3x3x3 in tiles of 2x2 results.
+    Winograd2,
+    /// The same over the frame with each pixel repeated to 2x2.
+    Winograd2Doubled,
+    /// In tiles of 4x4 results.
+    Winograd4,
+    Winograd4Doubled,
+    /// 3x3 or 3x3x3 at every second pixel.
+    Strided,
+    /// 1x1.
+    Pointwise,
+}
+
+impl Operator {
+    /// In the order of their numbers.
+    pub(crate) const ALL: [Operator; 6] = [
+        Operator::Winograd2,
+        Operator::Winograd2Doubled,
+        Operator::Winograd4,
+        Operator::Winograd4Doubled,
+        Operator::Strided,
+        Operator::Pointwise,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Operator::Winograd2 => "Winograd2",
+            Operator::Winograd2Doubled => "Winograd2Doubled",
+            Operator::Winograd4 => "Winograd4",
+            Operator::Winograd4Doubled => "Winograd4Doubled",
+            Operator::Strided => "Strided",
+            Operator::Pointwise => "Pointwise",
+        }
+    }
+
+    fn packing(self) -> Packing {
+        match self {
+            Operator::Strided | Operator::Pointwise => Packing::ChannelLast,
+            _ => Packing::PlaceLast,
+        }
+    }
+}
+
+/// A kernel that the caller packs and binds, as it binds frames: the runtime makes no copy of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    /// The tensor of the checkpoint, and the name of the graph's input.
+    pub(crate) key: String,
+    pub(crate) shape: KernelShape,
+    pub(crate) packing: Packing,
+}
+
+/// The size that an operator gives a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    Same,
+    Doubled,
+    Halved,
+}
+
+/// The convolution of `frames`, oldest first, plus `residual`.
+pub(super) fn convolve(
+    b: &mut Builder,
+    frames: &[&Value],
+    conv: &Conv,
+    scale: Scale,
+    residual: Option<&Value>,
+) -> Value {
+    let large = b.options.large_tiles;
+    let operator = match (conv.kind, scale, large) {
+        (ConvKind::Pointwise, ..) => Operator::Pointwise,
+        (_, Scale::Halved, _) => Operator::Strided,
+        (_, Scale::Same, false) => Operator::Winograd2,
+        (_, Scale::Same, true) => Operator::Winograd4,
+        (_, Scale::Doubled, false) => Operator::Winograd2Doubled,
+        (_, Scale::Doubled, true) => Operator::Winograd4Doubled,
+    };
+    let [c_out, c_in, ref axes @ ..] = conv.weight.shape[..] else { unreachable!("a kernel has channels") };
+    let now = frames[frames.len() - 1];
+    debug_assert_eq!((now.layout, now.channels), (Layout::Pixels, c_in), "{}", conv.weight.key);
+    let places = axes[axes.len() - 2..].iter().product();
+    let shape = KernelShape { c_out, c_in, times: frames.len(), places };
+    let kernel = b.kernel(Kernel { key: conv.weight.key.clone(), shape, packing: operator.packing() });
+    let bias = b.weight(&conv.bias, &conv.bias.shape);
+    let mut inputs = vec![kernel.as_str(), &bias];
+    inputs.extend(frames.iter().rev().map(|frame| frame.name.as_str()));
+    inputs.resize(5, "");
+    inputs.extend(residual.map(|residual| residual.name.as_str()));
+    let divisor = match scale {
+        Scale::Same => now.divisor,
+        Scale::Doubled => now.divisor / 2,
+        Scale::Halved => now.divisor * 2,
+    };
+    let result = Value { channels: c_out, divisor, ..now.clone() };
+    Value { name: b.operator_node(operator.name(), &inputs, &result), ..result }
+}

@@ -1,0 +1,141 @@
+//! Our convolutions as operators of ONNX Runtime, which lends them its threads and memory.
+
+use crate::graph::{OPERATOR_DOMAIN, Operator};
+use crate::kernels::{Input, Pointwise, Sampling, Strided, Tile2, Tile4, Winograd};
+use once_cell::sync::Lazy;
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
+use ort::value::TensorElementType::Float32;
+use std::panic::AssertUnwindSafe;
+
+/// What graphs with our operators need; each session owns one.
+pub(super) fn domain() -> ort::Result<OperatorDomain> {
+    let domain = OperatorDomain::new(OPERATOR_DOMAIN)?;
+    Operator::ALL.into_iter().try_fold(domain, |domain, operator| match operator {
+        Operator::Winograd2 => domain.add(Convolution::<{ Operator::Winograd2 as u8 }>),
+        Operator::Winograd2Doubled => domain.add(Convolution::<{ Operator::Winograd2Doubled as u8 }>),
+        Operator::Winograd4 => domain.add(Convolution::<{ Operator::Winograd4 as u8 }>),
+        Operator::Winograd4Doubled => domain.add(Convolution::<{ Operator::Winograd4Doubled as u8 }>),
+        Operator::Strided => domain.add(Convolution::<{ Operator::Strided as u8 }>),
+        Operator::Pointwise => domain.add(Convolution::<{ Operator::Pointwise as u8 }>),
+    })
+}
+
+/// A hint only: how finely to divide work.
+static THREADS: Lazy<usize> = Lazy::new(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+
+/// One operator. It is its own kernel and has no state: the runtime calls one kernel from several threads at once, with
+/// what `ort` makes a `&mut`.
+struct Convolution<const OPERATOR: u8>;
+
+impl<const OPERATOR: u8> Convolution<OPERATOR> {
+    const WHICH: Operator = Operator::ALL[OPERATOR as usize];
+}
+
+impl<const OPERATOR: u8> ort::operator::Operator for Convolution<OPERATOR> {
+    type Kernel<'attr> = Self;
+
+    fn name(&self) -> &str {
+        Self::WHICH.name()
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        let (required, optional) = (OperatorInput::required, OperatorInput::optional);
+        // Weights, bias, the frame of now; one and two frames ago; what is added to the result.
+        [required(Float32), required(Float32), required(Float32), optional(Float32), optional(Float32), optional(Float32)]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(Float32)]
+    }
+
+    fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<Self> {
+        Ok(Convolution)
+    }
+}
+
+impl<const OPERATOR: u8> Kernel for Convolution<OPERATOR> {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        // The runtime's frames cannot unwind.
+        std::panic::catch_unwind(AssertUnwindSafe(|| convolve(Self::WHICH, context)))
+            .unwrap_or_else(|_| Err(ort::Error::new(format!("{}: a bug in libwfvae", Self::WHICH.name()))))
+    }
+}
+
+fn convolve(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
+    let inputs = (0..6).map(|i| context.input(i)).collect::<ort::Result<Vec<_>>>()?;
+    let tensor = |i: usize| match &inputs[i] {
+        Some(value) => value.try_extract_tensor::<f32>().map(Some),
+        None => Ok(None),
+    };
+    let missing = || ort::Error::new(format!("{}: an input is missing", operator.name()));
+    let weights = tensor(0)?.ok_or_else(missing)?.1;
+    let bias = tensor(1)?.ok_or_else(missing)?.1;
+    let (shape, now) = tensor(2)?.ok_or_else(missing)?;
+    let [1, height, width, c_in] = shape[..] else {
+        return Err(ort::Error::new(format!("{}: found a frame {shape:?}, expected [1, H, W, C]", operator.name())));
+    };
+    let past = [tensor(4)?, tensor(3)?];
+    let frames: Vec<&[f32]> = past.into_iter().flatten().map(|(_, data)| data).chain([now]).collect();
+    let input = Input {
+        frames: &frames,
+        height: height as usize,
+        width: width as usize,
+        c_in: c_in as usize,
+        weights,
+        bias,
+        residual: tensor(5)?.map(|(_, data)| data),
+    };
+    match operator {
+        Operator::Winograd2 => winograd(context, &Winograd::<Tile2, 4, 2>::new(input, Sampling::Same, *THREADS)),
+        Operator::Winograd2Doubled => {
+            winograd(context, &Winograd::<Tile2, 4, 2>::new(input, Sampling::Doubled, *THREADS))
+        }
+        Operator::Winograd4 => winograd(context, &Winograd::<Tile4, 6, 4>::new(input, Sampling::Same, *THREADS)),
+        Operator::Winograd4Doubled => {
+            winograd(context, &Winograd::<Tile4, 6, 4>::new(input, Sampling::Doubled, *THREADS))
+        }
+        Operator::Strided => {
+            let conv = Strided::new(input);
+            let [height, width] = conv.output_size();
+            // SAFETY: the output has the size that the convolution asks for.
+            with_output(context, [height, width, bias.len()], |output| unsafe { conv.run(output, &workers(context)) })
+        }
+        Operator::Pointwise => {
+            let conv = Pointwise::new(input);
+            let size = [input.height, input.width, bias.len()];
+            // SAFETY: as above.
+            with_output(context, size, |output| unsafe { conv.run(output, &workers(context)) })
+        }
+    }
+}
+
+fn winograd<T: crate::kernels::Tile<IN, OUT>, const IN: usize, const OUT: usize>(
+    context: &ComputeContext,
+    conv: &Winograd<'_, T, IN, OUT>,
+) -> ort::Result<()> {
+    // From the runtime's arena, which keeps it for the next convolution.
+    let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
+    let allocator = context.allocator(&memory)?;
+    let mut scratch = allocator.alloc::<f32>(conv.scratch_len())?;
+    let [height, width] = conv.output_size();
+    // SAFETY: both have the sizes that the convolution asks for.
+    with_output(context, [height, width, conv.output_len() / (height * width).max(1)], |output| unsafe {
+        conv.run(scratch.as_mut_ptr().cast(), output, &workers(context));
+    })
+}
+
+/// Gives `run` the output `[1, height, width, channels]`.
+fn with_output(context: &ComputeContext, size: [usize; 3], run: impl FnOnce(*mut f32)) -> ort::Result<()> {
+    let [height, width, channels] = size.map(|n| n as i64);
+    let output = context.output(0, [1, height, width, channels])?;
+    let mut output = output.ok_or_else(|| ort::Error::new("no output"))?;
+    run(output.try_extract_tensor_mut::<f32>()?.1.as_mut_ptr());
+    Ok(())
+}
+
+/// The session's threads.
+fn workers<'a>(context: &'a ComputeContext) -> impl Fn(usize, &(dyn Fn(usize) + Sync + Send)) + 'a {
+    // As many batches as jobs: a thread takes the next one when it has done its last.
+    move |jobs, job| context.par_for(jobs, jobs, job).expect("the runtime has threads")
+}
