@@ -221,6 +221,17 @@ typedef enum wfvae_cache_type {
   WFVAE_CACHE_TYPE_F16 = 1,
 } wfvae_cache_type;
 
+/// How 3x3 convolutions are computed, which are nearly all of the work.
+typedef enum wfvae_convolution {
+  /// The fastest way whose results are the reference's to the rounding of float32: Winograd's algorithm in small tiles.
+  WFVAE_CONVOLUTION_EXACT = 0,
+  /// The fastest way: large tiles, which round more. Moments and frames differ from the reference's by about twice as
+  /// much as with WFVAE_CONVOLUTION_EXACT.
+  WFVAE_CONVOLUTION_FAST = 1,
+  /// By ONNX Runtime's own operators, one multiplication for each weight and pixel.
+  WFVAE_CONVOLUTION_DIRECT = 2,
+} wfvae_convolution;
+
 /// Whether large frames are worked on in tiles, which takes less memory at a time and more work in all: tiles of size t
 /// that overlap by o do (t / (t - o)) squared times the work. In a stream (clip_frames is 0) each tile has causal caches
 /// of its own, so that tiles save working memory only.
@@ -375,6 +386,10 @@ typedef struct wfvae_model_options {
   /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results are
   /// the same.
   uint64_t attention_bytes;
+  /// A wfvae_convolution. Models with group norm over the clip ("groupnorm") use direct ones always.
+  uint32_t convolution;
+  /// Must be 0.
+  uint32_t reserved;
 } wfvae_model_options;
 
 /// What a model is and what it runs on. Strings are valid as long as the model is open.

@@ -3,7 +3,7 @@ use super::guard::{c_text, guard};
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::logger::Logger;
-use crate::stream::{CacheType, Graphs, Model, ModelOptions, Provider};
+use crate::stream::{CacheType, Convolution, Graphs, Model, ModelOptions, Provider};
 use log::{Level, LevelFilter};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -40,6 +40,19 @@ pub enum wfvae_cache_type {
     /// IEEE half precision: half the memory. Results differ by about a thousandth of their size: with the built-in model
     /// reconstructions keep their PSNR to 0.01 dB.
     F16 = 1,
+}
+
+/// How 3x3 convolutions are computed, which are nearly all of the work.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_convolution {
+    /// The fastest way whose results are the reference's to the rounding of float32: Winograd's algorithm in small tiles.
+    Exact = 0,
+    /// The fastest way: large tiles, which round more. Moments and frames differ from the reference's by about twice as
+    /// much as with WFVAE_CONVOLUTION_EXACT.
+    Fast = 1,
+    /// By ONNX Runtime's own operators, one multiplication for each weight and pixel.
+    Direct = 2,
 }
 
 /// How severe a message is. A log level lets its own and the more severe (smaller) ones through.
@@ -96,6 +109,10 @@ pub struct wfvae_model_options {
     /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results are
     /// the same.
     pub attention_bytes: u64,
+    /// A wfvae_convolution. Models with group norm over the clip ("groupnorm") use direct ones always.
+    pub convolution: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 unsafe impl Sized_ for wfvae_model_options {
@@ -362,12 +379,24 @@ impl wfvae_model_options {
             1 => CacheType::F16,
             other => fail!(InvalidArgument, "wfvae_model_options: cache_type is {other}, expected a wfvae_cache_type"),
         };
+        let convolution = match self.convolution {
+            0 => Convolution::Exact,
+            1 => Convolution::Fast,
+            2 => Convolution::Direct,
+            other => {
+                fail!(InvalidArgument, "wfvae_model_options: convolution is {other}, expected a wfvae_convolution")
+            }
+        };
+        if self.reserved != 0 {
+            fail!(InvalidArgument, "wfvae_model_options: reserved is {}, expected 0", self.reserved);
+        }
         let mut options = ModelOptions {
             // SAFETY: NULL or the caller's string.
             runtime: unsafe { abi::path(self.runtime_path) },
             provider,
             threads: self.n_threads as usize,
             cache_type,
+            convolution,
             attention_bytes: self.attention_bytes,
             check_finite: abi::flag(self.check_finite, "wfvae_model_options: check_finite")?,
             ..Default::default()

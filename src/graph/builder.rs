@@ -55,10 +55,25 @@ pub(crate) struct Options {
     pub(crate) cache: Element,
     /// Attention works on as many queries at once as keep its score matrix below this.
     pub(crate) attention_bytes: u64,
-    /// Layers on channels-last frames by our own operators, or on planes by those of ONNX.
-    pub(crate) own_operators: bool,
-    /// Of these, 4x4 results at a time rather than 2x2: faster, and less exact.
-    pub(crate) large_tiles: bool,
+    pub(crate) operators: Operators,
+}
+
+/// What convolutions are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operators {
+    /// Those of ONNX, on planes.
+    Onnx,
+    /// Ours, on channels-last frames, with large tiles only where their rounding stays small in the result.
+    Exact,
+    /// Ours, with large tiles everywhere.
+    Fast,
+}
+
+/// The half of the network that a graph is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    Encoder,
+    Decoder,
 }
 
 impl Value {
@@ -151,6 +166,7 @@ fn weights_file(name: &str) -> String {
 
 pub(crate) struct Builder {
     name: String,
+    half: Half,
     pub(super) options: Options,
     graph: proto::Graph,
     inputs: Vec<Port>,
@@ -169,10 +185,16 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(name: String, options: &Options) -> Self {
+    /// `part`: the step's number, or "clip".
+    pub(crate) fn new(half: Half, part: impl std::fmt::Display, options: &Options) -> Self {
+        let name = match half {
+            Half::Encoder => format!("encoder.{part}"),
+            Half::Decoder => format!("decoder.{part}"),
+        };
         let graph = proto::Graph { name: name.clone(), ..Default::default() };
         Builder {
             name,
+            half,
             options: *options,
             graph,
             inputs: vec![],
@@ -200,7 +222,17 @@ impl Builder {
 
     /// Where the main path of the network lies.
     pub(crate) fn main_layout(&self) -> Layout {
-        if self.options.own_operators { Layout::Pixels } else { Layout::Frame }
+        if self.options.operators == Operators::Onnx { Layout::Frame } else { Layout::Pixels }
+    }
+
+    /// Whether convolutions of frames of H / `divisor` use large tiles. What is computed far from the result meets many
+    /// layers on its way there, which enlarge its rounding; so do, in the encoder, the layers next to the pixels.
+    pub(super) fn large_tiles(&self, divisor: usize) -> bool {
+        match (self.options.operators, self.half) {
+            (Operators::Fast, _) => true,
+            (_, Half::Encoder) => divisor >= 4,
+            (_, Half::Decoder) => divisor <= 4,
+        }
     }
 
     pub(crate) fn main_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
@@ -433,7 +465,7 @@ impl Builder {
         let working_floats = footprint::floats_per_pixel(&self.graph, &known, &self.shares);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Loop");
         let mut opset_import = vec![proto::OperatorSet { domain: String::new(), version: OPSET }];
-        if self.options.own_operators {
+        if self.options.operators != Operators::Onnx {
             opset_import.push(proto::OperatorSet { domain: operator::DOMAIN.into(), version: 1 });
         }
         let model = proto::Model {

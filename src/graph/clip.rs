@@ -1,7 +1,7 @@
 //! The network as one graph over all frames, for what must see the whole clip at once: rank-5 tensors, `[1, channels, T,
 //! H, W]`, T open.
 
-use super::builder::{Builder, Layout, Options, StepGraph, Value};
+use super::builder::{Builder, Half, Layout, Options, StepGraph, Value};
 use super::proto::Attribute;
 use super::{ops, port};
 use crate::model::{
@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 pub(crate) fn encoder_clip(encoder: &Encoder, options: &Options) -> StepGraph {
-    let mut b = Builder::new("encoder.clip".into(), options);
+    let mut b = Builder::new(Half::Encoder, "clip", options);
     let video = b.input(port::VIDEO, Layout::Clip, 3, 1);
     let coefficients = analysis(&mut b, &video, encoder.wavelet);
     let mut low = b.channels(&coefficients, 0, 3);
@@ -34,7 +34,7 @@ pub(crate) fn decoder_clip(
     interpolation: Interpolation,
     options: &Options,
 ) -> StepGraph {
-    let mut b = Builder::new("decoder.clip".into(), options);
+    let mut b = Builder::new(Half::Decoder, "clip", options);
     let latents = b.input(port::LATENTS, Layout::Clip, latent_channels, 2 << decoder.levels.len());
     let temporal = decoder.levels.iter().filter(|level| level.up.is_temporal()).count();
     b.slower(&latents, 1 << (temporal + usize::from(decoder.wavelet.is_temporal())));

@@ -1,6 +1,6 @@
 //! The decoder as steps: the first takes a latent, each later one a frame interpolated from the step before.
 
-use super::builder::{Builder, Layout, Options, StepGraph};
+use super::builder::{Builder, Half, Layout, Options, StepGraph};
 use super::{ops, port};
 use crate::model::{Decoder, Interpolation};
 
@@ -11,7 +11,7 @@ pub(crate) fn decoder(
     options: &Options,
 ) -> Vec<StepGraph> {
     let mut steps = vec![];
-    let mut b = Builder::new("decoder.0".into(), options);
+    let mut b = Builder::new(Half::Decoder, 0, options);
     let latent = b.frame_input(port::LATENT, latent_channels, 2 << decoder.levels.len());
     let latent = ops::to_main(&mut b, latent);
     let mut x = ops::layers(&mut b, latent, &decoder.head);
@@ -38,7 +38,7 @@ pub(crate) fn decoder(
             }
             steps.push(b.finish());
 
-            b = Builder::new(format!("decoder.{}", steps.len()), options);
+            b = Builder::new(Half::Decoder, steps.len(), options);
             let now = b.main_input(port::NOW, channels, divisor);
             x = match interpolation {
                 Interpolation::Nearest => now,

@@ -1,13 +1,13 @@
 //! The encoder as steps: the first takes two frames of the clip (one, where frames are images), each later one two
 //! results of the step before.
 
-use super::builder::{Builder, Options, StepGraph};
+use super::builder::{Builder, Half, Options, StepGraph};
 use super::{ops, port};
 use crate::model::Encoder;
 
 pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
     let mut steps = vec![];
-    let mut b = Builder::new("encoder.0".into(), options);
+    let mut b = Builder::new(Half::Encoder, 0, options);
     let frames = if encoder.wavelet.is_temporal() { 2 } else { 1 };
     let frames: Vec<_> = port::FRAMES[..frames].iter().map(|name| b.frame_input(name, 3, 1)).collect();
     let coefficients = ops::analysis(&mut b, &frames.iter().collect::<Vec<_>>(), encoder.wavelet);
@@ -23,7 +23,7 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
             b.output(port::LOW_OUT, low);
             steps.push(b.finish());
 
-            b = Builder::new(format!("encoder.{}", steps.len()), options);
+            b = Builder::new(Half::Encoder, steps.len(), options);
             let [before, first, second] = port::MAIN.map(|name| b.main_input(name, channels, divisor));
             let lows = port::LOW.map(|name| b.frame_input(name, 3, divisor));
             x = ops::down_temporal(&mut b, [&before, &first, &second], &level.down);

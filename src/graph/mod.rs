@@ -24,7 +24,7 @@ mod operator;
 mod ops;
 mod proto;
 
-pub(crate) use builder::{Element, Layout, Options, Port, Source, StepGraph};
+pub(crate) use builder::{Element, Layout, Operators, Options, Port, Source, StepGraph};
 pub(crate) use clip::{decoder_clip, encoder_clip};
 pub(crate) use decoder::decoder;
 pub(crate) use encoder::encoder;

@@ -80,8 +80,7 @@ pub(super) fn convolve(
     scale: Scale,
     residual: Option<&Value>,
 ) -> Value {
-    let large = b.options.large_tiles;
-    let operator = match (conv.kind, scale, large) {
+    let operator = match (conv.kind, scale, b.large_tiles(frames[0].divisor)) {
         (ConvKind::Pointwise, ..) => Operator::Pointwise,
         (_, Scale::Halved, _) => Operator::Strided,
         (_, Scale::Same, false) => Operator::Winograd2,

@@ -3,7 +3,7 @@
 use super::counting::Counting;
 use super::stage::Step;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::{self, Element, StepGraph};
+use crate::graph::{self, Element, Operators, StepGraph};
 use crate::logger::Logger;
 use crate::model::{self, Checkpoint, Network};
 use crate::runtime::{Runtime, Session, SessionOptions, write_weights};
@@ -206,8 +206,11 @@ impl Model {
                     0 => DEFAULT_ATTENTION_BYTES,
                     bytes => bytes,
                 },
-                own_operators: options.convolution != Convolution::Direct,
-                large_tiles: options.convolution == Convolution::Fast,
+                operators: match options.convolution {
+                    Convolution::Exact => Operators::Exact,
+                    Convolution::Fast => Operators::Fast,
+                    Convolution::Direct => Operators::Onnx,
+                },
             },
             encoder: OnceCell::new(),
             decoder: OnceCell::new(),
@@ -341,7 +344,7 @@ impl Model {
 
     /// Our operators take frames.
     fn plain_options(&self) -> graph::Options {
-        graph::Options { own_operators: false, ..*self.graph_options() }
+        graph::Options { operators: Operators::Onnx, ..*self.graph_options() }
     }
 
     /// The encoder's sessions, loaded by the first caller.

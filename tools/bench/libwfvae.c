@@ -1,5 +1,5 @@
 /* Times one direction of libwfvae on one clip, for bench.py. Arguments and output are those of peer.py, MODEL "-" being
- * the built-in one.
+ * the built-in one, and CONVOLUTION before them.
  *
  * The clip's own buffers are mapped files, so that they are not counted as anonymous memory.
  *
@@ -20,7 +20,7 @@ typedef struct job {
     const char *model, *input, *output;
     int decode;
     size_t frames, latents, chunk, repetitions;
-    uint32_t width, height, threads;
+    uint32_t width, height, threads, convolution;
     double seconds;
     wfvae_model *handle;
     wfvae *stream;
@@ -67,6 +67,7 @@ static int load(job *j)
     memset(&model_options, 0, sizeof model_options);
     model_options.struct_size = sizeof model_options;
     model_options.n_threads = j->threads;
+    model_options.convolution = j->convolution;
     if (wfvae_model_open(strcmp(j->model, "-") ? j->model : NULL, &model_options, &j->handle))
         return fail("model");
     memset(&options, 0, sizeof options);
@@ -185,11 +186,16 @@ int main(int argc, char **argv)
     job j;
     int failed;
 
-    if (argc != 12) {
-        fprintf(stderr, "usage: bench MODEL|- encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT\n");
+    memset(&j, 0, sizeof j);
+    if (argc == 13) {
+        j.convolution = !strcmp(argv[1], "fast")     ? WFVAE_CONVOLUTION_FAST
+                        : !strcmp(argv[1], "direct") ? WFVAE_CONVOLUTION_DIRECT
+                                                     : WFVAE_CONVOLUTION_EXACT;
+        argv++;
+    } else {
+        fprintf(stderr, "usage: bench exact|fast|direct MODEL|- encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT\n");
         return 2;
     }
-    memset(&j, 0, sizeof j);
     j.model = argv[1];
     j.decode = !strcmp(argv[2], "decode");
     j.frames = strtoul(argv[3], NULL, 10);
