@@ -17,6 +17,7 @@ A row is one program on one clip in one direction, in a process of its own:
     chunk                frames (encode) or latents (decode) in each call; null: the whole clip in one
     precision            "f32"; "bf16": weights and activations
     kind, name           "ours" "libwfvae"; "peer" "onnx rank-5", "torch eager"
+    convolution          libwfvae's option: "exact", its default, "fast" or "direct"; null: a peer
     seconds              for the whole clip, median of the repetitions after one to warm up; best_seconds, all_seconds
     cpu_seconds          median of the processor time: seconds times threads, unless others took processors away
     fps                  frames / seconds
@@ -38,8 +39,8 @@ mapped files), but for PyTorch's results. Random weights are made under target/b
 The programs print a line of JSON when they have loaded, {"event": "loaded", ...}, and one with their times, {"event":
 "done", ...}; then they wait for the end of their input, so that their memory can be looked at.
 
-Fails if libwfvae's result depends on the chunks, or a float32 peer's differs from it by more than a thousandth of the
-largest value.
+Fails if libwfvae's result depends on the chunks, or that of other convolutions or of a float32 peer differs from it by
+more than a thousandth of the largest value.
 """
 import argparse
 import json
@@ -75,6 +76,7 @@ def parse():
     p.add_argument("--directions", nargs="+", choices=["encode", "decode"], default=["encode", "decode"])
     p.add_argument("--encode-chunks", nargs="*", type=int, metavar="FRAMES", help="besides the whole clip; default 1 4 8 16")
     p.add_argument("--decode-chunks", nargs="*", type=int, metavar="LATENTS", help="besides the whole clip; default 1 2 4")
+    p.add_argument("--convolutions", nargs="*", choices=["fast", "direct"], default=["fast", "direct"], help="besides exact")
     p.add_argument("--peers", nargs="*", choices=["onnx", "torch"], default=["onnx", "torch"])
     p.add_argument("--torch", metavar="PYTHON", help="a Python that has torch, safetensors and numpy; default: python3 if it has")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all processors")
@@ -269,8 +271,8 @@ class Bench:
         about = dict(model=model.name, direction=direction, frames=frames, width=width, height=height)
         gflop = work.flops(model.config, frames, width, height)[direction] / 1e9
 
-        def row(kind, name, chunk, precision, program, argument, *more):
-            label = f"{model.name} {frames}x{width}x{height} {direction}, {name}, {precision}, {f'chunks of {chunk}' if chunk else 'whole'}"
+        def row(kind, name, chunk, precision, program, argument, *more, convolution=None):
+            label = f"{model.name} {frames}x{width}x{height} {direction}, {name}{f' {convolution}' if convolution else ''}, {precision}, {f'chunks of {chunk}' if chunk else 'whole'}"
             command = [*program, argument, direction, frames, width, height, chunk or 0, self.a.threads, self.a.repetitions,
                        self.a.seconds, paths[0], paths[1], *more]
             said = watch(command)
@@ -285,18 +287,22 @@ class Bench:
             if runtime := said.pop("runtime", None):
                 self.versions["libwfvae's onnxruntime"] = runtime
             seconds = statistics.median(walls)
-            result = dict(about, chunk=chunk, precision=precision, kind=kind, name=name, seconds=seconds, best_seconds=min(walls),
+            result = dict(about, chunk=chunk, precision=precision, kind=kind, name=name, convolution=convolution, seconds=seconds, best_seconds=min(walls),
                           all_seconds=walls, fps=frames / seconds, work_gflop=gflop, gflops=gflop / seconds, **said)
-            if kind == "ours" and chunk is None:
+            if convolution == "exact" and chunk is None:
                 paths[1].replace(paths[2])
             self.compare(result, label, paths, made)
             self.rows.append(result)
             note(f"{label}: {seconds:.3f} s, {result['gflops']:.1f} GFLOP/s, differs by {result['max_abs_difference']:.2g}")
             self.save()
 
-        ours = [PROGRAMS / "bench"]
+        def ours(convolution, chunk=None):
+            row("ours", "libwfvae", chunk, "f32", [PROGRAMS / "bench", convolution], model.argument, convolution=convolution)
+
         for chunk in [None] + [n for n in self.a.chunks[direction] if n < given[0]]:
-            row("ours", "libwfvae", chunk, "f32", ours, model.argument)
+            ours("exact", chunk)
+        for convolution in self.a.convolutions:
+            ours(convolution)
         if "onnx" in self.a.peers:
             graph = model.onnx() / ("encoder.clip.onnx" if direction == "encode" else "decoder.clip.onnx")
             row("peer", "onnx rank-5", None, "f32", [sys.executable, HERE / "onnx_clip.py"], graph, latents, model.interpolation)
@@ -311,13 +317,14 @@ class Bench:
 
     def compare(self, result, label, paths, shape):
         first = np.memmap(paths[2], np.float32, "r", shape=shape)
-        mine = result["kind"] == "ours" and result["chunk"] is None
+        exact = result["convolution"] == "exact"
+        mine = exact and result["chunk"] is None
         other = first if mine else np.memmap(paths[1], np.float32, "r", shape=shape)
         pairs = list(zip(first, other))
         difference = max(float(np.abs(a - b).max()) for a, b in pairs)
         largest = max(float(np.abs(a).max()) for a, _ in pairs)
         result.update(max_abs_difference=difference, largest=largest)
-        allowed = 0 if result["kind"] == "ours" else TOLERANCE * largest if result["precision"] == "f32" else float("inf")
+        allowed = 0 if exact else TOLERANCE * largest if result["precision"] == "f32" else float("inf")
         if not difference <= allowed:
             self.failed.append(f"{label}: differs by {difference:.3g} from libwfvae's whole clip, whose largest value is {largest:.3g}")
             note(self.failed[-1])
@@ -374,7 +381,7 @@ def table(rows, unit):
     for row in rows:
         megabytes = lambda key: f"{row[key] / 1e6:.0f}" if key in row else ""
         body.append([
-            row["name"] + (", bf16" if row["precision"] == "bf16" else ""), str(row["chunk"] or "all"), f"{row['seconds']:.3f}",
+            ", ".join([row["name"]] + [word for word in (row["convolution"], row["precision"]) if word not in (None, "exact", "f32")]), str(row["chunk"] or "all"), f"{row['seconds']:.3f}",
             f"{row['best_seconds']:.3f}", f"{row['fps']:.2f}", f"{row['gflops']:.1f}", f"{row['fraction_of_peak']:.2f}",
             megabytes("peak_bytes"), megabytes("steady_bytes"), megabytes("mapped_bytes"), f"{row['load_seconds']:.2f}", megabytes("weight_bytes"),
             str(row.get("sessions", "")), f"{row['max_abs_difference']:.1e}" if row["max_abs_difference"] else "0"])
