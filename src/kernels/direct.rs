@@ -1,8 +1,8 @@
 //! Convolutions that Winograd's transforms do not serve: 1x1, and 3x3 at every second pixel.
 
 use super::product::Product;
-use super::simd::{Scratch, arch, lanes_of, load, load_some, store_some};
-use super::{Input, PANEL_VECTORS, Panels, Shared, Workers};
+use super::simd::{arch, lanes_of, load, load_some, store_some};
+use super::{Input, Memory, NoMemory, PANEL_VECTORS, Panels, Shared, Workers};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Pixels of a job.
@@ -32,7 +32,7 @@ impl<'a> Pointwise<'a> {
 
     /// # Safety
     /// `output` has the size's pixels times `c_out` floats, which may hold anything, and nothing else uses it.
-    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) {
+    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
         unsafe { self.0.run(output, workers) }
     }
 }
@@ -53,7 +53,7 @@ impl<'a> Strided<'a> {
 
     /// # Safety
     /// `output` has the size's pixels times `c_out` floats, which may hold anything, and nothing else uses it.
-    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) {
+    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
         unsafe { self.0.run(output, workers) }
     }
 }
@@ -87,14 +87,15 @@ impl<'a> Direct<'a> {
         }
     }
 
-    unsafe fn run(&self, output: *mut f32, workers: Workers) {
-        let output = Shared(output);
+    unsafe fn run(&self, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
+        let (output, memory) = (Shared(output), Memory::default());
         let groups = self.panels.count().div_ceil(PANELS);
         // Neighbouring jobs share weights.
         let pixels = self.height * self.blocks_in_row;
         workers(pixels * groups, &|job| {
-            self.arch.dispatch(Job { conv: self, block: job % pixels, group: job / pixels, output });
+            self.arch.dispatch(Job { conv: self, block: job % pixels, group: job / pixels, output, memory: &memory });
         });
+        memory.finish()
     }
 }
 
@@ -103,6 +104,7 @@ struct Job<'a, 'b> {
     block: usize,
     group: usize,
     output: Shared,
+    memory: &'b Memory,
 }
 
 impl WithSimd for Job<'_, '_> {
@@ -110,7 +112,7 @@ impl WithSimd for Job<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let Job { conv, block, group, output } = self;
+        let Job { conv, block, group, output, memory } = self;
         let Direct { side, stride, .. } = *conv;
         let Input { width, height, c_in, frames, weights, bias, residual, .. } = conv.input;
         let (y, x) = (block / conv.blocks_in_row, block % conv.blocks_in_row * BLOCK);
@@ -118,7 +120,7 @@ impl WithSimd for Job<'_, '_> {
         let first_panel = group * PANELS;
         let vectors = (PANELS * PANEL_VECTORS).min(conv.panels.vectors - first_panel * PANEL_VECTORS);
         let row_len = vectors * S::F32_LANES;
-        let mut scratch = Scratch::take(count * row_len);
+        let Some(mut scratch) = memory.take(count * row_len) else { return };
         let sums = scratch.start();
         let places = frames.len() * side * side;
         let mut accumulate = false;
@@ -148,7 +150,7 @@ impl WithSimd for Job<'_, '_> {
                             c_stride: row_len,
                             accumulate,
                         }
-                        .run(s, in_panel);
+                        .run::<S, 0>(s, in_panel);
                     }
                 }
                 accumulate = true;

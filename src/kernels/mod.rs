@@ -146,6 +146,29 @@ pub(crate) fn pack(
     });
 }
 
+/// Whether all jobs of a convolution had memory.
+#[derive(Default)]
+struct Memory(std::sync::atomic::AtomicBool);
+
+impl Memory {
+    /// This thread's own, unless it is short.
+    fn take(&self, floats: usize) -> Option<simd::Scratch> {
+        let scratch = simd::Scratch::take(floats);
+        if scratch.is_none() {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        scratch
+    }
+
+    fn finish(self) -> Result<(), NoMemory> {
+        if self.0.into_inner() { Err(NoMemory) } else { Ok(()) }
+    }
+}
+
+/// The system gave no memory for a convolution; the result is not there.
+#[derive(Debug)]
+pub(crate) struct NoMemory;
+
 /// A place that several threads write to, each to a part of its own.
 #[derive(Clone, Copy)]
 struct Shared(*mut f32);

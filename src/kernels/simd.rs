@@ -1,5 +1,6 @@
 //! Vectors of the processor's own width, by the `pulp` crate.
 
+use memmap2::MmapMut;
 use once_cell::sync::Lazy;
 use pulp::{Arch, Simd, WithSimd};
 
@@ -69,27 +70,43 @@ pub(super) unsafe fn store_some<S: Simd>(s: S, to: *mut f32, vector: S::f32s, co
 }
 
 /// Memory of this thread's own that outlives a job, so that no job pays for making it.
-pub(super) struct Scratch(Vec<f32>);
+pub(super) struct Scratch(Memory);
+
+/// Starts on a large page, of which it consists where the system has them: transforms write to many places at once, more
+/// than a processor remembers the addresses of small pages.
+#[derive(Default)]
+struct Memory {
+    mapping: Option<MmapMut>,
+    floats: usize,
+}
+
+const LARGE_PAGE: usize = 2 << 20;
 
 thread_local! {
-    static SCRATCH: std::cell::Cell<Vec<f32>> = const { std::cell::Cell::new(vec![]) };
+    static SCRATCH: std::cell::Cell<Memory> = const { std::cell::Cell::new(Memory { mapping: None, floats: 0 }) };
 }
 
 impl Scratch {
-    /// At least `floats`, of any value.
-    pub(super) fn take(floats: usize) -> Self {
+    /// At least `floats`, of any value; `None` where the system has no memory.
+    pub(super) fn take(floats: usize) -> Option<Self> {
         let mut memory = SCRATCH.take();
-        if memory.len() < floats + LINE {
-            memory.resize(floats + LINE, 0.0);
+        if memory.floats < floats {
+            let bytes = (floats * size_of::<f32>()).next_multiple_of(LARGE_PAGE);
+            let mapping = MmapMut::map_anon(bytes + LARGE_PAGE).ok()?;
+            // Advice: without it small pages serve.
+            #[cfg(target_os = "linux")]
+            drop(mapping.advise(memmap2::Advice::HugePage));
+            memory = Memory { mapping: Some(mapping), floats: bytes / size_of::<f32>() };
         }
-        Scratch(memory)
+        Some(Scratch(memory))
     }
 
-    /// Starts on a cache line.
     pub(super) fn start(&mut self) -> *mut f32 {
-        let start = self.0.as_mut_ptr();
-        // SAFETY: `take` made a line more than was asked for.
-        unsafe { start.add(start.align_offset(LINE * size_of::<f32>())) }
+        // Nothing was asked for where nothing was mapped.
+        let Some(mapping) = &mut self.0.mapping else { return std::ptr::NonNull::dangling().as_ptr() };
+        let start = mapping.as_mut_ptr();
+        // SAFETY: `take` made a page more than was asked for.
+        unsafe { start.add(start.align_offset(LARGE_PAGE)).cast() }
     }
 }
 

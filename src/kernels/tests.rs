@@ -162,7 +162,7 @@ fn check_winograd<T: Tile<IN, OUT>, const IN: usize, const OUT: usize>(sampling:
             // Whatever was there must not matter, so it is no number.
             let mut scratch = vec![f32::NAN; conv.scratch_len()];
             assert_eq!(out.len(), conv.output_len());
-            unsafe { conv.run(scratch.as_mut_ptr(), out.as_mut_ptr(), workers) };
+            unsafe { conv.run(scratch.as_mut_ptr(), out.as_mut_ptr(), workers) }.unwrap();
         });
     }
 }
@@ -183,7 +183,7 @@ fn large_tiles_are_the_convolution() {
 fn pointwise_is_the_convolution() {
     check(1, Packing::ChannelLast, 1, 0, 1, 2e-6, |arch, input, workers, out| {
         let conv = Pointwise::with_arch(arch, input);
-        unsafe { conv.run(out.as_mut_ptr(), workers) };
+        unsafe { conv.run(out.as_mut_ptr(), workers) }.unwrap();
     });
 }
 
@@ -191,6 +191,6 @@ fn pointwise_is_the_convolution() {
 fn strided_is_the_convolution() {
     check(3, Packing::ChannelLast, 2, 0, 1, 2e-6, |arch, input, workers, out| {
         let conv = Strided::with_arch(arch, input);
-        unsafe { conv.run(out.as_mut_ptr(), workers) };
+        unsafe { conv.run(out.as_mut_ptr(), workers) }.unwrap();
     });
 }

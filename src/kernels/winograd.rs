@@ -7,18 +7,18 @@
 //! transforms its tiles itself, and they stay there too.
 
 use super::product::Product;
-use super::simd::{LINE, Scratch, arch, lanes_of, load, load_some, store, store_some};
+use super::simd::{LINE, arch, lanes_of, load, load_some, store, store_some};
 use super::tiles::Tile;
-use super::{Input, PANEL_VECTORS, Panels, Shared, Workers};
+use super::{Input, Memory, NoMemory, PANEL_VECTORS, Panels, Shared, Workers};
 use pulp::{Arch, Simd, WithSimd};
 use std::marker::PhantomData;
 
 /// Input channels whose weights are transformed at a time; rounded to whole vectors.
 const CHUNK: usize = 64;
 /// Panels that a job takes.
-const PANELS: usize = 3;
+const PANELS: usize = 2;
 /// Products of one place of the tile, in a block: tiles times places is the same for both sizes of tile.
-const BLOCK_NUMBERS: usize = 70 * 36;
+const BLOCK_NUMBERS: usize = 98 * 36;
 /// Transformed tiles that are there at a time, unless one block has more: floats for each thread.
 const TILE_MEMORY: usize = 3 << 20;
 
@@ -153,14 +153,14 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
 
     /// # Safety
     /// `scratch` has `scratch_len` floats, `output` has `output_len`; both may hold anything, and nothing else uses them.
-    pub(crate) unsafe fn run(&self, scratch: *mut f32, output: *mut f32, workers: Workers) {
+    pub(crate) unsafe fn run(&self, scratch: *mut f32, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
         // SAFETY: `scratch_len` counts a line for this.
         let scratch = Shared(unsafe { scratch.add(scratch.align_offset(LINE * size_of::<f32>())) });
-        let output = Shared(output);
+        let (output, memory) = (Shared(output), Memory::default());
         let (pieces, groups) = (self.pieces(), self.groups());
         if self.blocks_at_once == 0 {
             workers(self.blocks, &|block| {
-                let mut own = Scratch::take(self.tiles_len() + self.products_len());
+                let Some(mut own) = memory.take(self.tiles_len() + self.products_len()) else { return };
                 let tiles = own.start();
                 // SAFETY: the scratch has room for both; each job writes the pixels of its own block.
                 unsafe {
@@ -170,7 +170,7 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
                     self.multiply(block, 0, tiles, tiles.add(self.tiles_len()), output);
                 }
             });
-            return;
+            return memory.finish();
         }
         for first in (0..self.blocks).step_by(self.blocks_at_once) {
             let blocks = self.blocks_at_once.min(self.blocks - first);
@@ -180,10 +180,11 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
             });
             workers(blocks * groups, &|job| unsafe {
                 let (block, group) = (job / groups, job % groups);
-                let mut own = Scratch::take(self.products_len());
+                let Some(mut own) = memory.take(self.products_len()) else { return };
                 self.multiply(first + block, group, scratch.at(block * self.tiles_len()), own.start(), output);
             });
         }
+        memory.finish()
     }
 
     /// # Safety
@@ -311,7 +312,7 @@ impl<T: Tile<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Multiply<
             for place in 0..IN * IN {
                 // SAFETY: within the scratch and the piece, which has `place_len` for each place.
                 unsafe {
-                    Product {
+                    let product = Product {
                         rows: count,
                         depth,
                         a: tiles.add(piece * conv.piece_len() + place * place_len),
@@ -321,8 +322,14 @@ impl<T: Tile<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Multiply<
                         c: sums.add(place * sums_len),
                         c_stride: width,
                         accumulate: piece > 0,
+                    };
+                    match conv.chunk {
+                        64 => product.run::<S, 64>(s, vectors),
+                        48 => product.run::<S, 48>(s, vectors),
+                        32 => product.run::<S, 32>(s, vectors),
+                        16 => product.run::<S, 16>(s, vectors),
+                        _ => product.run::<S, 0>(s, vectors),
                     }
-                    .run(s, vectors);
                 }
             }
         }

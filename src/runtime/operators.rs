@@ -1,7 +1,7 @@
 //! Our convolutions as operators of ONNX Runtime, which lends them its threads and memory.
 
 use crate::graph::{OPERATOR_DOMAIN, Operator};
-use crate::kernels::{Input, Pointwise, Sampling, Strided, Tile2, Tile4, Winograd};
+use crate::kernels::{Input, NoMemory, Pointwise, Sampling, Strided, Tile2, Tile4, Winograd};
 use once_cell::sync::Lazy;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
@@ -121,17 +121,21 @@ fn winograd<T: crate::kernels::Tile<IN, OUT>, const IN: usize, const OUT: usize>
     let [height, width] = conv.output_size();
     // SAFETY: both have the sizes that the convolution asks for.
     with_output(context, [height, width, conv.output_len() / (height * width).max(1)], |output| unsafe {
-        conv.run(scratch.as_mut_ptr().cast(), output, &workers(context));
+        conv.run(scratch.as_mut_ptr().cast(), output, &workers(context))
     })
 }
 
 /// Gives `run` the output `[1, height, width, channels]`.
-fn with_output(context: &ComputeContext, size: [usize; 3], run: impl FnOnce(*mut f32)) -> ort::Result<()> {
+fn with_output(
+    context: &ComputeContext,
+    size: [usize; 3],
+    run: impl FnOnce(*mut f32) -> Result<(), NoMemory>,
+) -> ort::Result<()> {
     let [height, width, channels] = size.map(|n| n as i64);
     let output = context.output(0, [1, height, width, channels])?;
     let mut output = output.ok_or_else(|| ort::Error::new("no output"))?;
-    run(output.try_extract_tensor_mut::<f32>()?.1.as_mut_ptr());
-    Ok(())
+    let output = output.try_extract_tensor_mut::<f32>()?.1.as_mut_ptr();
+    run(output).map_err(|NoMemory| ort::Error::new("out of memory for a convolution"))
 }
 
 /// The session's threads.
