@@ -187,7 +187,8 @@ impl Case {
         let mut blocks = ModelOptions::default();
         blocks.attention_bytes = 1;
         errors.blocks = run(&open_model(&self.folder, &blocks).unwrap(), &stream_options).map(|(error, _)| error);
-        for (convolution, errors) in [Convolution::Direct, Convolution::Fast].into_iter().zip(&mut errors.convolutions) {
+        for (convolution, errors) in [Convolution::Direct, Convolution::Fast].into_iter().zip(&mut errors.convolutions)
+        {
             let mut options = ModelOptions::default();
             options.convolution = convolution;
             *errors = run(&open_model(&self.folder, &options).unwrap(), &stream_options).map(|(error, _)| error);

@@ -84,7 +84,9 @@ impl Value {
     /// Its size over that of one plane of a frame.
     fn floats_per_pixel(&self) -> f64 {
         match self.layout {
-            Layout::Frame | Layout::Pixels | Layout::Clip => self.channels as f64 / (self.divisor * self.divisor) as f64,
+            Layout::Frame | Layout::Pixels | Layout::Clip => {
+                self.channels as f64 / (self.divisor * self.divisor) as f64
+            }
             Layout::Number | Layout::Numbers => 0.0,
         }
     }

@@ -23,6 +23,8 @@ mod footprint;
 mod operator;
 mod ops;
 mod proto;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use builder::{Element, Layout, Operators, Options, Port, Source, StepGraph};
 pub(crate) use clip::{decoder_clip, encoder_clip};

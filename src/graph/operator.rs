@@ -1,14 +1,14 @@
-//! The operators that are ours: convolutions over channels-last frames, which `runtime::operators` runs on `kernels`.
+//! The operators that are ours: convolutions and norms of channels-last frames, which `runtime::operators` runs on `kernels`.
 
 use super::builder::{Builder, Layout, Value};
 use crate::kernels::{KernelShape, Packing};
-use crate::model::{Conv, ConvKind};
+use crate::model::{Conv, ConvKind, Norm};
 
 /// The domain of their names in a graph.
 pub(crate) const DOMAIN: &str = "wfvae";
 
-/// Inputs: packed weights, bias, the frame of now, and optionally the ones before it (one ago, two ago) and what is added
-/// to the result.
+/// Inputs: packed weights (of a norm its scale), bias, the frame of now, and optionally the ones before it (one ago, two
+/// ago) and what is added to the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Operator {
@@ -23,17 +23,23 @@ pub(crate) enum Operator {
     Strided,
     /// 1x1.
     Pointwise,
+    /// Layer norm over the channels of a pixel.
+    Norm,
+    /// The same, then SiLU.
+    NormSilu,
 }
 
 impl Operator {
     /// In the order of their numbers.
-    pub(crate) const ALL: [Operator; 6] = [
+    pub(crate) const ALL: [Operator; 8] = [
         Operator::Winograd2,
         Operator::Winograd2Doubled,
         Operator::Winograd4,
         Operator::Winograd4Doubled,
         Operator::Strided,
         Operator::Pointwise,
+        Operator::Norm,
+        Operator::NormSilu,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -44,6 +50,8 @@ impl Operator {
             Operator::Winograd4Doubled => "Winograd4Doubled",
             Operator::Strided => "Strided",
             Operator::Pointwise => "Pointwise",
+            Operator::Norm => "Norm",
+            Operator::NormSilu => "NormSilu",
         }
     }
 
@@ -70,6 +78,14 @@ pub(super) enum Scale {
     Same,
     Doubled,
     Halved,
+}
+
+/// The norm of each pixel of `x`, then SiLU if `silu`.
+pub(super) fn normalize(b: &mut Builder, x: &Value, norm: &Norm, silu: bool) -> Value {
+    let operator = if silu { Operator::NormSilu } else { Operator::Norm };
+    let scale = b.weight(&norm.weight, &norm.weight.shape);
+    let bias = b.weight(&norm.bias, &norm.bias.shape);
+    Value { name: b.operator_node(operator.name(), &[&scale, &bias, &x.name], x), ..x.clone() }
 }
 
 /// The convolution of `frames`, oldest first, plus `residual`.

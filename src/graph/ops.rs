@@ -1,13 +1,12 @@
 //! The layers as ONNX nodes, one frame at a time.
 
 use super::builder::{Builder, Layout, Value};
-use super::operator::{Scale, convolve};
+use super::operator::{Scale, convolve, normalize};
 use super::proto::Attribute;
+use crate::kernels::NORM_EPSILON;
 use crate::model::{
     Attention, Conv, ConvKind, Down, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet, sign_2d, sign_3d,
 };
-
-const NORM_EPSILON: f32 = 1e-6;
 
 /// Zero padding on all sides, or below and to the right only.
 #[derive(Clone, Copy)]
@@ -17,14 +16,22 @@ enum Padding {
     None,
 }
 
-pub(super) fn layers(b: &mut Builder, x: Value, layers: &[Layer]) -> Value {
-    layers.iter().fold(x, |x, layer| match layer {
-        Layer::Conv(conv) => self::conv(b, x, conv),
-        Layer::ResBlock(block) => resblock(b, x, block),
-        Layer::Attention(layer) => attention(b, x, layer),
-        Layer::Norm(layer) => norm(b, &x, layer),
-        Layer::Silu => silu(b, &x),
-    })
+pub(super) fn layers(b: &mut Builder, mut x: Value, mut layers: &[Layer]) -> Value {
+    while let [layer, rest @ ..] = layers {
+        layers = rest;
+        x = match (layer, rest) {
+            (Layer::Norm(norm), [Layer::Silu, rest @ ..]) => {
+                layers = rest;
+                norm_silu(b, &x, norm)
+            }
+            (Layer::Conv(conv), _) => self::conv(b, x, conv),
+            (Layer::ResBlock(block), _) => resblock(b, x, block),
+            (Layer::Attention(layer), _) => attention(b, x, layer),
+            (Layer::Norm(layer), _) => norm(b, &x, layer),
+            (Layer::Silu, _) => silu(b, &x),
+        };
+    }
+    x
 }
 
 /// From planes to where the main path lies.
@@ -127,11 +134,9 @@ fn conv_node(
 }
 
 fn resblock(b: &mut Builder, x: Value, block: &ResBlock) -> Value {
-    let h = norm(b, &x, &block.norm1);
-    let h = silu(b, &h);
+    let h = norm_silu(b, &x, &block.norm1);
     let h = conv(b, h, &block.conv1);
-    let h = norm(b, &h, &block.norm2);
-    let h = silu(b, &h);
+    let h = norm_silu(b, &h, &block.norm2);
     let x = match &block.shortcut {
         Some(shortcut) => conv(b, x, shortcut),
         None => x,
@@ -216,7 +221,18 @@ pub(super) fn attend(b: &mut Builder, qkv: [&str; 3], channels: usize, outer: i6
     swap_if(b, &mixed, !pixels)
 }
 
+fn norm_silu(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
+    if norm.scope == NormScope::Pixel && x.layout == Layout::Pixels {
+        return normalize(b, x, norm, true);
+    }
+    let normed = self::norm(b, x, norm);
+    silu(b, &normed)
+}
+
 fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
+    if norm.scope == NormScope::Pixel && x.layout == Layout::Pixels {
+        return normalize(b, x, norm, false);
+    }
     if norm.scope == NormScope::Pixel {
         return layer_norm(b, x, norm, &[0, 2, 3, 1], &[0, 3, 1, 2]);
     }
@@ -227,17 +243,16 @@ fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
     to_main(b, normed)
 }
 
-/// `to_last` moves the channels to the end, `back` undoes that; where they are there already, neither is used.
+/// `to_last` moves the channels to the end, `back` undoes that.
 pub(super) fn layer_norm(b: &mut Builder, x: &Value, norm: &Norm, to_last: &[i64], back: &[i64]) -> Value {
     let scale = b.weight(&norm.weight, &norm.weight.shape);
     let bias = b.weight(&norm.bias, &norm.bias.shape);
-    let transpose = |b: &mut Builder, x: &str, perm: &[i64]| b.node("Transpose", &[x], vec![Attribute::ints("perm", perm)]);
-    let planes = x.layout != Layout::Pixels;
-    let last = if planes { transpose(b, &x.name, to_last) } else { x.name.clone() };
+    let transpose =
+        |b: &mut Builder, x: &str, perm: &[i64]| b.node("Transpose", &[x], vec![Attribute::ints("perm", perm)]);
+    let last = transpose(b, &x.name, to_last);
     let attributes = vec![Attribute::int("axis", -1), Attribute::float("epsilon", NORM_EPSILON)];
     let normed = b.node("LayerNormalization", &[&last, &scale, &bias], attributes);
-    let name = if planes { transpose(b, &normed, back) } else { normed };
-    Value { name, ..x.clone() }
+    Value { name: transpose(b, &normed, back), ..x.clone() }
 }
 
 /// `groups` is a shape, of `axes` axes, in which the last one holds what shares its statistics. `inner` is as many ones as

@@ -1,4 +1,4 @@
-//! The convolutions of the network on the processor, where they are nearly all of its work.
+//! The convolutions and norms of the network on the processor, where they are nearly all of its work.
 //!
 //! Frames are channels-last, `[height, width, channels]`, so that a vector register holds neighbouring channels of one
 //! pixel. 3x3 kernels go through Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for Convolutional Neural
@@ -9,12 +9,14 @@
 //! This module knows neither the network nor ONNX Runtime; `runtime::operators` offers it to graphs.
 
 mod direct;
+mod norm;
 mod product;
 mod simd;
 mod tiles;
 mod winograd;
 
 pub(crate) use direct::{Pointwise, Strided};
+pub(crate) use norm::{LayerNorm, NORM_EPSILON};
 pub(crate) use simd::lanes;
 pub(crate) use tiles::{Tile, Tile2, Tile4};
 pub(crate) use winograd::{Sampling, Winograd};

@@ -118,8 +118,7 @@ fn check(
         }
         for arch in archs() {
             let lanes = lanes_of(arch);
-            let shape =
-                KernelShape { c_out: case.c_out, c_in: case.c_in, times: case.times, places: side * side };
+            let shape = KernelShape { c_out: case.c_out, c_in: case.c_in, times: case.times, places: side * side };
             let mut weights = vec![f32::NAN; shape.packed_len(lanes)];
             let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| {
                 out.copy_from_slice(&kernel[rows.start * row..rows.end * row]);
@@ -193,4 +192,41 @@ fn strided_is_the_convolution() {
         let conv = Strided::with_arch(arch, input);
         unsafe { conv.run(out.as_mut_ptr(), workers) }.unwrap();
     });
+}
+
+#[test]
+fn norms_are_their_definition() {
+    let mut random = Random(3);
+    for channels in [1, 3, 8, 16, 17, 40, 100] {
+        for (pixels, spread) in [(1, 1.0), (300, 1.0), (4, 100.0)] {
+            let numbers: Vec<f32> = random.numbers(pixels * channels).iter().map(|v| v * spread + 0.5).collect();
+            let scale: Vec<f32> = random.numbers(channels).iter().map(|v| v * 40.0).collect();
+            let bias = random.numbers(channels);
+            for silu in [false, true] {
+                let norm = LayerNorm { pixels: &numbers, scale: &scale, bias: &bias, silu };
+                for arch in archs() {
+                    let mut found = vec![f32::NAN; numbers.len()];
+                    unsafe { norm.run_with(arch, found.as_mut_ptr(), &|jobs, job| (0..jobs).for_each(job)) };
+                    for (numbers, found) in numbers.chunks(channels).zip(found.chunks(channels)) {
+                        let numbers: Vec<f64> = numbers.iter().map(|v| f64::from(*v)).collect();
+                        let mean = numbers.iter().sum::<f64>() / channels as f64;
+                        let variance = numbers.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / channels as f64;
+                        for c in 0..channels {
+                            let mut y = (numbers[c] - mean) / (variance + f64::from(NORM_EPSILON)).sqrt();
+                            y = y * f64::from(scale[c]) + f64::from(bias[c]);
+                            if silu {
+                                y /= 1.0 + (-y).exp();
+                            }
+                            let error = (f64::from(found[c]) - y).abs();
+                            assert!(
+                                error <= 4e-5 + 4e-6 * y.abs(),
+                                "{channels} channels, {arch:?}: found {}, expected {y}",
+                                found[c]
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
-//! Our convolutions as operators of ONNX Runtime, which lends them its threads and memory.
+//! Our convolutions and norms as operators of ONNX Runtime, which lends them its threads and memory.
 
 use crate::graph::{OPERATOR_DOMAIN, Operator};
-use crate::kernels::{Input, NoMemory, Pointwise, Sampling, Strided, Tile2, Tile4, Winograd};
+use crate::kernels::{Input, LayerNorm, NoMemory, Pointwise, Sampling, Strided, Tile2, Tile4, Winograd};
 use once_cell::sync::Lazy;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
@@ -12,12 +12,14 @@ use std::panic::AssertUnwindSafe;
 pub(super) fn domain() -> ort::Result<OperatorDomain> {
     let domain = OperatorDomain::new(OPERATOR_DOMAIN)?;
     Operator::ALL.into_iter().try_fold(domain, |domain, operator| match operator {
-        Operator::Winograd2 => domain.add(Convolution::<{ Operator::Winograd2 as u8 }>),
-        Operator::Winograd2Doubled => domain.add(Convolution::<{ Operator::Winograd2Doubled as u8 }>),
-        Operator::Winograd4 => domain.add(Convolution::<{ Operator::Winograd4 as u8 }>),
-        Operator::Winograd4Doubled => domain.add(Convolution::<{ Operator::Winograd4Doubled as u8 }>),
-        Operator::Strided => domain.add(Convolution::<{ Operator::Strided as u8 }>),
-        Operator::Pointwise => domain.add(Convolution::<{ Operator::Pointwise as u8 }>),
+        Operator::Winograd2 => domain.add(Ours::<{ Operator::Winograd2 as u8 }>),
+        Operator::Winograd2Doubled => domain.add(Ours::<{ Operator::Winograd2Doubled as u8 }>),
+        Operator::Winograd4 => domain.add(Ours::<{ Operator::Winograd4 as u8 }>),
+        Operator::Winograd4Doubled => domain.add(Ours::<{ Operator::Winograd4Doubled as u8 }>),
+        Operator::Strided => domain.add(Ours::<{ Operator::Strided as u8 }>),
+        Operator::Pointwise => domain.add(Ours::<{ Operator::Pointwise as u8 }>),
+        Operator::Norm => domain.add(Ours::<{ Operator::Norm as u8 }>),
+        Operator::NormSilu => domain.add(Ours::<{ Operator::NormSilu as u8 }>),
     })
 }
 
@@ -26,13 +28,13 @@ static THREADS: Lazy<usize> = Lazy::new(|| std::thread::available_parallelism().
 
 /// One operator. It is its own kernel and has no state: the runtime calls one kernel from several threads at once, with
 /// what `ort` makes a `&mut`.
-struct Convolution<const OPERATOR: u8>;
+struct Ours<const OPERATOR: u8>;
 
-impl<const OPERATOR: u8> Convolution<OPERATOR> {
+impl<const OPERATOR: u8> Ours<OPERATOR> {
     const WHICH: Operator = Operator::ALL[OPERATOR as usize];
 }
 
-impl<const OPERATOR: u8> ort::operator::Operator for Convolution<OPERATOR> {
+impl<const OPERATOR: u8> ort::operator::Operator for Ours<OPERATOR> {
     type Kernel<'attr> = Self;
 
     fn name(&self) -> &str {
@@ -42,7 +44,14 @@ impl<const OPERATOR: u8> ort::operator::Operator for Convolution<OPERATOR> {
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
         let (required, optional) = (OperatorInput::required, OperatorInput::optional);
         // Weights, bias, the frame of now; one and two frames ago; what is added to the result.
-        [required(Float32), required(Float32), required(Float32), optional(Float32), optional(Float32), optional(Float32)]
+        [
+            required(Float32),
+            required(Float32),
+            required(Float32),
+            optional(Float32),
+            optional(Float32),
+            optional(Float32),
+        ]
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
@@ -50,19 +59,19 @@ impl<const OPERATOR: u8> ort::operator::Operator for Convolution<OPERATOR> {
     }
 
     fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<Self> {
-        Ok(Convolution)
+        Ok(Ours)
     }
 }
 
-impl<const OPERATOR: u8> Kernel for Convolution<OPERATOR> {
+impl<const OPERATOR: u8> Kernel for Ours<OPERATOR> {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         // The runtime's frames cannot unwind.
-        std::panic::catch_unwind(AssertUnwindSafe(|| convolve(Self::WHICH, context)))
+        std::panic::catch_unwind(AssertUnwindSafe(|| run(Self::WHICH, context)))
             .unwrap_or_else(|_| Err(ort::Error::new(format!("{}: a bug in libwfvae", Self::WHICH.name()))))
     }
 }
 
-fn convolve(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
+fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
     let inputs = (0..6).map(|i| context.input(i)).collect::<ort::Result<Vec<_>>>()?;
     let tensor = |i: usize| match &inputs[i] {
         Some(value) => value.try_extract_tensor::<f32>().map(Some),
@@ -94,6 +103,14 @@ fn convolve(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
         Operator::Winograd4 => winograd(context, &Winograd::<Tile4, 6, 4>::new(input, Sampling::Same, *THREADS)),
         Operator::Winograd4Doubled => {
             winograd(context, &Winograd::<Tile4, 6, 4>::new(input, Sampling::Doubled, *THREADS))
+        }
+        Operator::Norm | Operator::NormSilu => {
+            let norm = LayerNorm { pixels: now, scale: weights, bias, silu: operator == Operator::NormSilu };
+            // SAFETY: the output has the size of the input.
+            with_output(context, [input.height, input.width, bias.len()], |output| unsafe {
+                norm.run(output, &workers(context));
+                Ok(())
+            })
         }
         Operator::Strided => {
             let conv = Strided::new(input);

@@ -58,7 +58,8 @@ fn the_working_memory_of_a_clip_is_that_of_its_frames() {
     let config = prop_oneof![first_generation(Kind::Any).boxed(), second_generation(Kind::Any).boxed()];
     check("working memory", 100, config, |config| {
         let network = config.describe();
-        let options = graph::Options { cache: graph::Element::F32, attention_bytes: 1 << 26, operators: graph::Operators::Onnx };
+        let options =
+            graph::Options { cache: graph::Element::F32, attention_bytes: 1 << 26, operators: graph::Operators::Onnx };
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
         let encoder = (graph::encoder_clip(&network.encoder, &options), graph::encoder(&network.encoder, &options));
         let decoder = &network.decoder;
@@ -285,8 +286,8 @@ fn compare(
     let size = expected.iter().fold(1.0, |max: f32, v| max.max(v.abs()));
     let amplified = if case.convolution() == Convolution::Direct { 5.0 } else { 20.0 };
     let limit = limit * size + amplified * max_abs(&shaken(1e-6)?, &expected);
-    // Such a network proves nothing.
-    prop_assume!(limit < 1e-3 * size);
+    // Such a network, all of whose rounding is amplified, proves nothing.
+    prop_assume!(limit < 2e-4 * size);
     let error = max_abs(ours, &expected);
     ensure!(error <= limit, "{what}: max-abs {error:.1e} from the whole clip, limit {limit:.1e}, numbers to {size:.1}");
     Ok(())

@@ -1,0 +1,123 @@
+//! What the emitted graphs are made of, so that a change that adds work is seen without a clock.
+
+use super::builder::StepGraph;
+use super::{Element, Operators, Options, decoder, encoder, proto};
+use crate::model;
+use prost::Message;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Every kind of node of a step and how many there are, those of loops included.
+fn count(step: &StepGraph) -> String {
+    fn add(graph: &proto::Graph, counts: &mut BTreeMap<String, usize>) {
+        for node in &graph.node {
+            *counts.entry(node.op_type.clone()).or_default() += 1;
+            node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()).for_each(|inner| add(inner, counts));
+        }
+    }
+    let model = proto::Model::decode(step.onnx.as_slice()).unwrap();
+    let mut counts = BTreeMap::new();
+    add(&model.graph.unwrap(), &mut counts);
+    let text: Vec<_> = counts.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+    format!("{}: {}", step.name, text.join(", "))
+}
+
+/// `None`: the built-in model.
+fn counts(folder: Option<&str>, operators: Operators) -> String {
+    let (network, _) = model::open(folder.map(Path::new), false).unwrap();
+    let options = Options { cache: Element::F32, attention_bytes: 1 << 26, operators };
+    let encoder = encoder(&network.encoder, &options);
+    let decoder = decoder(&network.decoder, network.latent_channels, network.interpolation, &options);
+    let lines: Vec<_> = encoder.iter().chain(&decoder).map(count).collect();
+    lines.join("\n")
+}
+
+fn check(folder: Option<&str>, operators: Operators, expected: &str) {
+    let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>().join(" ");
+    let found = counts(folder, operators);
+    assert_eq!(
+        words(&found),
+        words(expected),
+        "{operators:?} of {folder:?}: more nodes are more work; if they pay, change the test"
+    );
+}
+
+/// The layout of the released large models: two residual blocks a stage, attention.
+const LARGE: Option<&str> = Some("tests/golden/v1-image");
+
+#[test]
+fn large_models_by_our_operators() {
+    check(
+        LARGE,
+        Operators::Exact,
+        "
+        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
+            Winograd2 5, Winograd4 6
+        encoder.1: Add 3, Concat 3, Conv 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1, Mul 4, Norm 1,
+            NormSilu 5, Pad 1, Pointwise 5, Reshape 17, Shape 7, Size 1, Slice 3, Softmax 1, Strided 1, Sub 3,
+            Transpose 4, Winograd4 6
+        decoder.0: Add 3, Concat 1, Conv 1, DepthToSpace 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1, Mul 4,
+            Norm 1, NormSilu 10, Pad 1, Pointwise 5, Reshape 29, Shape 13, Size 1, Slice 6, Softmax 1, Sub 3,
+            Transpose 4, Winograd2 12
+        decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 15, Pointwise 3, Reshape 30,
+            Resize 1, Shape 15, Slice 8, Transpose 2, Winograd4 17, Winograd4Doubled 1
+        ",
+    );
+}
+
+#[test]
+fn large_models_by_large_tiles() {
+    check(
+        LARGE,
+        Operators::Fast,
+        "
+        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
+            Winograd4 11
+        encoder.1: Add 3, Concat 3, Conv 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1, Mul 4, Norm 1,
+            NormSilu 5, Pad 1, Pointwise 5, Reshape 17, Shape 7, Size 1, Slice 3, Softmax 1, Strided 1, Sub 3,
+            Transpose 4, Winograd4 6
+        decoder.0: Add 3, Concat 1, Conv 1, DepthToSpace 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1, Mul 4,
+            Norm 1, NormSilu 10, Pad 1, Pointwise 5, Reshape 29, Shape 13, Size 1, Slice 6, Softmax 1, Sub 3,
+            Transpose 4, Winograd4 12
+        decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 15, Pointwise 3, Reshape 30,
+            Resize 1, Shape 15, Slice 8, Transpose 2, Winograd4 17, Winograd4Doubled 1
+        ",
+    );
+}
+
+#[test]
+fn large_models_by_the_operators_of_onnx() {
+    check(
+        LARGE,
+        Operators::Onnx,
+        "
+        encoder.0: Add 12, Concat 2, Conv 22, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
+            Slice 2, Transpose 16
+        encoder.1: Add 18, Concat 3, Conv 25, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul 2, Min 1,
+            Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1, Sub 3, Transpose 16
+        decoder.0: Add 31, Concat 1, Conv 40, DepthToSpace 1, Div 3, Identity 2, LayerNormalization 11, Loop 1,
+            MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1,
+            Sub 3, Transpose 26
+        decoder.1: Add 40, Concat 3, Conv 56, DepthToSpace 3, LayerNormalization 15, Mul 17, Reshape 30,
+            Resize 1, Shape 15, Sigmoid 15, Slice 8, Transpose 30
+        ",
+    );
+}
+
+#[test]
+fn the_built_in_model_by_our_operators() {
+    check(
+        None,
+        Operators::Exact,
+        "
+        encoder.0: Concat 2, Conv 2, NormSilu 4, Reshape 4, Shape 2, Slice 2, Strided 1, Transpose 2,
+            Winograd2 3, Winograd4 4
+        encoder.1: Concat 2, Conv 1, NormSilu 5, Pointwise 1, Reshape 10, Shape 5, Slice 1, Strided 1,
+            Transpose 2, Winograd4 6
+        decoder.0: Conv 1, DepthToSpace 1, NormSilu 8, Pointwise 1, Reshape 18, Shape 9, Slice 4, Transpose 2,
+            Winograd2 10
+        decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 13, Pointwise 3, Reshape 26,
+            Resize 1, Shape 13, Slice 8, Transpose 2, Winograd4 15, Winograd4Doubled 1
+        ",
+    );
+}
