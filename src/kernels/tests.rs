@@ -40,7 +40,7 @@ struct Case {
     residual: bool,
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 14] = [
     Case { height: 1, width: 1, c_in: 1, c_out: 1, times: 1, residual: false },
     Case { height: 2, width: 3, c_in: 3, c_out: 5, times: 3, residual: true },
     Case { height: 4, width: 4, c_in: 16, c_out: 16, times: 3, residual: false },
@@ -51,6 +51,9 @@ const CASES: [Case; 12] = [
     Case { height: 16, width: 2, c_in: 65, c_out: 17, times: 1, residual: true },
     // Several chunks of input channels, and groups of panels.
     Case { height: 9, width: 12, c_in: 130, c_out: 200, times: 3, residual: true },
+    // As wide as the released large models.
+    Case { height: 8, width: 6, c_in: 768, c_out: 40, times: 3, residual: false },
+    Case { height: 6, width: 8, c_in: 384, c_out: 384, times: 1, residual: false },
     // Several blocks of tiles, of one group and of two.
     Case { height: 70, width: 41, c_in: 4, c_out: 12, times: 3, residual: false },
     Case { height: 40, width: 64, c_in: 8, c_out: 112, times: 1, residual: true },
@@ -168,8 +171,8 @@ fn check_winograd<T: Tile<IN, OUT>, const IN: usize, const OUT: usize>(sampling:
 
 #[test]
 fn small_tiles_are_the_convolution() {
-    check_winograd::<Tile2, 4, 2>(Sampling::Same, 4e-6);
-    check_winograd::<Tile2, 4, 2>(Sampling::Doubled, 4e-6);
+    check_winograd::<Tile2, 4, 2>(Sampling::Same, 8e-6);
+    check_winograd::<Tile2, 4, 2>(Sampling::Doubled, 8e-6);
 }
 
 #[test]
@@ -188,7 +191,7 @@ fn pointwise_is_the_convolution() {
 
 #[test]
 fn strided_is_the_convolution() {
-    check(3, Packing::ChannelLast, 2, 0, 1, 2e-6, |arch, input, workers, out| {
+    check(3, Packing::ChannelLast, 2, 0, 1, 8e-6, |arch, input, workers, out| {
         let conv = Strided::with_arch(arch, input);
         unsafe { conv.run(out.as_mut_ptr(), workers) }.unwrap();
     });

@@ -352,6 +352,7 @@ static void test_options(void)
     OPEN("check_finite", INVALID_ARGUMENT, "check_finite is 2", o.check_finite = 2);
     OPEN("log_level", INVALID_ARGUMENT, "log_level is 6", o.log_level = 6);
     OPEN("cache_type", INVALID_ARGUMENT, "cache_type is 2, expected a wfvae_cache_type", o.cache_type = 2);
+    OPEN("convolution", INVALID_ARGUMENT, "convolution is 3, expected a wfvae_convolution", o.convolution = 3);
     OPEN("attention_bytes 1", OK, NULL, o.attention_bytes = 1);
     OPEN("attention_bytes huge", OK, NULL, o.attention_bytes = UINT64_MAX);
 
