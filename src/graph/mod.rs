@@ -1,8 +1,8 @@
 //! From a network's description to ONNX graphs, one for each frame rate inside the network.
 //!
 //! A graph is one *step*: it takes one frame at its rate (an encoder's later steps: two from the rate before) together
-//! with the two past frames of every causal convolution, and gives one frame. Every tensor is `[1, channels, height,
-//! width]`, float32; time lies outside the graphs. So the start of a clip, its middle and its end run the same graphs
+//! with the two past frames of every causal convolution, and gives one frame. Tensors are `[1, channels, height, width]`,
+//! or `[1, height, width, channels]` where our operators work on them, float32; time lies outside the graphs. So the start of a clip, its middle and its end run the same graphs
 //! with the same weights. This module knows neither files nor ONNX Runtime.
 //!
 //! A network whose norms span the clip has no steps: it is one graph over all frames (`clip`).

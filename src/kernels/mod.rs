@@ -8,6 +8,9 @@
 //!
 //! This module knows neither the network nor ONNX Runtime; `runtime::operators` offers it to graphs.
 
+// Rows and columns are numbers in the formulas; and the closure of an iterator would not be compiled for the vectors.
+#![allow(clippy::needless_range_loop)]
+
 mod direct;
 mod norm;
 mod product;
