@@ -4,6 +4,7 @@ use super::counting::Counting;
 use super::stage::Step;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{self, Element, Operators, StepGraph};
+use crate::kernels;
 use crate::logger::Logger;
 use crate::model::{self, Checkpoint, Network};
 use crate::runtime::{Runtime, Session, SessionOptions, write_weights};
@@ -208,6 +209,8 @@ impl Model {
                     bytes => bytes,
                 },
                 operators: match options.convolution {
+                    // A processor without vectors that we know: the runtime's own operators are faster.
+                    _ if kernels::lanes() == 1 => Operators::Onnx,
                     Convolution::Exact => Operators::Exact,
                     Convolution::Fast => Operators::Fast,
                     Convolution::Direct => Operators::Onnx,
