@@ -28,7 +28,7 @@ COUNTED = [
 ]
 FIELDS = {
     "model": str, "direction": str, "frames": int, "width": int, "height": int, "chunk": (int, type(None)), "precision": str,
-    "kind": str, "name": str, "seconds": float, "best_seconds": float, "all_seconds": list, "cpu_seconds": float, "fps": float,
+    "kind": str, "name": str, "convolution": (str, type(None)), "seconds": float, "best_seconds": float, "all_seconds": list, "cpu_seconds": float, "fps": float,
     "work_gflop": float, "gflops": float, "fraction_of_peak": float, "load_seconds": float, "load_peak_bytes": int,
     "run_peak_bytes": int, "peak_bytes": int, "steady_bytes": int, "mapped_bytes": int, "max_abs_difference": float, "largest": float}
 OURS = {"weight_bytes": int, "sessions": int, "state_bytes": int}
@@ -61,11 +61,12 @@ def check_run():
     assert written["peak_gflops"] == max(v for peak in written["peak"] for v in peak.values()) > 0
     assert {"processor", "processors", "memory_bytes", "load_average"} <= written["machine"].keys()
     rows = written["rows"]
-    found = [(r["model"], r["frames"], r["direction"], r["kind"], r["chunk"]) for r in rows]
+    found = [(r["model"], r["frames"], r["direction"], r["kind"], r["convolution"], r["chunk"]) for r in rows]
     clips = [("tiny", 9, [4, 1]), ("v1-tiny-nearest", 9, [4, 1]), ("builtin", 1, [None, None])]
-    expected = [(model, frames, direction, kind, n)
+    expected = [(model, frames, direction, kind, convolution, n)
                 for model, frames, chunks in clips for direction, chunk in zip(("encode", "decode"), chunks)
-                for kind, n in [("ours", None)] + [("ours", chunk)] * (frames > 1) + [("peer", None)]]
+                for kind, convolution, n in [("ours", "exact", None)] + [("ours", "exact", chunk)] * (frames > 1) +
+                [("ours", "fast", None), ("ours", "direct", None), ("peer", None, None)]]
     assert found == expected, found
     for row in rows:
         fields = FIELDS | (OURS if row["kind"] == "ours" else {})
@@ -76,7 +77,7 @@ def check_run():
         assert abs(row["fraction_of_peak"] * written["peak_gflops"] / row["gflops"] - 1) < 1e-9
         assert row["peak_bytes"] == max(row["load_peak_bytes"], row["run_peak_bytes"]) >= row["steady_bytes"] > 1 << 20
         assert row["mapped_bytes"] > 1 << 20
-        assert row["largest"] > 0.01 and (row["max_abs_difference"] == 0) == (row["kind"] == "ours")
+        assert row["largest"] > 0.01 and (row["max_abs_difference"] == 0) == (row["convolution"] == "exact")
     print(f"ok {len(rows)} rows")
 
 

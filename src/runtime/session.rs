@@ -6,9 +6,14 @@ use crate::graph::{Element, Kernel, Source, StepGraph};
 use crate::kernels;
 use crate::logger::Logger;
 use crate::model::Checkpoint;
+use once_cell::sync::OnceCell;
 use ort::AsPointer;
 use std::ffi::CString;
 use std::sync::Arc;
+
+/// The first session to have our operators is built alone: the runtime adds their domain to a list of the process that
+/// it reads and writes without a lock.
+static OPERATORS_KNOWN: OnceCell<()> = OnceCell::new();
 
 /// How sessions are built.
 #[derive(Clone)]
@@ -48,11 +53,15 @@ impl Session {
                 .with_intra_op_spinning(false)?
                 // A pattern for each size would be kept beside the arena; streams of any size share this session.
                 .with_memory_pattern(false)?
-                .with_external_initializer_file_in_memory(step.weights_file(), weights)?
+                .with_external_initializer_file_in_memory(step.weights_file(), weights.clone())?
                 .with_operators(operators::domain()?)?
                 .commit_from_memory(&step.onnx)
         };
-        let session = build().map_err(|e| run_error(&step.name, "loading", &e))?;
+        let mut first = None;
+        let known = OPERATORS_KNOWN.get_or_try_init(|| build().map(|session| first = Some(session)));
+        let session = known.and_then(|()| first.map_or_else(&build, Ok));
+        let session = session.map_err(|e| run_error(&step.name, "loading", &e))?;
+        drop(weights);
         // Loading leaves several times the weights' size in the allocator's free lists.
         #[cfg(target_env = "gnu")]
         unsafe {
