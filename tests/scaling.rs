@@ -102,7 +102,7 @@ fn check_scaled(model: &Model, scale: &[f32], shift: &[f32]) {
             assert!((back - z).abs() <= 2.0 * f32::EPSILON * (z.abs() + shift.abs()), "{back} for {z}");
         }
         let [from_raw, from_scaled] = [decode(&mut raw_stream, &raw, &[3]), decode(&mut scaled_stream, &scaled, &[3])];
-        assert!(max_abs(&from_raw, &from_scaled) < 1e-5, "{}", max_abs(&from_raw, &from_scaled));
+        assert!(max_abs(&from_raw, &from_scaled) < 3e-5, "{}", max_abs(&from_raw, &from_scaled));
         // The comparison would see it if nothing were scaled.
         let wrong = decode(&mut stream(model, posterior, false).unwrap(), &scaled, &[3]);
         assert!(max_abs(&from_raw, &wrong) > 1e-3);
