@@ -13,12 +13,12 @@ use super::{Input, Memory, NoMemory, PANEL_VECTORS, Panels, Shared, Workers};
 use pulp::{Arch, Simd, WithSimd};
 use std::marker::PhantomData;
 
-/// Input channels whose weights are transformed at a time; rounded to whole vectors.
-const CHUNK: usize = 64;
+/// Input channels whose weights are transformed at a time; rounded to cache lines.
+const CHUNK: usize = 96;
 /// Panels that a job takes.
 const PANELS: usize = 2;
 /// Products of one place of the tile, in a block: tiles times places is the same for both sizes of tile.
-const BLOCK_NUMBERS: usize = 98 * 36;
+const BLOCK_NUMBERS: usize = 64 * 36;
 /// Transformed tiles that are there at a time, unless one block has more: floats for each thread.
 const TILE_MEMORY: usize = 3 << 20;
 
@@ -75,7 +75,7 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
             width,
             panels: Panels::new(input.c_out(), lanes),
             lanes,
-            chunk: input.c_in.div_ceil(chunks).next_multiple_of(lanes),
+            chunk: input.c_in.div_ceil(chunks).next_multiple_of(LINE),
             chunks,
             columns,
             tiles,
@@ -324,11 +324,13 @@ impl<T: Tile<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Multiply<
                         accumulate: piece > 0,
                     };
                     match conv.chunk {
-                        64 => product.run::<S, 64>(s, vectors),
-                        48 => product.run::<S, 48>(s, vectors),
-                        32 => product.run::<S, 32>(s, vectors),
                         16 => product.run::<S, 16>(s, vectors),
-                        _ => product.run::<S, 0>(s, vectors),
+                        32 => product.run::<S, 32>(s, vectors),
+                        48 => product.run::<S, 48>(s, vectors),
+                        64 => product.run::<S, 64>(s, vectors),
+                        80 => product.run::<S, 80>(s, vectors),
+                        CHUNK => product.run::<S, CHUNK>(s, vectors),
+                        other => unreachable!("a chunk of {other}"),
                     }
                 }
             }
