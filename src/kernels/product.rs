@@ -20,9 +20,9 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// All panels, which together have `vectors` vectors. `A` is the rows' distance `a_stride` where the compiler is to know
-    /// it, which then needs no instruction for a row's address and is a fifth faster, or 0. Each sum runs in the order of k whatever the number of rows is,
-    /// so that a pixel's result does not depend on its neighbours.
+    /// All panels, which together have `vectors` vectors. Each sum runs in the order of k whatever the number of rows is,
+    /// so that a pixel's result does not depend on its neighbours. `A` is `a_stride` where the compiler knows it: no row
+    /// then needs an instruction for its address, which makes all a fifth faster. 0 where it does not.
     ///
     /// # Safety
     /// The sizes must be those of what the pointers point to.
