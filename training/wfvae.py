@@ -201,8 +201,11 @@ class Haar(nn.Module):
     def bank(self):
         return torch.cat([self.get_buffer(k) for k in self.keys])
 
+    @torch.autocast("cpu", enabled=False)  # pixels have more bits than bfloat16
+    @torch.autocast("cuda", enabled=False)
     def transform(self, x):
-        y = self.conv(x.reshape(-1, 1, *x.shape[2:]), self.bank(), stride=2)
+        bank = self.bank()
+        y = self.conv(x.to(bank.dtype).reshape(-1, 1, *x.shape[2:]), bank, stride=2)
         return y.unflatten(0, (x.shape[0], x.shape[1])).transpose(1, 2).flatten(1, 2)
 
     def forward(self, x):
@@ -212,9 +215,12 @@ class Haar(nn.Module):
 
 
 class InverseHaar(Haar):
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
     def transform(self, x):
-        x = x.unflatten(1, (len(self.keys), -1)).transpose(1, 2)
-        return self.conv_t(x.flatten(0, 1), self.bank(), stride=2).reshape(*x.shape[:2], *(2 * n for n in x.shape[3:]))
+        bank = self.bank()
+        x = x.to(bank.dtype).unflatten(1, (len(self.keys), -1)).transpose(1, 2)
+        return self.conv_t(x.flatten(0, 1), bank, stride=2).reshape(*x.shape[:2], *(2 * n for n in x.shape[3:]))
 
     def forward(self, x):
         return per_frame(self.transform, x) if self.dims == 2 else self.transform(x)[:, :, 1:]
