@@ -130,6 +130,9 @@ typedef enum wfvae_status {
   WFVAE_STATUS_PROVIDER = 302,
   /// ONNX Runtime failed to load or to run a graph. A stream needs wfvae_reset() afterwards.
   WFVAE_STATUS_RUNTIME = 303,
+  /// The network's output holds a NaN or an infinity: half precision cannot hold what it computes. A stream needs
+  /// wfvae_reset() afterwards.
+  WFVAE_STATUS_NOT_FINITE = 304,
   /// The call was cancelled by wfvae_cancel(). The stream needs wfvae_reset() afterwards.
   WFVAE_STATUS_CANCELLED = 400,
   /// Memory could not be allocated. A stream that existed needs wfvae_reset() afterwards.
@@ -169,11 +172,14 @@ typedef enum wfvae_range {
 
 /// Where the network runs.
 typedef enum wfvae_provider {
-  /// The best that this library and the runtime can use here; wfvae_model_get_info() and the log say which.
+  /// CUDA device 0, if the ONNX Runtime in use and the machine have all that it takes; else the processor.
+  /// wfvae_model_get_info() says which, and why.
   WFVAE_PROVIDER_AUTO = 0,
   /// The processor.
   WFVAE_PROVIDER_CPU = 1,
-  /// A CUDA device. Not in this version: WFVAE_STATUS_PROVIDER.
+  /// A CUDA device, which takes the ONNX Runtime of the package onnxruntime-gpu. WFVAE_STATUS_PROVIDER, with a text that
+  /// names what is missing, if it cannot be used. Streams keep their causal caches, and all that lies between a stream's
+  /// two ends, on the device; frames and latents are the caller's, in the processor's memory.
   WFVAE_PROVIDER_CUDA = 2,
 } wfvae_provider;
 
@@ -229,9 +235,14 @@ typedef enum wfvae_convolution {
   /// Tiles of 4x4 pixels in all layers; some per cent faster. In the golden cases moments differ from the reference's by
   /// up to 1.6e-5 and frames by up to 3.3e-5: mostly within twice what WFVAE_CONVOLUTION_EXACT does, at worst 7 times.
   WFVAE_CONVOLUTION_FAST = 1,
-  /// By ONNX Runtime's own operators, one multiplication for each weight and pixel. The slowest; while it loads, it takes
-  /// three times the memory of the weights.
+  /// By ONNX Runtime's own operators, one multiplication for each weight and pixel: three 2D convolutions for the three
+  /// frames of a causal one, added. The slowest; while it loads, it takes three times the memory of the weights.
   WFVAE_CONVOLUTION_DIRECT = 2,
+  /// The same as one 2D convolution of the three frames stacked on their channels. WFVAE_CONVOLUTION_EXACT and _FAST are
+  /// this on a CUDA device.
+  WFVAE_CONVOLUTION_STACKED = 3,
+  /// The same as one 3D convolution of a clip of three frames.
+  WFVAE_CONVOLUTION_VOLUME = 4,
 } wfvae_convolution;
 
 /// Whether large frames are worked on in tiles, which takes less memory at a time and more work in all: tiles of size t
@@ -383,7 +394,7 @@ typedef struct wfvae_model_options {
   void *log_user;
   /// A wfvae_log_level.
   uint32_t log_level;
-  /// A wfvae_cache_type, for all streams of the model.
+  /// A wfvae_cache_type, for all streams of the model, where they compute in float32.
   uint32_t cache_type;
   /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results are
   /// the same.
@@ -392,6 +403,10 @@ typedef struct wfvae_model_options {
   uint32_t convolution;
   /// Must be 0.
   uint32_t reserved;
+  /// A wfvae_precision, of the encoder.
+  uint32_t encode_precision;
+  /// The same of the decoder.
+  uint32_t decode_precision;
 } wfvae_model_options;
 
 /// What a model is and what it runs on. Strings are valid as long as the model is open.
@@ -400,7 +415,7 @@ typedef struct wfvae_model_info {
   size_t struct_size;
   /// The checkpoint's path, or "the built-in model".
   const char *name;
-  /// The execution provider that runs the network: "CPU".
+  /// The execution provider that runs the network: "CPU" or "CUDA".
   const char *provider;
   /// The ONNX Runtime library in use.
   const char *runtime_path;
@@ -411,7 +426,7 @@ typedef struct wfvae_model_info {
   /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
   /// same on every machine and in every release; a copy of the weights in another precision is another model.
   uint64_t identity;
-  /// Bytes of the weights loaded so far, as float32.
+  /// Bytes of the weights loaded so far, as the network computes with them.
   uint64_t weight_bytes;
   /// Sessions loaded so far. Each holds weights that no other has.
   uint32_t sessions;
@@ -439,6 +454,18 @@ typedef struct wfvae_model_info {
   uint32_t encode_halo;
   /// The same of the decoder.
   uint32_t decode_halo;
+  /// Why WFVAE_PROVIDER_AUTO took the processor; empty if it was not asked, or did not.
+  const char *fallback;
+  /// Bytes that the model's streams hold on its device, without weights and working memory; 0 on the processor.
+  uint64_t device_bytes;
+  /// Index of the provider's device; 0 for the processor.
+  uint32_t device;
+  /// A wfvae_precision: in what the encoder computes.
+  uint32_t encode_precision;
+  /// In what the decoder computes.
+  uint32_t decode_precision;
+  /// 0.
+  uint32_t reserved;
 } wfvae_model_info;
 
 /// How a stream is made. Fill with zero, set struct_size, width and height; zero is the default of all else.

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Provider,
     /// ONNX Runtime failed to load or to run a graph.
     Runtime,
+    /// The network's output holds a NaN or an infinity: half precision cannot hold what it computes.
+    NotFinite,
     /// The call was cancelled from another thread.
     Cancelled,
     /// Memory for the stream could not be allocated.

@@ -8,7 +8,9 @@ use common::{Lcg, Tensor, calls, decode, encode, max_abs, swap_outer};
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wfvae::{CacheType, Convolution, ErrorKind, Model, ModelOptions, Posterior, Stream, StreamOptions, Tiling};
+use wfvae::{
+    CacheType, Convolution, ErrorKind, Model, ModelOptions, Posterior, Precision, Stream, StreamOptions, Tiling,
+};
 
 /// tests/golden/README.md says why these.
 const MOMENTS: f32 = 1e-5;
@@ -17,6 +19,10 @@ const DECODED: f32 = 5e-5;
 /// Of half precision caches, which keep 11 bits of what the network looks back at, relative to the largest value. The
 /// worst case drifts by half of it.
 const HALF_CACHES: f32 = 5e-3;
+
+/// Of float16 convolutions, relative to the outputs' largest value. The processor computes them in float32 and rounds what
+/// comes out, so a GPU may drift more.
+const HALF: [f32; 2] = [5e-3, 8e-3];
 
 struct Case {
     name: String,
@@ -41,10 +47,12 @@ struct Errors {
     plans: f32,
     /// Of moments and frames with one query of attention at a time.
     blocks: [f32; 2],
-    /// The same with direct and with fast convolutions.
-    convolutions: [[f32; 2]; 2],
+    /// The same with fast, direct, stacked and volume convolutions.
+    convolutions: [[f32; 2]; 4],
     /// The same with half precision caches, relative to the outputs' largest value.
     halves: [f32; 2],
+    /// With all of the network in float16, relative too; `None` where it cannot be.
+    f16: Option<[f32; 2]>,
     /// Blended tiles, relative to the outputs' largest value; how many there are.
     tiles: [f32; 2],
     tile_count: usize,
@@ -130,7 +138,8 @@ impl Case {
 
         let line = format!(
             "{} mean {:.1e} logvar {:.1e} sample {:.1e} scaled {} decoded {:.1e} between plans {:.1e}; queries one by one {:.1e} {:.1e}; \
-             direct {:.1e} {:.1e}; fast {:.1e} {:.1e}; half precision caches {:.1e} {:.1e}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
+             fast {:.1e} {:.1e}; direct {:.1e} {:.1e}; stacked {:.1e} {:.1e}; volume {:.1e} {:.1e}; half precision caches \
+             {:.1e} {:.1e}; f16 {}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
             self.name,
             errors.mean,
             errors.logvar,
@@ -144,8 +153,13 @@ impl Case {
             errors.convolutions[0][1],
             errors.convolutions[1][0],
             errors.convolutions[1][1],
+            errors.convolutions[2][0],
+            errors.convolutions[2][1],
+            errors.convolutions[3][0],
+            errors.convolutions[3][1],
             errors.halves[0],
             errors.halves[1],
+            errors.f16.map_or("-".into(), |[encode, decode]| format!("{encode:.1e} {decode:.1e}")),
             errors.tile_count,
             errors.tiles[0],
             errors.tiles[1],
@@ -156,8 +170,8 @@ impl Case {
         let moments = [errors.mean, errors.logvar, errors.sample, errors.scaled].map(|e| small(e, MOMENTS));
         let forced = small(errors.blocks[0], MOMENTS)
             && small(errors.blocks[1], DECODED)
-            && small(errors.convolutions[0][0], MOMENTS)
-            && small(errors.convolutions[0][1], DECODED)
+            && errors.convolutions[1..].iter().all(|[encode, decode]| small(*encode, MOMENTS) && small(*decode, DECODED))
+            && errors.f16.is_none_or(|f16| small(f16[0], HALF[0]) && small(f16[1], HALF[1]))
             && errors.halves.iter().all(|e| small(*e, HALF_CACHES))
             // Not the whole frame's numbers, but its picture.
             && errors.tiles.iter().all(|e| small(*e, 2.0));
@@ -187,8 +201,8 @@ impl Case {
         let mut blocks = ModelOptions::default();
         blocks.attention_bytes = 1;
         errors.blocks = run(&open_model(&self.folder, &blocks).unwrap(), &stream_options).map(|(error, _)| error);
-        for (convolution, errors) in [Convolution::Direct, Convolution::Fast].into_iter().zip(&mut errors.convolutions)
-        {
+        let all = [Convolution::Fast, Convolution::Direct, Convolution::Stacked, Convolution::Volume];
+        for (convolution, errors) in all.into_iter().zip(&mut errors.convolutions) {
             let mut options = ModelOptions::default();
             options.convolution = convolution;
             *errors = run(&open_model(&self.folder, &options).unwrap(), &stream_options).map(|(error, _)| error);
@@ -196,6 +210,13 @@ impl Case {
         let mut halves = ModelOptions::default();
         halves.cache_type = CacheType::F16;
         errors.halves = run(&open_model(&self.folder, &halves).unwrap(), &stream_options).map(|(e, most)| e / most);
+        if !self.model.info().whole_clips {
+            let mut f16 = ModelOptions::default();
+            (f16.encode_precision, f16.decode_precision) = (Precision::F16, Precision::F16);
+            f16.convolution = Convolution::Stacked;
+            let model = open_model(&self.folder, &f16).unwrap();
+            errors.f16 = Some(run(&model, &stream_options).map(|(e, most)| e / most));
+        }
         let unit = self.model.info().spatial_compression;
         let mut tiles = stream_options.clone();
         tiles.tiling = Tiling::Blended { overlap: unit };

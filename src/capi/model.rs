@@ -3,7 +3,7 @@ use super::guard::{c_text, guard};
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::logger::Logger;
-use crate::stream::{CacheType, Convolution, Graphs, Model, ModelOptions, Provider};
+use crate::stream::{CacheType, Convolution, Graphs, Model, ModelOptions, Precision, Provider};
 use log::{Level, LevelFilter};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ pub struct wfvae_model {
     model: Model,
     name: CString,
     provider: CString,
+    fallback: CString,
     runtime_path: CString,
     runtime_version: CString,
 }
@@ -23,12 +24,37 @@ pub struct wfvae_model {
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_provider {
-    /// The best that this library and the runtime can use here; wfvae_model_get_info() and the log say which.
+    /// CUDA device 0, if the ONNX Runtime in use and the machine have all that it takes; else the processor.
+    /// wfvae_model_get_info() says which, and why.
     Auto = 0,
     /// The processor.
     Cpu = 1,
-    /// A CUDA device. Not in this version: WFVAE_STATUS_PROVIDER.
+    /// A CUDA device, which takes the ONNX Runtime of the package onnxruntime-gpu. WFVAE_STATUS_PROVIDER, with a text that
+    /// names what is missing, if it cannot be used. Streams keep their causal caches, and all that lies between a stream's
+    /// two ends, on the device; frames and latents are the caller's, in the processor's memory.
     Cuda = 2,
+}
+
+/// In which numbers a direction of the network computes. Frames and latents of callers do not depend on it.
+///
+/// Below float32, convolutions, matrix products and causal caches are of the narrower type, and weights take half of the
+/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and interpolation stay float32. An
+/// output that is not finite is then WFVAE_STATUS_NOT_FINITE. Models with whole_clips compute in float32 only.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_precision {
+    /// float32 throughout.
+    F32 = 0,
+    /// float32, but a CUDA device may round the factors of products to 11 bits (TF32). WFVAE_STATUS_INVALID_ARGUMENT with
+    /// WFVAE_PROVIDER_CPU; as F32 where WFVAE_PROVIDER_AUTO takes the processor.
+    Tf32 = 1,
+    /// IEEE half precision. In the golden cases, run on the processor, moments differ from the reference's by up to 3.1e-3
+    /// of their largest value and frames by up to 4.3e-3 of theirs. That is a lower bound for GPUs, as the processor
+    /// computes each convolution in float32 and rounds its result. There it is slower than F32.
+    F16 = 2,
+    /// bfloat16, on CUDA devices only and where the runtime has such convolutions; else wfvae_create() is
+    /// WFVAE_STATUS_PROVIDER or _RUNTIME.
+    Bf16 = 3,
 }
 
 /// How the causal caches of streams are stored.
@@ -52,9 +78,14 @@ pub enum wfvae_convolution {
     /// Tiles of 4x4 pixels in all layers; some per cent faster. In the golden cases moments differ from the reference's by
     /// up to 1.6e-5 and frames by up to 3.3e-5: mostly within twice what WFVAE_CONVOLUTION_EXACT does, at worst 7 times.
     Fast = 1,
-    /// By ONNX Runtime's own operators, one multiplication for each weight and pixel. The slowest; while it loads, it takes
-    /// three times the memory of the weights.
+    /// By ONNX Runtime's own operators, one multiplication for each weight and pixel: three 2D convolutions for the three
+    /// frames of a causal one, added. The slowest; while it loads, it takes three times the memory of the weights.
     Direct = 2,
+    /// The same as one 2D convolution of the three frames stacked on their channels. WFVAE_CONVOLUTION_EXACT and _FAST are
+    /// this on a CUDA device.
+    Stacked = 3,
+    /// The same as one 3D convolution of a clip of three frames.
+    Volume = 4,
 }
 
 /// How severe a message is. A log level lets its own and the more severe (smaller) ones through.
@@ -106,7 +137,7 @@ pub struct wfvae_model_options {
     pub log_user: *mut c_void,
     /// A wfvae_log_level.
     pub log_level: u32,
-    /// A wfvae_cache_type, for all streams of the model.
+    /// A wfvae_cache_type, for all streams of the model, where they compute in float32.
     pub cache_type: u32,
     /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results are
     /// the same.
@@ -115,11 +146,15 @@ pub struct wfvae_model_options {
     pub convolution: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// A wfvae_precision, of the encoder.
+    pub encode_precision: u32,
+    /// The same of the decoder.
+    pub decode_precision: u32,
 }
 
 unsafe impl Sized_ for wfvae_model_options {
     const NAME: &'static str = "wfvae_model_options";
-    const FIRST_SIZE: usize = size_of::<wfvae_model_options>();
+    const FIRST_SIZE: usize = std::mem::offset_of!(wfvae_model_options, encode_precision);
 }
 
 /// What a model is and what it runs on. Strings are valid as long as the model is open.
@@ -130,7 +165,7 @@ pub struct wfvae_model_info {
     pub struct_size: usize,
     /// The checkpoint's path, or "the built-in model".
     pub name: *const c_char,
-    /// The execution provider that runs the network: "CPU".
+    /// The execution provider that runs the network: "CPU" or "CUDA".
     pub provider: *const c_char,
     /// The ONNX Runtime library in use.
     pub runtime_path: *const c_char,
@@ -141,7 +176,7 @@ pub struct wfvae_model_info {
     /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
     /// same on every machine and in every release; a copy of the weights in another precision is another model.
     pub identity: u64,
-    /// Bytes of the weights loaded so far, as float32.
+    /// Bytes of the weights loaded so far, as the network computes with them.
     pub weight_bytes: u64,
     /// Sessions loaded so far. Each holds weights that no other has.
     pub sessions: u32,
@@ -169,11 +204,23 @@ pub struct wfvae_model_info {
     pub encode_halo: u32,
     /// The same of the decoder.
     pub decode_halo: u32,
+    /// Why WFVAE_PROVIDER_AUTO took the processor; empty if it was not asked, or did not.
+    pub fallback: *const c_char,
+    /// Bytes that the model's streams hold on its device, without weights and working memory; 0 on the processor.
+    pub device_bytes: u64,
+    /// Index of the provider's device; 0 for the processor.
+    pub device: u32,
+    /// A wfvae_precision: in what the encoder computes.
+    pub encode_precision: u32,
+    /// In what the decoder computes.
+    pub decode_precision: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 unsafe impl Sized_ for wfvae_model_info {
     const NAME: &'static str = "wfvae_model_info";
-    const FIRST_SIZE: usize = size_of::<wfvae_model_info>();
+    const FIRST_SIZE: usize = std::mem::offset_of!(wfvae_model_info, fallback);
 }
 
 /// Opens a model and checks all of its checkpoint. Weights are loaded by the first stream that needs them.
@@ -294,6 +341,7 @@ impl wfvae_model {
         wfvae_model {
             name: c_text(&info.name),
             provider: c_text(info.provider),
+            fallback: c_text(info.fallback.as_deref().unwrap_or("")),
             runtime_path: c_text(&info.runtime_path.to_string_lossy()),
             runtime_version: c_text(&info.runtime_version),
             model,
@@ -334,6 +382,12 @@ impl wfvae_model {
             whole_clips: info.whole_clips.into(),
             encode_halo: info.encode_halo.unwrap_or(0) as u32,
             decode_halo: info.decode_halo.unwrap_or(0) as u32,
+            fallback: self.fallback.as_ptr(),
+            device_bytes: info.device_bytes,
+            device: info.device,
+            encode_precision: info.encode_precision as u32,
+            decode_precision: info.decode_precision as u32,
+            reserved: 0,
         }
     }
 }
@@ -385,9 +439,21 @@ impl wfvae_model_options {
             0 => Convolution::Exact,
             1 => Convolution::Fast,
             2 => Convolution::Direct,
+            3 => Convolution::Stacked,
+            4 => Convolution::Volume,
             other => {
                 fail!(InvalidArgument, "wfvae_model_options: convolution is {other}, expected a wfvae_convolution")
             }
+        };
+        let precision = |value, direction| match value {
+            0 => Ok(Precision::F32),
+            1 => Ok(Precision::Tf32),
+            2 => Ok(Precision::F16),
+            3 => Ok(Precision::Bf16),
+            other => fail!(
+                InvalidArgument,
+                "wfvae_model_options: {direction}_precision is {other}, expected a wfvae_precision"
+            ),
         };
         if self.reserved != 0 {
             fail!(InvalidArgument, "wfvae_model_options: reserved is {}, expected 0", self.reserved);
@@ -396,6 +462,8 @@ impl wfvae_model_options {
             // SAFETY: NULL or the caller's string.
             runtime: unsafe { abi::path(self.runtime_path) },
             provider,
+            encode_precision: precision(self.encode_precision, "encode")?,
+            decode_precision: precision(self.decode_precision, "decode")?,
             threads: self.n_threads as usize,
             cache_type,
             convolution,

@@ -43,6 +43,9 @@ pub enum wfvae_status {
     Provider = 302,
     /// ONNX Runtime failed to load or to run a graph. A stream needs wfvae_reset() afterwards.
     Runtime = 303,
+    /// The network's output holds a NaN or an infinity: half precision cannot hold what it computes. A stream needs
+    /// wfvae_reset() afterwards.
+    NotFinite = 304,
 
     /// The call was cancelled by wfvae_cancel(). The stream needs wfvae_reset() afterwards.
     Cancelled = 400,
@@ -71,6 +74,7 @@ impl From<ErrorKind> for wfvae_status {
             ErrorKind::RuntimeTooOld => wfvae_status::RuntimeTooOld,
             ErrorKind::Provider => wfvae_status::Provider,
             ErrorKind::Runtime => wfvae_status::Runtime,
+            ErrorKind::NotFinite => wfvae_status::NotFinite,
             ErrorKind::Cancelled => wfvae_status::Cancelled,
             ErrorKind::OutOfMemory => wfvae_status::OutOfMemory,
             ErrorKind::Internal => wfvae_status::Internal,
@@ -100,6 +104,7 @@ fn describe(status: i32) -> &'static CStr {
         n if is(n, s::RuntimeTooOld) => c"ONNX Runtime too old",
         n if is(n, s::Provider) => c"execution provider not available",
         n if is(n, s::Runtime) => c"ONNX Runtime failed",
+        n if is(n, s::NotFinite) => c"result not finite",
         n if is(n, s::Cancelled) => c"cancelled",
         n if is(n, s::OutOfMemory) => c"out of memory",
         n if is(n, s::Internal) => c"internal error in libwfvae",

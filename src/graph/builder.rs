@@ -8,6 +8,8 @@ use prost::Message;
 use std::collections::HashMap;
 
 const OPSET: i64 = 17;
+/// The first in which convolutions take bfloat16.
+const BF16_OPSET: i64 = 22;
 const IR_VERSION: i64 = 8;
 /// Initializers start on cache lines.
 const ALIGNMENT: usize = 64;
@@ -25,6 +27,8 @@ pub(crate) enum Layout {
     Number,
     /// `[N]`
     Numbers,
+    /// Any shape.
+    Any,
 }
 
 /// The type of a tensor's elements.
@@ -33,6 +37,8 @@ pub(crate) enum Element {
     #[default]
     F32,
     F16,
+    Bf16,
+    U8,
 }
 
 /// A tensor of the graph.
@@ -51,11 +57,27 @@ pub(crate) type Port = Value;
 /// What leaves a network's description open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
-    /// Of the causal caches. All else is float32.
+    /// Of the causal caches, where convolutions compute in float32; else caches are what convolutions read.
     pub(crate) cache: Element,
+    /// In which convolutions and matrix products compute, and their weights are stored. Residual sums, the statistics of
+    /// norms, the logits and the softmax of attention, wavelets and the interpolation are float32 always.
+    pub(crate) compute: Element,
     /// Attention works on as many queries at once as keep its score matrix below this.
     pub(crate) attention_bytes: u64,
     pub(crate) operators: Operators,
+    /// Where the operators are ONNX's.
+    pub(crate) taps: Taps,
+}
+
+/// How ONNX's operators look at the three frames of a causal convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taps {
+    /// A 2D convolution of each, and sums.
+    Added,
+    /// One 2D convolution, of the three stacked on their channels.
+    Stacked,
+    /// One 3D convolution, of a clip of three frames.
+    Volume,
 }
 
 /// What convolutions are made of.
@@ -74,6 +96,8 @@ pub(crate) enum Operators {
 pub(crate) enum Half {
     Encoder,
     Decoder,
+    /// Of neither: it moves tensors to and from a device.
+    Transfer,
 }
 
 impl Value {
@@ -87,7 +111,7 @@ impl Value {
             Layout::Frame | Layout::Pixels | Layout::Clip => {
                 self.channels as f64 / (self.divisor * self.divisor) as f64
             }
-            Layout::Number | Layout::Numbers => 0.0,
+            Layout::Number | Layout::Numbers | Layout::Any => 0.0,
         }
     }
 }
@@ -96,7 +120,8 @@ impl Element {
     pub(crate) fn bytes(self) -> usize {
         match self {
             Element::F32 => 4,
-            Element::F16 => 2,
+            Element::F16 | Element::Bf16 => 2,
+            Element::U8 => 1,
         }
     }
 }
@@ -116,6 +141,8 @@ pub(crate) enum Source {
     Tensor(String),
     /// One time tap of a 3D kernel.
     Tap(String, usize),
+    /// A 3D kernel with its time taps side by side on the input channels, the oldest first.
+    Stacked(String),
     /// The 2x2 kernel that a 3x3 one comes to for the pixels at (y, x) of each 2x2 block of repeated pixels.
     Phase(String, [usize; 2]),
 }
@@ -125,6 +152,7 @@ pub(crate) enum Source {
 pub(crate) struct Initializer {
     pub(crate) source: Source,
     pub(crate) elements: usize,
+    pub(crate) element: Element,
     /// Byte offset in the external data.
     pub(crate) offset: usize,
 }
@@ -155,7 +183,7 @@ impl StepGraph {
         weights_file(&self.name)
     }
 
-    /// Bytes of all weights, as float32.
+    /// Bytes of all weights, as the graph has them.
     pub(crate) fn weight_bytes(&self) -> usize {
         let kernel = |kernel: &Kernel| kernel.shape.packed_len(crate::kernels::lanes()) * size_of::<f32>();
         self.external_bytes + self.kernels.iter().map(kernel).sum::<usize>()
@@ -192,6 +220,7 @@ impl Builder {
         let name = match half {
             Half::Encoder => format!("encoder.{part}"),
             Half::Decoder => format!("decoder.{part}"),
+            Half::Transfer => format!("transfer.{part}"),
         };
         let graph = proto::Graph { name: name.clone(), ..Default::default() };
         Builder {
@@ -218,6 +247,13 @@ impl Builder {
         value
     }
 
+    /// An input of any shape.
+    pub(super) fn any_input(&mut self, name: &str, element: Element) -> Value {
+        let value = self.graph_input(name, Layout::Any, 1, 1, element);
+        self.inputs.push(value.clone());
+        value
+    }
+
     pub(crate) fn frame_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
         self.input(name, Layout::Frame, channels, divisor)
     }
@@ -233,7 +269,7 @@ impl Builder {
         match (self.options.operators, self.half) {
             (Operators::Fast, _) => true,
             (_, Half::Encoder) => divisor >= 4,
-            (_, Half::Decoder) => divisor <= 4,
+            (_, Half::Decoder | Half::Transfer) => divisor <= 4,
         }
     }
 
@@ -249,7 +285,9 @@ impl Builder {
     /// `now` as an output, and its two past frames; see the module's documentation.
     pub(crate) fn with_past(&mut self, now: Value) -> (Value, [Value; 2]) {
         let n = self.caches.len();
-        let element = self.options.cache;
+        let compute = self.options.compute;
+        let element = if compute == Element::F32 { self.options.cache } else { compute };
+        let now = self.cast(now, compute);
         let stored = self.cast(now.clone(), element);
         let stored = self.publish(stored, &format!("cache{n}.now"));
         let shape = self.node("Shape", &[&stored.name], vec![]);
@@ -257,15 +295,15 @@ impl Builder {
             let name = format!("cache{n}.{age}");
             let past = self.graph_input(&name, now.layout, now.channels, now.divisor, element);
             let ordered = self.node("Reshape", &[&past.name, &shape], vec![]);
-            let ordered = self.cast(Value { name: ordered, ..past.clone() }, Element::F32);
+            let ordered = self.cast(Value { name: ordered, ..past.clone() }, compute);
             (past, ordered)
         });
-        let now = if element == Element::F32 { stored.clone() } else { now };
+        let now = if element == compute { stored.clone() } else { now };
         self.caches.push(Cache { now: stored, one_ago: one, two_ago: two });
         (now, [one_ago, two_ago])
     }
 
-    fn cast(&mut self, value: Value, element: Element) -> Value {
+    pub(super) fn cast(&mut self, value: Value, element: Element) -> Value {
         if value.element == element {
             return value;
         }
@@ -336,8 +374,13 @@ impl Builder {
         name
     }
 
-    /// A node that runs a graph of its own, which `body` emits. Its values are `inputs`; it may use all of this graph.
-    pub(crate) fn loop_node(&mut self, trip_count: &str, body: impl FnOnce(&mut Builder, &str) -> String) -> String {
+    /// A node that runs a graph of its own, which `body` emits, and gives `element`s. Its values are `inputs`; it may use all of this graph.
+    pub(crate) fn loop_node(
+        &mut self,
+        trip_count: &str,
+        body: impl FnOnce(&mut Builder, &str) -> String,
+        element: Element,
+    ) -> String {
         let id = self.next;
         let name = |what: &str| format!("loop{id}.{what}");
         let scalar = |name: String, kind| proto::ValueInfo {
@@ -354,7 +397,9 @@ impl Builder {
         let inner = std::mem::replace(&mut self.graph.node, outer);
         let untyped = proto::ValueInfo {
             name: result,
-            r#type: Some(proto::Type { tensor_type: Some(proto::TensorType { elem_type: proto::FLOAT, shape: None }) }),
+            r#type: Some(proto::Type {
+                tensor_type: Some(proto::TensorType { elem_type: proto::element(element), shape: None }),
+            }),
         };
         let body = proto::Graph {
             name: name("body"),
@@ -367,33 +412,43 @@ impl Builder {
     }
 
     /// A tensor of the checkpoint, used as `dims`.
-    pub(crate) fn weight(&mut self, weight: &Weight, dims: &[usize]) -> String {
-        self.initializer(weight.key.clone(), Source::Tensor(weight.key.clone()), dims)
+    pub(crate) fn weight(&mut self, weight: &Weight, dims: &[usize], element: Element) -> String {
+        self.initializer(weight.key.clone(), Source::Tensor(weight.key.clone()), dims, element)
     }
 
     /// One time tap of a causal kernel, as a 2D kernel.
     pub(crate) fn weight_tap(&mut self, weight: &Weight, tap: usize) -> String {
         let [c_out, c_in, _, height, width] = weight.shape[..] else { unreachable!("a causal kernel has five axes") };
         let source = Source::Tap(weight.key.clone(), tap);
-        self.initializer(format!("{}[{tap}]", weight.key), source, &[c_out, c_in, height, width])
+        self.initializer(format!("{}[{tap}]", weight.key), source, &[c_out, c_in, height, width], self.options.compute)
+    }
+
+    /// A causal kernel as a 2D kernel of the three frames' channels.
+    pub(crate) fn weight_stacked(&mut self, weight: &Weight) -> String {
+        let [c_out, c_in, times, height, width] = weight.shape[..] else {
+            unreachable!("a causal kernel has five axes")
+        };
+        let dims = [c_out, times * c_in, height, width];
+        self.initializer(weight.key.clone(), Source::Stacked(weight.key.clone()), &dims, self.options.compute)
     }
 
     /// The kernel of a 3x3 convolution for one of the four pixels that each pixel was repeated to.
     pub(crate) fn weight_phase(&mut self, weight: &Weight, phase: [usize; 2]) -> String {
         let [c_out, c_in, ..] = weight.shape[..] else { unreachable!("a kernel has channels") };
         let source = Source::Phase(weight.key.clone(), phase);
-        self.initializer(format!("{}[{}{}]", weight.key, phase[0], phase[1]), source, &[c_out, c_in, 2, 2])
+        let name = format!("{}[{}{}]", weight.key, phase[0], phase[1]);
+        self.initializer(name, source, &[c_out, c_in, 2, 2], self.options.compute)
     }
 
-    fn initializer(&mut self, name: String, source: Source, dims: &[usize]) -> String {
+    fn initializer(&mut self, name: String, source: Source, dims: &[usize], element: Element) -> String {
         let elements: usize = dims.iter().product();
         let offset = self.external_bytes.next_multiple_of(ALIGNMENT);
-        let bytes = elements * size_of::<f32>();
+        let bytes = elements * element.bytes();
         self.external_bytes = offset + bytes;
         let entry = |key: &str, value: String| proto::Entry { key: key.into(), value };
         self.graph.initializer.push(proto::Tensor {
             dims: dims.iter().map(|d| *d as i64).collect(),
-            data_type: proto::FLOAT,
+            data_type: proto::element(element),
             name: name.clone(),
             external_data: vec![
                 entry("location", weights_file(&self.name)),
@@ -403,7 +458,7 @@ impl Builder {
             data_location: Some(proto::EXTERNAL),
             ..Default::default()
         });
-        self.initializers.push(Initializer { source, elements, offset });
+        self.initializers.push(Initializer { source, elements, element, offset });
         name
     }
 
@@ -452,6 +507,11 @@ impl Builder {
         name
     }
 
+    /// Says that a value is that part of what its node's inputs suggest.
+    pub(super) fn share(&mut self, name: &str, share: f64) {
+        self.shares.insert(name.into(), share);
+    }
+
     /// Says that the clip has `times` as many frames as this input.
     pub(crate) fn slower(&mut self, input: &Value, times: usize) {
         self.slower.insert(input.name.clone(), times);
@@ -466,7 +526,8 @@ impl Builder {
         let known = inputs.map(size).chain(self.sizes).collect();
         let working_floats = footprint::floats_per_pixel(&self.graph, &known, &self.shares);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Loop");
-        let mut opset_import = vec![proto::OperatorSet { domain: String::new(), version: OPSET }];
+        let version = if self.options.compute == Element::Bf16 { BF16_OPSET } else { OPSET };
+        let mut opset_import = vec![proto::OperatorSet { domain: String::new(), version }];
         if self.options.operators != Operators::Onnx {
             opset_import.push(proto::OperatorSet { domain: operator::DOMAIN.into(), version: 1 });
         }
@@ -505,7 +566,9 @@ fn value_info(value: &Value) -> proto::ValueInfo {
         }
         Layout::Number => vec![fixed(1)],
         Layout::Numbers => vec![symbol(format!("N.{}", value.name))],
+        Layout::Any => vec![],
     };
-    let tensor_type = proto::TensorType { elem_type: proto::element(value.element), shape: Some(proto::Shape { dim }) };
+    let shape = (value.layout != Layout::Any).then_some(proto::Shape { dim });
+    let tensor_type = proto::TensorType { elem_type: proto::element(value.element), shape };
     proto::ValueInfo { name: value.name.clone(), r#type: Some(proto::Type { tensor_type: Some(tensor_type) }) }
 }

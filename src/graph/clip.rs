@@ -1,7 +1,7 @@
 //! The network as one graph over all frames, for what must see the whole clip at once: rank-5 tensors, `[1, channels, T,
-//! H, W]`, T open.
+//! H, W]`, T open. All of it is float32.
 
-use super::builder::{Builder, Half, Layout, Options, StepGraph, Value};
+use super::builder::{Builder, Element, Half, Layout, Options, StepGraph, Value};
 use super::proto::Attribute;
 use super::{ops, port};
 use crate::model::{
@@ -93,8 +93,8 @@ fn convolution(b: &mut Builder, x: &Value, conv: &Conv, stride: usize) -> Value 
         _ => unreachable!("a kernel has two or three axes"),
     };
     let x = &if conv.kind == ConvKind::Causal { with_first_frames(b, x, time - 1) } else { x.clone() };
-    let weight = b.weight(&conv.weight, &[c_out, c_in, time, height, width]);
-    let bias = b.weight(&conv.bias, &conv.bias.shape);
+    let weight = b.weight(&conv.weight, &[c_out, c_in, time, height, width], Element::F32);
+    let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
     let pads = match (conv.kind, stride) {
         (ConvKind::Pointwise, _) => [0; 6],
         (_, 1) => [0, 1, 1, 0, 1, 1],
@@ -165,10 +165,10 @@ fn attention(b: &mut Builder, x: &Value, layer: &Attention) -> Value {
         let swapped = swap_frames_and_channels(b, &projected.name);
         shape = b.node("Shape", &[&swapped], vec![]);
         let flat = b.integers(&[0, 0, 0, -1]);
-        b.node("Reshape", &[&swapped, &flat], vec![])
+        Value { name: b.node("Reshape", &[&swapped, &flat], vec![]), ..projected }
     });
-    let mixed = ops::attend(b, [&query, &key, &value], x.channels, 2, false);
-    let mixed = b.node("Reshape", &[&mixed, &shape], vec![]);
+    let mixed = ops::attend(b, [query, key, value], x.channels, 2, false);
+    let mixed = b.node("Reshape", &[&mixed.name, &shape], vec![]);
     let mixed = Value { name: swap_frames_and_channels(b, &mixed), ..h };
     let projected = conv(b, &mixed, &layer.output);
     ops::add(b, x, &projected)

@@ -1,6 +1,6 @@
 //! The decoder as steps: the first takes a latent, each later one a frame interpolated from the step before.
 
-use super::builder::{Builder, Half, Layout, Options, StepGraph};
+use super::builder::{Builder, Element, Half, Layout, Options, StepGraph};
 use super::{ops, port};
 use crate::model::{Decoder, Interpolation};
 
@@ -32,7 +32,8 @@ pub(crate) fn decoder(
 
         if level.up.is_temporal() {
             let (channels, divisor) = (x.channels, x.divisor);
-            b.output(port::MAIN_DECODED, x);
+            let main = b.cast(x, Element::F32);
+            b.output(port::MAIN_DECODED, main);
             for (name, picture) in port::PICTURES.into_iter().zip(pictures) {
                 b.output(name, picture);
             }

@@ -1,7 +1,7 @@
 //! The encoder as steps: the first takes two frames of the clip (one, where frames are images), each later one two
 //! results of the step before.
 
-use super::builder::{Builder, Half, Options, StepGraph};
+use super::builder::{Builder, Element, Half, Options, StepGraph};
 use super::{ops, port};
 use crate::model::Encoder;
 
@@ -19,7 +19,8 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
         let coefficients;
         if level.down.is_temporal() {
             let (channels, divisor) = (x.channels, x.divisor);
-            b.output(port::MAIN_OUT, x);
+            let main = b.cast(x, Element::F32);
+            b.output(port::MAIN_OUT, main);
             b.output(port::LOW_OUT, low);
             steps.push(b.finish());
 
@@ -41,6 +42,7 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
 
     let moments = ops::layers(&mut b, x, &encoder.tail);
     let moments = ops::to_planes(&mut b, moments);
+    let moments = b.cast(moments, Element::F32);
     b.output(port::MOMENTS, moments);
     steps.push(b.finish());
     steps

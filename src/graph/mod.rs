@@ -5,6 +5,10 @@
 //! or `[1, height, width, channels]` where our operators work on them, float32; time lies outside the graphs. So the start of a clip, its middle and its end run the same graphs
 //! with the same weights. This module knows neither files nor ONNX Runtime.
 //!
+//! ## Precision
+//! `Options::compute` says in which type convolutions and matrix products compute and what causal caches hold. Casts lie
+//! where a value crosses; with float32 there are none.
+//!
 //! A network whose norms span the clip has no steps: it is one graph over all frames (`clip`).
 //!
 //! ## Causal caches
@@ -25,12 +29,14 @@ mod ops;
 mod proto;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
-pub(crate) use builder::{Element, Layout, Operators, Options, Port, Source, StepGraph};
+pub(crate) use builder::{Element, Layout, Operators, Options, Port, Source, StepGraph, Taps};
 pub(crate) use clip::{decoder_clip, encoder_clip};
 pub(crate) use decoder::decoder;
 pub(crate) use encoder::encoder;
 pub(crate) use operator::{DOMAIN as OPERATOR_DOMAIN, Kernel, Operator};
+pub(crate) use transfer::{copy, pixels};
 
 /// Names of the ports that streams bind by meaning.
 pub(crate) mod port {

@@ -1,6 +1,6 @@
 //! The operators that are ours: convolutions and norms of channels-last frames, which `runtime::operators` runs on `kernels`.
 
-use super::builder::{Builder, Layout, Value};
+use super::builder::{Builder, Element, Layout, Value};
 use crate::kernels::{KernelShape, Packing};
 use crate::model::{Conv, ConvKind, Norm};
 
@@ -83,8 +83,8 @@ pub(super) enum Scale {
 /// The norm of each pixel of `x`, then SiLU if `silu`.
 pub(super) fn normalize(b: &mut Builder, x: &Value, norm: &Norm, silu: bool) -> Value {
     let operator = if silu { Operator::NormSilu } else { Operator::Norm };
-    let scale = b.weight(&norm.weight, &norm.weight.shape);
-    let bias = b.weight(&norm.bias, &norm.bias.shape);
+    let scale = b.weight(&norm.weight, &norm.weight.shape, Element::F32);
+    let bias = b.weight(&norm.bias, &norm.bias.shape, Element::F32);
     Value { name: b.operator_node(operator.name(), &[&scale, &bias, &x.name], x), ..x.clone() }
 }
 
@@ -110,7 +110,7 @@ pub(super) fn convolve(
     let places = axes[axes.len() - 2..].iter().product();
     let shape = KernelShape { c_out, c_in, times: frames.len(), places };
     let kernel = b.kernel(Kernel { key: conv.weight.key.clone(), shape, packing: operator.packing() });
-    let bias = b.weight(&conv.bias, &conv.bias.shape);
+    let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
     let mut inputs = vec![kernel.as_str(), &bias];
     inputs.extend(frames.iter().rev().map(|frame| frame.name.as_str()));
     inputs.resize(5, "");

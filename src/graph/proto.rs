@@ -4,9 +4,11 @@ use super::builder::Element;
 use prost::Message;
 
 pub(crate) const FLOAT: i32 = 1;
+pub(crate) const UINT8: i32 = 2;
 pub(crate) const INT64: i32 = 7;
 pub(crate) const BOOL: i32 = 9;
 pub(crate) const FLOAT16: i32 = 10;
+pub(crate) const BFLOAT16: i32 = 16;
 pub(crate) const EXTERNAL: i32 = 1;
 
 /// The format's number for an element type.
@@ -14,6 +16,8 @@ pub(crate) fn element(element: Element) -> i32 {
     match element {
         Element::F32 => FLOAT,
         Element::F16 => FLOAT16,
+        Element::Bf16 => BFLOAT16,
+        Element::U8 => UINT8,
     }
 }
 

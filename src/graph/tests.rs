@@ -1,7 +1,7 @@
 //! What the emitted graphs are made of, so that a change that adds work is seen without a clock.
 
 use super::builder::StepGraph;
-use super::{Element, Operators, Options, decoder, encoder, proto};
+use super::{Element, Operators, Options, Taps, decoder, encoder, proto};
 use crate::model;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -25,7 +25,8 @@ fn count(step: &StepGraph) -> String {
 /// `None`: the built-in model.
 fn counts(folder: Option<&str>, operators: Operators) -> String {
     let (network, _) = model::open(folder.map(Path::new), false).unwrap();
-    let options = Options { cache: Element::F32, attention_bytes: 1 << 26, operators };
+    let options =
+        Options { cache: Element::F32, compute: Element::F32, attention_bytes: 1 << 26, operators, taps: Taps::Added };
     let encoder = encoder(&network.encoder, &options);
     let decoder = decoder(&network.decoder, network.latent_channels, network.interpolation, &options);
     let lines: Vec<_> = encoder.iter().chain(&decoder).map(count).collect();

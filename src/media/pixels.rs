@@ -174,11 +174,30 @@ impl<'a> Image<'a> {
 
     /// Fills `[3, height, width]` planes with that part of the picture; beyond its edges the last column and row repeat.
     pub(crate) fn read(&self, out: &mut [f32], part: &Rect) {
+        self.read_rows(out, part, |channel, x, y, row| self.layout.read_row(channel, x, y, row));
+    }
+
+    /// The same of formats of 8 bits, as they are; false for all others, which leave `out` as it is.
+    pub(crate) fn read_bytes(&self, out: &mut [u8], part: &Rect) -> bool {
+        let bytes = matches!(
+            self.layout.format,
+            PixelFormat::Rgb8 | PixelFormat::Rgba8 | PixelFormat::RgbPlanar8 | PixelFormat::GbrPlanar8
+        );
+        if bytes {
+            self.read_rows(out, part, |channel, x, y, row| {
+                self.layout.read_elements(channel, x, y, row, |v: u8| v);
+            });
+        }
+        bytes
+    }
+
+    /// `read` gets a channel, where in the picture a row begins, and the row's part inside of it.
+    fn read_rows<T: Copy>(&self, out: &mut [T], part: &Rect, read: impl Fn(usize, usize, usize, &mut [T])) {
         let inside = part.width.min(self.layout.width.saturating_sub(part.x)).max(1);
         let start = part.x.min(self.layout.width - 1);
         for (channel, plane) in out.chunks_exact_mut(part.width * part.height).enumerate() {
             for (y, row) in plane.chunks_exact_mut(part.width).enumerate() {
-                self.layout.read_row(channel, start, (part.y + y).min(self.layout.height - 1), &mut row[..inside]);
+                read(channel, start, (part.y + y).min(self.layout.height - 1), &mut row[..inside]);
                 let edge = row[inside - 1];
                 row[inside..].fill(edge);
             }
@@ -350,7 +369,7 @@ impl Layout {
         }
     }
 
-    fn read_elements<T: Copy>(&self, channel: usize, x: usize, y: usize, out: &mut [f32], convert: impl Fn(T) -> f32) {
+    fn read_elements<T: Copy, U>(&self, channel: usize, x: usize, y: usize, out: &mut [U], convert: impl Fn(T) -> U) {
         let (row, step) = self.channel_row::<T>(channel, y);
         for (x, value) in (x..).zip(out) {
             // SAFETY: `x` is below the width; the constructors were promised readable rows and checked alignment.

@@ -192,6 +192,21 @@ impl Checkpoint {
         self.read_blocks(key, tap * height * width, taps * height * width, height * width, out);
     }
 
+    /// A [Cout, Cin, 3, 3, 3] kernel as [Cout, 3 Cin, 3, 3]: the input channels of its first time tap, then of the others.
+    pub(crate) fn read_stacked(&self, key: &str, out: &mut [f32]) {
+        let [c_out, c_in, taps, height, width] = self.tensors[key].shape[..] else {
+            unreachable!("checked: a 3D kernel")
+        };
+        let mut tap = vec![0.0; out.len() / taps];
+        let block = c_in * height * width;
+        for t in 0..taps {
+            self.read_tap(key, t, &mut tap);
+            for o in 0..c_out {
+                out[(o * taps + t) * block..][..block].copy_from_slice(&tap[o * block..][..block]);
+            }
+        }
+    }
+
     /// What a [Cout, Cin, 3, 3] kernel comes to, as [Cout, Cin, 2, 2], for the pixels at `phase` (y, x) of the 2x2 blocks
     /// that repeat one pixel: taps that fall on the same one are summed.
     pub(crate) fn read_phase(&self, key: &str, phase: [usize; 2], out: &mut [f32]) {

@@ -127,7 +127,7 @@ fn is_new_enough(version: &str, needed: u32) -> bool {
     major > 1 || (major == 1 && minor >= needed)
 }
 
-fn loader_error() -> String {
+pub(super) fn loader_error() -> String {
     // SAFETY: dlerror returns NULL or a string that is valid until the next call of it in this thread.
     let text = unsafe { libc::dlerror() };
     if text.is_null() {

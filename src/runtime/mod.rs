@@ -1,10 +1,13 @@
 //! ONNX Runtime: finding it, one environment per process, sessions, tensors and cancelling.
 
+mod cuda;
+mod device;
 mod library;
 mod operators;
 mod session;
 mod tensor;
 
+pub(crate) use device::{Device, Place};
 pub(crate) use session::{Session, SessionOptions, write_weights};
 pub(crate) use tensor::Tensor;
 
@@ -71,9 +74,10 @@ impl Runtime {
         &self.library.version
     }
 
-    /// The execution providers that this build of the runtime has, by ONNX Runtime's names.
-    pub(crate) fn providers(&self) -> Vec<String> {
-        library::providers()
+    /// Whether sessions can run on a CUDA device; the error names what is missing.
+    pub(crate) fn check_cuda(&self, device: u32) -> Result<()> {
+        let has_provider = library::providers().iter().any(|name| name == cuda::PROVIDER);
+        cuda::check(&self.library.path, &self.library.version, has_provider, device)
     }
 }
 

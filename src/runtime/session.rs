@@ -1,5 +1,6 @@
 //! One step's graph, loaded; runs from several threads at once.
 
+use super::device::Place;
 use super::{Canceller, Runtime, Tensor, operators};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{Element, Kernel, Source, StepGraph};
@@ -18,6 +19,9 @@ static OPERATORS_KNOWN: OnceCell<()> = OnceCell::new();
 /// How sessions are built.
 #[derive(Clone)]
 pub(crate) struct SessionOptions {
+    pub(crate) place: Place,
+    /// Lets a CUDA device round what float32 convolutions and matrix products multiply to 11 bits.
+    pub(crate) tf32: bool,
     pub(crate) threads: usize,
     pub(crate) logger: Logger,
 }
@@ -25,7 +29,7 @@ pub(crate) struct SessionOptions {
 /// A loaded graph. It or the runtime holds the only copy of a weight, in the layout that the kernels want.
 pub(crate) struct Session {
     name: String,
-    session: ort::session::Session,
+    session: Arc<ort::session::Session>,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
     /// The last inputs.
@@ -44,7 +48,7 @@ impl Session {
         let kernels = step.kernels.iter().map(pack).collect::<Result<Vec<_>>>()?;
         checkpoint.release_pages();
         let build = || -> ort::Result<ort::session::Session> {
-            ort::session::Session::builder(&runtime.environment)?
+            let mut builder = ort::session::Session::builder(&runtime.environment)?
                 .with_log_id(&step.name)?
                 .with_logger(options.logger.for_runtime())?
                 .with_log_level(options.logger.runtime_level())?
@@ -52,14 +56,25 @@ impl Session {
                 // Idle threads of an embedded library must not burn the host's processor.
                 .with_intra_op_spinning(false)?
                 // A pattern for each size would be kept beside the arena; streams of any size share this session.
-                .with_memory_pattern(false)?
-                .with_external_initializer_file_in_memory(step.weights_file(), weights.clone())?
-                .with_operators(operators::domain()?)?
-                .commit_from_memory(&step.onnx)
+                .with_memory_pattern(false)?;
+            if step.external_bytes > 0 {
+                builder = builder.with_external_initializer_file_in_memory(step.weights_file(), weights.clone())?;
+            }
+            match options.place.provider(options.tf32) {
+                // Our operators run on the processor only.
+                Some(provider) => builder.with_execution_providers([provider])?,
+                None => builder.with_operators(operators::domain()?)?,
+            }
+            .commit_from_memory(&step.onnx)
         };
-        let mut first = None;
-        let known = OPERATORS_KNOWN.get_or_try_init(|| build().map(|session| first = Some(session)));
-        let session = known.and_then(|()| first.map_or_else(&build, Ok));
+        let session = match options.place {
+            Place::Cuda(_) => build(),
+            _ => {
+                let mut first = None;
+                let known = OPERATORS_KNOWN.get_or_try_init(|| build().map(|session| first = Some(session)));
+                known.and_then(|()| first.map_or_else(&build, Ok))
+            }
+        };
         let session = session.map_err(|e| run_error(&step.name, "loading", &e))?;
         drop(weights);
         // Loading leaves several times the weights' size in the allocator's free lists.
@@ -72,11 +87,20 @@ impl Session {
         let c_string = |name: &String| CString::new(name.as_str()).expect("names hold no NUL");
         Ok(Session {
             name: step.name.clone(),
-            session,
+            session: Arc::new(session),
             inputs: inputs.map(|port| &port.name).chain(step.kernels.iter().map(|k| &k.key)).map(c_string).collect(),
             outputs: outputs.map(|port| c_string(&port.name)).collect(),
             kernels,
         })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For memory of its own kind.
+    pub(super) fn shared(&self) -> Arc<ort::session::Session> {
+        self.session.clone()
     }
 
     /// Runs the graph. `inputs` are the step's, then one and two frames ago of every cache; `outputs` the step's, then
@@ -89,8 +113,9 @@ impl Session {
         let inputs: Vec<*const ort::sys::OrtValue> = inputs.iter().map(|t| t.ptr().cast_const()).collect();
         let mut outputs: Vec<*mut ort::sys::OrtValue> = outputs.iter().map(|t| t.ptr()).collect();
         // SAFETY: all pointers are live for the call and the counts match. The runtime writes into the given outputs in
-        // place. OrtApi::Run is safe to call from several threads on one session; ort's wrapper asks for `&mut` because
-        // of providers whose allocators are not, which are not used here.
+        // place, or copies to them where they are of another memory than the session's. OrtApi::Run is safe to call from
+        // several threads on one session; ort's wrapper asks for `&mut` because of providers whose allocators are not,
+        // which are not used here.
         let result = unsafe {
             let status = (ort::api().Run)(
                 self.session.ptr().cast_mut(),
@@ -128,11 +153,8 @@ fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Arc<[u8]>> 
     }
     let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, step.external_bytes).collect();
     let bytes = Arc::get_mut(&mut buffer).expect("just made");
-    // SAFETY: any bytes are floats; the buffer follows two counters, so nothing is cut off for alignment.
-    let (unaligned, floats, _) = unsafe { bytes.align_to_mut::<f32>() };
-    assert!(unaligned.is_empty());
     for (range, fill) in weight_reads(step, checkpoint) {
-        fill(&mut floats[range.start / 4..range.end / 4]);
+        fill(&mut bytes[range]);
     }
     Ok(buffer)
 }
@@ -155,26 +177,44 @@ pub(crate) fn write_weights(
     let (mut position, mut values) = (0, vec![]);
     for (range, fill) in weight_reads(step, checkpoint) {
         out.write_all(&vec![0; range.start - position])?;
-        values.resize(range.len() / 4, 0.0);
+        values.resize(range.len(), 0);
         fill(&mut values);
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        out.write_all(&bytes)?;
+        out.write_all(&values)?;
         position = range.end;
     }
     Ok(())
 }
 
-/// For each initializer, in order: where it goes, and a function that reads it.
+/// For each initializer, in order: where it goes, and a function that reads it to bytes, which are aligned for float32 where
+/// it is of that type.
 fn weight_reads<'a>(
     step: &'a StepGraph,
     checkpoint: &'a Checkpoint,
-) -> impl Iterator<Item = (std::ops::Range<usize>, impl Fn(&mut [f32]))> {
+) -> impl Iterator<Item = (std::ops::Range<usize>, impl Fn(&mut [u8]))> {
     step.initializers.iter().map(move |initializer| {
-        let range = initializer.offset..initializer.offset + initializer.elements * 4;
-        let fill = move |out: &mut [f32]| match &initializer.source {
+        let size = initializer.element.bytes();
+        let range = initializer.offset..initializer.offset + initializer.elements * size;
+        let read = move |out: &mut [f32]| match &initializer.source {
             Source::Tensor(key) => checkpoint.read(key, out),
             Source::Tap(key, tap) => checkpoint.read_tap(key, *tap, out),
             Source::Phase(key, phase) => checkpoint.read_phase(key, *phase, out),
+            Source::Stacked(key) => checkpoint.read_stacked(key, out),
+        };
+        let fill = move |out: &mut [u8]| {
+            // SAFETY: any bytes are floats.
+            if let (Element::F32, ([], floats, [])) = (initializer.element, unsafe { out.align_to_mut::<f32>() }) {
+                return read(floats);
+            }
+            let mut values = vec![0.0; initializer.elements];
+            read(&mut values);
+            for (value, out) in values.into_iter().zip(out.chunks_exact_mut(size)) {
+                match initializer.element {
+                    Element::F32 => out.copy_from_slice(&value.to_ne_bytes()),
+                    Element::F16 => out.copy_from_slice(&half::f16::from_f32(value).to_ne_bytes()),
+                    Element::Bf16 => out.copy_from_slice(&half::bf16::from_f32(value).to_ne_bytes()),
+                    Element::U8 => unreachable!("no weights are bytes"),
+                }
+            }
         };
         (range, fill)
     })

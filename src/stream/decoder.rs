@@ -54,11 +54,12 @@ impl StreamDecoder {
     pub(crate) fn new(steps: &[Arc<Step>], interpolation: Interpolation, geometry: &Geometry) -> Result<Self> {
         let stages = steps.iter().map(|step| Stage::new(step, geometry)).collect::<Result<Vec<_>>>()?;
         let boundary = |stage: &Stage| -> Result<Boundary> {
-            let (main, picture) = (stage.output(port::MAIN_DECODED), stage.output(port::PICTURES[0]));
+            let tensor = |port| geometry.tensor(stage.output(port), stage.step().device.as_ref());
+            let (main, picture) = (port::MAIN_DECODED, port::PICTURES[0]);
             Ok(Boundary {
-                frames: [geometry.tensor(main)?, geometry.tensor(main)?],
+                frames: [tensor(main)?, tensor(main)?],
                 count: 0,
-                pictures: [geometry.tensor(picture)?, geometry.tensor(picture)?, geometry.tensor(picture)?],
+                pictures: [tensor(picture)?, tensor(picture)?, tensor(picture)?],
                 pictures_in: 0,
                 pictures_out: 0,
                 weights: [Tensor::numbers(&[0.0])?, Tensor::numbers(&[1.0])?],
@@ -66,12 +67,13 @@ impl StreamDecoder {
         };
         let last = steps.last().expect("a decoder has steps");
         let boundaries = stages[..stages.len() - 1].iter().map(boundary).collect::<Result<_>>()?;
+        let end = |port| geometry.end_tensor(port, last.device.as_ref());
         Ok(StreamDecoder {
             interpolation,
             stages,
             boundaries,
-            latent: geometry.tensor(&steps[0].inputs[0])?,
-            pictures: last.outputs.iter().map(|port| geometry.tensor(port)).collect::<Result<_>>()?,
+            latent: end(&steps[0].inputs[0])?,
+            pictures: last.outputs.iter().map(end).collect::<Result<_>>()?,
             latents_in: 0,
             frames_out: 0,
             flushed: false,
@@ -193,7 +195,7 @@ impl Shared<'_> {
             // The temporal inverse wavelet makes two frames; the clip's first has no partner.
             let first = usize::from(starting && self.pictures.len() == 2);
             for picture in &self.pictures[first..] {
-                (self.sink)(*self.frames_out, picture.data());
+                (self.sink)(*self.frames_out, stage.step().leaving(picture)?);
                 *self.frames_out += 1;
             }
             return Ok(());

@@ -7,8 +7,9 @@ use super::encoding::LatentSink;
 use super::snapshot::{LiveState, Progress, SavedState};
 use super::stage::{Stage, Step};
 use crate::error::Result;
-use crate::graph::{StepGraph, port};
-use crate::runtime::{Canceller, Tensor};
+use crate::graph::{Element, StepGraph, port};
+use crate::media::{Image, Rect};
+use crate::runtime::{Canceller, Device, Tensor};
 use std::sync::Arc;
 
 /// What waits between two steps: the pair in the making, and the main path's last frame of the pair before.
@@ -19,11 +20,21 @@ struct Pair {
     count: u64,
 }
 
+/// The way of frames to a device.
+struct Upload {
+    device: Arc<Device>,
+    /// A frame of each kind, in memory that the device reads by itself.
+    bytes: Tensor,
+    floats: Tensor,
+}
+
 pub(crate) struct StreamEncoder {
     stages: Vec<Stage>,
     pairs: Vec<Pair>,
     /// As many as the first step takes.
     frames: Vec<Tensor>,
+    /// Where these are on a device.
+    upload: Option<Upload>,
     moments: Tensor,
     /// Frames since the start of the clip, without those that a flush repeats.
     pub(crate) frames_in: u64,
@@ -35,18 +46,22 @@ impl StreamEncoder {
     pub(crate) fn new(steps: &[Arc<Step>], geometry: &Geometry) -> Result<Self> {
         let stages = steps.iter().map(|step| Stage::new(step, geometry)).collect::<Result<Vec<_>>>()?;
         let pair = |stage: &Stage| -> Result<Pair> {
-            let (main, low) = (stage.output(port::MAIN_OUT), stage.output(port::LOW_OUT));
+            let tensor = |port| geometry.tensor(stage.output(port), stage.step().device.as_ref());
+            let (main, low) = (port::MAIN_OUT, port::LOW_OUT);
             Ok(Pair {
-                main: [geometry.tensor(main)?, geometry.tensor(main)?, geometry.tensor(main)?],
-                low: [geometry.tensor(low)?, geometry.tensor(low)?],
+                main: [tensor(main)?, tensor(main)?, tensor(main)?],
+                low: [tensor(low)?, tensor(low)?],
                 count: 0,
             })
         };
         let (last, inner) = stages.split_last().expect("an encoder has steps");
         let pairs = inner.iter().map(pair).collect::<Result<_>>()?;
-        let moments = geometry.tensor(last.output(port::MOMENTS))?;
+        let device = last.step().device.as_ref();
+        let moments = geometry.end_tensor(last.output(port::MOMENTS), device)?;
+        let upload = device.map(|device| Upload::new(device, geometry)).transpose()?;
         Ok(StreamEncoder {
-            frames: steps[0].inputs.iter().map(|port| geometry.tensor(port)).collect::<Result<_>>()?,
+            frames: steps[0].inputs.iter().map(|port| geometry.tensor(port, device)).collect::<Result<_>>()?,
+            upload,
             moments,
             pairs,
             stages,
@@ -123,16 +138,20 @@ impl StreamEncoder {
         graphs.iter().map(|graph| Stage::planned_bytes(graph, geometry)).chain(pairs).chain(own).sum()
     }
 
-    /// Takes one frame, which `fill` writes; gives a latent if it completes a group.
+    /// Takes that part of a frame; gives a latent if it completes a group.
     pub(crate) fn push(
         &mut self,
-        fill: impl FnOnce(&mut [f32]),
+        frame: &Image<'_>,
+        part: &Rect,
         canceller: &Canceller,
         sink: &mut LatentSink<'_>,
     ) -> Result<()> {
         // Frame 0 is a pair of its own, later frames come in twos.
         let place = usize::from(self.frames_in != 0 && self.frames_in.is_multiple_of(2)) % self.frames.len();
-        fill(self.frames[place].data_mut());
+        match &mut self.upload {
+            None => frame.read(self.frames[place].data_mut(), part),
+            Some(upload) => upload.send(frame, part, &self.frames[place])?,
+        }
         self.frames_in += 1;
         match (self.frames_in, place) {
             _ if self.frames.len() == 1 => self.run_first([0, 0], canceller, sink),
@@ -164,11 +183,29 @@ impl StreamEncoder {
     fn run_first(&mut self, pair: [usize; 2], canceller: &Canceller, sink: &mut LatentSink<'_>) -> Result<()> {
         let inputs = [0, 1].map(|i| (port::FRAMES[i], &self.frames[pair[i]]));
         let inputs = &inputs[..self.frames.len()];
-        run(&mut self.stages, &mut self.pairs, &self.moments, inputs, canceller)?.then(|| {
-            sink(self.latents_out, self.moments.data());
+        if run(&mut self.stages, &mut self.pairs, &self.moments, inputs, canceller)? {
+            let last = self.stages.last().expect("an encoder has steps").step();
+            sink(self.latents_out, last.leaving(&self.moments)?);
             self.latents_out += 1;
-        });
+        }
         Ok(())
+    }
+}
+
+impl Upload {
+    fn new(device: &Arc<Device>, geometry: &Geometry) -> Result<Self> {
+        let shape = [1, 3, geometry.padded_height, geometry.padded_width];
+        let tensor = |element| Tensor::staged(Some(device), &shape, element);
+        Ok(Upload { device: device.clone(), bytes: tensor(Element::U8)?, floats: tensor(Element::F32)? })
+    }
+
+    /// Pixels of 8 bits cross as they are, all others as float32.
+    fn send(&mut self, frame: &Image<'_>, part: &Rect, to: &Tensor) -> Result<()> {
+        if frame.read_bytes(self.bytes.raw_mut(), part) {
+            return self.device.upload_pixels(&self.bytes, to);
+        }
+        frame.read(self.floats.data_mut(), part);
+        self.device.upload(&self.floats, to)
     }
 }
 

@@ -46,9 +46,7 @@ impl TiledEncoder {
     /// The next frames of a clip.
     fn push(&mut self, frames: &[Image<'_>], canceller: &Canceller, sink: &mut LatentSink<'_>) -> Result<()> {
         for frame in frames {
-            self.each_tile(sink, |engine, tiles, i, sink| {
-                engine.push(|planes| frame.read(planes, &tiles.tile(i, 1).0), canceller, sink)
-            })?;
+            self.each_tile(sink, |engine, tiles, i, sink| engine.push(frame, &tiles.tile(i, 1).0, canceller, sink))?;
         }
         Ok(())
     }
@@ -64,7 +62,7 @@ impl TiledEncoder {
         self.each_tile(sink, |engine, tiles, i, sink| {
             engine.reset();
             for frame in frames {
-                engine.push(|planes| frame.read(planes, &tiles.tile(i, 1).0), canceller, sink)?;
+                engine.push(frame, &tiles.tile(i, 1).0, canceller, sink)?;
             }
             engine.flush(unit, canceller, sink)
         })

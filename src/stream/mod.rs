@@ -9,6 +9,8 @@ mod encoding;
 mod interpolation;
 mod latent_file;
 mod model;
+#[cfg(test)]
+mod on_device;
 mod plan;
 #[cfg(test)]
 mod properties;
@@ -16,7 +18,7 @@ mod snapshot;
 mod stage;
 mod tiles;
 
-pub use model::{CacheType, Convolution, Graphs, Model, ModelInfo, ModelOptions, Provider};
+pub use model::{CacheType, Convolution, Graphs, Model, ModelInfo, ModelOptions, Precision, Provider};
 pub use plan::Estimate;
 pub use snapshot::{Snapshot, SnapshotInfo};
 pub use tiles::Tiling;
@@ -25,12 +27,13 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{Layout, Port};
 use crate::media::{Image, ImageMut, LatentCodec, Latents, LatentsMut, Posterior, Rect};
 pub use crate::runtime::Canceller;
-use crate::runtime::Tensor;
+use crate::runtime::{Device, Tensor};
 use clip::{ClipDecoder, ClipEncoder};
 use counting::check_count;
 use decoding::{Decoding, TiledDecoder};
 use encoding::{Encoding, TiledEncoder};
 use plan::Plan;
+use std::sync::Arc;
 
 /// A wider or higher picture is a mistake in the caller's numbers.
 const MAX_SIDE: usize = 1 << 15;
@@ -633,6 +636,7 @@ impl Geometry {
             Layout::Clip => vec![1, port.channels, frames, height, width],
             Layout::Number => vec![1],
             Layout::Numbers => vec![frames],
+            Layout::Any => unreachable!("no port of a step"),
         }
     }
 
@@ -640,9 +644,14 @@ impl Geometry {
         (self.shape(port, 1).iter().product::<usize>() * port.element.bytes()) as u64
     }
 
-    /// A tensor for a port of a step.
-    fn tensor(&self, port: &Port) -> Result<Tensor> {
-        Tensor::new(&self.shape(port, 1), port.element)
+    /// A tensor for what lies between two runs of a stream's steps.
+    fn tensor(&self, port: &Port, device: Option<&Arc<Device>>) -> Result<Tensor> {
+        Tensor::on(device, &self.shape(port, 1), port.element)
+    }
+
+    /// A tensor for one end of a stream, which the processor writes or reads.
+    fn end_tensor(&self, port: &Port, device: Option<&Arc<Device>>) -> Result<Tensor> {
+        Tensor::staged(device, &self.shape(port, 1), port.element)
     }
 
     /// A tensor for a port that holds several frames.

@@ -3,11 +3,11 @@
 use super::counting::Counting;
 use super::stage::Step;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::{self, Element, Operators, StepGraph};
+use crate::graph::{self, Element, Operators, StepGraph, Taps};
 use crate::kernels;
 use crate::logger::Logger;
 use crate::model::{self, Checkpoint, Network};
-use crate::runtime::{Runtime, Session, SessionOptions, write_weights};
+use crate::runtime::{Device, Place, Runtime, Session, SessionOptions, write_weights};
 use once_cell::sync::OnceCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,16 +16,39 @@ use std::sync::Arc;
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provider {
-    /// The best that this library and the runtime can use here; the log and [`ModelInfo`] say which.
+    /// A CUDA device, the first one, if the ONNX Runtime in use and the machine have all that it takes; else the
+    /// processor. The log and [`ModelInfo`] say which, and why.
     #[default]
     Auto,
     /// The processor.
     Cpu,
-    /// A CUDA device. Not in this version: an error that says so.
+    /// A CUDA device. An error that says what is missing, if it cannot be used. Streams keep their state and all that lies
+    /// between their two ends on the device.
     Cuda {
         /// Its index.
         device: u32,
     },
+}
+
+/// In which numbers a direction of the network computes. The frames and latents of callers do not depend on it.
+///
+/// Below float32, convolutions, matrix products and causal caches are of the narrower type and weights take half of the
+/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and the interpolation stay float32. An
+/// output that is not finite is then [`ErrorKind::NotFinite`]. Models that take whole clips compute in float32 only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// float32 throughout.
+    #[default]
+    F32,
+    /// float32, but a CUDA device may round the factors of products to 11 bits (TF32) and multiply them several times as
+    /// fast. An error with [`Provider::Cpu`]; where [`Provider::Auto`] takes the processor the same as `F32`.
+    Tf32,
+    /// IEEE half precision: 11 bits, up to 65504. Made for GPUs. The processor has no such convolutions: there ONNX Runtime
+    /// converts around float32 ones, which is slower than `F32`, and so is the direct convolution that it uses.
+    F16,
+    /// bfloat16: 8 bits, with the range of float32. For CUDA devices only, where the runtime has such convolutions; making
+    /// a stream is an error otherwise.
+    Bf16,
 }
 
 /// How the causal caches of a model's streams are stored.
@@ -59,8 +82,13 @@ pub enum Convolution {
     /// Tiles of 4x4 pixels in all layers: in the golden cases results differ from the reference's mostly by up to twice as
     /// much, at worst by 7 times.
     Fast,
-    /// By ONNX Runtime's own operators.
+    /// By ONNX Runtime's own operators: a causal convolution is a 2D one of each of its three frames, and two sums.
     Direct,
+    /// The same as one 2D convolution of three frames stacked on their channels. What [`Exact`](Self::Exact) and
+    /// [`Fast`](Self::Fast) are on a CUDA device.
+    Stacked,
+    /// The same as one 3D convolution of a clip of three frames.
+    Volume,
 }
 
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
@@ -74,9 +102,13 @@ pub struct ModelOptions {
     pub runtime: Option<PathBuf>,
     /// Where the network runs.
     pub provider: Provider,
+    /// In what the encoder computes.
+    pub encode_precision: Precision,
+    /// In what the decoder computes.
+    pub decode_precision: Precision,
     /// Threads that work on one call, 0 for all processors that the process may use.
     pub threads: usize,
-    /// How causal caches are stored.
+    /// How causal caches are stored, where the network computes in float32.
     pub cache_type: CacheType,
     /// How 3x3 convolutions are computed.
     pub convolution: Convolution,
@@ -122,15 +154,25 @@ pub struct ModelInfo {
     /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
     /// same on every machine and in every release; a copy of the weights in another precision is another model.
     pub identity: u64,
-    /// The execution provider that runs the network.
+    /// The execution provider that runs the network: "CPU" or "CUDA".
     pub provider: &'static str,
+    /// Index of its device; 0 for the processor.
+    pub device: u32,
+    /// Why [`Provider::Auto`] did not take a CUDA device, if it was asked and did not.
+    pub fallback: Option<String>,
+    /// In what the encoder computes.
+    pub encode_precision: Precision,
+    /// In what the decoder computes.
+    pub decode_precision: Precision,
+    /// Bytes that the model's streams hold on its device, without weights and working memory; 0 on the processor.
+    pub device_bytes: u64,
     /// The ONNX Runtime library in use.
     pub runtime_path: PathBuf,
     /// Its version.
     pub runtime_version: String,
     /// Sessions loaded so far, each with weights that no other has.
     pub sessions: u32,
-    /// Bytes of the weights loaded so far, as float32.
+    /// Bytes of the weights loaded so far, as the network computes with them.
     pub weight_bytes: u64,
 }
 
@@ -142,11 +184,18 @@ pub struct Model(Arc<Shared>);
 
 struct Shared {
     network: Network,
-    checkpoint: Checkpoint,
+    checkpoint: Arc<Checkpoint>,
     runtime: &'static Runtime,
+    place: Place,
+    fallback: Option<String>,
+    /// The memory of `place`, if that has its own.
+    device: Option<Arc<Device>>,
     threads: usize,
     logger: Logger,
-    graph_options: graph::Options,
+    encode_precision: Precision,
+    decode_precision: Precision,
+    encoder_options: graph::Options,
+    decoder_options: graph::Options,
     encoder: OnceCell<Vec<Arc<Step>>>,
     decoder: OnceCell<Vec<Arc<Step>>>,
 }
@@ -177,19 +226,50 @@ impl Model {
             options.logger.log(log::Level::Warn, warning);
         }
         let runtime = Runtime::get(options.runtime.as_deref())?;
-        check_provider(runtime, options)?;
+        let checkpoint = Arc::new(checkpoint);
         let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = if options.threads == 0 { available() } else { options.threads };
+        let open = |place| open_place(runtime, &checkpoint, place, threads, &options.logger);
+        let (place, device, fallback) = match options.provider {
+            Provider::Cpu => (Place::Cpu, None, None),
+            Provider::Cuda { device } => (Place::Cuda(device), open(Place::Cuda(device))?, None),
+            Provider::Auto => match open(Place::Cuda(0)) {
+                Ok(device) => (Place::Cuda(0), device, None),
+                Err(e) => (Place::Cpu, None, Some(e.text().to_string())),
+            },
+        };
+        if let Some(reason) = &fallback {
+            // Nobody who has no use for a GPU wants to hear of it.
+            options.logger.log(log::Level::Debug, format_args!("provider: the CPU, because {reason}"));
+        }
+        Self::placed(network, checkpoint, runtime, (place, device, fallback), threads, options)
+    }
+
+    fn placed(
+        network: Network,
+        checkpoint: Arc<Checkpoint>,
+        runtime: &'static Runtime,
+        (place, device, fallback): (Place, Option<Arc<Device>>, Option<String>),
+        threads: usize,
+        options: &ModelOptions,
+    ) -> Result<Self> {
+        let precision = |precision, direction| resolve(precision, direction, options.provider, place, &network);
+        let encode_precision = precision(options.encode_precision, "encode")?;
+        let decode_precision = precision(options.decode_precision, "decode")?;
         options.logger.log(
             log::Level::Info,
             format_args!(
-                "{}: {} parameters, {}x{}x{} compression, {} channels; CPU, {threads} threads; ONNX Runtime {} {}",
+                "{}: {} parameters, {}x{}x{} compression, {} channels; {}, {encode_precision} to encode,                  {decode_precision} to decode, {threads} threads; ONNX Runtime {} {}",
                 checkpoint.name(),
                 network.parameters(),
                 network.temporal_compression(),
                 network.spatial_compression(),
                 network.spatial_compression(),
                 network.latent_channels,
+                match place {
+                    Place::Cuda(device) => format!("CUDA device {device}"),
+                    place => place.name().into(),
+                },
                 runtime.version(),
                 runtime.path().display()
             ),
@@ -198,28 +278,29 @@ impl Model {
             network,
             checkpoint,
             runtime,
+            place,
+            fallback,
+            device,
             threads,
             logger: options.logger.clone(),
-            graph_options: graph::Options {
-                cache: match options.cache_type {
-                    CacheType::F32 => Element::F32,
-                    CacheType::F16 => Element::F16,
-                },
-                attention_bytes: match options.attention_bytes {
-                    0 => DEFAULT_ATTENTION_BYTES,
-                    bytes => bytes,
-                },
-                operators: match options.convolution {
-                    // A processor without vectors that we know: the runtime's own operators are faster.
-                    _ if kernels::lanes() == 1 => Operators::Onnx,
-                    Convolution::Exact => Operators::Exact,
-                    Convolution::Fast => Operators::Fast,
-                    Convolution::Direct => Operators::Onnx,
-                },
-            },
+            encode_precision,
+            decode_precision,
+            encoder_options: graph_options(options, place, encode_precision),
+            decoder_options: graph_options(options, place, decode_precision),
             encoder: OnceCell::new(),
             decoder: OnceCell::new(),
         })))
+    }
+
+    /// A model whose streams may touch the memory of their state as little as a device's.
+    #[cfg(test)]
+    pub(crate) fn open_pretended(path: Option<&Path>, options: &ModelOptions) -> Result<Self> {
+        let (network, checkpoint) = model::open(path, options.check_finite)?;
+        let runtime = Runtime::get(options.runtime.as_deref())?;
+        let (checkpoint, place) = (Arc::new(checkpoint), Place::Pretended);
+        let session = SessionOptions { place, tf32: false, threads: 1, logger: options.logger.clone() };
+        let device = Device::open(runtime, &checkpoint, &session)?;
+        Self::placed(network, checkpoint, runtime, (place, Some(device), None), 1, options)
     }
 
     /// What this model is and what it runs on.
@@ -242,7 +323,12 @@ impl Model {
             has_scaling: network.scaling.is_ok(),
             parameters: network.parameters(),
             identity: network.identity,
-            provider: "CPU",
+            provider: self.0.place.name(),
+            device: if let Place::Cuda(device) = self.0.place { device } else { 0 },
+            fallback: self.0.fallback.clone(),
+            encode_precision: self.0.encode_precision,
+            decode_precision: self.0.decode_precision,
+            device_bytes: self.device().map_or(0, |device| device.live_bytes()),
             runtime_path: self.0.runtime.path().into(),
             runtime_version: self.0.runtime.version().into(),
             sessions: loaded().count() as u32,
@@ -267,9 +353,11 @@ impl Model {
     /// [`Io`](ErrorKind::Io).
     pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
         let folder = folder.as_ref();
-        let plain = self.plain_options();
         let (encoder, decoder) = match graphs {
-            Graphs::Steps => (self.encoder_steps_by(&plain), self.decoder_steps_by(&plain)),
+            Graphs::Steps => (
+                self.encoder_steps_by(&plain(&self.0.encoder_options)),
+                self.decoder_steps_by(&plain(&self.0.decoder_options)),
+            ),
             Graphs::Clip => (vec![self.encoder_clip()], vec![self.decoder_clip()]),
         };
         for step in encoder.into_iter().chain(decoder) {
@@ -308,18 +396,29 @@ impl Model {
         self.network().decoder_reach().map(|reach| reach * self.network().spatial_compression())
     }
 
-    pub(crate) fn graph_options(&self) -> &graph::Options {
-        &self.0.graph_options
+    /// Of the scores of one block of queries.
+    pub(crate) fn attention_bytes(&self) -> u64 {
+        self.0.encoder_options.attention_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn encoder_options(&self) -> &graph::Options {
+        &self.0.encoder_options
+    }
+
+    /// Where streams keep their state, if not in the processor's memory.
+    pub(crate) fn device(&self) -> Option<&Arc<Device>> {
+        self.0.device.as_ref()
     }
 
     /// The encoder's steps, or the one graph of a model that must see whole clips.
     pub(crate) fn encoder_graphs(&self) -> Vec<StepGraph> {
-        self.encoder_steps_by(self.graph_options())
+        self.encoder_steps_by(&self.0.encoder_options)
     }
 
     /// The decoder's steps, or its one graph.
     pub(crate) fn decoder_graphs(&self) -> Vec<StepGraph> {
-        self.decoder_steps_by(self.graph_options())
+        self.decoder_steps_by(&self.0.decoder_options)
     }
 
     fn encoder_steps_by(&self, options: &graph::Options) -> Vec<StepGraph> {
@@ -338,32 +437,40 @@ impl Model {
     }
 
     fn encoder_clip(&self) -> StepGraph {
-        graph::encoder_clip(&self.network().encoder, &self.plain_options())
+        graph::encoder_clip(&self.network().encoder, &clip(&self.0.encoder_options))
     }
 
     fn decoder_clip(&self) -> StepGraph {
         let network = self.network();
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
-        graph::decoder_clip(&network.decoder, channels, interpolation, &self.plain_options())
-    }
-
-    /// Our operators take frames.
-    fn plain_options(&self) -> graph::Options {
-        graph::Options { operators: Operators::Onnx, ..*self.graph_options() }
+        graph::decoder_clip(&network.decoder, channels, interpolation, &clip(&self.0.decoder_options))
     }
 
     /// The encoder's sessions, loaded by the first caller.
     pub(crate) fn encoder_steps(&self) -> Result<&[Arc<Step>]> {
-        Ok(self.0.encoder.get_or_try_init(|| self.load(self.encoder_graphs()))?)
+        Ok(self.0.encoder.get_or_try_init(|| self.load(self.encoder_graphs(), self.0.encode_precision))?)
     }
 
     /// The decoder's sessions, loaded by the first caller.
     pub(crate) fn decoder_steps(&self) -> Result<&[Arc<Step>]> {
-        Ok(self.0.decoder.get_or_try_init(|| self.load(self.decoder_graphs()))?)
+        Ok(self.0.decoder.get_or_try_init(|| self.load(self.decoder_graphs(), self.0.decode_precision))?)
     }
 
-    pub(super) fn load(&self, graphs: Vec<StepGraph>) -> Result<Vec<Arc<Step>>> {
-        let options = SessionOptions { threads: self.0.threads, logger: self.0.logger.clone() };
+    pub(super) fn load(&self, graphs: Vec<StepGraph>, precision: Precision) -> Result<Vec<Arc<Step>>> {
+        let place = self.0.place;
+        if precision == Precision::Bf16 && !matches!(place, Place::Cuda(_)) {
+            fail!(
+                Provider,
+                "precision bf16: ONNX Runtime's CPU provider has no convolutions of bfloat16; take f32 or f16, or a CUDA \
+                 device"
+            );
+        }
+        let options = SessionOptions {
+            place,
+            tf32: precision == Precision::Tf32,
+            threads: self.0.threads,
+            logger: self.0.logger.clone(),
+        };
         let load = |graph: StepGraph| -> Result<Arc<Step>> {
             let start = std::time::Instant::now();
             let session = Session::load(self.0.runtime, &graph, &self.0.checkpoint, &options)?;
@@ -377,6 +484,8 @@ impl Model {
                 inputs: graph.inputs,
                 outputs: graph.outputs,
                 caches: graph.caches.into_iter().map(|cache| cache.now).collect(),
+                device: self.0.device.clone(),
+                check_finite: matches!(precision, Precision::F16 | Precision::Bf16),
                 weight_bytes,
             }))
         };
@@ -392,25 +501,97 @@ impl Model {
     }
 }
 
-fn check_provider(runtime: &Runtime, options: &ModelOptions) -> Result<()> {
-    match options.provider {
-        Provider::Auto => {
-            options.logger.log(log::Level::Debug, "provider: CPU, the only one of this version");
-            Ok(())
-        }
-        Provider::Cpu => Ok(()),
-        Provider::Cuda { device } => {
-            let (version, path) = (runtime.version(), runtime.path().display());
-            if runtime.providers().iter().any(|name| name == "CUDAExecutionProvider") {
-                fail!(
-                    Provider,
-                    "CUDA device {device}: this version of libwfvae runs on the CPU only; ask for CPU or AUTO"
-                );
-            }
-            fail!(
-                Provider,
-                "CUDA device {device}: ONNX Runtime {version} at {path} has no CUDA provider; ask for CPU or AUTO"
-            )
-        }
+/// The memory of a place; `None`: the place uses the processor's.
+fn open_place(
+    runtime: &'static Runtime,
+    checkpoint: &Arc<Checkpoint>,
+    place: Place,
+    threads: usize,
+    logger: &Logger,
+) -> Result<Option<Arc<Device>>> {
+    if let Place::Cuda(device) = place {
+        runtime.check_cuda(device)?;
+    }
+    let options = SessionOptions { place, tf32: false, threads, logger: logger.clone() };
+    place.has_memory().then(|| Device::open(runtime, checkpoint, &options)).transpose()
+}
+
+/// The precision that a direction really has, if it can.
+fn resolve(
+    precision: Precision,
+    direction: &str,
+    provider: Provider,
+    place: Place,
+    network: &Network,
+) -> Result<Precision> {
+    match precision {
+        Precision::Tf32 if provider == Provider::Cpu => fail!(
+            InvalidArgument,
+            "{direction}_precision tf32: the CPU has no such mode; take f32 there, or a CUDA device"
+        ),
+        Precision::Tf32 if place == Place::Cpu => Ok(Precision::F32),
+        Precision::F16 | Precision::Bf16 if network.needs_whole_clip() => fail!(
+            InvalidArgument,
+            "{direction}_precision {precision}: the model has norm_type \"groupnorm\", whose sums over a whole clip need \
+             float32; take f32"
+        ),
+        precision => Ok(precision),
+    }
+}
+
+fn graph_options(options: &ModelOptions, place: Place, precision: Precision) -> graph::Options {
+    let compute = match precision {
+        Precision::F32 | Precision::Tf32 => Element::F32,
+        Precision::F16 => Element::F16,
+        Precision::Bf16 => Element::Bf16,
+    };
+    graph::Options {
+        cache: match options.cache_type {
+            CacheType::F32 => Element::F32,
+            CacheType::F16 => Element::F16,
+        },
+        compute,
+        attention_bytes: match options.attention_bytes {
+            0 => DEFAULT_ATTENTION_BYTES,
+            bytes => bytes,
+        },
+        operators: match options.convolution {
+            // Ours are of float32, for the processor.
+            _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
+            // A processor without vectors that we know: the runtime's own operators are faster.
+            _ if kernels::lanes() == 1 => Operators::Onnx,
+            Convolution::Exact => Operators::Exact,
+            Convolution::Fast => Operators::Fast,
+            Convolution::Direct | Convolution::Stacked | Convolution::Volume => Operators::Onnx,
+        },
+        taps: match options.convolution {
+            Convolution::Stacked => Taps::Stacked,
+            Convolution::Volume => Taps::Volume,
+            // A guess until it is measured: sums of 27 C products in one kernel, without passes to add three results and,
+            // in half precision, without rounding them before.
+            Convolution::Exact | Convolution::Fast if place != Place::Cpu => Taps::Stacked,
+            Convolution::Exact | Convolution::Fast | Convolution::Direct => Taps::Added,
+        },
+    }
+}
+
+/// For viewers and other runtimes.
+fn plain(options: &graph::Options) -> graph::Options {
+    graph::Options { operators: Operators::Onnx, ..*options }
+}
+
+/// Our operators take frames, and sums over a clip need float32.
+fn clip(options: &graph::Options) -> graph::Options {
+    graph::Options { compute: Element::F32, ..plain(options) }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+        })
     }
 }

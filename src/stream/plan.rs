@@ -244,7 +244,7 @@ impl Planner<'_> {
     fn working_bytes(&self, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
         let geometry = self.geometry.part(tiles.size());
         let pixels = (geometry.latent_plane() as u64).saturating_pow(2).saturating_mul(4);
-        let scores = pixels.min(self.model.graph_options().attention_bytes);
+        let scores = pixels.min(self.model.attention_bytes());
         let frames = match self.model.network().needs_whole_clip() {
             true if self.at_once == Some(0) => 1 + self.model.counting().unit,
             true => self.clip_frames().unwrap_or(1),
@@ -300,6 +300,10 @@ impl Estimate {
     /// Memory that is not there would be promised all the same, and the process killed when it is used. The weights are
     /// not counted, as other streams may have loaded them.
     pub(super) fn check_available(&self, model: &Model, options: &StreamOptions) -> Result<()> {
+        // A device refuses by itself what it has not.
+        if model.device().is_some() {
+            return Ok(());
+        }
         let mut needed = self.total_bytes - self.weight_bytes;
         if model.network().needs_whole_clip() {
             // The estimate may be a third too low.

@@ -9,6 +9,7 @@ use super::tiles::Tiles;
 use super::{MAX_SIDE, Stream, available_memory};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::runtime::Tensor;
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 
@@ -56,7 +57,11 @@ impl<'a> LiveState<'a> {
 }
 
 /// Gives tensors what a [`LiveState`] collected, in the same order.
-pub(super) struct SavedState<'a>(std::vec::IntoIter<&'a [u8]>);
+pub(super) struct SavedState<'a> {
+    pieces: std::vec::IntoIter<Cow<'a, [u8]>>,
+    /// The first failure of a device to take its piece.
+    failure: Option<Error>,
+}
 
 impl<'a> SavedState<'a> {
     /// Cuts `bytes`, which are checked to be as long as all of `sizes`.
@@ -64,14 +69,20 @@ impl<'a> SavedState<'a> {
         let piece = |size: u64| {
             let (piece, rest) = bytes.split_at(size as usize);
             bytes = rest;
-            piece
+            Cow::Borrowed(piece)
         };
-        SavedState(sizes.into_iter().map(piece).collect::<Vec<_>>().into_iter())
+        SavedState::new(sizes.into_iter().map(piece).collect())
+    }
+
+    fn new(pieces: Vec<Cow<'a, [u8]>>) -> Self {
+        SavedState { pieces: pieces.into_iter(), failure: None }
     }
 
     pub(super) fn give(&mut self, tensor: &mut Tensor) {
-        let bytes = self.0.next().expect("as many tensors as were collected");
-        tensor.raw_mut().copy_from_slice(bytes);
+        let bytes = self.pieces.next().expect("as many tensors as were collected");
+        if let Err(e) = tensor.write(&bytes) {
+            self.failure.get_or_insert(e);
+        }
     }
 }
 
@@ -221,7 +232,9 @@ impl Stream {
         let size = (HEADER + CHECKSUM) as u64 + state.bytes();
         let mut bytes = buffer(size)?;
         header.write(size, &mut bytes);
-        state.tensors.iter().for_each(|tensor| bytes.extend_from_slice(tensor.raw()));
+        for tensor in &state.tensors {
+            bytes.extend_from_slice(&tensor.read()?);
+        }
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_ne_bytes());
         Ok(Snapshot { bytes, header })
@@ -234,13 +247,14 @@ impl Stream {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the snapshot is of another model, of other directions or laid
     /// out in another way, [`InvalidSize`](ErrorKind::InvalidSize) if it is of another size,
-    /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation. The stream is as before then.
+    /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation. The stream is as before then; after
+    /// a failure to copy to a device it needs a reset.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         let sizes = self.check_fits(snapshot)?;
         self.canceller.clear()?;
         self.failure = None;
-        self.load(&snapshot.header, SavedState::cut(snapshot.payload(), sizes));
-        Ok(())
+        let loaded = self.load(&snapshot.header, SavedState::cut(snapshot.payload(), sizes));
+        self.settle(loaded)
     }
 
     /// A second stream of the same model and options, which is where this one is. They do not disturb each other
@@ -252,8 +266,8 @@ impl Stream {
         self.check_whole()?;
         let mut fork = Stream::new(&self.model, &self.options)?;
         let header = self.header();
-        let pieces: Vec<&[u8]> = self.live_state(&header).tensors.into_iter().map(Tensor::raw).collect();
-        fork.load(&header, SavedState(pieces.into_iter()));
+        let pieces = self.live_state(&header).tensors.into_iter().map(Tensor::read).collect::<Result<_>>()?;
+        fork.load(&header, SavedState::new(pieces))?;
         Ok(fork)
     }
 
@@ -291,7 +305,7 @@ impl Stream {
         state
     }
 
-    fn load(&mut self, header: &Header, mut state: SavedState<'_>) {
+    fn load(&mut self, header: &Header, mut state: SavedState<'_>) -> Result<()> {
         let counting = self.model.counting();
         if let (Some(encoder), Some(at)) = (&mut self.encoder, header.encoder) {
             encoder.load(at, counting, &mut state);
@@ -300,6 +314,7 @@ impl Stream {
             decoder.load(at, counting, &mut state);
         }
         self.frame_limit = header.frame_limit;
+        state.failure.map_or(Ok(()), Err)
     }
 
     /// The sizes of the snapshot's tensors, if they are this stream's.

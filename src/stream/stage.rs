@@ -2,9 +2,9 @@
 
 use super::Geometry;
 use super::snapshot::{LiveState, SavedState};
-use crate::error::Result;
+use crate::error::{Result, fail};
 use crate::graph::{Port, StepGraph};
-use crate::runtime::{Canceller, Session, Tensor};
+use crate::runtime::{Canceller, Device, Session, Tensor};
 use std::sync::Arc;
 
 /// A loaded step, shared by all streams of a model.
@@ -14,12 +14,30 @@ pub(crate) struct Step {
     pub(crate) outputs: Vec<Port>,
     /// The size of each cache's frames.
     pub(crate) caches: Vec<Port>,
+    /// Where its tensors lie, if not in the processor's memory.
+    pub(crate) device: Option<Arc<Device>>,
+    /// Whether its numbers can overflow where float32's do not.
+    pub(crate) check_finite: bool,
     pub(crate) weight_bytes: u64,
 }
 
 impl Step {
     pub(crate) fn output(&self, name: &str) -> &Port {
         self.outputs.iter().find(|port| port.name == name).expect("the graph has this output")
+    }
+
+    /// The numbers of an output that leaves the network.
+    pub(crate) fn leaving<'a>(&self, tensor: &'a Tensor) -> Result<&'a [f32]> {
+        let values = tensor.data();
+        if self.check_finite && !values.iter().all(|value| value.is_finite()) {
+            fail!(
+                NotFinite,
+                "{}: the result holds a NaN or an infinity, half precision cannot hold what this input makes; open the \
+                 model with precision f32 or tf32 for this direction",
+                self.session.name()
+            );
+        }
+        Ok(values)
     }
 }
 
@@ -39,7 +57,8 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new(step: &Arc<Step>, geometry: &Geometry) -> Result<Self> {
         let ring = |port| -> Result<_> {
-            Ok(CacheRing([geometry.tensor(port)?, geometry.tensor(port)?, geometry.tensor(port)?]))
+            let tensor = || geometry.tensor(port, step.device.as_ref());
+            Ok(CacheRing([tensor()?, tensor()?, tensor()?]))
         };
         let caches = step.caches.iter().map(ring).collect::<Result<_>>()?;
         Ok(Stage { step: step.clone(), caches, position: 0, runs: 0 })
@@ -73,6 +92,10 @@ impl Stage {
 
     pub(crate) fn output(&self, name: &str) -> &Port {
         self.step.output(name)
+    }
+
+    pub(crate) fn step(&self) -> &Step {
+        &self.step
     }
 
     pub(crate) fn cache_bytes(&self) -> u64 {

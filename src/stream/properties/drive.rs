@@ -2,13 +2,13 @@
 
 use super::ensure;
 use crate::graph;
-use crate::media::{Image, ImageMut, Latents, LatentsMut, Range};
+use crate::media::{Image, ImageMut, Latents, LatentsMut, Range, Rect};
 use crate::model::Network;
 use crate::runtime::Canceller;
 use crate::stream::clip::{ClipDecoder, ClipEncoder};
 use crate::stream::decoder::StreamDecoder;
 use crate::stream::encoder::StreamEncoder;
-use crate::stream::{Geometry, Model, Stream, StreamInfo};
+use crate::stream::{Geometry, Model, Precision, Stream, StreamInfo};
 use proptest::test_runner::TestCaseError;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -134,8 +134,8 @@ pub(super) struct WholeEncoder<'a>(&'a Model, Geometry, ClipEncoder);
 
 impl<'a> WholeEncoder<'a> {
     pub(super) fn new(model: &'a Model, geometry: &Geometry) -> crate::Result<Self> {
-        let graph = graph::encoder_clip(&model.network().encoder, model.graph_options());
-        let steps = model.load(vec![graph])?;
+        let graph = graph::encoder_clip(&model.network().encoder, model.encoder_options());
+        let steps = model.load(vec![graph], Precision::F32)?;
         Ok(WholeEncoder(model, geometry.clone(), ClipEncoder::new(&steps[0], geometry)))
     }
 
@@ -167,8 +167,8 @@ impl<'a> WholeDecoder<'a> {
     pub(super) fn new(model: &'a Model, geometry: &Geometry) -> crate::Result<Self> {
         let network = model.network();
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
-        let graph = graph::decoder_clip(&network.decoder, channels, interpolation, model.graph_options());
-        let steps = model.load(vec![graph])?;
+        let graph = graph::decoder_clip(&network.decoder, channels, interpolation, model.encoder_options());
+        let steps = model.load(vec![graph], Precision::F32)?;
         Ok(WholeDecoder(model, ClipDecoder::new(&steps[0], interpolation, geometry)))
     }
 
@@ -186,14 +186,12 @@ impl<'a> WholeDecoder<'a> {
 
 /// Moments of one frame by the steps. With one frame there is no other for a norm to see.
 pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) -> Numbers {
-    let steps = model.load(graph::encoder(&model.network().encoder, model.graph_options()))?;
+    let steps = model.load(graph::encoder(&model.network().encoder, model.encoder_options()), Precision::F32)?;
     let mut moments = vec![];
     let mut sink = |_: u64, latent: &[f32]| clamp_variance(latent, &mut moments);
-    StreamEncoder::new(&steps, geometry)?.push(
-        |planes| planes.copy_from_slice(frame),
-        &Canceller::new()?,
-        &mut sink,
-    )?;
+    let (width, height) = (geometry.width, geometry.height);
+    let image = Image::planar_f32(frame, Range::Signed, width, height)?;
+    StreamEncoder::new(&steps, geometry)?.push(&image, &Rect::of(width, height), &Canceller::new()?, &mut sink)?;
     Ok(moments)
 }
 
@@ -201,7 +199,8 @@ pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) ->
 pub(super) fn decode_image(model: &Model, geometry: &Geometry, latent: &[f32]) -> Numbers {
     let network = model.network();
     let (channels, interpolation) = (network.latent_channels, network.interpolation);
-    let steps = model.load(graph::decoder(&network.decoder, channels, interpolation, model.graph_options()))?;
+    let steps = model
+        .load(graph::decoder(&network.decoder, channels, interpolation, model.encoder_options()), Precision::F32)?;
     let mut frame = vec![];
     let mut decoder = StreamDecoder::new(&steps, interpolation, geometry)?;
     decoder.push(|z| z.copy_from_slice(latent), &Canceller::new()?, &mut |_, planes| frame.extend(planes))?;

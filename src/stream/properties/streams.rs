@@ -58,8 +58,13 @@ fn the_working_memory_of_a_clip_is_that_of_its_frames() {
     let config = prop_oneof![first_generation(Kind::Any).boxed(), second_generation(Kind::Any).boxed()];
     check("working memory", 100, config, |config| {
         let network = config.describe();
-        let options =
-            graph::Options { cache: graph::Element::F32, attention_bytes: 1 << 26, operators: graph::Operators::Onnx };
+        let options = graph::Options {
+            cache: graph::Element::F32,
+            compute: graph::Element::F32,
+            attention_bytes: 1 << 26,
+            operators: graph::Operators::Onnx,
+            taps: graph::Taps::Added,
+        };
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
         let encoder = (graph::encoder_clip(&network.encoder, &options), graph::encoder(&network.encoder, &options));
         let decoder = &network.decoder;

@@ -1,0 +1,241 @@
+//! Streams whose state lies on a device. The device is pretended: its memory is the processor's, but any access from
+//! outside a session panics, and every copy and every byte is counted. All else is what runs on a CUDA device.
+
+use super::{
+    CacheType, Convolution, Model, ModelOptions, Posterior, Precision, Provider, Snapshot, Stream, StreamOptions,
+    Tiling,
+};
+use crate::error::ErrorKind;
+use crate::graph::Element;
+use crate::media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Range};
+use crate::runtime::Tensor;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SIZE: (usize, usize) = (48, 32);
+
+fn golden(case: &str) -> &Path {
+    Path::new(Box::leak(format!("tests/golden/{case}").into_boxed_str()))
+}
+
+/// The same graphs in the processor's memory and on the device.
+fn models(case: &str, options: &ModelOptions) -> [Model; 2] {
+    let mut plain = options.clone();
+    plain.provider = Provider::Cpu;
+    plain.threads = 1;
+    if plain.convolution == Convolution::Exact {
+        plain.convolution = Convolution::Stacked;
+    }
+    [Model::open(golden(case), &plain).unwrap(), Model::open_pretended(Some(golden(case)), options).unwrap()]
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Pixels copied, tensors copied there, tensors copied back.
+fn traffic(model: &Model) -> [u64; 3] {
+    let traffic = &model.device().expect("it has a device").traffic;
+    [&traffic.pixels, &traffic.uploads, &traffic.downloads].map(count)
+}
+
+fn moments(mut options: StreamOptions) -> StreamOptions {
+    options.posterior = Posterior::Moments;
+    options
+}
+
+/// Moving stripes, 8-bit.
+fn bytes(frame: usize) -> Vec<u8> {
+    let (width, height) = SIZE;
+    (0..3 * width * height).map(|i| ((i * 7 + i / width * 13 + frame * 29) % 251) as u8).collect()
+}
+
+/// Frames `range`, one a call; the latents that come of them.
+fn encode(stream: &mut Stream, range: std::ops::Range<usize>) -> Vec<f32> {
+    let mut latents = vec![];
+    for frame in range {
+        let bytes = bytes(frame);
+        let image = Image::packed(&bytes, PixelFormat::RgbPlanar8, SIZE.0, SIZE.1).unwrap();
+        let info = stream.info();
+        let mut latent = vec![0.0; info.encoded_channels * info.latent_width * info.latent_height];
+        if stream.encode(&[image], LatentsMut::F32(&mut latent)).unwrap() == 1 {
+            latents.extend(latent);
+        }
+    }
+    latents
+}
+
+/// Latents of noise, one a call; the frames that come of them.
+fn decode(stream: &mut Stream, range: std::ops::Range<usize>) -> Vec<f32> {
+    let info = stream.info();
+    let size = info.latent_channels * info.latent_width * info.latent_height;
+    let mut video = vec![];
+    for n in range {
+        let latent: Vec<f32> = (0..size).map(|i| ((i * 31 + n * 17) % 97) as f32 / 48.0 - 1.0).collect();
+        let count = stream.decode_count(1).unwrap() as usize;
+        let mut planes = vec![0.0; count * 3 * SIZE.0 * SIZE.1];
+        let frames = planes.chunks_exact_mut(3 * SIZE.0 * SIZE.1);
+        let mut frames: Vec<_> =
+            frames.map(|f| ImageMut::planar_f32(f, Range::Signed, SIZE.0, SIZE.1).unwrap()).collect();
+        assert_eq!(stream.decode(Latents::F32(&latent), &mut frames).unwrap(), count);
+        drop(frames);
+        video.extend(planes);
+    }
+    video
+}
+
+#[test]
+fn cuda_streams_copy_nothing_but_their_ends() {
+    for (case, precision) in [("v1-tiny", Precision::F32), ("v1-tiny-8x", Precision::F32), ("v1-tiny", Precision::F16)]
+    {
+        let mut options = ModelOptions::default();
+        (options.encode_precision, options.decode_precision) = (precision, precision);
+        let results = models(case, &options).map(|model| {
+            let mut stream = Stream::new(&model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
+            let results = (encode(&mut stream, 0..18), decode(&mut stream, 0..4));
+            if model.device().is_some() {
+                assert_eq!(traffic(&model), [18, 0, 0], "{case}: pixels of each frame, and no tensor either way");
+            }
+            results
+        });
+        assert!(results[0] == results[1], "{case}: the device's numbers are not the processor's");
+    }
+}
+
+/// Other pixels cross as float32, by one copy a frame.
+#[test]
+fn cuda_uploads_of_deep_pixels_are_one_tensor_a_frame() {
+    let results = models("v1-tiny", &ModelOptions::default()).map(|model| {
+        let mut stream = Stream::new(&model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
+        let words: Vec<u16> = bytes(3).iter().map(|byte| u16::from(*byte) * 4).collect();
+        // SAFETY: words are bytes.
+        let words = unsafe { words.align_to::<u8>().1 };
+        let image = Image::packed(words, PixelFormat::GbrPlanar16 { bits: 10 }, SIZE.0, SIZE.1).unwrap();
+        let info = stream.info();
+        let mut latents = vec![0.0; 2 * info.encoded_channels * info.latent_width * info.latent_height];
+        assert_eq!(stream.encode(&[image; 5], LatentsMut::F32(&mut latents)).unwrap(), 2);
+        if model.device().is_some() {
+            assert_eq!(traffic(&model), [0, 5, 0]);
+        }
+        latents
+    });
+    assert!(results[0] == results[1]);
+}
+
+#[test]
+fn cuda_memory_is_flat_and_freed_with_the_streams() {
+    let model = Model::open_pretended(Some(golden("v1-tiny")), &ModelOptions::default()).unwrap();
+    let bytes = || model.info().device_bytes;
+    assert_eq!(bytes(), 0);
+    let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
+    let one = bytes();
+    let info = stream.info();
+    // All of the state but latent, moments and the two pictures of the last step.
+    let latent = info.latent_channels * info.latent_width * info.latent_height;
+    let ends = 4 * (3 * latent + 2 * 3 * SIZE.0 * SIZE.1) as u64;
+    assert_eq!(one, info.encode_state_bytes + info.decode_state_bytes - ends);
+    for clip in 0..10 {
+        encode(&mut stream, 0..40);
+        decode(&mut stream, 0..20);
+        assert_eq!(bytes(), one, "after clip {clip}");
+        stream.reset().unwrap();
+    }
+    let second = stream.fork().unwrap();
+    assert_eq!(bytes(), 2 * one);
+    drop(stream);
+    assert_eq!(bytes(), one);
+    drop(second);
+    assert_eq!(bytes(), 0);
+}
+
+/// In the middle of groups of frames and of pictures, with both kinds of caches: what follows is what followed.
+#[test]
+fn cuda_snapshots_and_forks_go_through_copies() {
+    for precision in [Precision::F32, Precision::F16] {
+        let mut options = ModelOptions::default();
+        (options.encode_precision, options.decode_precision) = (precision, precision);
+        let [plain, device] = models("v1-tiny", &options);
+        let stream_options = moments(StreamOptions::new(SIZE.0, SIZE.1));
+        let mut stream = Stream::new(&device, &stream_options).unwrap();
+        encode(&mut stream, 0..7);
+        decode(&mut stream, 0..3);
+        let snapshot = stream.snapshot().unwrap();
+        assert!(traffic(&device)[2] > 0, "nothing was copied from the device");
+        let mut fork = stream.fork().unwrap();
+        let expected = (encode(&mut stream, 7..14), decode(&mut stream, 3..6));
+        assert!((encode(&mut fork, 7..14), decode(&mut fork, 3..6)) == expected, "{precision}: the fork");
+        stream.reset().unwrap();
+        // Through bytes, on the device and, as the caches are the same, in the processor's memory.
+        let read = Snapshot::from_bytes(snapshot.as_bytes()).unwrap();
+        let mut other = Stream::new(&plain, &stream_options).unwrap();
+        for stream in [&mut stream, &mut other] {
+            stream.restore(&read).unwrap();
+            assert!((encode(stream, 7..14), decode(stream, 3..6)) == expected, "{precision}: restored");
+        }
+    }
+}
+
+#[test]
+fn cuda_tiles_have_a_state_each_on_the_device() {
+    let mut options = StreamOptions::new(SIZE.0, SIZE.1);
+    (options.tiling, options.tile_width, options.tile_height) = (Tiling::Blended { overlap: 8 }, 32, 32);
+    let results = models("v1-tiny", &ModelOptions::default()).map(|model| {
+        assert_eq!(Stream::estimate(&model, &options).unwrap().decode_tiles, 2);
+        let mut stream = Stream::new(&model, &moments(options.clone())).unwrap();
+        (encode(&mut stream, 0..9), decode(&mut stream, 0..3))
+    });
+    assert!(results[0] == results[1]);
+}
+
+/// Half precision caches beside float32 convolutions.
+#[test]
+fn cuda_caches_may_be_narrower_than_the_network() {
+    let mut options = ModelOptions::default();
+    options.cache_type = CacheType::F16;
+    let results = models("v1-tiny", &options).map(|model| {
+        let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
+        (encode(&mut stream, 0..9), decode(&mut stream, 0..3), stream.snapshot().unwrap().as_bytes().to_vec())
+    });
+    assert!(results[0] == results[1]);
+}
+
+/// A model that takes whole clips has no state; its clips are bound where they are.
+#[test]
+fn cuda_models_of_whole_clips_keep_nothing_on_the_device() {
+    let results = models("own-v2-groupnorm", &ModelOptions::default()).map(|model| {
+        let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
+        let latents = encode(&mut stream, 0..1);
+        assert_eq!(model.info().device_bytes, 0);
+        latents
+    });
+    assert!(results[0] == results[1]);
+}
+
+#[test]
+#[should_panic(expected = "on a device was read as the processor's")]
+fn cuda_memory_cannot_be_read_by_mistake() {
+    let model = Model::open_pretended(None, &ModelOptions::default()).unwrap();
+    Tensor::on(model.device(), &[2, 3], Element::F32).unwrap().data();
+}
+
+#[test]
+fn precisions_that_a_place_lacks_are_refused() {
+    let open = |case: &str, precision, provider| {
+        let mut options = ModelOptions::default();
+        (options.decode_precision, options.provider) = (precision, provider);
+        Model::open(golden(case), &options)
+    };
+    let refused = |case, precision| open(case, precision, Provider::Cpu).err().expect("it cannot be").to_string();
+    assert!(refused("v1-tiny", Precision::Tf32).contains("decode_precision tf32: the CPU has no such mode"));
+    assert!(refused("own-v2-groupnorm", Precision::F16).contains("groupnorm"));
+    // Allowed is not asked.
+    if let Ok(auto) = open("v1-tiny", Precision::Tf32, Provider::Auto)
+        && auto.info().provider == "CPU"
+    {
+        assert_eq!(auto.info().decode_precision, Precision::F32);
+    }
+    let bf16 = open("v1-tiny", Precision::Bf16, Provider::Cpu).unwrap();
+    let error = Stream::new(&bf16, &StreamOptions::new(SIZE.0, SIZE.1)).err().expect("no such convolutions");
+    assert_eq!(error.kind(), ErrorKind::Provider);
+    assert!(error.text().contains("bf16: ONNX Runtime's CPU provider has no convolutions"), "{error}");
+}
