@@ -1,6 +1,9 @@
 //! Streams whose state lies on a device. The device is pretended: its memory is the processor's, but any access from
 //! outside a session panics, and every copy and every byte is counted. All else is what runs on a CUDA device.
 
+// As callers outside the crate must.
+#![allow(clippy::field_reassign_with_default)]
+
 use super::{
     CacheType, Convolution, Model, ModelOptions, Posterior, Precision, Provider, Snapshot, Stream, StreamOptions,
     Tiling,
@@ -190,8 +193,7 @@ fn cuda_tiles_have_a_state_each_on_the_device() {
 /// Half precision caches beside float32 convolutions.
 #[test]
 fn cuda_caches_may_be_narrower_than_the_network() {
-    let mut options = ModelOptions::default();
-    options.cache_type = CacheType::F16;
+    let options = ModelOptions { cache_type: CacheType::F16, ..ModelOptions::default() };
     let results = models("v1-tiny", &options).map(|model| {
         let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
         (encode(&mut stream, 0..9), decode(&mut stream, 0..3), stream.snapshot().unwrap().as_bytes().to_vec())

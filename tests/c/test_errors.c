@@ -345,7 +345,11 @@ static void test_options(void)
     OPEN("size too small", INVALID_ARGUMENT, "struct_size is", o.struct_size--);
     OPEN("size huge", INVALID_ARGUMENT, "struct_size is", o.struct_size = SIZE_MAX);
     OPEN("provider", INVALID_ARGUMENT, "provider is 9", o.provider = 9);
-    OPEN("CUDA", PROVIDER, "ask for CPU or AUTO", o.provider = WFVAE_PROVIDER_CUDA);
+    OPEN("CUDA", PROVIDER, "CUDA device 255: ", (o.provider = WFVAE_PROVIDER_CUDA, o.device = 255));
+    OPEN("precision", INVALID_ARGUMENT, "encode_precision is 9", o.encode_precision = 9);
+    OPEN("precision", INVALID_ARGUMENT, "decode_precision is 4", o.decode_precision = 4);
+    OPEN("TF32 of the CPU", INVALID_ARGUMENT, "the CPU has no such mode",
+         (o.provider = WFVAE_PROVIDER_CPU, o.decode_precision = WFVAE_PRECISION_TF32));
     OPEN("device of the CPU", INVALID_ARGUMENT, "device is 1", (o.provider = WFVAE_PROVIDER_CPU, o.device = 1));
     OPEN("threads", INVALID_ARGUMENT, "n_threads is 1025, expected 0 to 1024", o.n_threads = 1025);
     OPEN("most threads", INVALID_ARGUMENT, "n_threads is 4294967295", o.n_threads = UINT32_MAX);
