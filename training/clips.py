@@ -66,7 +66,7 @@ class Clips(torch.utils.data.IterableDataset):
         x = self.scene(frames, side)
         if x.std() < 8 and self.chance(0.8):  # flat areas are learnt soon
             x = self.scene(frames, side)
-        if frames > 1 and self.chance(0.1):  # a cut
+        if frames > 1 and self.chance(0.07):  # a cut
             at = self.random.integers(1, frames)
             x = torch.cat([x[:at], self.scene(frames, side)[: frames - at]])
         x = self.colour(x)
@@ -166,14 +166,14 @@ class Clips(torch.utils.data.IterableDataset):
         return torch.sigmoid(inside / softness * 3)
 
     def colour(self, x):
-        if self.chance(0.2):
+        if self.chance(0.05):
             x = x[..., torch.from_numpy(self.random.permutation(3))]
-        if self.chance(0.5):  # contrast, brightness, saturation, tint
+        if self.chance(0.35):  # contrast, brightness, saturation, tint
             grey = (x @ LUMA)[..., None]
-            x = grey + (x - grey) * self.between(0, 1.6)
+            x = grey + (x - grey) * self.between(0.2, 1.4)
             gain = torch.tensor([self.between(0.9, 1.1) for _ in range(3)]) * self.log_between(0.4, 1.3)
             x = x * gain + self.random.normal(0, 12)
-        if len(x) > 1 and self.chance(0.1):  # a fade or a flash
+        if len(x) > 1 and self.chance(0.07):  # a fade or a flash
             ramp = torch.linspace(self.between(0.4, 1.1), self.between(0.4, 1.1), len(x))
             x = x * ramp.view(-1, 1, 1, 1)
         if self.chance(0.15):

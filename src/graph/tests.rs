@@ -111,14 +111,14 @@ fn the_built_in_model_by_our_operators() {
         None,
         Operators::Exact,
         "
-        encoder.0: Concat 2, Conv 2, NormSilu 4, Reshape 4, Shape 2, Slice 2, Strided 1, Transpose 2,
-            Winograd2 3, Winograd4 4
+        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
+            Winograd2 5, Winograd4 6
         encoder.1: Concat 2, Conv 1, NormSilu 5, Pointwise 1, Reshape 10, Shape 5, Slice 1, Strided 1,
             Transpose 2, Winograd4 6
-        decoder.0: Conv 1, DepthToSpace 1, NormSilu 8, Pointwise 1, Reshape 18, Shape 9, Slice 4, Transpose 2,
-            Winograd2 10
-        decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 13, Pointwise 3, Reshape 26,
-            Resize 1, Shape 13, Slice 8, Transpose 2, Winograd4 15, Winograd4Doubled 1
+        decoder.0: Conv 1, DepthToSpace 1, NormSilu 10, Pointwise 1, Reshape 22, Shape 11, Slice 4, Transpose 2,
+            Winograd2 12
+        decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 15, Pointwise 3, Reshape 30,
+            Resize 1, Shape 15, Slice 8, Transpose 2, Winograd4 17, Winograd4Doubled 1
         ",
     );
 }
