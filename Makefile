@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -87,6 +87,16 @@ header:
 #: make runtime  fetches ONNX Runtime to target/onnxruntime
 runtime:
 	@tools/fetch-onnxruntime.sh
+
+#: make onnxruntime-gpu   fetches ONNX Runtime with its CUDA provider, CUDA 13 and cuDNN 9 (1.6 GB) to
+#:               target/onnxruntime-gpu, and prints what to export for libwfvae to use it
+onnxruntime-gpu:
+	@tools/fetch-onnxruntime-gpu.sh
+
+#: make check-cuda   the tests that need a CUDA device; fails where there is none
+check-cuda: onnxruntime-gpu
+	@WFVAE_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1 \
+	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture
 
 # Cargo knows what is out of date.
 library: runtime

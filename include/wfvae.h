@@ -236,14 +236,35 @@ typedef enum wfvae_convolution {
   /// up to 1.6e-5 and frames by up to 3.3e-5: mostly within twice what WFVAE_CONVOLUTION_EXACT does, at worst 7 times.
   WFVAE_CONVOLUTION_FAST = 1,
   /// By ONNX Runtime's own operators, one multiplication for each weight and pixel: three 2D convolutions for the three
-  /// frames of a causal one, added. The slowest; while it loads, it takes three times the memory of the weights.
+  /// frames of a causal one, added. The slowest; while it loads, it takes three times the memory of the weights. Below
+  /// float32 as WFVAE_CONVOLUTION_STACKED.
   WFVAE_CONVOLUTION_DIRECT = 2,
   /// The same as one 2D convolution of the three frames stacked on their channels. WFVAE_CONVOLUTION_EXACT and _FAST are
-  /// this on a CUDA device.
+  /// this on a CUDA device and below float32.
   WFVAE_CONVOLUTION_STACKED = 3,
   /// The same as one 3D convolution of a clip of three frames.
   WFVAE_CONVOLUTION_VOLUME = 4,
 } wfvae_convolution;
+
+/// In which numbers a direction of the network computes. Frames and latents of callers do not depend on it.
+///
+/// Below float32, convolutions, matrix products and causal caches are of the narrower type, and weights take half of the
+/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and interpolation stay float32. An
+/// output that is not finite is then WFVAE_STATUS_NOT_FINITE. Models with whole_clips compute in float32 only.
+typedef enum wfvae_precision {
+  /// float32 throughout.
+  WFVAE_PRECISION_F32 = 0,
+  /// float32, but a CUDA device may round the factors of products to 11 bits (TF32). WFVAE_STATUS_INVALID_ARGUMENT with
+  /// WFVAE_PROVIDER_CPU; as F32 where WFVAE_PROVIDER_AUTO takes the processor.
+  WFVAE_PRECISION_TF32 = 1,
+  /// IEEE half precision. In the golden cases, run on the processor, moments differ from the reference's by up to 3.1e-3
+  /// of their largest value and frames by up to 4.7e-3 of theirs. That is a lower bound for GPUs, as the processor
+  /// computes each convolution in float32 and rounds its result. There it is slower than F32.
+  WFVAE_PRECISION_F16 = 2,
+  /// bfloat16, on CUDA devices only and where the runtime has such convolutions; else wfvae_create() is
+  /// WFVAE_STATUS_PROVIDER or _RUNTIME.
+  WFVAE_PRECISION_BF16 = 3,
+} wfvae_precision;
 
 /// Whether large frames are worked on in tiles, which takes less memory at a time and more work in all: tiles of size t
 /// that overlap by o do (t / (t - o)) squared times the work. In a stream (clip_frames is 0) each tile has causal caches

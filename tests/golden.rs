@@ -14,6 +14,8 @@ use wfvae::{
 
 /// tests/golden/README.md says why these.
 const MOMENTS: f32 = 1e-5;
+/// By ONNX Runtime's own operators, whose LayerNormalization rounds more than ours: 2e-5 of a log variance of 12.
+const MOMENTS_OF_ONNX: f32 = 3e-5;
 const DECODED: f32 = 5e-5;
 
 /// Of half precision caches, which keep 11 bits of what the network looks back at, relative to the largest value. The
@@ -86,6 +88,11 @@ fn main() -> ExitCode {
     }
     println!("golden: {passed} passed, {failed} failed");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// NaN is the worst.
+fn worst(a: f32, b: f32) -> f32 {
+    if a >= b || a.is_nan() { a } else { b }
 }
 
 /// The built-in model's weights are in the library.
@@ -170,7 +177,7 @@ impl Case {
         let moments = [errors.mean, errors.logvar, errors.sample, errors.scaled].map(|e| small(e, MOMENTS));
         let forced = small(errors.blocks[0], MOMENTS)
             && small(errors.blocks[1], DECODED)
-            && errors.convolutions[1..].iter().all(|[encode, decode]| small(*encode, MOMENTS) && small(*decode, DECODED))
+            && errors.convolutions[1..].iter().all(|[encode, decode]| small(*encode, MOMENTS_OF_ONNX) && small(*decode, DECODED))
             && errors.f16.is_none_or(|f16| small(f16[0], HALF[0]) && small(f16[1], HALF[1]))
             && errors.halves.iter().all(|e| small(*e, HALF_CACHES))
             // Not the whole frame's numbers, but its picture.
@@ -213,9 +220,11 @@ impl Case {
         if !self.model.info().whole_clips {
             let mut f16 = ModelOptions::default();
             (f16.encode_precision, f16.decode_precision) = (Precision::F16, Precision::F16);
-            f16.convolution = Convolution::Stacked;
-            let model = open_model(&self.folder, &f16).unwrap();
-            errors.f16 = Some(run(&model, &stream_options).map(|(e, most)| e / most));
+            let drift = [Convolution::Exact, Convolution::Direct, Convolution::Volume].map(|convolution| {
+                f16.convolution = convolution;
+                run(&open_model(&self.folder, &f16).unwrap(), &stream_options).map(|(e, most)| e / most)
+            });
+            errors.f16 = drift.into_iter().reduce(|[a, b], [c, d]| [worst(a, c), worst(b, d)]);
         }
         let unit = self.model.info().spatial_compression;
         let mut tiles = stream_options.clone();

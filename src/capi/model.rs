@@ -49,7 +49,7 @@ pub enum wfvae_precision {
     /// WFVAE_PROVIDER_CPU; as F32 where WFVAE_PROVIDER_AUTO takes the processor.
     Tf32 = 1,
     /// IEEE half precision. In the golden cases, run on the processor, moments differ from the reference's by up to 3.1e-3
-    /// of their largest value and frames by up to 4.3e-3 of theirs. That is a lower bound for GPUs, as the processor
+    /// of their largest value and frames by up to 4.7e-3 of theirs. That is a lower bound for GPUs, as the processor
     /// computes each convolution in float32 and rounds its result. There it is slower than F32.
     F16 = 2,
     /// bfloat16, on CUDA devices only and where the runtime has such convolutions; else wfvae_create() is
@@ -79,10 +79,11 @@ pub enum wfvae_convolution {
     /// up to 1.6e-5 and frames by up to 3.3e-5: mostly within twice what WFVAE_CONVOLUTION_EXACT does, at worst 7 times.
     Fast = 1,
     /// By ONNX Runtime's own operators, one multiplication for each weight and pixel: three 2D convolutions for the three
-    /// frames of a causal one, added. The slowest; while it loads, it takes three times the memory of the weights.
+    /// frames of a causal one, added. The slowest; while it loads, it takes three times the memory of the weights. Below
+    /// float32 as WFVAE_CONVOLUTION_STACKED.
     Direct = 2,
     /// The same as one 2D convolution of the three frames stacked on their channels. WFVAE_CONVOLUTION_EXACT and _FAST are
-    /// this on a CUDA device.
+    /// this on a CUDA device and below float32.
     Stacked = 3,
     /// The same as one 3D convolution of a clip of three frames.
     Volume = 4,
@@ -154,7 +155,7 @@ pub struct wfvae_model_options {
 
 unsafe impl Sized_ for wfvae_model_options {
     const NAME: &'static str = "wfvae_model_options";
-    const FIRST_SIZE: usize = std::mem::offset_of!(wfvae_model_options, encode_precision);
+    const FIRST_SIZE: usize = size_of::<wfvae_model_options>();
 }
 
 /// What a model is and what it runs on. Strings are valid as long as the model is open.
@@ -220,7 +221,7 @@ pub struct wfvae_model_info {
 
 unsafe impl Sized_ for wfvae_model_info {
     const NAME: &'static str = "wfvae_model_info";
-    const FIRST_SIZE: usize = std::mem::offset_of!(wfvae_model_info, fallback);
+    const FIRST_SIZE: usize = size_of::<wfvae_model_info>();
 }
 
 /// Opens a model and checks all of its checkpoint. Weights are loaded by the first stream that needs them.

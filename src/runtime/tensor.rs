@@ -12,8 +12,10 @@ pub(crate) struct Tensor {
     value: Value,
     shape: Vec<usize>,
     element: Element,
-    /// Where it lies, if not in the processor's memory. Dropped after the value.
+    /// Where it lies, if not in the processor's memory.
     device: Option<Arc<Device>>,
+    /// Whose session allocated it, and must free it: so dropped after the value.
+    _owner: Option<Arc<Device>>,
 }
 
 enum Value {
@@ -26,26 +28,32 @@ enum Value {
 impl Tensor {
     /// Uninitialised storage: every user writes before it reads.
     pub(crate) fn new(shape: &[usize], element: Element) -> Result<Self> {
-        Self::allocate(&Allocator::default(), shape, element, None)
+        Self::allocate(&Allocator::default(), shape, element, None, None)
     }
 
     /// The same on a device; `None`: in the processor's memory.
     pub(crate) fn on(device: Option<&Arc<Device>>, shape: &[usize], element: Element) -> Result<Self> {
         match device {
             None => Self::new(shape, element),
-            Some(device) => Self::allocate(&device.allocator(), shape, element, Some(device.clone())),
+            Some(device) => Self::allocate(&device.allocator(), shape, element, Some(device), Some(device)),
         }
     }
 
     /// In the processor's memory, where the device reads and writes it fast.
     pub(crate) fn staged(device: Option<&Arc<Device>>, shape: &[usize], element: Element) -> Result<Self> {
-        match device.and_then(|device| device.staging()) {
+        match device.and_then(|device| Some((device, device.staging()?))) {
             None => Self::new(shape, element),
-            Some(staging) => Self::allocate(&staging, shape, element, None),
+            Some((owner, staging)) => Self::allocate(&staging, shape, element, None, Some(owner)),
         }
     }
 
-    fn allocate(allocator: &Allocator, shape: &[usize], element: Element, device: Option<Arc<Device>>) -> Result<Self> {
+    fn allocate(
+        allocator: &Allocator,
+        shape: &[usize],
+        element: Element,
+        device: Option<&Arc<Device>>,
+        owner: Option<&Arc<Device>>,
+    ) -> Result<Self> {
         let dims: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
         let value = match element {
             Element::F32 => ort::value::Tensor::new(allocator, dims).map(Value::F32),
@@ -59,7 +67,7 @@ impl Tensor {
             let text = format!("cannot allocate {bytes} bytes{place} for a tensor {shape:?}: {e}");
             Error::new(ErrorKind::OutOfMemory, text)
         })?;
-        let tensor = Tensor { value, shape: shape.into(), element, device };
+        let tensor = Tensor { value, shape: shape.into(), element, device: device.cloned(), _owner: owner.cloned() };
         if let Some(device) = &tensor.device {
             device.allocated(tensor.bytes());
         }

@@ -356,7 +356,7 @@ static void test_options(void)
     OPEN("check_finite", INVALID_ARGUMENT, "check_finite is 2", o.check_finite = 2);
     OPEN("log_level", INVALID_ARGUMENT, "log_level is 6", o.log_level = 6);
     OPEN("cache_type", INVALID_ARGUMENT, "cache_type is 2, expected a wfvae_cache_type", o.cache_type = 2);
-    OPEN("convolution", INVALID_ARGUMENT, "convolution is 3, expected a wfvae_convolution", o.convolution = 3);
+    OPEN("convolution", INVALID_ARGUMENT, "convolution is 5, expected a wfvae_convolution", o.convolution = 5);
     OPEN("attention_bytes 1", OK, NULL, o.attention_bytes = 1);
     OPEN("attention_bytes huge", OK, NULL, o.attention_bytes = UINT64_MAX);
 
@@ -1434,7 +1434,7 @@ static void test_latent_reader(void)
     PLAIN("check without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_latent_reader_check_stream(reader, NULL));
     PLAIN("check model", OK, NULL, wfvae_latent_reader_check_model(reader, s.model));
     PLAIN("check stream", OK, NULL, wfvae_latent_reader_check_stream(reader, s.stream));
-    PLAIN("check another model", LATENT_FILE, "this is c9950769acbee7bd (the built-in model)", check_builtin(reader));
+    PLAIN("check another model", LATENT_FILE, "this is 11d9f66c1dda70bd (the built-in model)", check_builtin(reader));
     PLAIN("check another width", LATENT_FILE, "its frames are 8x8, those of the stream 16x8",
           check_stream(reader, 16, 0));
     PLAIN("check another scaling", LATENT_FILE, "its latents are raw, the stream reads scaled ones",
