@@ -125,3 +125,31 @@ fn two_streams_on_one_cuda_device_do_not_disturb_each_other() {
         assert!(together == alone);
     }
 }
+
+/// A bias that float32 holds and float16 does not.
+#[test]
+fn what_half_precision_cannot_hold_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(golden("v1-tiny").join("config.json"), folder.path().join("config.json")).unwrap();
+    let mut bytes = std::fs::read(golden("v1-tiny").join("model.safetensors")).unwrap();
+    let place = {
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let bias = file.tensor("encoder.conv_out.conv.bias").unwrap();
+        assert_eq!(bias.dtype(), safetensors::Dtype::F32);
+        bias.data().as_ptr() as usize - bytes.as_ptr() as usize
+    };
+    bytes[place..place + 4].copy_from_slice(&1e6f32.to_le_bytes());
+    std::fs::write(folder.path().join("model.safetensors"), &bytes).unwrap();
+    let encode = |precision| {
+        let model = Model::open(folder.path(), &options(Provider::Cpu, precision)).unwrap();
+        let mut stream = Stream::new(&model, &StreamOptions::new(32, 32)).unwrap();
+        let info = stream.info();
+        let mut latent = vec![0.0; info.encoded_channels * info.latent_width * info.latent_height];
+        let video = clip(1, 32, 32, 1);
+        let image = wfvae::Image::planar_f32(&video, wfvae::Range::Signed, 32, 32).unwrap();
+        stream.encode(&[image], wfvae::LatentsMut::F32(&mut latent))
+    };
+    assert_eq!(encode(Precision::F32).unwrap(), 1);
+    let error = encode(Precision::F16).expect_err("infinite");
+    assert_eq!(error.kind(), ErrorKind::NotFinite, "{error}");
+}

@@ -260,7 +260,7 @@ impl Model {
         options.logger.log(
             log::Level::Info,
             format_args!(
-                "{}: {} parameters, {}x{}x{} compression, {} channels; {}, {encode_precision} to encode,                  {decode_precision} to decode, {threads} threads; ONNX Runtime {} {}",
+                "{}: {} parameters, {}x{}x{} compression, {} channels; {}, {encode_precision} to encode, {decode_precision} to decode, {threads} threads; ONNX Runtime {} {}",
                 checkpoint.name(),
                 network.parameters(),
                 network.temporal_compression(),
