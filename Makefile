@@ -121,7 +121,7 @@ $(C)/test_threads: tests/c/test_threads.c
 $(C)/test_runtime: tests/c/test_runtime.c $(C)/old_onnxruntime.so
 $(BENCH): tools/bench/libwfvae.c
 
-$(EXAMPLES) $(C_TESTS) $(BENCH): examples/frames.h examples/y4m.h examples/png.h include/wfvae.h | library
+$(EXAMPLES) $(C_TESTS) $(BENCH): examples/frames.h examples/options.h examples/y4m.h examples/png.h include/wfvae.h | library
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
 

@@ -13,6 +13,7 @@
 #include <wfvae.h>
 
 #include "frames.h"
+#include "options.h"
 #include "y4m.h"
 
 #include <limits.h>
@@ -24,14 +25,13 @@
 static const char usage[] =
     "usage: decode_file [options] LATENTS.safetensors [OUTPUT.y4m]\n"
     "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes standard output.\n"
-    "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n"
-    "  -c LATENTS  latents for each call, 1 to 64 (default 1)\n"
-    "  -t THREADS  threads (default: all processors)\n";
+    MODEL_USAGE
+    "  -c LATENTS  latents for each call, 1 to 64 (default 1)\n";
 
 typedef struct job {
-    const char *model_path, *input, *output;
+    model_choice model_choice;
+    const char *input, *output;
     size_t chunk;
-    uint32_t threads;
 
     wfvae_latent_reader *reader;
     wfvae_latent_file_info file;
@@ -97,7 +97,6 @@ static y4m_info clip_format(const job *j)
 
 static int open_all(job *j)
 {
-    wfvae_model_options model_options = {0};
     wfvae_options options = {0};
 
     if (wfvae_latent_reader_open(j->input, &j->reader))
@@ -106,9 +105,7 @@ static int open_all(job *j)
     if (wfvae_latent_reader_get_info(j->reader, &j->file))
         return fail_wfvae("input");
 
-    model_options.struct_size = sizeof model_options;
-    model_options.n_threads = j->threads;
-    if (wfvae_model_open(j->model_path, &model_options, &j->model))
+    if (open_model(&j->model_choice, &j->model))
         return fail_wfvae("model");
     if (wfvae_latent_reader_check_model(j->reader, j->model))
         return fail_wfvae("input");
@@ -194,23 +191,18 @@ static int run(job *j)
     return failed;
 }
 
-/* A number from 1 to max, or 0. */
-static size_t number(const char *text, unsigned long max)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    return *text >= '0' && *text <= '9' && *end == 0 && value <= max ? value : 0;
-}
-
 static int parse(int argc, char **argv, job *j)
 {
     int letter;
 
-    while ((letter = getopt(argc, argv, "m:c:t:h")) != -1) {
+    while ((letter = getopt(argc, argv, MODEL_LETTERS "c:h")) != -1) {
+        int taken = model_option(letter, optarg, &j->model_choice);
+        if (taken < 0)
+            return -1;
+        if (taken)
+            continue;
         switch (letter) {
-        case 'm': j->model_path = optarg; break;
         case 'c': j->chunk = number(optarg, 64); if (!j->chunk) return -1; break;
-        case 't': j->threads = (uint32_t)number(optarg, 1024); if (!j->threads) return -1; break;
         case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
         default: return -1;
         }

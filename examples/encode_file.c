@@ -13,6 +13,7 @@
 #include <wfvae.h>
 
 #include "frames.h"
+#include "options.h"
 #include "y4m.h"
 
 #include <signal.h>
@@ -24,22 +25,19 @@
 static const char usage[] =
     "usage: encode_file [options] INPUT.y4m|- LATENTS.safetensors\n"
     "Encodes a clip, from a file or standard input, to a file of latents.\n"
-    "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n"
+    MODEL_USAGE CLIP_USAGE
     "  -p KIND     mean, sample or moments (default mean)\n"
     "  -s SEED     of -p sample, a 64-bit number (default 0)\n"
     "  -f          float16 (default float32)\n"
     "  -n          scaled by the scale and shift of the model's config (default raw)\n"
     "  -x          refuse sizes that are not multiples of the model's compression (default: pad)\n"
-    "  -c FRAMES   frames for each call, 1 to 256 (default 4)\n"
-    "  -t THREADS  threads (default: all processors)\n"
-    "  -M 601|709  matrix of the clip (default: 709 from 720 lines up, else 601)\n"
-    "  -R limited|full  range of the clip (default: as tagged, else limited)\n";
+    "  -c FRAMES   frames for each call, 1 to 256 (default 4)\n";
 
 typedef struct job {
     wfvae_options options;
-    const char *model_path, *input, *output;
+    model_choice model_choice;
+    const char *input, *output;
     size_t chunk;
-    uint32_t threads;
     y4m_matrix matrix;
     y4m_range range;
 
@@ -95,14 +93,11 @@ static int write_note(const job *j, char *note, size_t size)
 
 static int open_all(job *j)
 {
-    wfvae_model_options model_options = {0};
     wfvae_latent_writer_options writer_options = {0};
     wfvae_model_info model_info = {0};
     char note[256] = "";
 
-    model_options.struct_size = sizeof model_options;
-    model_options.n_threads = j->threads;
-    if (wfvae_model_open(j->model_path, &model_options, &j->model))
+    if (open_model(&j->model_choice, &j->model))
         return fail_wfvae("model");
     j->options.width = (uint32_t)j->in.info.width;
     j->options.height = (uint32_t)j->in.info.height;
@@ -195,27 +190,24 @@ static int run(job *j, FILE *input)
     return open_all(j) || allocate(j) || encode_clip(j) ? -1 : 0;
 }
 
-/* A number from 1 to max, or 0. */
-static size_t number(const char *text, unsigned long max)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    return *text >= '0' && *text <= '9' && *end == 0 && value <= max ? value : 0;
-}
-
 static int parse(int argc, char **argv, job *j)
 {
-    static const char *const kinds[] = {"mean", "sample", "moments"};
-    int letter;
+    static const char *const kinds[] = {"mean", "sample", "moments", NULL}; /* as in wfvae_posterior */
+    int letter, found;
     char *end;
 
-    while ((letter = getopt(argc, argv, "m:p:s:fnxc:t:M:R:h")) != -1) {
+    while ((letter = getopt(argc, argv, MODEL_LETTERS CLIP_LETTERS "p:s:fnxc:h")) != -1) {
+        int taken = model_option(letter, optarg, &j->model_choice);
+        if (!taken)
+            taken = clip_option(letter, optarg, &j->matrix, &j->range);
+        if (taken < 0)
+            return -1;
+        if (taken)
+            continue;
         switch (letter) {
-        case 'm': j->model_path = optarg; break;
         case 'p':
-            for (j->options.posterior = 0; j->options.posterior < 3; j->options.posterior++)
-                if (!strcmp(optarg, kinds[j->options.posterior])) break;
-            if (j->options.posterior == 3) return -1;
+            if ((found = find_name(optarg, kinds)) < 0) return -1;
+            j->options.posterior = (uint32_t)found;
             break;
         case 's':
             j->options.seed = strtoull(optarg, &end, 10);
@@ -225,15 +217,6 @@ static int parse(int argc, char **argv, job *j)
         case 'n': j->options.scaled = 1; break;
         case 'x': j->options.padding = 0; break;
         case 'c': j->chunk = number(optarg, 256); if (!j->chunk) return -1; break;
-        case 't': j->threads = (uint32_t)number(optarg, 1024); if (!j->threads) return -1; break;
-        case 'M':
-            if (strcmp(optarg, "601") && strcmp(optarg, "709")) return -1;
-            j->matrix = strcmp(optarg, "601") ? Y4M_BT709 : Y4M_BT601;
-            break;
-        case 'R':
-            if (strcmp(optarg, "limited") && strcmp(optarg, "full")) return -1;
-            j->range = strcmp(optarg, "full") ? Y4M_LIMITED : Y4M_FULL;
-            break;
         case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
         default: return -1;
         }

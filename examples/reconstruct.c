@@ -12,6 +12,7 @@
 #include <wfvae.h>
 
 #include "frames.h"
+#include "options.h"
 #include "png.h"
 #include "y4m.h"
 
@@ -25,11 +26,8 @@
 static const char usage[] =
     "usage: reconstruct [options] [INPUT.y4m [OUTPUT.y4m]]\n"
     "Encodes and decodes a clip, as a stream. Without names, or with \"-\", reads standard input, writes standard output.\n"
-    "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n"
+    MODEL_USAGE CLIP_USAGE
     "  -c FRAMES   frames for each call, 1 to 256 (default 4)\n"
-    "  -t THREADS  threads (default: all processors)\n"
-    "  -M 601|709  matrix of the clip (default: 709 from 720 lines up, else 601)\n"
-    "  -R limited|full  range of the clip (default: as tagged, else limited)\n"
     "  -w FRAMES   the whole clip, of at most so many frames, in one call: one tile after the other, and for models that\n"
     "              cannot stream\n"
     "  -T exact|blended  tiles, of -s SIZE pixels a side or as large as -b allows\n"
@@ -42,14 +40,14 @@ static const char usage[] =
 #define PICTURE_FRAME 16
 
 typedef struct options {
-    const char *model, *input, *output, *picture;
+    model_choice model;
+    const char *input, *output, *picture;
     size_t chunk;
-    uint32_t threads;
     y4m_matrix matrix;
     y4m_range range;
     size_t clip_frames, megabytes;
     uint32_t tiling, tile;
-    int half, quiet;
+    int quiet;
 } options;
 
 /* Frames of planar float RGB, 0 to 1, in a ring: what went in waits here for what comes out. */
@@ -219,16 +217,11 @@ static int stream_clip(job *j, size_t chunk)
     return finish(j);
 }
 
-static int open_stream(job *j, const options *o)
+static int open_stream(job *j, options *o)
 {
-    wfvae_model_options model_options;
     wfvae_options stream_options;
 
-    memset(&model_options, 0, sizeof model_options);
-    model_options.struct_size = sizeof model_options;
-    model_options.n_threads = o->threads;
-    model_options.cache_type = o->half ? WFVAE_CACHE_TYPE_F16 : WFVAE_CACHE_TYPE_F32;
-    if (wfvae_model_open(o->model, &model_options, &j->model))
+    if (open_model(&o->model, &j->model))
         return fail_wfvae("model");
 
     memset(&stream_options, 0, sizeof stream_options);
@@ -324,7 +317,7 @@ static void report(const job *j, const options *o, FILE *file)
                 (unsigned long)j->picture_frame);
 }
 
-static int run(job *j, const options *o, FILE *input, FILE *output)
+static int run(job *j, options *o, FILE *input, FILE *output)
 {
     const size_t chunk = o->clip_frames ? o->clip_frames : o->chunk;
 
@@ -348,31 +341,20 @@ static int run(job *j, const options *o, FILE *input, FILE *output)
     return o->picture ? write_picture(j, o->picture) : 0;
 }
 
-/* A number from 1 to max, or 0. */
-static size_t number(const char *text, unsigned long max)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    return *text >= '0' && *text <= '9' && *end == 0 && value <= max ? value : 0;
-}
-
 static int parse(int argc, char **argv, options *o)
 {
     int letter;
 
-    while ((letter = getopt(argc, argv, "m:c:t:M:R:w:T:s:b:Hp:qh")) != -1) {
+    while ((letter = getopt(argc, argv, MODEL_LETTERS CLIP_LETTERS "c:w:T:s:b:Hp:qh")) != -1) {
+        int taken = model_option(letter, optarg, &o->model);
+        if (!taken)
+            taken = clip_option(letter, optarg, &o->matrix, &o->range);
+        if (taken < 0)
+            return -1;
+        if (taken)
+            continue;
         switch (letter) {
-        case 'm': o->model = optarg; break;
         case 'c': o->chunk = number(optarg, 256); if (!o->chunk) return -1; break;
-        case 't': o->threads = (uint32_t)number(optarg, 1024); if (!o->threads) return -1; break;
-        case 'M':
-            if (strcmp(optarg, "601") && strcmp(optarg, "709")) return -1;
-            o->matrix = strcmp(optarg, "601") ? Y4M_BT709 : Y4M_BT601;
-            break;
-        case 'R':
-            if (strcmp(optarg, "limited") && strcmp(optarg, "full")) return -1;
-            o->range = strcmp(optarg, "full") ? Y4M_LIMITED : Y4M_FULL;
-            break;
         case 'w': o->clip_frames = number(optarg, 65536); if (!o->clip_frames) return -1; break;
         case 'T':
             if (strcmp(optarg, "exact") && strcmp(optarg, "blended")) return -1;
@@ -380,7 +362,7 @@ static int parse(int argc, char **argv, options *o)
             break;
         case 's': o->tile = (uint32_t)number(optarg, 32768); if (!o->tile) return -1; break;
         case 'b': o->megabytes = number(optarg, 1000000000); if (!o->megabytes) return -1; break;
-        case 'H': o->half = 1; break;
+        case 'H': o->model.options.cache_type = WFVAE_CACHE_TYPE_F16; break;
         case 'p': o->picture = optarg; break;
         case 'q': o->quiet = 1; break;
         case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
@@ -394,11 +376,13 @@ static int parse(int argc, char **argv, options *o)
 
 int main(int argc, char **argv)
 {
-    options o = {NULL, "-", "-", NULL, 4, 0, Y4M_MATRIX_UNSPECIFIED, Y4M_RANGE_UNSPECIFIED, 0, 0, 0, 0, 0, 0};
+    options o = {0};
     FILE *input = stdin, *output = stdout;
     job *j = calloc(1, sizeof *j);
     int failed = -1;
 
+    o.input = o.output = "-";
+    o.chunk = 4;
     if (parse(argc, argv, &o)) {
         fputs(usage, stderr);
         free(j);

@@ -95,6 +95,7 @@ typedef struct WFVAEContext {
     int provider;
     int device;
     int precision;
+    int convolution;
     int n_threads;
     int cache;
     int64_t memory;
@@ -186,6 +187,9 @@ static av_cold int init(AVFilterContext *ctx)
         .log_user     = ctx,
         .log_level    = WFVAE_LOG_LEVEL_DEBUG,
         .cache_type   = s->cache,
+        .convolution  = s->convolution,
+        .encode_precision = s->precision,
+        .decode_precision = s->precision,
     };
     wfvae_status status;
 
@@ -1072,8 +1076,17 @@ static const AVOption wfvae_options_table[] = {
     {   "cpu",       "the processor",     0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_CPU },  0, 0, FLAGS, "provider" },
     {   "cuda",      "a CUDA device, where libwfvae can", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_CUDA }, 0, 0, FLAGS, "provider" },
     { "device",    "set device index of the provider", OFFSET(device), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 255, FLAGS },
-    { "precision", "set precision", OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 0, FLAGS, "precision" },
-    {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = 0 }, 0, 0, FLAGS, "precision" },
+    { "precision", "set in which numbers the network computes", OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = WFVAE_PRECISION_F32 }, 0, WFVAE_PRECISION_BF16, FLAGS, "precision" },
+    {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_F32 }, 0, 0, FLAGS, "precision" },
+    {   "tf32",      "single precision with shorter factors, CUDA only", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_TF32 }, 0, 0, FLAGS, "precision" },
+    {   "f16",       "half precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_F16 }, 0, 0, FLAGS, "precision" },
+    {   "bf16",      "bfloat16, CUDA only", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_BF16 }, 0, 0, FLAGS, "precision" },
+    { "convolution", "set how convolutions are computed", OFFSET(convolution), AV_OPT_TYPE_INT, { .i64 = WFVAE_CONVOLUTION_EXACT }, 0, WFVAE_CONVOLUTION_VOLUME, FLAGS, "convolution" },
+    {   "exact",     "fastest with the reference's results", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_EXACT }, 0, 0, FLAGS, "convolution" },
+    {   "fast",      "fastest", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_FAST }, 0, 0, FLAGS, "convolution" },
+    {   "direct",    "by ONNX Runtime, three added", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_DIRECT }, 0, 0, FLAGS, "convolution" },
+    {   "stacked",   "by ONNX Runtime, three frames as channels", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_STACKED }, 0, 0, FLAGS, "convolution" },
+    {   "volume",    "by ONNX Runtime, in three dimensions", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_VOLUME }, 0, 0, FLAGS, "convolution" },
     { "n_threads", "set threads, 0 for all processors", OFFSET(n_threads), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1024, FLAGS },
     { "cache",     "set precision of the causal caches", OFFSET(cache), AV_OPT_TYPE_INT, { .i64 = WFVAE_CACHE_TYPE_F32 }, 0, WFVAE_CACHE_TYPE_F16, FLAGS, "cache" },
     {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CACHE_TYPE_F32 }, 0, 0, FLAGS, "cache" },

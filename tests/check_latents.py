@@ -187,6 +187,34 @@ def check_kinds(folder):
     ok("Python writes it")
 
 
+def check_model_options(folder):
+    """How the network is computed: how far latents and frames move, and by how much at least where they must."""
+    clip, mean = folder / "clip.y4m", folder / "mean"
+    make_clip(clip, 64, 48, 9, "C420jpeg", "25:1")
+    run("encode_file", "-P", "cpu", clip, mean)
+    values, expected = tensor(mean)[1], samples(run("decode_file", mean))
+    largest = np.abs(values).max()
+    kinds = [["-C", c] for c in ("fast", "direct", "stacked", "volume")] + [["-F", "f16"], ["-F", "f16", "-C", "volume"]]
+    for options in kinds:
+        near = 1e-5 if "-F" not in options else 4e-3
+        run("encode_file", *options, clip, folder / "other")
+        moved = np.abs(tensor(folder / "other")[1] - values).max() / largest
+        assert 0 < moved < near, (options, moved)
+        frames = np.abs(samples(run("decode_file", *options, mean)) - expected)
+        assert frames.max() <= (1 if "-F" not in options else 4), (options, frames.max())
+        ok(f"{' '.join(options)}: latents move by {moved:.1e} of the largest, samples by at most {frames.max()} of 255")
+
+    for program, files in ("encode_file", [clip, folder / "x"]), ("decode_file", [mean]), ("reconstruct", [clip, folder / "x"]):
+        run(program, "-P", "cuda", *files, fails="CUDA device 0: ")
+        run(program, "-P", "cuda:3", "-F", "bf16", *files, fails="CUDA device 3: ")
+        run(program, "-P", "cpu", "-F", "tf32", *files, fails="the CPU has no such mode")
+        for wrong in ["-P", "gpu"], ["-P", "cuda:x"], ["-P", "cuda:"], ["-F", "f8"], ["-C", ""], ["-t", "0"], ["-t", "1025"]:
+            result = subprocess.run([PROGRAMS / program, *wrong, *files], capture_output=True, timeout=60)
+            assert result.returncode == 2 and result.stderr.startswith(f"usage: {program} ".encode()), (program, wrong)
+        assert not (folder / "x").exists() or program == "reconstruct"
+    ok("refused options")
+
+
 def check_refusals(folder):
     """Programs that fail name the cause, and leave nothing."""
     clip, latents, output = folder / "clip.y4m", folder / "latents", folder / "output"
@@ -233,7 +261,7 @@ def main():
     for clip in clips:
         with tempfile.TemporaryDirectory() as folder:
             check_clip(pathlib.Path(folder), *clip)
-    for check in check_kinds, check_refusals:
+    for check in check_kinds, check_model_options, check_refusals:
         with tempfile.TemporaryDirectory() as folder:
             check(pathlib.Path(folder))
     print(f"{passed} passed, 0 failed")

@@ -278,6 +278,28 @@ def memory(ffmpeg, folder):
     refused("memory below 0", "memory=-1", "memory")
 
 
+def computing(ffmpeg):
+    """Kinds of convolutions and precisions: nearly the same pictures."""
+    clip, wfvae = ["-i", CLIP], "trim=end_frame=5,format=gbrp,wfvae"
+    picture = lambda options: ffmpeg.run(*clip, "-vf", f"{wfvae}={options}", "-f", "rawvideo", "-")
+    whole = picture("provider=cpu")
+    for convolution in ["exact", "fast", "direct", "stacked", "volume"]:
+        other = picture(f"provider=cpu:convolution={convolution}")
+        check(f"convolution={convolution}", difference(other, whole) <= 1, difference(other, whole))
+        check(f"convolution={convolution} is not another's", (other == whole) == (convolution == "exact"))
+    half = picture("precision=f16")
+    check("precision=f16", half != whole and difference(half, whole) <= 4, difference(half, whole))
+    for options, needle in [
+        ("provider=cpu:precision=tf32", "the CPU has no such mode"),
+        ("provider=cpu:precision=bf16", "bf16"),
+        ("provider=cuda:device=2", "CUDA device 2: "),
+        ("precision=f8", "f8"),
+        ("convolution=nonsense", "nonsense"),
+    ]:
+        text = ffmpeg.run(*clip, "-vf", f"{wfvae}={options}", "-f", "null", "-", ok=False)
+        check(options, text is not None and needle in text, text)
+
+
 def refusals(ffmpeg, folder):
     """What was changed on the way is not decoded."""
     stored = folder / "stored.mkv"
@@ -477,6 +499,7 @@ def main():
             whole_clips(ffmpeg)
             image_subbands(ffmpeg)
             memory(ffmpeg, folder)
+            computing(ffmpeg)
             c_api(ffmpeg)
             readme(ffmpeg, options.frei0r)
             if options.frei0r:

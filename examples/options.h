@@ -1,0 +1,114 @@
+/* The options that the examples share: which model, where it runs and how, and what the clip is.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <wfvae.h>
+
+#include "y4m.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL_LETTERS "m:t:P:F:C:"
+#define MODEL_USAGE \
+    "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n" \
+    "  -t THREADS  threads (default: all processors)\n" \
+    "  -P auto|cpu|cuda[:DEVICE]  where the network runs (default auto: CUDA device 0 if it can be used)\n" \
+    "  -F f32|tf32|f16|bf16  numbers that the network computes in (default f32)\n" \
+    "  -C exact|fast|direct|stacked|volume  how it computes convolutions (default exact)\n"
+
+#define CLIP_LETTERS "M:R:"
+#define CLIP_USAGE \
+    "  -M 601|709  matrix of the clip (default: 709 from 720 lines up, else 601)\n" \
+    "  -R limited|full  range of the clip (default: as tagged, else limited)\n"
+
+typedef struct model_choice {
+    const char *path;
+    wfvae_model_options options;
+} model_choice;
+
+/* A number from 1 to max, or 0. */
+static inline size_t number(const char *text, unsigned long max)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    return *text >= '0' && *text <= '9' && *end == 0 && value <= max ? value : 0;
+}
+
+/* The place of a name in a list that ends with NULL, or -1. */
+static inline int find_name(const char *name, const char *const *list)
+{
+    int i;
+    for (i = 0; list[i]; i++)
+        if (!strcmp(name, list[i]))
+            return i;
+    return -1;
+}
+
+/* Both take a letter and its text as getopt gives them. 1: taken; 0: another's letter; -1: the text is not what it should
+ * be. */
+static inline int model_option(int letter, const char *text, model_choice *choice)
+{
+    /* In the order of the header's enumerations. */
+    static const char *const providers[] = {"auto", "cpu", "cuda", NULL};
+    static const char *const precisions[] = {"f32", "tf32", "f16", "bf16", NULL};
+    static const char *const convolutions[] = {"exact", "fast", "direct", "stacked", "volume", NULL};
+    wfvae_model_options *options = &choice->options;
+    int found;
+
+    switch (letter) {
+    case 'm':
+        choice->path = text;
+        return 1;
+    case 't':
+        options->n_threads = (uint32_t)number(text, 1024);
+        return options->n_threads ? 1 : -1;
+    case 'P':
+        if (!strncmp(text, "cuda:", 5)) {
+            options->provider = WFVAE_PROVIDER_CUDA;
+            options->device = (uint32_t)number(text + 5, 255);
+            return options->device || !strcmp(text + 5, "0") ? 1 : -1;
+        }
+        found = find_name(text, providers);
+        options->provider = (uint32_t)found;
+        break;
+    case 'F':
+        found = find_name(text, precisions);
+        options->encode_precision = options->decode_precision = (uint32_t)found;
+        break;
+    case 'C':
+        found = find_name(text, convolutions);
+        options->convolution = (uint32_t)found;
+        break;
+    default:
+        return 0;
+    }
+    return found < 0 ? -1 : 1;
+}
+
+static inline int clip_option(int letter, const char *text, y4m_matrix *matrix, y4m_range *range)
+{
+    static const char *const matrices[] = {"601", "709", NULL}, *const ranges[] = {"limited", "full", NULL};
+    int found;
+
+    if (letter != 'M' && letter != 'R')
+        return 0;
+    found = find_name(text, letter == 'M' ? matrices : ranges);
+    if (found < 0)
+        return -1;
+    if (letter == 'M')
+        *matrix = found ? Y4M_BT709 : Y4M_BT601;
+    else
+        *range = found ? Y4M_FULL : Y4M_LIMITED;
+    return 1;
+}
+
+static inline wfvae_status open_model(model_choice *choice, wfvae_model **model)
+{
+    choice->options.struct_size = sizeof choice->options;
+    return wfvae_model_open(choice->path, &choice->options, model);
+}
+
+#endif
