@@ -3,7 +3,7 @@
     evaluate.py MODEL [--data DIR] [--pictures DIR] [--clips NAME ...]
 
 MODEL is a checkpoint folder. Each clip goes through libwfvae (latent = posterior mean, 8-bit pixels in and out), as a
-whole and streamed frame by frame, beside two simple codecs that keep the same number of values: block DCT, with the
+whole, streamed frame by frame, and computed in float16, beside two simple codecs that keep the same number of values: block DCT, with the
 coefficients that suit the very clip best, and reduced size. PSNR is over all samples of a clip, SSIM the mean of its
 frames. The last line is of the four clips at their listed size, whole, float32.
 """
@@ -40,14 +40,14 @@ def to_8_bit(x):
     return np.clip(np.round(x), 0, 255).astype(np.uint8)
 
 
-def reconstruct(model, clip, chunk):
+def reconstruct(model, clip, chunk=0, precision="f32"):
     """Frames [T, H, W, 3] through the library and back, `chunk` frames and latents a call (0: all at once)."""
     frames, height, width, _ = clip.shape
     with tempfile.TemporaryDirectory() as folder:
         pixels, latents, out = (str(Path(folder) / name) for name in ("in", "latents", "out"))
         (clip.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1).tofile(pixels)
         for direction, source, target in (("encode", pixels, latents), ("decode", latents, out)):
-            command = [BENCH, "exact", model, direction, frames, width, height, chunk, 0, 1, 0, source, target]
+            command = [BENCH, "-F", precision, model, direction, frames, width, height, chunk, 0, 1, 0, source, target]
             subprocess.run([str(word) for word in command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         y = np.fromfile(out, np.float32).reshape(frames, 3, height, width).transpose(0, 2, 3, 1)
     return to_8_bit((y + 1) * 127.5)
@@ -102,18 +102,18 @@ def main():
     channels = config["latent_dim"]
     options.pictures.mkdir(parents=True, exist_ok=True)
     print(f"{options.model}: {channels} values for every 4x8x8 pixels; PSNR in dB")
-    print(f"{'clip':<14}{'size':>9}{'whole':>8}{'streamed':>10}{'SSIM':>8}{'DCT':>8}{'reduced':>9}{'over DCT':>10}")
+    print(f"{'clip':<14}{'size':>9}{'whole':>8}{'streamed':>10}{'f16':>8}{'SSIM':>8}{'DCT':>8}{'reduced':>9}{'over DCT':>10}")
     scores = []
     for name in options.clips:
         path = options.data / f"{name}.npy"
         if not path.exists():
             sys.exit(f"{path} is missing: run training/fetch_data.py --test")
         clip = np.load(path)
-        whole, streamed = reconstruct(options.model, clip, 0), reconstruct(options.model, clip, 1)
+        whole, streamed, half = (reconstruct(options.model, clip, **how) for how in ({}, {"chunk": 1}, {"precision": "f16"}))
         row = psnr(clip, whole), ssim(clip, whole)
         dct, small = psnr(clip, block_dct(clip, channels)), psnr(clip, reduced(clip, channels))
         size = f"{clip.shape[2]}x{clip.shape[1]}"
-        print(f"{name:<14}{size:>9}{row[0]:8.2f}{psnr(clip, streamed):10.2f}{row[1]:8.4f}{dct:8.2f}{small:9.2f}{row[0] - dct:+10.2f}",
+        print(f"{name:<14}{size:>9}{row[0]:8.2f}{psnr(clip, streamed):10.2f}{psnr(clip, half):8.2f}{row[1]:8.4f}{dct:8.2f}{small:9.2f}{row[0] - dct:+10.2f}",
               flush=True)
         picture(clip, whole, options.pictures / f"{name}.png")
         if name in TEST:

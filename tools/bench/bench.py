@@ -1,12 +1,12 @@
-"""Times libwfvae beside other ways to run the same models, in one run on one machine: `make bench`.
+"""Times libwfvae beside other ways to run the same models, in one run on one machine: `make bench`, `make bench-cuda`.
 
     bench.py [--quick] [--clips MODEL:FRAMESxWIDTHxHEIGHT ...] [--threads N] ...      (--help lists all)
 
 Prints a table for each clip and writes target/bench/bench.md and target/bench/bench.json:
 
     {"machine": {"processor", "processors", "memory_bytes", "instructions", "load_average", "kernel"},
-     "versions": {"commit", "onnxruntime", "torch", ...}, "threads": N,
-     "peak_gflops": best of "peak",
+     "versions": {"commit", "onnxruntime", "torch", ...}, "threads": N, "provider": "cpu" or "cuda",
+     "peak_gflops": best of "peak"; null where it cannot be measured,
      "peak": [{"192x128x128": GFLOP/s, ...}, ...],    at the start of the run and at its end
      "rows": [...], "left_out": ["what: why"], "failed": ["what: why"]}
 
@@ -15,21 +15,22 @@ A row is one program on one clip in one direction, in a process of its own:
     model, direction     "L", "encode"
     frames, width, height
     chunk                frames (encode) or latents (decode) in each call; null: the whole clip in one
-    precision            "f32"; "bf16": weights and activations
+    precision            "f32", "tf32", "f16", "bf16": of weights and activations
     kind, name           "ours" "libwfvae"; "peer" "onnx rank-5", "torch eager"
-    convolution          libwfvae's option: "exact", its default, "fast" or "direct"; null: a peer
+    convolution          libwfvae's option: "exact", its default, or another; null: a peer
     seconds              for the whole clip, median of the repetitions after one to warm up; best_seconds, all_seconds
     cpu_seconds          median of the processor time: seconds times threads, unless others took processors away
     fps                  frames / seconds
     work_gflop           what the reference's direct convolutions and attention would do, see work.py
     gflops               work_gflop / seconds: effective, the same work for every row of a clip
-    fraction_of_peak     gflops / peak_gflops; the peak is that of float32
+    fraction_of_peak     gflops / peak_gflops; the peak is that of float32, on a CUDA device of its fastest precision
     load_seconds         until the first call can come: libwfvae's model and stream, the peer's session or module
     load_peak_bytes      most anonymous resident memory until then
     run_peak_bytes       and afterwards
     peak_bytes           the larger of the two
     steady_bytes         after the last repetition
     mapped_bytes         resident pages of files at that time: programs, and weights where they are used from their file
+    device_bytes         on a CUDA device: most memory in use there, less what was in use before; nobody else may use it
     max_abs_difference   to libwfvae's result for the whole clip; largest: the greatest magnitude in that
     weight_bytes, sessions, state_bytes      libwfvae's own numbers, only with "ours"
 
@@ -40,7 +41,7 @@ The programs print a line of JSON when they have loaded, {"event": "loaded", ...
 "done", ...}; then they wait for the end of their input, so that their memory can be looked at.
 
 Fails if libwfvae's result depends on the chunks, or that of other convolutions or of a float32 peer differs from it by
-more than a thousandth of the largest value.
+more than a thousandth of the largest value, in other precisions of libwfvae's by more than a twentieth.
 """
 import argparse
 import json
@@ -50,6 +51,7 @@ import select
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -61,22 +63,33 @@ import work  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = ROOT / "target/release/c"
+CUDA_CLIPS = ["L:33x512x512", "L:17x256x256", "L:1x1024x1024", "builtin:33x1280x720"]
+CUDA_QUICK = ["L:17x256x256", "builtin:9x1280x720"]
 CLIPS = ["L:17x128x128", "L:1x256x256", "S:33x256x256", "builtin:17x848x480", "builtin:9x1280x720"]
 QUICK = ["L:17x128x128", "L:1x256x256", "builtin:5x848x480"]
 # How upstream's chunked mode cuts, by its automatic choice for most lengths.
 UPSTREAM_CHUNKS = {"encode": 4, "decode": 2}
 TOLERANCE = 1e-3
+HALF_TOLERANCE = 0.05
+# The first of each is the one that other convolutions and chunks are timed in.
+PRECISIONS = {"cpu": ["f32"], "cuda": ["f16", "tf32", "f32"]}
+CONVOLUTIONS = {"cpu": ["fast", "direct"], "cuda": ["volume", "direct"]}
 
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--quick", action="store_true", help="fewer and shorter clips, one chunk size, 2 repetitions")
     p.add_argument("--clips", nargs="+", metavar="MODEL:FRAMESxWIDTHxHEIGHT",
-                   help=f"MODEL: builtin, a preset of training/random_checkpoint.py or a checkpoint folder; default: {' '.join(CLIPS)}")
+                   help=f"MODEL: builtin, a preset of training/random_checkpoint.py or a checkpoint folder; default: {' '.join(CLIPS)}; cuda: {' '.join(CUDA_CLIPS)}")
+    p.add_argument("--provider", choices=["cpu", "cuda"], default="cpu")
+    p.add_argument("--device", type=int, default=0, help="index, of a CUDA device")
+    p.add_argument("--precisions", nargs="+", choices=["f32", "tf32", "f16", "bf16"],
+                   help="of libwfvae; chunks and other convolutions are timed in the first; default f32, cuda: f16 tf32 f32")
     p.add_argument("--directions", nargs="+", choices=["encode", "decode"], default=["encode", "decode"])
     p.add_argument("--encode-chunks", nargs="*", type=int, metavar="FRAMES", help="besides the whole clip; default 1 4 8 16")
     p.add_argument("--decode-chunks", nargs="*", type=int, metavar="LATENTS", help="besides the whole clip; default 1 2 4")
-    p.add_argument("--convolutions", nargs="*", choices=["fast", "direct"], default=["fast", "direct"], help="besides exact")
+    p.add_argument("--convolutions", nargs="*", choices=["fast", "direct", "stacked", "volume"],
+                   help="besides exact; default fast direct, cuda: volume direct")
     p.add_argument("--peers", nargs="*", choices=["onnx", "torch"], default=["onnx", "torch"])
     p.add_argument("--torch", metavar="PYTHON", help="a Python that has torch, safetensors and numpy; default: python3 if it has")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all processors")
@@ -84,7 +97,11 @@ def parse():
     p.add_argument("--seconds", type=float, default=30, help="no more repetitions of a row after this, but at least 2; default 30")
     p.add_argument("--out", type=Path, default=ROOT / "target/bench", help="folder of models, results and scratch files")
     a = p.parse_args()
-    a.clips = [clip(p, text) for text in a.clips or (QUICK if a.quick else CLIPS)]
+    cuda = a.provider == "cuda"
+    clips = (CUDA_QUICK if cuda else QUICK) if a.quick else (CUDA_CLIPS if cuda else CLIPS)
+    a.clips = [clip(p, text) for text in a.clips or clips]
+    a.precisions = a.precisions or PRECISIONS[a.provider]
+    a.convolutions = CONVOLUTIONS[a.provider] if a.convolutions is None else a.convolutions
     a.chunks = {"encode": a.encode_chunks, "decode": a.decode_chunks}
     for direction, default, quick in ("encode", [1, 4, 8, 16], [4]), ("decode", [1, 2, 4], [1]):
         if a.chunks[direction] is None:
@@ -178,12 +195,21 @@ def resident(pid, kind="RssAnon"):
     return 1024 * int(found[1]) if found else 0
 
 
-def watch(command):
-    """Runs one of the programs; what it said and its memory, or None if it failed."""
+def device_memory(device):
+    """Bytes in use on a CUDA device, by whomever."""
+    query = ["nvidia-smi", f"--id={device}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return (1 << 20) * int(subprocess.run(query, capture_output=True, text=True, check=True).stdout)
+
+
+def watch(command, device=None):
+    """Runs one of the programs; what it said and its memory, also that of a CUDA device, or None if it failed."""
+    before = device_memory(device) if device is not None else 0
     process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    said, text, peak = {}, b"", 0
+    said, text, peak, on_device, looked = {}, b"", 0, 0, time.monotonic()
     while True:
         peak = max(peak, resident(process.pid))
+        if device is not None and time.monotonic() - looked > 0.2:
+            on_device, looked = max(on_device, device_memory(device) - before), time.monotonic()
         if not select.select([process.stdout], [], [], 0.01)[0]:
             continue
         piece = os.read(process.stdout.fileno(), 1 << 16)
@@ -198,6 +224,8 @@ def watch(command):
             else:
                 said["run_peak_bytes"], said["steady_bytes"] = max(peak, now), now
                 said["mapped_bytes"] = resident(process.pid, "RssFile")
+                if device is not None:
+                    said["device_bytes"] = max(on_device, device_memory(device) - before)
                 process.stdin.close()
             said.update(event)
     if process.wait() or "steady_bytes" not in said:
@@ -222,10 +250,18 @@ class Bench:
         if busy > 0.3:
             note(f"the machine is busy: load average {busy}; do not trust the times")
         self.torch = self.find_torch() if "torch" in a.peers else None
-        self.precisions = ["f32", "bf16"]
-        if self.torch and not self.machine["instructions"]["bf16"]:
-            self.precisions = ["f32"]
+        self.device = a.device if a.provider == "cuda" else None
+        self.torch_precisions = ["f16", "tf32", "f32"] if a.provider == "cuda" else ["f32", "bf16"]
+        if self.device is None and self.torch and not self.machine["instructions"]["bf16"]:
+            self.torch_precisions = ["f32"]
             self.leave_out("torch eager, bf16", "the processor has no bf16 instructions")
+        if self.device is not None:
+            self.leave_out("onnx rank-5", "it is timed on the processor only; convolution volume is nearest to it")
+            try:
+                query = ["nvidia-smi", f"--id={a.device}", "--query-gpu=name", "--format=csv,noheader"]
+                self.machine["device"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+            except (OSError, subprocess.CalledProcessError) as error:
+                sys.exit(f"no CUDA device {a.device}: nvidia-smi does not know it ({error})")
 
     def leave_out(self, what, why):
         self.left_out.append(f"{what}: {why}")
@@ -234,7 +270,8 @@ class Bench:
     def find_torch(self):
         python = self.a.torch or "python3"
         try:
-            found = subprocess.run([python, "-c", "import torch, safetensors, numpy"], capture_output=True, text=True)
+            test = "import torch, safetensors, numpy" + ("; torch.zeros(1).cuda()" if self.a.provider == "cuda" else "")
+            found = subprocess.run([python, "-c", test], capture_output=True, text=True)
             if found.returncode == 0:
                 return python
             why = found.stderr.strip().split("\n")[-1]
@@ -247,11 +284,18 @@ class Bench:
 
     def measure_peak(self):
         note("peak: 3x3 convolutions of 192, 384 and 768 channels")
-        said = watch([sys.executable, HERE / "peak.py", self.a.threads, min(self.a.seconds, 1.5)])
+        seconds = min(self.a.seconds, 1.5)
+        if self.device is None:
+            said = watch([sys.executable, HERE / "peak.py", self.a.threads, seconds])
+        elif self.torch:
+            said = watch([self.torch, HERE / "cuda_peak.py", self.a.device, seconds])
+        else:
+            self.leave_out("the peak", "on a CUDA device PyTorch measures it")
+            return
         if said is None:
-            sys.exit("peak.py failed")
+            sys.exit("the peak's program failed")
         self.peaks.append(said["gflops"])
-        self.versions.update(onnxruntime=said["onnxruntime"], onnx=said["onnx"])
+        self.versions.update({name: said[name] for name in ("onnxruntime", "onnx") if name in said})
 
     def run(self):
         self.measure_peak()
@@ -275,8 +319,10 @@ class Bench:
             label = f"{model.name} {frames}x{width}x{height} {direction}, {name}{f' {convolution}' if convolution else ''}, {precision}, {f'chunks of {chunk}' if chunk else 'whole'}"
             command = [*program, argument, direction, frames, width, height, chunk or 0, self.a.threads, self.a.repetitions,
                        self.a.seconds, paths[0], paths[1], *more]
-            said = watch(command)
+            said = watch(command, self.device)
             if said is None:
+                if not self.rows:
+                    sys.exit(f"{label}: the program failed, so others are not tried")
                 self.failed.append(f"{label}: the program failed")
                 note(self.failed[-1])
                 return
@@ -286,54 +332,65 @@ class Bench:
                 self.versions["torch"] = version
             if runtime := said.pop("runtime", None):
                 self.versions["libwfvae's onnxruntime"] = runtime
+            if (provider := said.pop("provider", self.a.provider)).lower() != self.a.provider:
+                sys.exit(f"{label}: it ran on {provider}")
             seconds = statistics.median(walls)
             result = dict(about, chunk=chunk, precision=precision, kind=kind, name=name, convolution=convolution, seconds=seconds, best_seconds=min(walls),
                           all_seconds=walls, fps=frames / seconds, work_gflop=gflop, gflops=gflop / seconds, **said)
-            if convolution == "exact" and chunk is None:
+            if not paths[2].exists():
                 paths[1].replace(paths[2])
             self.compare(result, label, paths, made)
             self.rows.append(result)
             note(f"{label}: {seconds:.3f} s, {result['gflops']:.1f} GFLOP/s, differs by {result['max_abs_difference']:.2g}")
             self.save()
 
-        def ours(convolution, chunk=None):
-            row("ours", "libwfvae", chunk, "f32", [PROGRAMS / "bench", convolution], model.argument, convolution=convolution)
+        def ours(convolution, precision, chunk=None):
+            provider = "cpu" if self.device is None else f"cuda:{self.device}"
+            program = [PROGRAMS / "bench", "-P", provider, "-F", precision, "-C", convolution]
+            row("ours", "libwfvae", chunk, precision, program, model.argument, convolution=convolution)
 
-        for chunk in [None] + [n for n in self.a.chunks[direction] if n < given[0]]:
-            ours("exact", chunk)
+        main = self.a.precisions[0]
+        for precision in dict.fromkeys(["f32", *self.a.precisions]):  # float32 first: others are compared with it
+            ours("exact", precision)
+        for chunk in (n for n in self.a.chunks[direction] if n < given[0]):
+            ours("exact", main, chunk)
         for convolution in self.a.convolutions:
-            ours(convolution)
-        if "onnx" in self.a.peers:
+            ours(convolution, main)
+        if "onnx" in self.a.peers and self.device is None:
             graph = model.onnx() / ("encoder.clip.onnx" if direction == "encode" else "decoder.clip.onnx")
             row("peer", "onnx rank-5", None, "f32", [sys.executable, HERE / "onnx_clip.py"], graph, latents, model.interpolation)
         if self.torch:
-            for precision in self.precisions:
+            for precision in self.torch_precisions:
                 for chunk in [None] + ([UPSTREAM_CHUNKS[direction]] if frames > 1 else []):
                     if chunk and direction == "encode":
                         chunk = max(chunk, model.t_factor)
-                    row("peer", "torch eager", chunk, precision, [self.torch, HERE / "torch_eager.py"], model.folder, precision)
+                    row("peer", "torch eager", chunk, precision, [self.torch, HERE / "torch_eager.py"], model.folder, precision,
+                        "cpu" if self.device is None else self.device)
         for path in paths:
             path.unlink(missing_ok=True)
 
     def compare(self, result, label, paths, shape):
         first = np.memmap(paths[2], np.float32, "r", shape=shape)
-        exact = result["convolution"] == "exact"
-        mine = exact and result["chunk"] is None
-        other = first if mine else np.memmap(paths[1], np.float32, "r", shape=shape)
+        other = np.memmap(paths[1], np.float32, "r", shape=shape) if paths[1].exists() else first
         pairs = list(zip(first, other))
         difference = max(float(np.abs(a - b).max()) for a, b in pairs)
         largest = max(float(np.abs(a).max()) for a, _ in pairs)
         result.update(max_abs_difference=difference, largest=largest)
-        allowed = 0 if exact else TOLERANCE * largest if result["precision"] == "f32" else float("inf")
+        precision, mine = result["precision"], result["kind"] == "ours"
+        if precision == "f32":
+            allowed = 0 if result["convolution"] == "exact" else TOLERANCE * largest
+        else:
+            allowed = HALF_TOLERANCE * largest if mine else float("inf")
         if not difference <= allowed:
             self.failed.append(f"{label}: differs by {difference:.3g} from libwfvae's whole clip, whose largest value is {largest:.3g}")
             note(self.failed[-1])
+        paths[1].unlink(missing_ok=True)
 
     def save(self):
-        peak = max(gflops for peaks in self.peaks for gflops in peaks.values())
+        peak = max((gflops for peaks in self.peaks for gflops in peaks.values()), default=None)
         for row in self.rows:
-            row["fraction_of_peak"] = row["gflops"] / peak
-        everything = dict(machine=self.machine, versions=self.versions, threads=self.a.threads, peak_gflops=peak, peak=self.peaks,
+            row["fraction_of_peak"] = row["gflops"] / peak if peak else None
+        everything = dict(machine=self.machine, versions=self.versions, threads=self.a.threads, provider=self.a.provider, peak_gflops=peak, peak=self.peaks,
                           rows=self.rows, left_out=self.left_out, failed=self.failed)
         for name, text in ("bench.json", json.dumps(everything, indent=1) + "\n"), ("bench.md", tables(everything)):
             partial = self.a.out / (name + ".partial")
@@ -362,7 +419,10 @@ def commit():
 
 def tables(everything):
     machine, rows = everything["machine"], everything["rows"]
-    out = [f"{machine['processor']}, {everything['threads']} threads; the best float32 convolution: {everything['peak_gflops']:.0f} GFLOP/s"]
+    where = machine.get("device", f"{machine['processor']}, {everything['threads']} threads")
+    best = "the best" if "device" in machine else "the best float32 convolution"
+    peak = everything["peak_gflops"]
+    out = [f"{where}; {best}: {peak:.0f} GFLOP/s" if peak else where]
     keys = ("model", "frames", "width", "height", "direction")
     for group in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
         mine = [row for row in rows if tuple(row[key] for key in keys) == group]
@@ -375,16 +435,30 @@ def tables(everything):
 
 
 def table(rows, unit):
-    head = ["", unit + " a call", "s", "best s", "frames/s", "GFLOP/s", "of peak", "peak MB", "steady MB", "mapped MB", "load s", "weights MB",
-            "sessions", "differs by"]
-    body = []
-    for row in rows:
+    def columns(row):
         megabytes = lambda key: f"{row[key] / 1e6:.0f}" if key in row else ""
-        body.append([
-            ", ".join([row["name"]] + [word for word in (row["convolution"], row["precision"]) if word not in (None, "exact", "f32")]), str(row["chunk"] or "all"), f"{row['seconds']:.3f}",
-            f"{row['best_seconds']:.3f}", f"{row['fps']:.2f}", f"{row['gflops']:.1f}", f"{row['fraction_of_peak']:.2f}",
-            megabytes("peak_bytes"), megabytes("steady_bytes"), megabytes("mapped_bytes"), f"{row['load_seconds']:.2f}", megabytes("weight_bytes"),
-            str(row.get("sessions", "")), f"{row['max_abs_difference']:.1e}" if row["max_abs_difference"] else "0"])
+        options = [row[key] for key in ("convolution", "precision") if row[key] not in (None, "exact", "f32")]
+        return {
+            "": ", ".join([row["name"], *options]),
+            unit + " a call": str(row["chunk"] or "all"),
+            "s": f"{row['seconds']:.3f}",
+            "best s": f"{row['best_seconds']:.3f}",
+            "frames/s": f"{row['fps']:.2f}",
+            "GFLOP/s": f"{row['gflops']:.1f}",
+            "of peak": f"{row['fraction_of_peak']:.2f}" if row["fraction_of_peak"] else "",
+            "peak MB": megabytes("peak_bytes"),
+            "steady MB": megabytes("steady_bytes"),
+            "mapped MB": megabytes("mapped_bytes"),
+            "device MB": megabytes("device_bytes"),
+            "load s": f"{row['load_seconds']:.2f}",
+            "weights MB": megabytes("weight_bytes"),
+            "sessions": str(row.get("sessions", "")),
+            "differs by": f"{row['max_abs_difference']:.1e}" if row["max_abs_difference"] else "0",
+        }
+
+    cells = [columns(row) for row in rows]
+    head = [name for name in cells[0] if any(row[name] for row in cells)]
+    body = [[row[name] for name in head] for row in cells]
     widths = [max(len(line[i]) for line in [head] + body) for i in range(len(head))]
     render = lambda line: "| " + " | ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths))) + " |"
     rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"

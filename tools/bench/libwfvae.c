@@ -1,5 +1,5 @@
 /* Times one direction of libwfvae on one clip, for bench.py. Arguments and output are those of peer.py, MODEL "-" being
- * the built-in one, and CONVOLUTION before them.
+ * the built-in one, after options as the examples have them.
  *
  * The clip's own buffers are mapped files, so that they are not counted as anonymous memory.
  *
@@ -7,6 +7,8 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include <wfvae.h>
+
+#include "options.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,10 +19,11 @@
 #include <unistd.h>
 
 typedef struct job {
-    const char *model, *input, *output;
+    model_choice model;
+    const char *input, *output;
     int decode;
     size_t frames, latents, chunk, repetitions;
-    uint32_t width, height, threads, convolution;
+    uint32_t width, height;
     double seconds;
     wfvae_model *handle;
     wfvae *stream;
@@ -60,15 +63,10 @@ static float *map(const char *path, size_t floats, int write)
 
 static int load(job *j)
 {
-    wfvae_model_options model_options;
     wfvae_options options;
     double start = now(CLOCK_MONOTONIC);
 
-    memset(&model_options, 0, sizeof model_options);
-    model_options.struct_size = sizeof model_options;
-    model_options.n_threads = j->threads;
-    model_options.convolution = j->convolution;
-    if (wfvae_model_open(strcmp(j->model, "-") ? j->model : NULL, &model_options, &j->handle))
+    if (open_model(&j->model, &j->handle))
         return fail("model");
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
@@ -172,9 +170,11 @@ static int measure(job *j)
         printf("{\"event\": \"done\", ");
         list("seconds", walls, count);
         list("cpu_seconds", cpus, count);
-        printf("\"weight_bytes\": %lu, \"sessions\": %u, \"state_bytes\": %lu, \"runtime\": \"%s\"}\n",
+        printf("\"weight_bytes\": %lu, \"sessions\": %u, \"state_bytes\": %lu, \"runtime\": \"%s\", "
+               "\"provider\": \"%s\"}\n",
                (unsigned long)info.weight_bytes, info.sessions,
-               (unsigned long)(j->info.encode_state_bytes + j->info.decode_state_bytes), info.runtime_version);
+               (unsigned long)(j->info.encode_state_bytes + j->info.decode_state_bytes), info.runtime_version,
+               info.provider);
         fflush(stdout);
     }
     free(walls);
@@ -184,29 +184,29 @@ static int measure(job *j)
 int main(int argc, char **argv)
 {
     job j;
-    int failed;
+    int letter, failed;
 
     memset(&j, 0, sizeof j);
-    if (argc == 13) {
-        j.convolution = !strcmp(argv[1], "fast")     ? WFVAE_CONVOLUTION_FAST
-                        : !strcmp(argv[1], "direct") ? WFVAE_CONVOLUTION_DIRECT
-                                                     : WFVAE_CONVOLUTION_EXACT;
-        argv++;
-    } else {
-        fprintf(stderr, "usage: bench exact|fast|direct MODEL|- encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT\n");
+    while ((letter = getopt(argc, argv, MODEL_LETTERS)) != -1)
+        if (model_option(letter, optarg, &j.model) <= 0)
+            return 2;
+    argv += optind;
+    if (argc - optind != 11) {
+        fputs("usage: bench [options] MODEL|- encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT\n"
+              MODEL_USAGE, stderr);
         return 2;
     }
-    j.model = argv[1];
-    j.decode = !strcmp(argv[2], "decode");
-    j.frames = strtoul(argv[3], NULL, 10);
-    j.width = (uint32_t)strtoul(argv[4], NULL, 10);
-    j.height = (uint32_t)strtoul(argv[5], NULL, 10);
-    j.chunk = strtoul(argv[6], NULL, 10);
-    j.threads = (uint32_t)strtoul(argv[7], NULL, 10);
-    j.repetitions = strtoul(argv[8], NULL, 10);
-    j.seconds = strtod(argv[9], NULL);
-    j.input = argv[10];
-    j.output = argv[11];
+    j.model.path = strcmp(argv[0], "-") ? argv[0] : NULL;
+    j.decode = !strcmp(argv[1], "decode");
+    j.frames = strtoul(argv[2], NULL, 10);
+    j.width = (uint32_t)strtoul(argv[3], NULL, 10);
+    j.height = (uint32_t)strtoul(argv[4], NULL, 10);
+    j.chunk = strtoul(argv[5], NULL, 10);
+    j.model.options.n_threads = (uint32_t)strtoul(argv[6], NULL, 10);
+    j.repetitions = strtoul(argv[7], NULL, 10);
+    j.seconds = strtod(argv[8], NULL);
+    j.input = argv[9];
+    j.output = argv[10];
     failed = load(&j) || map_clip(&j) || measure(&j);
     /* bench.py looks at this process's memory, then closes the input. */
     if (!failed)

@@ -1,4 +1,6 @@
-"""Times training/wfvae.py in PyTorch, eager. One more argument: f32, or bf16, for which weights and clip are cast.
+"""Times training/wfvae.py in PyTorch, eager. Two more arguments: f32, tf32 (f32 whose products a CUDA device may shorten),
+f16 or bf16, for which weights and clip are cast; and cpu, or the index of a CUDA device, to which each repetition then
+moves the clip, and the result from it, as libwfvae does.
 
 With a CHUNK it works as upstream's own chunked mode does: the first frame, then CHUNK frames at a time; the first
 latent, then CHUNK latents at a time with the next latent, if there is one, behind them, whose frames are computed to
@@ -16,6 +18,13 @@ import peer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "training"))
 import wfvae  # noqa: E402
+
+
+DTYPES = {"f32": torch.float32, "tf32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+
+def set_precision(precision):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 class Chunks:
@@ -82,15 +91,19 @@ class Chunks:
 
 
 def main():
-    a = peer.arguments("precision")
+    a = peer.arguments("precision", "device")
     torch.set_num_threads(a.threads)
-    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[a.precision]
+    torch.backends.cudnn.benchmark = True
+    set_precision(a.precision)
+    dtype, device = DTYPES[a.precision], torch.device("cpu" if a.device == "cpu" else f"cuda:{a.device}")
     start = time.perf_counter()
-    model = wfvae.load(a.model).to(dtype)
+    model = wfvae.load(a.model).to(device, dtype)
     peer.say(event="loaded", load_seconds=time.perf_counter() - start, version=torch.__version__)
     s = model.s_factor
     shape = (3, a.height, a.width) if a.direction == "encode" else (model.config["latent_dim"], a.height // s, a.width // s)
-    x = torch.from_numpy(peer.clip(a.input, *shape)).to(dtype)
+    clip = torch.from_numpy(peer.clip(a.input, *shape))
+    if device.type == "cpu":
+        clip = clip.to(dtype)
     if a.chunk:
         chunks = Chunks(model)
         f = chunks.encode if a.direction == "encode" else chunks.decode
@@ -100,7 +113,8 @@ def main():
 
     def run():
         parts.clear()
-        parts.extend(f(x, a.chunk))
+        for part in f(clip.to(device, dtype), a.chunk):
+            parts.append(part.float().cpu() if device.type == "cuda" else part)
 
     with torch.inference_mode():
         result = peer.measure(run, a.repetitions, a.seconds)
