@@ -53,21 +53,38 @@ need() {
 # Python with what the tests import, made by tools/venv.sh.
 python=target/venv/bin/python
 
-# Saves the graphs of models of all kinds, and lets ONNX look at them.
+# Saves the graphs of models of all kinds, in all the ways to compute them, and lets ONNX look at them.
 onnx_checker() {
     tools/venv.sh || return 1
-    folders=
-    for model in builtin v1-tiny v1-tiny-8x own-noattn v2-tiny own-v2-image own-v2-groupnorm; do
-        folder=target/onnx/$model
+    rm -rf target/onnx
+    while read -r model options; do
+        folder="target/onnx/$model$(echo "$options" | tr -d ' ')"
         mkdir -p "$folder"
-        path=tests/golden/$model
-        [ $model = builtin ] && path=
+        [ "$model" = builtin ] || options="$options -m tests/golden/$model"
         # shellcheck disable=SC2086
-        $c/save_onnx "$folder" $path || return 1
-        folders="$folders $folder"
-    done
-    # shellcheck disable=SC2086
-    $python tests/check_onnx.py $folders
+        $c/save_onnx $options "$folder" || return 1
+    done << END
+builtin
+builtin -C stacked
+builtin -C volume
+builtin -F f16
+builtin -F f16 -C volume
+builtin -F bf16
+builtin -F bf16 -C volume
+v1-tiny
+v1-tiny -F f16
+v1-tiny -F bf16
+v1-tiny-8x
+v1-tiny-8x -F bf16 -C volume
+own-noattn
+v2-tiny
+v2-tiny -F f16 -C volume
+v2-tiny -F bf16
+own-v2-image
+own-v2-image -F bf16
+own-v2-groupnorm
+END
+    $python tests/check_onnx.py target/onnx/*
 }
 
 # Files of latents, by the examples that write and read them and by Python.

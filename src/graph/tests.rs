@@ -23,23 +23,26 @@ fn count(step: &StepGraph) -> String {
 }
 
 /// `None`: the built-in model.
-fn counts(folder: Option<&str>, operators: Operators) -> String {
+fn counts(folder: Option<&str>, options: &Options) -> String {
     let (network, _) = model::open(folder.map(Path::new), false).unwrap();
-    let options =
-        Options { cache: Element::F32, compute: Element::F32, attention_bytes: 1 << 26, operators, taps: Taps::Added };
-    let encoder = encoder(&network.encoder, &options);
-    let decoder = decoder(&network.decoder, network.latent_channels, network.interpolation, &options);
+    let encoder = encoder(&network.encoder, options);
+    let decoder = decoder(&network.decoder, network.latent_channels, network.interpolation, options);
     let lines: Vec<_> = encoder.iter().chain(&decoder).map(count).collect();
     lines.join("\n")
 }
 
 fn check(folder: Option<&str>, operators: Operators, expected: &str) {
+    check_options(folder, operators, Taps::Added, Element::F32, expected);
+}
+
+fn check_options(folder: Option<&str>, operators: Operators, taps: Taps, compute: Element, expected: &str) {
     let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>().join(" ");
-    let found = counts(folder, operators);
+    let options = Options { cache: compute, compute, attention_bytes: 1 << 26, operators, taps };
+    let found = counts(folder, &options);
     assert_eq!(
         words(&found),
         words(expected),
-        "{operators:?} of {folder:?}: more nodes are more work; if they pay, change the test"
+        "{operators:?}, {taps:?}, {compute:?} of {folder:?}: more nodes are more work; if they pay, change the test"
     );
 }
 
@@ -119,6 +122,96 @@ fn the_built_in_model_by_our_operators() {
             Winograd2 12
         decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 15, Pointwise 3, Reshape 30,
             Resize 1, Shape 15, Slice 8, Transpose 2, Winograd4 17, Winograd4Doubled 1
+        ",
+    );
+}
+
+#[test]
+fn large_models_for_cuda_stacked() {
+    check_options(
+        LARGE,
+        Operators::Onnx,
+        Taps::Stacked,
+        Element::F32,
+        "
+        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Transpose 16
+        encoder.1: Add 6, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul
+            2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1, Sub
+            3, Transpose 16
+        decoder.0: Add 9, Concat 12, Conv 18, DepthToSpace 1, Div 3, Identity 2, LayerNormalization
+            11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13, Sigmoid 10, Size 1,
+            Slice 6, Softmax 1, Sub 3, Transpose 26
+        decoder.1: Add 10, Concat 18, Conv 26, DepthToSpace 3, LayerNormalization 15, Mul 17,
+            Reshape 30, Resize 1, Shape 15, Sigmoid 15, Slice 8, Transpose 30
+        ",
+    );
+}
+
+#[test]
+fn large_models_for_cuda_volume() {
+    check_options(
+        LARGE,
+        Operators::Onnx,
+        Taps::Volume,
+        Element::F32,
+        "
+        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
+        encoder.1: Add 6, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul
+            2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1,
+            Squeeze 6, Sub 3, Transpose 16, Unsqueeze 18
+        decoder.0: Add 9, Concat 12, Conv 18, DepthToSpace 1, Div 3, Identity 2, LayerNormalization
+            11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13, Sigmoid 10, Size 1,
+            Slice 6, Softmax 1, Squeeze 11, Sub 3, Transpose 26, Unsqueeze 33
+        decoder.1: Add 10, Concat 18, Conv 26, DepthToSpace 3, LayerNormalization 15, Mul 17,
+            Reshape 30, Resize 1, Shape 15, Sigmoid 15, Slice 8, Squeeze 15, Transpose 30, Unsqueeze
+            45
+        ",
+    );
+}
+
+#[test]
+fn large_models_for_cuda_stacked_in_float16() {
+    check_options(
+        LARGE,
+        Operators::Onnx,
+        Taps::Stacked,
+        Element::F16,
+        "
+        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape
+            4, Sigmoid 8, Slice 2, Transpose 16
+        encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop
+            1, MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3,
+            Softmax 1, Sub 3, Transpose 16
+        decoder.0: Add 9, Cast 22, Concat 12, Conv 18, DepthToSpace 1, Div 3, Identity 1,
+            LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13,
+            Sigmoid 10, Size 1, Slice 6, Softmax 1, Sub 3, Transpose 26
+        decoder.1: Add 10, Cast 24, Concat 18, Conv 26, DepthToSpace 3, LayerNormalization 15, Mul
+            17, Reshape 30, Resize 1, Shape 15, Sigmoid 15, Slice 8, Transpose 30
+        ",
+    );
+}
+
+#[test]
+fn large_models_for_cuda_volume_in_bfloat16() {
+    check_options(
+        LARGE,
+        Operators::Onnx,
+        Taps::Volume,
+        Element::Bf16,
+        "
+        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape
+            4, Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
+        encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop
+            1, MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3,
+            Softmax 1, Squeeze 6, Sub 3, Transpose 16, Unsqueeze 18
+        decoder.0: Add 9, Cast 22, Concat 12, Conv 18, DepthToSpace 1, Div 3, Identity 1,
+            LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13,
+            Sigmoid 10, Size 1, Slice 6, Softmax 1, Squeeze 11, Sub 3, Transpose 26, Unsqueeze 33
+        decoder.1: Add 10, Cast 24, Concat 18, Conv 26, DepthToSpace 3, LayerNormalization 15, Mul
+            17, Reshape 30, Resize 1, Shape 15, Sigmoid 15, Slice 8, Squeeze 15, Transpose 30,
+            Unsqueeze 45
         ",
     );
 }

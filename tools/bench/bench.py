@@ -154,8 +154,8 @@ class Model:
         done, sources = folder / "decoder.clip.onnx", [ROOT / "target/release/libwfvae.so", *self.folder.iterdir()]
         if not done.exists() or done.stat().st_mtime < max(p.stat().st_mtime for p in sources):
             folder.mkdir(parents=True, exist_ok=True)
-            argument = [] if self.argument == "-" else [self.argument]
-            subprocess.run([PROGRAMS / "save_onnx", "--clip", folder, *argument], check=True)
+            model = [] if self.argument == "-" else ["-m", self.argument]
+            subprocess.run([PROGRAMS / "save_onnx", "-w", *model, folder], check=True)
         return folder
 
 

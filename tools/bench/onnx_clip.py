@@ -1,4 +1,4 @@
-"""Times the plain graph of a whole clip, as save_onnx --clip writes it, in ONNX Runtime. Two more arguments: the clip's
+"""Times the plain graph of a whole clip, as save_onnx -w writes it, in ONNX Runtime. Two more arguments: the clip's
 number of latents, and trilinear or nearest, the model's interpolation.
 
 The runtime's own settings are as they come, but for the number of threads.
