@@ -78,8 +78,8 @@ pub enum wfvae_convolution {
     /// Tiles of 4x4 pixels in all layers; some per cent faster. In the golden cases moments differ from the reference's by
     /// up to 1.6e-5 and frames by up to 3.3e-5: mostly within twice what WFVAE_CONVOLUTION_EXACT does, at worst 7 times.
     Fast = 1,
-    /// By ONNX Runtime's own operators, one multiplication for each weight and pixel: three 2D convolutions for the three
-    /// frames of a causal one, added. The slowest; while it loads, it takes three times the memory of the weights. Below
+    /// By ONNX Runtime's own convolutions, one multiplication for each weight and pixel: three 2D ones for the three
+    /// frames of a causal one, added. Half as fast or less; while it loads, it takes three times the memory of the weights. Below
     /// float32 as WFVAE_CONVOLUTION_STACKED.
     Direct = 2,
     /// The same as one 2D convolution of the three frames stacked on their channels. WFVAE_CONVOLUTION_EXACT and _FAST are

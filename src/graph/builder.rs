@@ -85,6 +85,8 @@ pub(crate) enum Taps {
 pub(crate) enum Operators {
     /// Those of ONNX, on planes.
     Onnx,
+    /// Those of ONNX, but norms are ours.
+    OurNorms,
     /// Ours, on channels-last frames, with large tiles only where their rounding stays small in the result.
     Exact,
     /// Ours, with large tiles everywhere.
@@ -258,9 +260,13 @@ impl Builder {
         self.input(name, Layout::Frame, channels, divisor)
     }
 
+    pub(super) fn our_convolutions(&self) -> bool {
+        matches!(self.options.operators, Operators::Exact | Operators::Fast)
+    }
+
     /// Where the main path of the network lies.
     pub(crate) fn main_layout(&self) -> Layout {
-        if self.options.operators == Operators::Onnx { Layout::Frame } else { Layout::Pixels }
+        if self.our_convolutions() { Layout::Pixels } else { Layout::Frame }
     }
 
     /// Whether convolutions of frames of H / `divisor` use large tiles. What is computed far from the result meets many

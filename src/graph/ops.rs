@@ -1,6 +1,6 @@
 //! The layers as ONNX nodes, one frame at a time.
 
-use super::builder::{Builder, Element, Layout, Taps, Value};
+use super::builder::{Builder, Element, Layout, Operators, Taps, Value};
 use super::operator::{Scale, convolve, normalize};
 use super::proto::Attribute;
 use crate::kernels::NORM_EPSILON;
@@ -47,7 +47,11 @@ pub(super) fn layers(b: &mut Builder, mut x: Value, mut layers: &[Layer]) -> Val
 
 /// From planes to where the main path lies.
 pub(super) fn to_main(b: &mut Builder, x: Value) -> Value {
-    if b.main_layout() == x.layout {
+    if b.main_layout() == Layout::Pixels { to_pixels(b, x) } else { x }
+}
+
+fn to_pixels(b: &mut Builder, x: Value) -> Value {
+    if x.layout != Layout::Frame {
         return x;
     }
     let name = b.node("Transpose", &[&x.name], vec![Attribute::ints("perm", &[0, 2, 3, 1])]);
@@ -63,11 +67,11 @@ pub(super) fn to_planes(b: &mut Builder, x: Value) -> Value {
 }
 
 pub(super) fn conv(b: &mut Builder, x: Value, conv: &Conv) -> Value {
-    let own = x.layout == Layout::Pixels;
+    let own = b.our_convolutions() && x.layout == Layout::Pixels;
     match conv.kind {
         ConvKind::Spatial | ConvKind::Pointwise if own => convolve(b, &[&x], conv, Scale::Same, None),
-        ConvKind::Spatial => conv2d(b, &x, conv, 1, Padding::Around),
-        ConvKind::Pointwise => conv2d(b, &x, conv, 1, Padding::None),
+        ConvKind::Spatial => conv2d(b, x, conv, 1, Padding::Around),
+        ConvKind::Pointwise => conv2d(b, x, conv, 1, Padding::None),
         ConvKind::Causal => {
             let (now, [one_ago, two_ago]) = b.with_past(x);
             let frames = [&two_ago, &one_ago, &now];
@@ -81,7 +85,7 @@ pub(super) fn conv(b: &mut Builder, x: Value, conv: &Conv) -> Value {
 
 /// `x` plus the convolution of `h`.
 fn add_conv(b: &mut Builder, x: &Value, h: Value, conv: &Conv) -> Value {
-    if h.layout != Layout::Pixels {
+    if !b.our_convolutions() || h.layout != Layout::Pixels {
         let h = self::conv(b, h, conv);
         return add(b, x, &h);
     }
@@ -97,7 +101,11 @@ fn add_conv(b: &mut Builder, x: &Value, h: Value, conv: &Conv) -> Value {
 /// A 3x3x3 convolution at one point in time, of its three frames, oldest first.
 fn causal_conv(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padding: Padding) -> Value {
     let compute = b.options.compute;
-    let frames = frames.map(|frame| b.cast(frame.clone(), compute));
+    let frames = frames.map(|frame| {
+        // The runtime reorders what a convolution reads, and does this as part of it.
+        let planes = to_planes(b, frame.clone());
+        b.cast(planes, compute)
+    });
     let frames = frames.each_ref();
     match b.options.taps {
         Taps::Added => added_taps(b, frames, conv, stride, padding),
@@ -146,7 +154,7 @@ fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padd
     Value { name, channels: conv.out_channels(), divisor: input.divisor * stride as usize, ..input }
 }
 
-fn conv2d(b: &mut Builder, x: &Value, conv: &Conv, stride: usize, padding: Padding) -> Value {
+fn conv2d(b: &mut Builder, x: Value, conv: &Conv, stride: usize, padding: Padding) -> Value {
     // Pointwise kernels of 3D layers have a time axis of one.
     let [c_out, c_in, .., height, width] = conv.weight.shape[..] else {
         unreachable!("a kernel has at least four axes")
@@ -154,7 +162,8 @@ fn conv2d(b: &mut Builder, x: &Value, conv: &Conv, stride: usize, padding: Paddi
     let compute = b.options.compute;
     let kernel = b.weight(&conv.weight, &[c_out, c_in, height, width], compute);
     let bias = b.weight(&conv.bias, &conv.bias.shape, compute);
-    let x = b.cast(x.clone(), compute);
+    let planes = to_planes(b, x);
+    let x = b.cast(planes, compute);
     conv_node(b, &x, &kernel, Some(&bias), conv, stride, padding)
 }
 
@@ -276,8 +285,9 @@ pub(super) fn attend(b: &mut Builder, qkv: [Value; 3], channels: usize, outer: i
 }
 
 fn norm_silu(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
-    if norm.scope == NormScope::Pixel && x.layout == Layout::Pixels {
-        return normalize(b, x, norm, true);
+    if norm.scope == NormScope::Pixel && b.options.operators != Operators::Onnx {
+        let pixels = to_pixels(b, x.clone());
+        return normalize(b, &pixels, norm, true);
     }
     let normed = self::norm(b, x, norm);
     let normed = if x.layout == Layout::Pixels { normed } else { b.cast(normed, b.options.compute) };
@@ -373,7 +383,7 @@ pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
     if x.layout == Layout::Pixels {
         return convolve(b, &[x], &down.0, Scale::Halved, None);
     }
-    conv2d(b, x, &down.0, 2, Padding::BottomRight)
+    conv2d(b, x.clone(), &down.0, 2, Padding::BottomRight)
 }
 
 /// The same in time as well; the three frames are the pair and the last one of the pair before.

@@ -127,6 +127,25 @@ fn the_built_in_model_by_our_operators() {
 }
 
 #[test]
+fn large_models_by_the_convolutions_of_onnx_and_our_norms() {
+    check(
+        LARGE,
+        Operators::OurNorms,
+        "
+        encoder.0: Add 12, Concat 2, Conv 22, NormSilu 8, Reshape 8, Shape 4, Slice 2, Transpose 24
+        encoder.1: Add 18, Concat 3, Conv 25, Div 3, Identity 1, LayerNormalization 1, Loop 1,
+            MatMul 2, Min 1, Mul 4, NormSilu 5, Pad 1, Reshape 17, Shape 7, Size 1, Slice 3, Softmax
+            1, Sub 3, Transpose 26
+        decoder.0: Add 31, Concat 1, Conv 40, DepthToSpace 1, Div 3, Identity 2, LayerNormalization
+            1, Loop 1, MatMul 2, Min 1, Mul 4, NormSilu 10, Pad 1, Reshape 29, Shape 13, Size 1,
+            Slice 6, Softmax 1, Sub 3, Transpose 46
+        decoder.1: Add 40, Concat 3, Conv 56, DepthToSpace 3, Mul 2, NormSilu 15, Reshape 30, Resize
+            1, Shape 15, Slice 8, Transpose 58
+        ",
+    );
+}
+
+#[test]
 fn large_models_for_cuda_stacked() {
     check_options(
         LARGE,

@@ -82,7 +82,7 @@ pub enum Convolution {
     /// Tiles of 4x4 pixels in all layers: in the golden cases results differ from the reference's mostly by up to twice as
     /// much, at worst by 7 times.
     Fast,
-    /// By ONNX Runtime's own operators: a causal convolution is a 2D one of each of its three frames, and two sums. Below
+    /// By ONNX Runtime's own convolutions: a causal convolution is a 2D one of each of its three frames, and two sums. Below
     /// float32 as [`Stacked`](Self::Stacked).
     Direct,
     /// The same as one 2D convolution of three frames stacked on their channels. What [`Exact`](Self::Exact) and
@@ -563,7 +563,8 @@ fn graph_options(options: &ModelOptions, place: Place, precision: Precision) -> 
             _ if kernels::lanes() == 1 => Operators::Onnx,
             Convolution::Exact => Operators::Exact,
             Convolution::Fast => Operators::Fast,
-            Convolution::Direct | Convolution::Stacked | Convolution::Volume => Operators::Onnx,
+            Convolution::Direct => Operators::OurNorms,
+            Convolution::Stacked | Convolution::Volume => Operators::Onnx,
         },
         taps: match options.convolution {
             Convolution::Stacked => Taps::Stacked,
