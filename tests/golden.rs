@@ -14,8 +14,9 @@ use wfvae::{
 
 /// tests/golden/README.md says why these.
 const MOMENTS: f32 = 1e-5;
-/// By ONNX Runtime's own operators, whose LayerNormalization rounds more than ours: 2e-5 of a log variance of 12.
-const MOMENTS_OF_ONNX: f32 = 3e-5;
+/// Of fast, direct, stacked and volume convolutions. The first rounds more by itself; with the last two come ONNX Runtime's
+/// norms, which round more than ours: 1.5e-5 of a log variance of 12.
+const MOMENTS_BY: [f32; 4] = [3e-5, MOMENTS, 3e-5, 3e-5];
 const DECODED: f32 = 5e-5;
 
 /// Of half precision caches, which keep 11 bits of what the network looks back at, relative to the largest value. The
@@ -177,7 +178,7 @@ impl Case {
         let moments = [errors.mean, errors.logvar, errors.sample, errors.scaled].map(|e| small(e, MOMENTS));
         let forced = small(errors.blocks[0], MOMENTS)
             && small(errors.blocks[1], DECODED)
-            && errors.convolutions[1..].iter().all(|[encode, decode]| small(*encode, MOMENTS_OF_ONNX) && small(*decode, DECODED))
+            && errors.convolutions.iter().zip(MOMENTS_BY).all(|([encode, decode], limit)| small(*encode, limit) && small(*decode, DECODED))
             && errors.f16.is_none_or(|f16| small(f16[0], HALF[0]) && small(f16[1], HALF[1]))
             && errors.halves.iter().all(|e| small(*e, HALF_CACHES))
             // Not the whole frame's numbers, but its picture.
