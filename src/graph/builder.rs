@@ -23,8 +23,6 @@ pub(crate) enum Layout {
     Pixels,
     /// `[1, channels, T, H / divisor, W / divisor]`
     Clip,
-    /// `[1]`
-    Number,
     /// `[N]`
     Numbers,
     /// Any shape.
@@ -113,7 +111,7 @@ impl Value {
             Layout::Frame | Layout::Pixels | Layout::Clip => {
                 self.channels as f64 / (self.divisor * self.divisor) as f64
             }
-            Layout::Number | Layout::Numbers | Layout::Any => 0.0,
+            Layout::Numbers | Layout::Any => 0.0,
         }
     }
 }
@@ -145,6 +143,8 @@ pub(crate) enum Source {
     Tap(String, usize),
     /// A 3D kernel with its time taps side by side on the input channels, the oldest first.
     Stacked(String),
+    /// A 3D kernel with its time taps apart, on output channels of their own, the oldest first.
+    TapsApart(String),
     /// The 2x2 kernel that a 3x3 one comes to for the pixels at (y, x) of each 2x2 block of repeated pixels.
     Phase(String, [usize; 2]),
 }
@@ -438,6 +438,15 @@ impl Builder {
         self.initializer(weight.key.clone(), Source::Stacked(weight.key.clone()), &dims, self.options.compute)
     }
 
+    /// A causal kernel as a 2D kernel for each time tap, on output channels of its own.
+    pub(crate) fn weight_taps_apart(&mut self, weight: &Weight) -> String {
+        let [c_out, c_in, times, height, width] = weight.shape[..] else {
+            unreachable!("a causal kernel has five axes")
+        };
+        let dims = [times * c_out, c_in, height, width];
+        self.initializer(weight.key.clone(), Source::TapsApart(weight.key.clone()), &dims, self.options.compute)
+    }
+
     /// The kernel of a 3x3 convolution for one of the four pixels that each pixel was repeated to.
     pub(crate) fn weight_phase(&mut self, weight: &Weight, phase: [usize; 2]) -> String {
         let [c_out, c_in, ..] = weight.shape[..] else { unreachable!("a kernel has channels") };
@@ -476,6 +485,10 @@ impl Builder {
     pub(crate) fn integers(&mut self, values: &[i64]) -> String {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(&[values.len()], proto::INT64, raw)
+    }
+
+    pub(crate) fn scalar(&mut self, value: i64) -> String {
+        self.constant(&[], proto::INT64, value.to_le_bytes().to_vec())
     }
 
     fn constant(&mut self, dims: &[usize], data_type: i32, raw: Vec<u8>) -> String {
@@ -570,7 +583,6 @@ fn value_info(value: &Value) -> proto::ValueInfo {
         Layout::Clip => {
             vec![fixed(1), fixed(value.channels), symbol(format!("T.{}", value.name)), side("H"), side("W")]
         }
-        Layout::Number => vec![fixed(1)],
         Layout::Numbers => vec![symbol(format!("N.{}", value.name))],
         Layout::Any => vec![],
     };

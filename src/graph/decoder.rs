@@ -1,15 +1,10 @@
-//! The decoder as steps: the first takes a latent, each later one a frame interpolated from the step before.
+//! The decoder as steps: the first takes a latent, each later one makes a frame of the doubled rate.
 
 use super::builder::{Builder, Element, Half, Layout, Options, StepGraph};
 use super::{ops, port};
-use crate::model::{Decoder, Interpolation};
+use crate::model::Decoder;
 
-pub(crate) fn decoder(
-    decoder: &Decoder,
-    latent_channels: usize,
-    interpolation: Interpolation,
-    options: &Options,
-) -> Vec<StepGraph> {
+pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Options) -> Vec<StepGraph> {
     let mut steps = vec![];
     let mut b = Builder::new(Half::Decoder, 0, options);
     let latent = b.frame_input(port::LATENT, latent_channels, 2 << decoder.levels.len());
@@ -31,27 +26,20 @@ pub(crate) fn decoder(
         x = ops::layers(&mut b, x, &level.body);
 
         if level.up.is_temporal() {
-            let (channels, divisor) = (x.channels, x.divisor);
-            let main = b.cast(x, Element::F32);
-            b.output(port::MAIN_DECODED, main);
+            let taps = ops::up_taps(&mut b, &x, &level.up);
+            let taps = b.cast(taps, Element::F32);
+            let (channels, divisor) = (taps.channels, taps.divisor);
+            b.output(port::TAPS, taps);
             for (name, picture) in port::PICTURES.into_iter().zip(pictures) {
                 b.output(name, picture);
             }
             steps.push(b.finish());
 
             b = Builder::new(Half::Decoder, steps.len(), options);
-            let now = b.main_input(port::NOW, channels, divisor);
-            x = match interpolation {
-                Interpolation::Nearest => now,
-                Interpolation::Trilinear => {
-                    let before = b.main_input(port::BEFORE, channels, divisor);
-                    let weights =
-                        [port::WEIGHT_BEFORE, port::WEIGHT_NOW].map(|name| b.input(name, Layout::Number, 1, 1));
-                    ops::interpolate(&mut b, &before, &now, [&weights[0], &weights[1]])
-                }
-            };
-            side = Some(b.frame_input(port::SIDE, 3, divisor / 2));
-            x = ops::up_bilinear(&mut b, &x, &level.up);
+            let taps = port::TAPS_OF.map(|name| b.main_input(name, channels, divisor));
+            let weights = b.input(port::WEIGHTS, Layout::Numbers, 1, 1);
+            side = Some(b.frame_input(port::SIDE, 3, divisor));
+            x = ops::blend(&mut b, taps.each_ref(), &weights);
         } else {
             side = pictures.pop();
             x = ops::up_nearest(&mut b, &x, &level.up);

@@ -9,6 +9,11 @@
 //! `Options::compute` says in which type convolutions and matrix products compute and what causal caches hold. Casts lie
 //! where a value crosses; with float32 there are none.
 //!
+//! ## Interpolation
+//! Between two rates the decoder interpolates frames, and a causal convolution follows. Both are sums, so they change places:
+//! a step ends with the convolution of its own, low-rate frame by each time tap apart, and the next one begins with the
+//! weighted sum of nine such results. That is half of the work, as each interpolated frame would meet all taps.
+//!
 //! A network whose norms span the clip has no steps: it is one graph over all frames (`clip`).
 //!
 //! ## Causal caches
@@ -53,14 +58,13 @@ pub(crate) mod port {
     pub(crate) const MOMENTS: &str = "moments";
     /// Decoder, first step.
     pub(crate) const LATENT: &str = "latent";
-    /// Between decoder steps: two low-rate frames, their weights, and the side branch's picture.
-    pub(crate) const BEFORE: &str = "before";
-    pub(crate) const NOW: &str = "now";
-    pub(crate) const WEIGHT_BEFORE: &str = "weight.before";
-    pub(crate) const WEIGHT_NOW: &str = "weight.now";
+    /// Between decoder steps: what the last three low-rate frames, oldest first, are to each time tap of the convolution
+    /// behind the interpolation; the weights of each of them, nine in the same order; and the side branch's picture.
+    pub(crate) const TAPS_OF: [&str; 3] = ["taps.2", "taps.1", "taps.0"];
+    pub(crate) const WEIGHTS: &str = "weights";
     pub(crate) const SIDE: &str = "side";
-    /// What a decoder step hands to the next.
-    pub(crate) const MAIN_DECODED: &str = "main";
+    /// What a decoder step hands to the next: the low-rate frame under each time tap.
+    pub(crate) const TAPS: &str = "taps";
     /// Two pictures, of the side branch or, from the last step, of the clip (one, where frames are images).
     pub(crate) const PICTURES: [&str; 2] = ["picture.0", "picture.1"];
 

@@ -27,11 +27,14 @@ pub(crate) enum Operator {
     Norm,
     /// The same, then SiLU.
     NormSilu,
+    /// The weighted sum of what three frames are to each time tap of a convolution. The weights are in the place of a
+    /// kernel, and there is no bias.
+    Blend,
 }
 
 impl Operator {
     /// In the order of their numbers.
-    pub(crate) const ALL: [Operator; 8] = [
+    pub(crate) const ALL: [Operator; 9] = [
         Operator::Winograd2,
         Operator::Winograd2Doubled,
         Operator::Winograd4,
@@ -40,6 +43,7 @@ impl Operator {
         Operator::Pointwise,
         Operator::Norm,
         Operator::NormSilu,
+        Operator::Blend,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -52,6 +56,7 @@ impl Operator {
             Operator::Pointwise => "Pointwise",
             Operator::Norm => "Norm",
             Operator::NormSilu => "NormSilu",
+            Operator::Blend => "Blend",
         }
     }
 
@@ -70,6 +75,8 @@ pub(crate) struct Kernel {
     pub(crate) key: String,
     pub(crate) shape: KernelShape,
     pub(crate) packing: Packing,
+    /// A causal kernel whose time taps have output channels of their own, the oldest first.
+    pub(crate) taps_apart: bool,
 }
 
 /// The size that an operator gives a frame.
@@ -109,7 +116,8 @@ pub(super) fn convolve(
     debug_assert_eq!((now.layout, now.channels), (Layout::Pixels, c_in), "{}", conv.weight.key);
     let places = axes[axes.len() - 2..].iter().product();
     let shape = KernelShape { c_out, c_in, times: frames.len(), places };
-    let kernel = b.kernel(Kernel { key: conv.weight.key.clone(), shape, packing: operator.packing() });
+    let kernel =
+        b.kernel(Kernel { key: conv.weight.key.clone(), shape, packing: operator.packing(), taps_apart: false });
     let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
     let mut inputs = vec![kernel.as_str(), &bias];
     inputs.extend(frames.iter().rev().map(|frame| frame.name.as_str()));
@@ -122,4 +130,25 @@ pub(super) fn convolve(
     };
     let result = Value { channels: c_out, divisor, ..now.clone() };
     Value { name: b.operator_node(operator.name(), &inputs, &result), ..result }
+}
+
+/// Each time tap of `conv` by itself, of one frame.
+pub(super) fn convolve_taps(b: &mut Builder, x: &Value, conv: &Conv, bias: &str) -> Value {
+    let operator = if b.large_tiles(x.divisor) { Operator::Winograd4 } else { Operator::Winograd2 };
+    let [c_out, c_in, times, height, width] = conv.weight.shape[..] else {
+        unreachable!("a causal kernel has five axes")
+    };
+    let shape = KernelShape { c_out: times * c_out, c_in, times: 1, places: height * width };
+    let key = conv.weight.key.clone();
+    let kernel = b.kernel(Kernel { key, shape, packing: operator.packing(), taps_apart: true });
+    let result = Value { channels: shape.c_out, ..x.clone() };
+    Value { name: b.operator_node(operator.name(), &[&kernel, bias, &x.name], &result), ..result }
+}
+
+/// Of the results of `convolve_taps` for three frames, oldest first.
+pub(super) fn blend_taps(b: &mut Builder, frames: [&Value; 3], weights: &Value, channels: usize) -> Value {
+    let [two_ago, one_ago, now] = frames.map(|frame| frame.name.as_str());
+    let result = Value { channels, ..frames[2].clone() };
+    let inputs = [&weights.name, "", now, one_ago, two_ago];
+    Value { name: b.operator_node(Operator::Blend.name(), &inputs, &result), ..result }
 }

@@ -1,12 +1,15 @@
 //! The layers as ONNX nodes, one frame at a time.
 
 use super::builder::{Builder, Element, Layout, Operators, Taps, Value};
-use super::operator::{Scale, convolve, normalize};
+use super::operator::{Scale, blend_taps, convolve, convolve_taps, normalize};
 use super::proto::Attribute;
 use crate::kernels::NORM_EPSILON;
 use crate::model::{
     Attention, Conv, ConvKind, Down, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet, sign_2d, sign_3d,
 };
+
+/// Of a causal convolution, in time.
+pub(super) const TAPS: usize = 3;
 
 /// Zero padding on all sides, or below and to the right only.
 #[derive(Clone, Copy)]
@@ -419,12 +422,56 @@ pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
     Value { name, channels: conv.out_channels(), divisor: x.divisor / 2, ..x.clone() }
 }
 
-/// Height and width by half-pixel bilinear interpolation; time was interpolated before.
-pub(super) fn up_bilinear(b: &mut Builder, x: &Value, up: &Up) -> Value {
+/// Height and width by half-pixel bilinear interpolation, then each time tap of the convolution by itself, on channels of
+/// its own, the oldest first. The bias is with the last.
+pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let attributes =
         vec![Attribute::text("mode", "linear"), Attribute::text("coordinate_transformation_mode", "half_pixel")];
     let doubled = resize(b, x, attributes);
-    conv(b, doubled, &up.0)
+    let conv = &up.0;
+    let channels = TAPS * conv.out_channels();
+    // The weights of a tap's frames add up to one, so the bias is there once.
+    let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
+    let zeros = b.floats(&[channels - conv.out_channels()], &vec![0.0; channels - conv.out_channels()]);
+    let bias = b.node("Concat", &[&zeros, &bias], vec![Attribute::int("axis", 0)]);
+    if doubled.layout == Layout::Pixels {
+        return convolve_taps(b, &doubled, conv, &bias);
+    }
+    let compute = b.options.compute;
+    let doubled = b.cast(doubled, compute);
+    let bias = b.cast(Value { name: bias, element: Element::F32, ..doubled.clone() }, compute).name;
+    let kernel = b.weight_taps_apart(&conv.weight);
+    let attributes = vec![Attribute::ints("kernel_shape", &[3, 3]), Attribute::ints("pads", &Padding::Around.pads())];
+    let name = b.node("Conv", &[&doubled.name, &kernel, &bias], attributes);
+    Value { name, channels, ..doubled }
+}
+
+/// The sum of what three frames, oldest first, are to each time tap, by `weights`: of the oldest frame first.
+pub(super) fn blend(b: &mut Builder, frames: [&Value; 3], weights: &Value) -> Value {
+    let channels = frames[0].channels / TAPS;
+    if frames[0].layout == Layout::Pixels {
+        return blend_taps(b, frames, weights, channels);
+    }
+    // Of each frame a product: its weights times the taps as rows.
+    let (rows, of_frame) = (b.integers(&[TAPS as i64, -1]), b.integers(&[TAPS as i64, 1, TAPS as i64]));
+    let weights = b.node("Reshape", &[&weights.name, &of_frame], vec![]);
+    let mut sum: Option<String> = None;
+    for (i, frame) in frames.into_iter().enumerate() {
+        let taps = b.node("Reshape", &[&frame.name, &rows], vec![]);
+        let index = b.scalar(i as i64);
+        let weights = b.node("Gather", &[&weights, &index], vec![Attribute::int("axis", 0)]);
+        let part = b.node("MatMul", &[&weights, &taps], vec![]);
+        b.share(&part, 1.0 / TAPS as f64);
+        sum = Some(match sum {
+            Some(sum) => b.node("Add", &[&sum, &part], vec![]),
+            None => part,
+        });
+    }
+    let sum = sum.expect("there are frames");
+    let size = b.node("Shape", &[&frames[0].name], vec![Attribute::int("start", 2)]);
+    let planes = b.integers(&[1, channels as i64]);
+    let shape = b.node("Concat", &[&planes, &size], vec![Attribute::int("axis", 0)]);
+    Value { name: b.node("Reshape", &[&sum, &shape], vec![]), channels, ..frames[0].clone() }
 }
 
 fn resize(b: &mut Builder, x: &Value, attributes: Vec<Attribute>) -> Value {

@@ -26,7 +26,7 @@ fn count(step: &StepGraph) -> String {
 fn counts(folder: Option<&str>, options: &Options) -> String {
     let (network, _) = model::open(folder.map(Path::new), false).unwrap();
     let encoder = encoder(&network.encoder, options);
-    let decoder = decoder(&network.decoder, network.latent_channels, network.interpolation, options);
+    let decoder = decoder(&network.decoder, network.latent_channels, options);
     let lines: Vec<_> = encoder.iter().chain(&decoder).map(count).collect();
     lines.join("\n")
 }
@@ -58,13 +58,13 @@ fn large_models_by_our_operators() {
         encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
             Winograd2 5, Winograd4 6
         encoder.1: Add 3, Concat 3, Conv 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1, Mul 4, Norm 1,
-            NormSilu 5, Pad 1, Pointwise 5, Reshape 17, Shape 7, Size 1, Slice 3, Softmax 1, Strided 1, Sub 3,
-            Transpose 4, Winograd4 6
-        decoder.0: Add 3, Concat 1, Conv 1, DepthToSpace 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1, Mul 4,
-            Norm 1, NormSilu 10, Pad 1, Pointwise 5, Reshape 29, Shape 13, Size 1, Slice 6, Softmax 1, Sub 3,
-            Transpose 4, Winograd2 12
-        decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 15, Pointwise 3, Reshape 30,
-            Resize 1, Shape 15, Slice 8, Transpose 2, Winograd4 17, Winograd4Doubled 1
+            NormSilu 5, Pad 1, Pointwise 5, Reshape 17, Shape 7, Size 1, Slice 3, Softmax 1, Strided 1,
+            Sub 3, Transpose 4, Winograd4 6
+        decoder.0: Add 3, Concat 2, Conv 1, DepthToSpace 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1,
+            Mul 4, Norm 1, NormSilu 10, Pad 1, Pointwise 5, Reshape 29, Resize 1, Shape 13, Size 1,
+            Slice 6, Softmax 1, Sub 3, Transpose 4, Winograd2 12, Winograd4 1
+        decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 15, Pointwise 3,
+            Reshape 28, Shape 14, Slice 8, Transpose 2, Winograd4 16, Winograd4Doubled 1
         ",
     );
 }
@@ -78,13 +78,13 @@ fn large_models_by_large_tiles() {
         encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
             Winograd4 11
         encoder.1: Add 3, Concat 3, Conv 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1, Mul 4, Norm 1,
-            NormSilu 5, Pad 1, Pointwise 5, Reshape 17, Shape 7, Size 1, Slice 3, Softmax 1, Strided 1, Sub 3,
-            Transpose 4, Winograd4 6
-        decoder.0: Add 3, Concat 1, Conv 1, DepthToSpace 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1, Mul 4,
-            Norm 1, NormSilu 10, Pad 1, Pointwise 5, Reshape 29, Shape 13, Size 1, Slice 6, Softmax 1, Sub 3,
-            Transpose 4, Winograd4 12
-        decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 15, Pointwise 3, Reshape 30,
-            Resize 1, Shape 15, Slice 8, Transpose 2, Winograd4 17, Winograd4Doubled 1
+            NormSilu 5, Pad 1, Pointwise 5, Reshape 17, Shape 7, Size 1, Slice 3, Softmax 1, Strided 1,
+            Sub 3, Transpose 4, Winograd4 6
+        decoder.0: Add 3, Concat 2, Conv 1, DepthToSpace 1, Div 3, Identity 1, Loop 1, MatMul 2, Min 1,
+            Mul 4, Norm 1, NormSilu 10, Pad 1, Pointwise 5, Reshape 29, Resize 1, Shape 13, Size 1,
+            Slice 6, Softmax 1, Sub 3, Transpose 4, Winograd4 13
+        decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 15, Pointwise 3,
+            Reshape 28, Shape 14, Slice 8, Transpose 2, Winograd4 16, Winograd4Doubled 1
         ",
     );
 }
@@ -95,15 +95,16 @@ fn large_models_by_the_operators_of_onnx() {
         LARGE,
         Operators::Onnx,
         "
-        encoder.0: Add 12, Concat 2, Conv 22, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
-            Slice 2, Transpose 16
-        encoder.1: Add 18, Concat 3, Conv 25, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul 2, Min 1,
-            Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1, Sub 3, Transpose 16
-        decoder.0: Add 31, Concat 1, Conv 40, DepthToSpace 1, Div 3, Identity 2, LayerNormalization 11, Loop 1,
-            MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1,
-            Sub 3, Transpose 26
-        decoder.1: Add 40, Concat 3, Conv 56, DepthToSpace 3, LayerNormalization 15, Mul 17, Reshape 30,
-            Resize 1, Shape 15, Sigmoid 15, Slice 8, Transpose 30
+        encoder.0: Add 12, Concat 2, Conv 22, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Transpose 16
+        encoder.1: Add 18, Concat 3, Conv 25, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul 2,
+            Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1, Sub 3,
+            Transpose 16
+        decoder.0: Add 31, Concat 2, Conv 41, DepthToSpace 1, Div 3, Identity 2, LayerNormalization 11,
+            Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1, Shape 13, Sigmoid 10, Size 1,
+            Slice 6, Softmax 1, Sub 3, Transpose 26
+        decoder.1: Add 39, Concat 4, Conv 53, DepthToSpace 3, Gather 3, LayerNormalization 15, MatMul 3,
+            Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Transpose 30
         ",
     );
 }
@@ -118,10 +119,10 @@ fn the_built_in_model_by_our_operators() {
             Winograd2 5, Winograd4 6
         encoder.1: Concat 2, Conv 1, NormSilu 5, Pointwise 1, Reshape 10, Shape 5, Slice 1, Strided 1,
             Transpose 2, Winograd4 6
-        decoder.0: Conv 1, DepthToSpace 1, NormSilu 10, Pointwise 1, Reshape 22, Shape 11, Slice 4, Transpose 2,
-            Winograd2 12
-        decoder.1: Add 3, Concat 2, Conv 2, DepthToSpace 2, Mul 2, NormSilu 15, Pointwise 3, Reshape 30,
-            Resize 1, Shape 15, Slice 8, Transpose 2, Winograd4 17, Winograd4Doubled 1
+        decoder.0: Concat 1, Conv 1, DepthToSpace 1, NormSilu 10, Pointwise 1, Reshape 22, Resize 1,
+            Shape 11, Slice 4, Transpose 2, Winograd2 12, Winograd4 1
+        decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 15, Pointwise 3,
+            Reshape 28, Shape 14, Slice 8, Transpose 2, Winograd4 16, Winograd4Doubled 1
         ",
     );
 }
@@ -133,14 +134,14 @@ fn large_models_by_the_convolutions_of_onnx_and_our_norms() {
         Operators::OurNorms,
         "
         encoder.0: Add 12, Concat 2, Conv 22, NormSilu 8, Reshape 8, Shape 4, Slice 2, Transpose 24
-        encoder.1: Add 18, Concat 3, Conv 25, Div 3, Identity 1, LayerNormalization 1, Loop 1,
-            MatMul 2, Min 1, Mul 4, NormSilu 5, Pad 1, Reshape 17, Shape 7, Size 1, Slice 3, Softmax
-            1, Sub 3, Transpose 26
-        decoder.0: Add 31, Concat 1, Conv 40, DepthToSpace 1, Div 3, Identity 2, LayerNormalization
-            1, Loop 1, MatMul 2, Min 1, Mul 4, NormSilu 10, Pad 1, Reshape 29, Shape 13, Size 1,
+        encoder.1: Add 18, Concat 3, Conv 25, Div 3, Identity 1, LayerNormalization 1, Loop 1, MatMul 2,
+            Min 1, Mul 4, NormSilu 5, Pad 1, Reshape 17, Shape 7, Size 1, Slice 3, Softmax 1, Sub 3,
+            Transpose 26
+        decoder.0: Add 31, Concat 2, Conv 41, DepthToSpace 1, Div 3, Identity 2, LayerNormalization 1,
+            Loop 1, MatMul 2, Min 1, Mul 4, NormSilu 10, Pad 1, Reshape 29, Resize 1, Shape 13, Size 1,
             Slice 6, Softmax 1, Sub 3, Transpose 46
-        decoder.1: Add 40, Concat 3, Conv 56, DepthToSpace 3, Mul 2, NormSilu 15, Reshape 30, Resize
-            1, Shape 15, Slice 8, Transpose 58
+        decoder.1: Add 39, Concat 4, Conv 53, DepthToSpace 3, Gather 3, MatMul 3, NormSilu 15,
+            Reshape 33, Shape 15, Slice 8, Transpose 58
         ",
     );
 }
@@ -153,16 +154,16 @@ fn large_models_for_cuda_stacked() {
         Taps::Stacked,
         Element::F32,
         "
-        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
-            Sigmoid 8, Slice 2, Transpose 16
-        encoder.1: Add 6, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul
-            2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1, Sub
-            3, Transpose 16
-        decoder.0: Add 9, Concat 12, Conv 18, DepthToSpace 1, Div 3, Identity 2, LayerNormalization
-            11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13, Sigmoid 10, Size 1,
+        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
+            Slice 2, Transpose 16
+        encoder.1: Add 6, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul 2,
+            Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1, Sub 3,
+            Transpose 16
+        decoder.0: Add 9, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 2, LayerNormalization 11,
+            Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1, Shape 13, Sigmoid 10, Size 1,
             Slice 6, Softmax 1, Sub 3, Transpose 26
-        decoder.1: Add 10, Concat 18, Conv 26, DepthToSpace 3, LayerNormalization 15, Mul 17,
-            Reshape 30, Resize 1, Shape 15, Sigmoid 15, Slice 8, Transpose 30
+        decoder.1: Add 11, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Transpose 30
         ",
     );
 }
@@ -175,17 +176,17 @@ fn large_models_for_cuda_volume() {
         Taps::Volume,
         Element::F32,
         "
-        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
-            Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
-        encoder.1: Add 6, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul
-            2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1,
-            Squeeze 6, Sub 3, Transpose 16, Unsqueeze 18
-        decoder.0: Add 9, Concat 12, Conv 18, DepthToSpace 1, Div 3, Identity 2, LayerNormalization
-            11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13, Sigmoid 10, Size 1,
+        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
+            Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
+        encoder.1: Add 6, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul 2,
+            Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1, Squeeze 6,
+            Sub 3, Transpose 16, Unsqueeze 18
+        decoder.0: Add 9, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 2, LayerNormalization 11,
+            Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1, Shape 13, Sigmoid 10, Size 1,
             Slice 6, Softmax 1, Squeeze 11, Sub 3, Transpose 26, Unsqueeze 33
-        decoder.1: Add 10, Concat 18, Conv 26, DepthToSpace 3, LayerNormalization 15, Mul 17,
-            Reshape 30, Resize 1, Shape 15, Sigmoid 15, Slice 8, Squeeze 15, Transpose 30, Unsqueeze
-            45
+        decoder.1: Add 11, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Squeeze 14, Transpose 30,
+            Unsqueeze 42
         ",
     );
 }
@@ -198,16 +199,16 @@ fn large_models_for_cuda_stacked_in_float16() {
         Taps::Stacked,
         Element::F16,
         "
-        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape
-            4, Sigmoid 8, Slice 2, Transpose 16
-        encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop
-            1, MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3,
-            Softmax 1, Sub 3, Transpose 16
-        decoder.0: Add 9, Cast 22, Concat 12, Conv 18, DepthToSpace 1, Div 3, Identity 1,
-            LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13,
-            Sigmoid 10, Size 1, Slice 6, Softmax 1, Sub 3, Transpose 26
-        decoder.1: Add 10, Cast 24, Concat 18, Conv 26, DepthToSpace 3, LayerNormalization 15, Mul
-            17, Reshape 30, Resize 1, Shape 15, Sigmoid 15, Slice 8, Transpose 30
+        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Transpose 16
+        encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1,
+            MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1,
+            Sub 3, Transpose 16
+        decoder.0: Add 9, Cast 25, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
+            LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1,
+            Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1, Sub 3, Transpose 26
+        decoder.1: Add 11, Cast 25, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Transpose 30
         ",
     );
 }
@@ -220,17 +221,18 @@ fn large_models_for_cuda_volume_in_bfloat16() {
         Taps::Volume,
         Element::Bf16,
         "
-        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape
-            4, Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
-        encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop
-            1, MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3,
-            Softmax 1, Squeeze 6, Sub 3, Transpose 16, Unsqueeze 18
-        decoder.0: Add 9, Cast 22, Concat 12, Conv 18, DepthToSpace 1, Div 3, Identity 1,
-            LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Shape 13,
-            Sigmoid 10, Size 1, Slice 6, Softmax 1, Squeeze 11, Sub 3, Transpose 26, Unsqueeze 33
-        decoder.1: Add 10, Cast 24, Concat 18, Conv 26, DepthToSpace 3, LayerNormalization 15, Mul
-            17, Reshape 30, Resize 1, Shape 15, Sigmoid 15, Slice 8, Squeeze 15, Transpose 30,
-            Unsqueeze 45
+        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
+        encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1,
+            MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1,
+            Squeeze 6, Sub 3, Transpose 16, Unsqueeze 18
+        decoder.0: Add 9, Cast 25, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
+            LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1,
+            Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1, Squeeze 11, Sub 3, Transpose 26,
+            Unsqueeze 33
+        decoder.1: Add 11, Cast 25, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Squeeze 14, Transpose 30,
+            Unsqueeze 42
         ",
     );
 }

@@ -11,6 +11,7 @@
 // Rows and columns are numbers in the formulas; and the closure of an iterator would not be compiled for the vectors.
 #![allow(clippy::needless_range_loop)]
 
+mod blend;
 mod direct;
 mod norm;
 mod product;
@@ -18,6 +19,7 @@ mod simd;
 mod tiles;
 mod winograd;
 
+pub(crate) use blend::Blend;
 pub(crate) use direct::{Pointwise, Strided};
 pub(crate) use norm::{LayerNorm, NORM_EPSILON};
 pub(crate) use simd::lanes;

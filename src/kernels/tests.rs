@@ -233,3 +233,35 @@ fn norms_are_their_definition() {
         }
     }
 }
+
+#[test]
+fn blends_are_sums() {
+    let mut random = Random(5);
+    let weights = [0.25, 0.0, 0.0, -0.75, 0.5, 1.0, 0.0, 0.0, 0.75];
+    for (channels, pixels) in [(1, 1), (3, 7), (16, 5), (70, 300), (9000, 2)] {
+        let frames: Vec<Vec<f32>> = (0..3).map(|_| random.numbers(pixels * 3 * channels)).collect();
+        let mut frames: Vec<&[f32]> = frames.iter().map(Vec::as_slice).collect();
+        // What has no weight may hold anything.
+        let unused = vec![f32::NAN; frames[0].len()];
+        for (n, weights) in [weights, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]].into_iter().enumerate() {
+            if n == 1 {
+                frames[..2].fill(&unused);
+            }
+            for arch in archs() {
+                let mut found = vec![f32::NAN; pixels * channels];
+                let blend = Blend { frames: &frames, weights: &weights, channels };
+                unsafe { blend.run_with(arch, found.as_mut_ptr(), &|jobs, job| (0..jobs).for_each(job)) };
+                for (i, found) in found.into_iter().enumerate() {
+                    let at = |part: usize| i / channels * 3 * channels + part * channels + i % channels;
+                    let terms = (0..9).filter(|term| weights[*term] != 0.0);
+                    let sum: f64 =
+                        terms.map(|term| f64::from(weights[term]) * f64::from(frames[term / 3][at(term % 3)])).sum();
+                    assert!(
+                        (f64::from(found) - sum).abs() < 1e-6,
+                        "{channels} channels, {arch:?}, {i}: {found}, {sum}"
+                    );
+                }
+            }
+        }
+    }
+}

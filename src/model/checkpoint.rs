@@ -207,6 +207,29 @@ impl Checkpoint {
         }
     }
 
+    /// A [Cout, Cin, 3, 3, 3] kernel as [3 Cout, Cin, 3, 3]: the output channels of its first time tap, then of the others.
+    pub(crate) fn read_taps_apart(&self, key: &str, out: &mut [f32]) {
+        let taps = self.tensors[key].shape[2];
+        let size = out.len() / taps;
+        out.chunks_exact_mut(size).enumerate().for_each(|(tap, out)| self.read_tap(key, tap, out));
+    }
+
+    /// Some output channels of that.
+    pub(crate) fn read_rows_of_taps(&self, key: &str, rows: std::ops::Range<usize>, out: &mut [f32]) {
+        let [c_out, c_in, taps, height, width] = self.tensors[key].shape[..] else {
+            unreachable!("checked: a 3D kernel")
+        };
+        let places = height * width;
+        let mut whole = vec![0.0; c_in * taps * places];
+        for (row, out) in rows.zip(out.chunks_exact_mut(c_in * places)) {
+            let (tap, channel) = (row / c_out, row % c_out);
+            self.read_rows(key, channel..channel + 1, &mut whole);
+            for (out, from) in out.chunks_exact_mut(places).zip(whole.chunks_exact(taps * places)) {
+                out.copy_from_slice(&from[tap * places..][..places]);
+            }
+        }
+    }
+
     /// What a [Cout, Cin, 3, 3] kernel comes to, as [Cout, Cin, 2, 2], for the pixels at `phase` (y, x) of the 2x2 blocks
     /// that repeat one pixel: taps that fall on the same one are summed.
     pub(crate) fn read_phase(&self, key: &str, phase: [usize; 2], out: &mut [f32]) {

@@ -1,7 +1,7 @@
 //! Our convolutions and norms as operators of ONNX Runtime, which lends them its threads and memory.
 
 use crate::graph::{OPERATOR_DOMAIN, Operator};
-use crate::kernels::{Input, LayerNorm, NoMemory, Pointwise, Sampling, Strided, Tile2, Tile4, Winograd};
+use crate::kernels::{Blend, Input, LayerNorm, NoMemory, Pointwise, Sampling, Strided, Tile2, Tile4, Winograd};
 use once_cell::sync::Lazy;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
@@ -20,6 +20,7 @@ pub(super) fn domain() -> ort::Result<OperatorDomain> {
         Operator::Pointwise => domain.add(Ours::<{ Operator::Pointwise as u8 }>),
         Operator::Norm => domain.add(Ours::<{ Operator::Norm as u8 }>),
         Operator::NormSilu => domain.add(Ours::<{ Operator::NormSilu as u8 }>),
+        Operator::Blend => domain.add(Ours::<{ Operator::Blend as u8 }>),
     })
 }
 
@@ -46,7 +47,7 @@ impl<const OPERATOR: u8> ort::operator::Operator for Ours<OPERATOR> {
         // Weights, bias, the frame of now; one and two frames ago; what is added to the result.
         [
             required(Float32),
-            required(Float32),
+            optional(Float32),
             required(Float32),
             optional(Float32),
             optional(Float32),
@@ -79,7 +80,7 @@ fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
     };
     let missing = || ort::Error::new(format!("{}: an input is missing", operator.name()));
     let weights = tensor(0)?.ok_or_else(missing)?.1;
-    let bias = tensor(1)?.ok_or_else(missing)?.1;
+    let bias = tensor(1)?.map_or(&[][..], |(_, bias)| bias);
     let (shape, now) = tensor(2)?.ok_or_else(missing)?;
     let [1, height, width, c_in] = shape[..] else {
         return Err(ort::Error::new(format!("{}: found a frame {shape:?}, expected [1, H, W, C]", operator.name())));
@@ -109,6 +110,14 @@ fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
             // SAFETY: the output has the size of the input.
             with_output(context, [input.height, input.width, bias.len()], |output| unsafe {
                 norm.run(output, &workers(context));
+                Ok(())
+            })
+        }
+        Operator::Blend => {
+            let blend = Blend { frames: input.frames, weights, channels: input.c_in * frames.len() / weights.len() };
+            // SAFETY: the output has a third of the frames' channels.
+            with_output(context, [input.height, input.width, blend.channels], |output| unsafe {
+                blend.run(output, &workers(context));
                 Ok(())
             })
         }

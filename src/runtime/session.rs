@@ -163,7 +163,10 @@ fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Arc<[u8]>> 
 fn pack_kernel(kernel: &Kernel, checkpoint: &Checkpoint, threads: usize) -> Result<Tensor> {
     let lanes = kernels::lanes();
     let mut packed = Tensor::new(&[kernel.shape.packed_len(lanes)], Element::F32)?;
-    let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| checkpoint.read_rows(&kernel.key, rows, out);
+    let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| match kernel.taps_apart {
+        true => checkpoint.read_rows_of_taps(&kernel.key, rows, out),
+        false => checkpoint.read_rows(&kernel.key, rows, out),
+    };
     kernels::pack(kernel.shape, kernel.packing, lanes, &read_rows, threads, packed.data_mut());
     Ok(packed)
 }
@@ -199,6 +202,7 @@ fn weight_reads<'a>(
             Source::Tap(key, tap) => checkpoint.read_tap(key, *tap, out),
             Source::Phase(key, phase) => checkpoint.read_phase(key, *phase, out),
             Source::Stacked(key) => checkpoint.read_stacked(key, out),
+            Source::TapsApart(key) => checkpoint.read_taps_apart(key, out),
         };
         let fill = move |out: &mut [u8]| {
             // SAFETY: any bytes are floats.

@@ -2,7 +2,7 @@
 
 use super::Geometry;
 use super::counting::{Counting, doubled};
-use super::interpolation::{Blend, blends, held_back};
+use super::interpolation::{held_back, made_final, under_taps};
 use super::snapshot::{LiveState, Progress, SavedState};
 use super::stage::{Stage, Step};
 use crate::error::Result;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// Between two steps: the temporal interpolation, and the side branch's pictures, which run ahead of it by one.
 struct Boundary {
-    /// The last two low-rate frames, in turns.
-    frames: [Tensor; 2],
+    /// The last three low-rate frames under the time taps of what follows the interpolation, in turns.
+    taps: [Tensor; 3],
     /// Low-rate frames that have come, since the start of the clip.
     count: u64,
     /// At most one picture waits while two new ones come.
@@ -22,8 +22,8 @@ struct Boundary {
     /// Pictures that have come and gone, since the start of the clip.
     pictures_in: u64,
     pictures_out: u64,
-    /// Of the interpolation in progress.
-    weights: [Tensor; 2],
+    /// Of these taps, for the frame in progress.
+    weights: Tensor,
 }
 
 pub(crate) struct StreamDecoder {
@@ -55,14 +55,14 @@ impl StreamDecoder {
         let stages = steps.iter().map(|step| Stage::new(step, geometry)).collect::<Result<Vec<_>>>()?;
         let boundary = |stage: &Stage| -> Result<Boundary> {
             let tensor = |port| geometry.tensor(stage.output(port), stage.step().device.as_ref());
-            let (main, picture) = (port::MAIN_DECODED, port::PICTURES[0]);
+            let (taps, picture) = (port::TAPS, port::PICTURES[0]);
             Ok(Boundary {
-                frames: [tensor(main)?, tensor(main)?],
+                taps: [tensor(taps)?, tensor(taps)?, tensor(taps)?],
                 count: 0,
                 pictures: [tensor(picture)?, tensor(picture)?, tensor(picture)?],
                 pictures_in: 0,
                 pictures_out: 0,
-                weights: [Tensor::numbers(&[0.0])?, Tensor::numbers(&[1.0])?],
+                weights: Tensor::numbers(&[0.0; 9])?,
             })
         };
         let last = steps.last().expect("a decoder has steps");
@@ -127,7 +127,7 @@ impl StreamDecoder {
     }
 
     pub(crate) fn state_bytes(&self) -> u64 {
-        let boundaries = self.boundaries.iter().flat_map(|b| b.frames.iter().chain(&b.pictures)).map(Tensor::bytes);
+        let boundaries = self.boundaries.iter().flat_map(|b| b.taps.iter().chain(&b.pictures)).map(Tensor::bytes);
         let own = self.pictures.iter().chain([&self.latent]).map(Tensor::bytes);
         self.stages.iter().map(Stage::cache_bytes).chain(boundaries).chain(own).sum()
     }
@@ -136,7 +136,7 @@ impl StreamDecoder {
     pub(crate) fn planned_bytes(graphs: &[StepGraph], geometry: &Geometry) -> u64 {
         let (last, inner) = graphs.split_last().expect("a decoder has steps");
         let boundaries = inner.iter().flat_map(|graph| &graph.outputs).map(|output| match output.name.as_str() {
-            port::MAIN_DECODED => 2 * geometry.bytes(output),
+            port::TAPS => 3 * geometry.bytes(output),
             name if name == port::PICTURES[0] => 3 * geometry.bytes(output),
             _ => 0,
         });
@@ -176,8 +176,8 @@ impl StreamDecoder {
         for first in 0..self.boundaries.len() {
             let (boundary, later) = self.boundaries[first..].split_first_mut().expect("in range");
             let last = boundary.count.checked_sub(1);
-            if let Some(blend) = last.and_then(|last| held_back(self.interpolation, last)) {
-                shared.cross(boundary, &blend, &mut self.stages[first + 1..], later)?;
+            if last.and_then(|last| held_back(self.interpolation, last)).is_some() {
+                shared.cross(boundary, true, &mut self.stages[first + 1..], later)?;
             }
         }
         Ok(())
@@ -200,40 +200,42 @@ impl Shared<'_> {
             }
             return Ok(());
         };
-        let (main, [first, second]) = (boundary.frame_place(boundary.count), boundary.new_picture_places(starting));
+        let [first, second] = boundary.new_picture_places(starting);
         let outputs = [
-            (port::MAIN_DECODED, &boundary.frames[main]),
+            (port::TAPS, &boundary.taps[place(boundary.count)]),
             (port::PICTURES[0], &boundary.pictures[first]),
             (port::PICTURES[1], &boundary.pictures[second]),
         ];
         stage.run(inputs, &outputs, self.canceller)?;
         boundary.count += 1;
         boundary.pictures_in += if starting { 1 } else { 2 };
-        for blend in blends(self.interpolation, boundary.count - 1) {
-            self.cross(boundary, &blend, later_stages, later_boundaries)?;
+        for n in made_final(self.interpolation, boundary.count - 1) {
+            debug_assert_eq!(n, boundary.pictures_out);
+            self.cross(boundary, false, later_stages, later_boundaries)?;
         }
         Ok(())
     }
 
-    /// Hands one interpolated frame and its picture to the next stage.
+    /// Hands the next interpolated frame, which may be the clip's last, and its picture to the next stage.
     fn cross(
         &mut self,
         boundary: &mut Boundary,
-        blend: &Blend,
+        last: bool,
         stages: &mut [Stage],
         boundaries: &mut [Boundary],
     ) -> Result<()> {
-        let picture = (boundary.pictures_out % 3) as usize;
+        let (n, newest) = (boundary.pictures_out, boundary.count - 1);
         boundary.pictures_out += 1;
-        for (tensor, weight) in boundary.weights.iter_mut().zip(blend.weights) {
-            tensor.data_mut()[0] = weight;
-        }
+        boundary.weights.data_mut().copy_from_slice(&under_taps(self.interpolation, n, newest, last));
+        // A frame that is not there has no weight, but what is bound in its place must hold numbers.
+        let frame = |age: u64| &boundary.taps[place(newest.saturating_sub(age))];
+        let [two_ago, one_ago, now] = port::TAPS_OF;
         let inputs = [
-            (port::BEFORE, &boundary.frames[boundary.frame_place(blend.before)]),
-            (port::NOW, &boundary.frames[boundary.frame_place(blend.now)]),
-            (port::WEIGHT_BEFORE, &boundary.weights[0]),
-            (port::WEIGHT_NOW, &boundary.weights[1]),
-            (port::SIDE, &boundary.pictures[picture]),
+            (two_ago, frame(2)),
+            (one_ago, frame(1)),
+            (now, frame(0)),
+            (port::WEIGHTS, &boundary.weights),
+            (port::SIDE, &boundary.pictures[place(n)]),
         ];
         self.step(stages, boundaries, &inputs)
     }
@@ -241,38 +243,39 @@ impl Shared<'_> {
 
 impl Boundary {
     fn save<'a>(&'a self, count: u64, index: usize, counting: Counting, state: &mut LiveState<'a>) {
-        if let Some(place) = kept_frame(count, counting) {
-            state.add(format_args!("decoder.{index}.{}", port::MAIN_DECODED), &self.frames[place]);
+        for frame in kept_frames(count, counting) {
+            state.add(format_args!("decoder.{index}.{}", port::TAPS), &self.taps[place(frame)]);
         }
         for picture in counting.interpolated(count)..doubled(count) {
-            state.add(format_args!("decoder.{index}.picture"), &self.pictures[(picture % 3) as usize]);
+            state.add(format_args!("decoder.{index}.picture"), &self.pictures[place(picture)]);
         }
     }
 
     fn load(&mut self, count: u64, counting: Counting, state: &mut SavedState<'_>) {
         (self.count, self.pictures_in, self.pictures_out) = (count, doubled(count), counting.interpolated(count));
-        if let Some(place) = kept_frame(count, counting) {
-            state.give(&mut self.frames[place]);
+        for frame in kept_frames(count, counting) {
+            state.give(&mut self.taps[place(frame)]);
         }
         for picture in self.pictures_out..self.pictures_in {
-            state.give(&mut self.pictures[(picture % 3) as usize]);
+            state.give(&mut self.pictures[place(picture)]);
         }
-    }
-
-    fn frame_place(&self, index: u64) -> usize {
-        (index % 2) as usize
     }
 
     /// The next two places of the ring. The clip's first picture has no partner: what comes before it is overwritten.
     fn new_picture_places(&self, starting: bool) -> [usize; 2] {
         let next = self.pictures_in;
         let places = if starting { [next + 2, next] } else { [next, next + 1] };
-        places.map(|place| (place % 3) as usize)
+        places.map(place)
     }
 }
 
-/// The newest of `count` low-rate frames, if a later one is blended with it. The clip's first one never is.
-fn kept_frame(count: u64, counting: Counting) -> Option<usize> {
-    let blended = counting.interpolation == Interpolation::Trilinear && count >= 2;
-    blended.then(|| ((count - 1) % 2) as usize)
+/// Of a ring.
+fn place(index: u64) -> usize {
+    (index % 3) as usize
+}
+
+/// The low-rate frames of `count` that later frames are made of.
+fn kept_frames(count: u64, counting: Counting) -> std::ops::Range<u64> {
+    let most = if counting.interpolation == Interpolation::Trilinear { 2 } else { 1 };
+    count.saturating_sub(most)..count
 }

@@ -17,27 +17,59 @@ impl Blend {
     }
 }
 
-/// The frames that low-rate frame `now` makes final.
-pub(crate) fn blends(interpolation: Interpolation, now: u64) -> Vec<Blend> {
-    match (now, interpolation) {
-        (0, _) => vec![Blend::alone(now)],
-        (_, Interpolation::Nearest) => vec![Blend::alone(now); 2],
-        (1, Interpolation::Trilinear) => vec![Blend::alone(now)],
+/// Frame `n` of the doubled rate, as it is unless it is the clip's last.
+fn frame(interpolation: Interpolation, n: u64) -> Blend {
+    match (n, interpolation) {
+        (0, _) => Blend::alone(0),
+        (_, Interpolation::Nearest) => Blend::alone(n.div_ceil(2)),
+        (1, Interpolation::Trilinear) => Blend::alone(1),
         (_, Interpolation::Trilinear) => {
-            [[0.75, 0.25], [0.25, 0.75]].map(|weights| Blend { before: now - 1, now, weights }).into()
+            let weights = if n.is_multiple_of(2) { [0.75, 0.25] } else { [0.25, 0.75] };
+            Blend { before: n / 2, now: n / 2 + 1, weights }
         }
     }
 }
 
+/// The frames of the doubled rate that low-rate frame `now` makes final.
+pub(crate) fn made_final(interpolation: Interpolation, now: u64) -> std::ops::Range<u64> {
+    match (now, interpolation) {
+        (0, _) => 0..1,
+        (_, Interpolation::Nearest) => 2 * now - 1..2 * now + 1,
+        (1, Interpolation::Trilinear) => 1..2,
+        (_, Interpolation::Trilinear) => 2 * now - 2..2 * now,
+    }
+}
+
 /// The clip's last frame, which waited for a successor of low-rate frame `last`.
-pub(crate) fn held_back(interpolation: Interpolation, last: u64) -> Option<Blend> {
-    (interpolation == Interpolation::Trilinear && last > 0).then_some(Blend::alone(last))
+pub(crate) fn held_back(interpolation: Interpolation, last: u64) -> Option<u64> {
+    (interpolation == Interpolation::Trilinear && last > 0).then_some(2 * last)
+}
+
+/// What a causal convolution of three time taps makes of frame `n` and the two before it, in terms of the low-rate frames
+/// two before `newest`, one before it, and itself: for each the weights of the oldest tap, the next one and the newest.
+/// Before the clip's first frame lies the first frame. `last`: `n` is held back no longer, there is no other frame.
+pub(crate) fn under_taps(interpolation: Interpolation, n: u64, newest: u64, last: bool) -> [f32; 9] {
+    let mut weights = [0.0; 9];
+    for tap in 0..3 {
+        let blend = match last && tap == 2 {
+            true => Blend::alone(newest),
+            false => frame(interpolation, n.saturating_sub(2 - tap)),
+        };
+        for (low, weight) in [(blend.before, blend.weights[0]), (blend.now, blend.weights[1])] {
+            if weight != 0.0 {
+                let place = low + 2 - newest;
+                weights[(3 * place + tap) as usize] += weight;
+            }
+        }
+    }
+    weights
 }
 
 /// All frames of a clip of `count` low-rate frames.
 pub(crate) fn of_clip(interpolation: Interpolation, count: u64) -> Vec<Blend> {
-    let last = (0..count).last().and_then(|last| held_back(interpolation, last));
-    (0..count).flat_map(|now| blends(interpolation, now)).chain(last).collect()
+    let inner = (0..count).flat_map(|now| made_final(interpolation, now)).map(|n| frame(interpolation, n));
+    let last = count.checked_sub(1).filter(|last| held_back(interpolation, *last).is_some());
+    inner.chain(last.map(Blend::alone)).collect()
 }
 
 #[cfg(test)]
@@ -54,5 +86,30 @@ mod tests {
         let nearest: Vec<f32> = of_clip(Interpolation::Nearest, 3).iter().map(value).collect();
         assert_eq!(nearest, [-100.0, 1.0, 1.0, 2.0, 2.0]);
         assert_eq!(of_clip(Interpolation::Trilinear, 1).len(), 1);
+    }
+
+    /// The convolution of interpolated numbers is the sum of low-rate numbers by these weights.
+    #[test]
+    fn taps_of_interpolated_frames_are_sums_of_low_rate_frames() {
+        let low = [3.0, 1.0, 2.0, -4.0, 8.0, 5.0];
+        let kernel = [0.5, -2.0, 7.0];
+        for interpolation in [Interpolation::Trilinear, Interpolation::Nearest] {
+            for count in 1..=low.len() as u64 {
+                let value = |b: &Blend| b.weights[0] * low[b.before as usize] + b.weights[1] * low[b.now as usize];
+                let frames: Vec<f32> = of_clip(interpolation, count).iter().map(value).collect();
+                let expected: Vec<f32> = (0..frames.len())
+                    .map(|n| (0..3).map(|tap: usize| kernel[tap] * frames[(n + tap).saturating_sub(2)]).sum())
+                    .collect();
+                let sum = |n, newest: u64, last| -> f32 {
+                    let weights = under_taps(interpolation, n, newest, last);
+                    let at = |i: u64| low[(newest + i).saturating_sub(2) as usize];
+                    (0..9).map(|i| weights[i] * kernel[i % 3] * at(i as u64 / 3)).sum()
+                };
+                let inner = (0..count).flat_map(|now| made_final(interpolation, now).map(move |n| (n, now, false)));
+                let last = held_back(interpolation, count - 1).map(|n| (n, count - 1, true));
+                let found: Vec<f32> = inner.chain(last).map(|(n, newest, last)| sum(n, newest, last)).collect();
+                assert_eq!(found, expected, "{interpolation:?}, {count} frames");
+            }
+        }
     }
 }

@@ -634,7 +634,6 @@ impl Geometry {
             Layout::Frame => vec![1, port.channels, height, width],
             Layout::Pixels => vec![1, height, width, port.channels],
             Layout::Clip => vec![1, port.channels, frames, height, width],
-            Layout::Number => vec![1],
             Layout::Numbers => vec![frames],
             Layout::Any => unreachable!("no port of a step"),
         }

@@ -433,7 +433,7 @@ impl Model {
         let network = self.network();
         match network.needs_whole_clip() {
             true => vec![self.decoder_clip()],
-            false => graph::decoder(&network.decoder, network.latent_channels, network.interpolation, options),
+            false => graph::decoder(&network.decoder, network.latent_channels, options),
         }
     }
 

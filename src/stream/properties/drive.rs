@@ -199,8 +199,7 @@ pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) ->
 pub(super) fn decode_image(model: &Model, geometry: &Geometry, latent: &[f32]) -> Numbers {
     let network = model.network();
     let (channels, interpolation) = (network.latent_channels, network.interpolation);
-    let steps = model
-        .load(graph::decoder(&network.decoder, channels, interpolation, model.encoder_options()), Precision::F32)?;
+    let steps = model.load(graph::decoder(&network.decoder, channels, model.encoder_options()), Precision::F32)?;
     let mut frame = vec![];
     let mut decoder = StreamDecoder::new(&steps, interpolation, geometry)?;
     decoder.push(|z| z.copy_from_slice(latent), &Canceller::new()?, &mut |_, planes| frame.extend(planes))?;

@@ -70,7 +70,7 @@ fn the_working_memory_of_a_clip_is_that_of_its_frames() {
         let decoder = &network.decoder;
         let decoder = (
             graph::decoder_clip(decoder, channels, interpolation, &options),
-            graph::decoder(decoder, channels, interpolation, &options),
+            graph::decoder(decoder, channels, &options),
         );
         for (clip, steps) in [encoder, decoder] {
             let most = steps.iter().map(|step| step.working_floats).fold(0.0, f64::max);

@@ -1,0 +1,81 @@
+//! Weighted sums of frames, in one pass over their pixels.
+
+use super::simd::{arch, load_some, store_some};
+use super::{Shared, Workers};
+use pulp::{Arch, Simd, WithSimd};
+
+/// Numbers of a job's result.
+const BLOCK: usize = 1 << 13;
+
+/// Of several parts of each frame: a pixel has as many parts, of `channels` numbers, as there are weights for a frame.
+#[derive(Clone, Copy)]
+pub(crate) struct Blend<'a> {
+    /// All of one size.
+    pub(crate) frames: &'a [&'a [f32]],
+    /// Those of the first frame's parts, then of the others'. What has weight 0 is not read.
+    pub(crate) weights: &'a [f32],
+    pub(crate) channels: usize,
+}
+
+impl Blend<'_> {
+    /// # Safety
+    /// `output` has `channels` numbers for each pixel, which may hold anything, and nothing else uses it.
+    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) {
+        unsafe { self.run_with(arch(), output, workers) }
+    }
+
+    /// # Safety
+    /// As that of `run`.
+    pub(super) unsafe fn run_with(&self, arch: Arch, output: *mut f32, workers: Workers) {
+        let parts = self.weights.len() / self.frames.len();
+        let stride = parts * self.channels;
+        assert!(stride > 0 && self.weights.len() == parts * self.frames.len());
+        let count = self.frames[0].len() / stride;
+        assert!(self.frames.iter().all(|frame| frame.len() == count * stride));
+        let terms: Vec<(f32, &[f32])> = self
+            .weights
+            .iter()
+            .enumerate()
+            .filter(|(_, weight)| **weight != 0.0)
+            .map(|(i, weight)| (*weight, &self.frames[i / parts][i % parts * self.channels..]))
+            .collect();
+        let (output, channels) = (Shared(output), self.channels);
+        let in_job = (BLOCK / channels).max(1);
+        workers(count.div_ceil(in_job), &|job| {
+            let pixels = job * in_job..count.min((job + 1) * in_job);
+            arch.dispatch(Job { terms: &terms, stride, channels, pixels, output });
+        });
+    }
+}
+
+struct Job<'a> {
+    terms: &'a [(f32, &'a [f32])],
+    stride: usize,
+    channels: usize,
+    pixels: std::ops::Range<usize>,
+    output: Shared,
+}
+
+impl WithSimd for Job<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let Job { terms, stride, channels, pixels, output } = self;
+        for pixel in pixels {
+            let mut c = 0;
+            while c < channels {
+                let mut sum = s.splat_f32s(0.0);
+                // SAFETY: within the pixel, of the frames and of the result, which is this job's own.
+                unsafe {
+                    for (weight, frame) in terms {
+                        let part = load_some(s, frame.as_ptr().add(pixel * stride + c), channels - c);
+                        sum = s.mul_add_e_f32s(s.splat_f32s(*weight), part, sum);
+                    }
+                    store_some(s, output.at(pixel * channels + c), sum, channels - c);
+                }
+                c += S::F32_LANES;
+            }
+        }
+    }
+}
