@@ -72,6 +72,7 @@ static inline int model_option(int letter, const char *text, model_choice *choic
             return options->device || !strcmp(text + 5, "0") ? 1 : -1;
         }
         found = find_name(text, providers);
+        options->device = 0;
         options->provider = (uint32_t)found;
         break;
     case 'F':

@@ -316,8 +316,9 @@ typedef struct wfvae_latent_writer wfvae_latent_writer;
 typedef struct wfvae_model wfvae_model;
 
 /// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
-/// directions. It belongs to no stream: any one of the same model, cache_type, size, directions and tiles can be restored
-/// to it; at a clip's start and after its flushes, one of other tiles or another cache_type too.
+/// directions. It belongs to no stream: any one of the same model, opened with the same cache_type, precision and convolution
+/// (exact and fast are one; so are stacked and volume), of the same size, directions and tiles can be restored to it; at a
+/// clip's start and after its flushes, one of other tiles or of a model opened otherwise too.
 ///
 /// latent_type, posterior, seed and scaled are the stream's: one that is restored keeps its own.
 ///
@@ -972,7 +973,7 @@ enum wfvae_status wfvae_decode_count(const struct wfvae *stream, size_t n_latent
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_decode_flush_count(const struct wfvae *stream, size_t *count);
 
-/// Takes a snapshot of a stream, to come back to. Only what the rest of the clip needs is copied: at most two thirds of
+/// Takes a snapshot of a stream, to come back to. Only frames that the rest of the clip needs are copied: at most two thirds of
 /// encode_state_bytes and decode_state_bytes, next to nothing at a clip's start and after its flushes.
 ///
 /// stream: is not changed. A cancellation that no call has seen yet is not part of the snapshot.
@@ -981,7 +982,8 @@ enum wfvae_status wfvae_decode_flush_count(const struct wfvae *stream, size_t *c
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _NEEDS_RESET after a failure, which leaves no whole state;
 /// _OUT_OF_MEMORY, after which the stream goes on.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_snapshot_create(const struct wfvae *stream, struct wfvae_snapshot **snapshot);
+enum wfvae_status wfvae_snapshot_create(const struct wfvae *stream,
+                                        struct wfvae_snapshot **snapshot);
 
 /// Puts a stream where a snapshot was taken, in both directions: what follows is what followed there, to the bit. The
 /// clip that the stream was in is forgotten; as with wfvae_reset(), so are any failure and any cancellation. The step

@@ -7,15 +7,16 @@ use crate::stream::Snapshot;
 use std::ffi::c_void;
 
 /// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
-/// directions. It belongs to no stream: any one of the same model, cache_type, size, directions and tiles can be restored
-/// to it; at a clip's start and after its flushes, one of other tiles or another cache_type too.
+/// directions. It belongs to no stream: any one of the same model, opened with the same cache_type, precision and convolution
+/// (exact and fast are one; so are stacked and volume), of the same size, directions and tiles can be restored to it; at a
+/// clip's start and after its flushes, one of other tiles or of a model opened otherwise too.
 ///
 /// latent_type, posterior, seed and scaled are the stream's: one that is restored keeps its own.
 ///
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 pub struct wfvae_snapshot(Snapshot);
 
-/// Takes a snapshot of a stream, to come back to. Only what the rest of the clip needs is copied: at most two thirds of
+/// Takes a snapshot of a stream, to come back to. Only frames that the rest of the clip needs are copied: at most two thirds of
 /// encode_state_bytes and decode_state_bytes, next to nothing at a clip's start and after its flushes.
 ///
 /// stream: is not changed. A cancellation that no call has seen yet is not part of the snapshot.

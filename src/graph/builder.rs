@@ -55,10 +55,12 @@ pub(crate) type Port = Value;
 /// What leaves a network's description open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
-    /// Of the causal caches, where convolutions compute in float32; else caches are what convolutions read.
+    /// Of the causal caches and time taps that streams keep, where convolutions compute in float32; else these are what
+    /// convolutions read and give.
     pub(crate) cache: Element,
     /// In which convolutions and matrix products compute, and their weights are stored. Residual sums, the statistics of
-    /// norms, the logits and the softmax of attention, wavelets and the interpolation are float32 always.
+    /// norms, the logits and the softmax of attention, wavelets and the interpolation are float32 always
+    /// (to a CUDA device, which may run the interpolation's sums as products, float32 may be TF32).
     pub(crate) compute: Element,
     /// Attention works on as many queries at once as keep its score matrix below this.
     pub(crate) attention_bytes: u64,
@@ -288,11 +290,28 @@ impl Builder {
         self.outputs.push(value);
     }
 
+    /// Of what streams keep to look back at.
+    fn stored_element(&self) -> Element {
+        if self.options.compute == Element::F32 { self.options.cache } else { self.options.compute }
+    }
+
+    /// As an output, what a later step gets back by `stored_input`.
+    pub(crate) fn stored_output(&mut self, name: &str, value: Value) {
+        let stored = self.cast(value, self.stored_element());
+        self.output(name, stored);
+    }
+
+    /// In float32.
+    pub(crate) fn stored_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
+        let stored = self.graph_input(name, self.main_layout(), channels, divisor, self.stored_element());
+        self.inputs.push(stored.clone());
+        self.cast(stored, Element::F32)
+    }
+
     /// `now` as an output, and its two past frames; see the module's documentation.
     pub(crate) fn with_past(&mut self, now: Value) -> (Value, [Value; 2]) {
         let n = self.caches.len();
-        let compute = self.options.compute;
-        let element = if compute == Element::F32 { self.options.cache } else { compute };
+        let (compute, element) = (self.options.compute, self.stored_element());
         let now = self.cast(now, compute);
         let stored = self.cast(now.clone(), element);
         let stored = self.publish(stored, &format!("cache{n}.now"));

@@ -174,8 +174,7 @@ fn attention(b: &mut Builder, x: &Value, layer: &Attention) -> Value {
     ops::add(b, x, &projected)
 }
 
-/// The frames of the doubled rate: a weighted pair of `x`'s frames each. Which and how is for the caller to say, as the
-/// streaming decoder does between its steps.
+/// The frames of the doubled rate: a weighted pair of `x`'s frames each. Which and how is for the caller to say.
 fn interpolate(b: &mut Builder, x: &Value, n: usize, interpolation: Interpolation) -> Value {
     let names = port::interpolation(n);
     let mut pick = |index: &str| {
@@ -189,12 +188,13 @@ fn interpolate(b: &mut Builder, x: &Value, n: usize, interpolation: Interpolatio
         return now;
     }
     let before = pick(&names[0]);
-    let weights = [&names[2], &names[3]].map(|name| {
-        let weights = b.input(name, Layout::Numbers, 1, 1);
+    let [before, weighted] = [(&before, &names[2]), (&now, &names[3])].map(|(frames, weights)| {
+        let weights = b.input(weights, Layout::Numbers, 1, 1);
         let shape = b.integers(&[-1, 1, 1]);
-        Value { name: b.node("Reshape", &[&weights.name, &shape], vec![]), ..weights }
+        let weights = b.node("Reshape", &[&weights.name, &shape], vec![]);
+        b.node("Mul", &[&frames.name, &weights], vec![])
     });
-    ops::interpolate(b, &before, &now, [&weights[0], &weights[1]])
+    Value { name: b.node("Add", &[&before, &weighted], vec![]), ..now }
 }
 
 fn double_sides(b: &mut Builder, x: &Value, mode: &str) -> Value {

@@ -1,6 +1,6 @@
 //! The decoder as steps: the first takes a latent, each later one makes a frame of the doubled rate.
 
-use super::builder::{Builder, Element, Half, Layout, Options, StepGraph};
+use super::builder::{Builder, Half, Layout, Options, StepGraph};
 use super::{ops, port};
 use crate::model::Decoder;
 
@@ -27,16 +27,15 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
 
         if level.up.is_temporal() {
             let taps = ops::up_taps(&mut b, &x, &level.up);
-            let taps = b.cast(taps, Element::F32);
             let (channels, divisor) = (taps.channels, taps.divisor);
-            b.output(port::TAPS, taps);
+            b.stored_output(port::TAPS, taps);
             for (name, picture) in port::PICTURES.into_iter().zip(pictures) {
                 b.output(name, picture);
             }
             steps.push(b.finish());
 
             b = Builder::new(Half::Decoder, steps.len(), options);
-            let taps = port::TAPS_OF.map(|name| b.main_input(name, channels, divisor));
+            let taps = port::TAPS_OF.map(|name| b.stored_input(name, channels, divisor));
             let weights = b.input(port::WEIGHTS, Layout::Numbers, 1, 1);
             side = Some(b.frame_input(port::SIDE, 3, divisor));
             x = ops::blend(&mut b, taps.each_ref(), &weights);

@@ -480,13 +480,6 @@ fn resize(b: &mut Builder, x: &Value, attributes: Vec<Attribute>) -> Value {
     Value { name, divisor: x.divisor / 2, ..x.clone() }
 }
 
-/// weight_before * before + weight_now * now.
-pub(super) fn interpolate(b: &mut Builder, before: &Value, now: &Value, weights: [&Value; 2]) -> Value {
-    let before = b.node("Mul", &[&before.name, &weights[0].name], vec![]);
-    let weighted = b.node("Mul", &[&now.name, &weights[1].name], vec![]);
-    Value { name: b.node("Add", &[&before, &weighted], vec![]), ..now.clone() }
-}
-
 /// Haar analysis of one frame (2D) or a pair of frames (3D): bands major, channels minor.
 pub(super) fn analysis(b: &mut Builder, frames: &[&Value], wavelet: Wavelet) -> Value {
     let x = if let [one] = frames { (*one).clone() } else { concat(b, frames) };

@@ -204,10 +204,10 @@ fn large_models_for_cuda_stacked_in_float16() {
         encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1,
             MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1,
             Sub 3, Transpose 16
-        decoder.0: Add 9, Cast 25, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
+        decoder.0: Add 9, Cast 24, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
             LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1,
             Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1, Sub 3, Transpose 26
-        decoder.1: Add 11, Cast 25, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+        decoder.1: Add 11, Cast 28, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
             MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Transpose 30
         ",
     );
@@ -226,11 +226,11 @@ fn large_models_for_cuda_volume_in_bfloat16() {
         encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1,
             MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1,
             Squeeze 6, Sub 3, Transpose 16, Unsqueeze 18
-        decoder.0: Add 9, Cast 25, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
+        decoder.0: Add 9, Cast 24, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
             LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1,
             Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1, Squeeze 11, Sub 3, Transpose 26,
             Unsqueeze 33
-        decoder.1: Add 11, Cast 25, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+        decoder.1: Add 11, Cast 28, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
             MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Squeeze 14, Transpose 30,
             Unsqueeze 42
         ",

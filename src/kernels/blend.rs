@@ -31,7 +31,7 @@ impl Blend<'_> {
         let stride = parts * self.channels;
         assert!(stride > 0 && self.weights.len() == parts * self.frames.len());
         let count = self.frames[0].len() / stride;
-        assert!(self.frames.iter().all(|frame| frame.len() == count * stride));
+        assert!(self.frames.iter().all(|frame| frame.len() == count * stride), "frames of {stride} numbers a pixel");
         let terms: Vec<(f32, &[f32])> = self
             .weights
             .iter()

@@ -114,7 +114,9 @@ fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
             })
         }
         Operator::Blend => {
-            let blend = Blend { frames: input.frames, weights, channels: input.c_in * frames.len() / weights.len() };
+            let blend =
+                Blend { frames: input.frames, weights, channels: input.c_in * frames.len() / weights.len().max(1) };
+            assert_eq!(blend.channels * weights.len(), input.c_in * frames.len(), "a part for each weight");
             // SAFETY: the output has a third of the frames' channels.
             with_output(context, [input.height, input.width, blend.channels], |output| unsafe {
                 blend.run(output, &workers(context));

@@ -97,7 +97,7 @@ impl StreamDecoder {
         for (i, stage) in self.stages.iter().enumerate() {
             stage.save(count, &format!("decoder.{i}"), state);
             if let Some(boundary) = self.boundaries.get(i) {
-                boundary.save(count, i, counting, state);
+                boundary.save(count, &format!("decoder.{i}"), stage, counting, state);
                 count = counting.interpolated(count);
             }
         }
@@ -226,14 +226,18 @@ impl Shared<'_> {
     ) -> Result<()> {
         let (n, newest) = (boundary.pictures_out, boundary.count - 1);
         boundary.pictures_out += 1;
-        boundary.weights.data_mut().copy_from_slice(&under_taps(self.interpolation, n, newest, last));
-        // A frame that is not there has no weight, but what is bound in its place must hold numbers.
-        let frame = |age: u64| &boundary.taps[place(newest.saturating_sub(age))];
+        let weights = under_taps(self.interpolation, n, newest, last);
+        boundary.weights.data_mut().copy_from_slice(&weights);
+        // The place of a frame that has no weight may hold what is no number, which 0 does not cancel.
+        let frame = |i: usize| {
+            let used = weights[3 * i..3 * i + 3].iter().any(|weight| *weight != 0.0);
+            &boundary.taps[place(if used { newest + i as u64 - 2 } else { newest })]
+        };
         let [two_ago, one_ago, now] = port::TAPS_OF;
         let inputs = [
-            (two_ago, frame(2)),
+            (two_ago, frame(0)),
             (one_ago, frame(1)),
-            (now, frame(0)),
+            (now, frame(2)),
             (port::WEIGHTS, &boundary.weights),
             (port::SIDE, &boundary.pictures[place(n)]),
         ];
@@ -242,12 +246,12 @@ impl Shared<'_> {
 }
 
 impl Boundary {
-    fn save<'a>(&'a self, count: u64, index: usize, counting: Counting, state: &mut LiveState<'a>) {
+    fn save<'a>(&'a self, count: u64, name: &str, stage: &Stage, counting: Counting, state: &mut LiveState<'a>) {
         for frame in kept_frames(count, counting) {
-            state.add(format_args!("decoder.{index}.{}", port::TAPS), &self.taps[place(frame)]);
+            state.add(name, stage.output(port::TAPS), &self.taps[place(frame)]);
         }
         for picture in counting.interpolated(count)..doubled(count) {
-            state.add(format_args!("decoder.{index}.picture"), &self.pictures[place(picture)]);
+            state.add(name, stage.output(port::PICTURES[0]), &self.pictures[place(picture)]);
         }
     }
 

@@ -83,14 +83,14 @@ impl StreamEncoder {
             return;
         }
         if let Some(place) = waiting_frame(at.count, counting.unit) {
-            state.add("encoder.frame", &self.frames[place]);
+            state.add("encoder", &self.stages[0].step().inputs[place], &self.frames[place]);
         }
         let mut count = at.count;
         for (i, stage) in self.stages.iter().enumerate() {
             count = step_count(i, count, counting);
             stage.save(count, &format!("encoder.{i}"), state);
             if let Some(pair) = self.pairs.get(i) {
-                pair.save(count, i, state);
+                pair.save(count, &format!("encoder.{i}"), stage, state);
             }
         }
     }
@@ -222,11 +222,11 @@ fn waiting_frame(frames_in: u64, unit: u64) -> Option<usize> {
 }
 
 impl Pair {
-    fn save<'a>(&'a self, count: u64, index: usize, state: &mut LiveState<'a>) {
+    fn save<'a>(&'a self, count: u64, name: &str, stage: &Stage, state: &mut LiveState<'a>) {
         let (mains, low) = waiting_pair(count);
-        mains.for_each(|place| state.add(format_args!("encoder.{index}.{}", port::MAIN_OUT), &self.main[place]));
+        mains.for_each(|place| state.add(name, stage.output(port::MAIN_OUT), &self.main[place]));
         if low {
-            state.add(format_args!("encoder.{index}.{}", port::LOW_OUT), &self.low[0]);
+            state.add(name, stage.output(port::LOW_OUT), &self.low[0]);
         }
     }
 

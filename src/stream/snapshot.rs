@@ -8,6 +8,7 @@ use super::counting::check_count;
 use super::tiles::Tiles;
 use super::{MAX_SIDE, Stream, available_memory};
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::graph::Port;
 use crate::runtime::Tensor;
 use std::borrow::Cow;
 use std::fmt;
@@ -32,8 +33,10 @@ pub(super) struct LiveState<'a> {
 }
 
 impl<'a> LiveState<'a> {
-    pub(super) fn add(&mut self, name: impl fmt::Display, tensor: &'a Tensor) {
-        self.layout.update(format!("{}{name} {}\n", self.part, tensor.bytes()).as_bytes());
+    /// A tensor of `port` of the step or stage `of`.
+    pub(super) fn add(&mut self, of: &str, port: &Port, tensor: &'a Tensor) {
+        let Port { name, layout, element, .. } = port;
+        self.layout.update(format!("{}{of}.{name} {layout:?} {element:?} {}\n", self.part, tensor.bytes()).as_bytes());
         self.tensors.push(tensor);
     }
 
@@ -218,7 +221,7 @@ impl fmt::Debug for Snapshot {
 }
 
 impl Stream {
-    /// The state of this stream, to come back to. Only what the rest of the clip needs is copied: at most two thirds of
+    /// The state of this stream, to come back to. Only frames that the rest of the clip needs are copied: at most two thirds of
     /// the state bytes of [`info`](Self::info), next to nothing at a clip's start and end.
     ///
     /// # Errors

@@ -79,7 +79,7 @@ impl Stage {
     /// What the step after `position` others reads of its past.
     pub(crate) fn save<'a>(&'a self, position: u64, name: &str, state: &mut LiveState<'a>) {
         for (port, CacheRing(frames)) in self.step.caches.iter().zip(&self.caches) {
-            past_places(position).for_each(|place| state.add(format_args!("{name}.{}", port.name), &frames[place]));
+            past_places(position).for_each(|place| state.add(name, port, &frames[place]));
         }
     }
 

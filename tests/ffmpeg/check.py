@@ -291,7 +291,7 @@ def computing(ffmpeg):
     check("precision=f16", half != whole and difference(half, whole) <= 4, difference(half, whole))
     for options, needle in [
         ("provider=cpu:precision=tf32", "the CPU has no such mode"),
-        ("provider=cpu:precision=bf16", "bf16"),
+        ("provider=cpu:precision=bf16", "no convolutions of bfloat16"),
         ("provider=cuda:device=2", "CUDA device 2: "),
         ("precision=f8", "f8"),
         ("convolution=nonsense", "nonsense"),

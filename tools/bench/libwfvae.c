@@ -189,9 +189,9 @@ int main(int argc, char **argv)
     memset(&j, 0, sizeof j);
     while ((letter = getopt(argc, argv, MODEL_LETTERS)) != -1)
         if (model_option(letter, optarg, &j.model) <= 0)
-            return 2;
+            break;
     argv += optind;
-    if (argc - optind != 11) {
+    if (letter != -1 || argc - optind != 11) {
         fputs("usage: bench [options] MODEL|- encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT\n"
               MODEL_USAGE, stderr);
         return 2;
