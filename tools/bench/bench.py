@@ -312,6 +312,7 @@ class Bench:
         latents, s = model.latents(frames), model.s_factor
         coded, pixels = (latents, model.channels, height // s, width // s), (frames, 3, height, width)
         given, made = (pixels, coded) if direction == "encode" else (coded, pixels)
+        self.clean()
         paths = [self.a.out / f"scratch-{what}.f32" for what in ("input", "output", "first")]
         make_input(paths[0], given, direction)
         about = dict(model=model.name, direction=direction, frames=frames, width=width, height=height)
@@ -366,6 +367,10 @@ class Bench:
                         chunk = max(chunk, model.t_factor)
                     row("peer", "torch eager", chunk, precision, [self.torch, HERE / "torch_eager.py"], model.folder, precision,
                         "cpu" if self.device is None else self.device)
+        self.clean()
+
+    def clean(self):
+        """Also of what a run that was cut off left."""
         for path in self.a.out.glob("scratch-*"):
             path.unlink()
 
