@@ -36,8 +36,8 @@ def run(path, model):
         if "/" in dim:
             # "H/4" of a 32x32 picture.
             return 32 // int(dim.split("/")[1])
-        # Of graphs that take a whole clip: 5 frames, 2 latents, and the frames of the n-th interpolation of these.
-        return {"T.video": 5, "T.latents": 2}.get(dim) or 1 + 2 ** (1 + int(dim.split(".")[-1]))
+        # The weights of an interpolation; and of graphs that take a whole clip: 5 frames, 2 latents, and the frames of the n-th interpolation of these.
+        return {"N.weights": 9, "T.video": 5, "T.latents": 2}.get(dim) or 1 + 2 ** (1 + int(dim.split(".")[-1]))
 
     inputs = {i.name: np.zeros([side(d) for d in i.shape], TYPES[i.type]) for i in session.get_inputs()}
     outputs = session.run(None, inputs)
