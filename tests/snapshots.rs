@@ -175,6 +175,30 @@ fn the_continuation_is_the_same_at_every_position() {
     }
 }
 
+/// Kinds of convolution that keep the same numbers share snapshots; others, of the same size but in another order, do not.
+#[test]
+fn convolutions_of_another_layout_are_refused() {
+    let video = clip(LENGTH, WIDTH, HEIGHT, 9);
+    let model = |convolution| {
+        let mut options = ModelOptions::default();
+        options.convolution = convolution;
+        Model::open(golden("v1-tiny"), &options).unwrap()
+    };
+    use Convolution::{Direct, Exact, Fast, Stacked, Volume};
+    let kinds = [(Exact, 0), (Fast, 0), (Direct, 1), (Stacked, 2), (Volume, 2)];
+    for (from, layout) in kinds {
+        let snapshot = stream_at(&model(from), &video, 6).snapshot().unwrap();
+        for (to, other) in kinds {
+            let mut stream = stream(&model(to), WIDTH, HEIGHT);
+            if layout == other {
+                stream.restore(&snapshot).unwrap();
+            } else {
+                refused(stream.restore(&snapshot), ErrorKind::InvalidArgument, "the snapshot holds");
+            }
+        }
+    }
+}
+
 /// A direction alone, and more of one than of the other.
 #[test]
 fn directions_are_saved_each_for_itself() {
