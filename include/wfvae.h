@@ -233,11 +233,11 @@ typedef enum wfvae_convolution {
   /// 1509.09308) in tiles of 2x2 and, in layers where their rounding stays small in the result, of 4x4 pixels.
   WFVAE_CONVOLUTION_EXACT = 0,
   /// Tiles of 4x4 pixels in all layers; some per cent faster. In the golden cases moments differ from the reference's by
-  /// up to 1.6e-5 and frames by up to 3.3e-5: mostly within twice what WFVAE_CONVOLUTION_EXACT does, at worst 7 times.
+  /// up to 1.6e-5 and frames by up to 3.7e-5: mostly within twice what WFVAE_CONVOLUTION_EXACT does, at worst 7 times.
   WFVAE_CONVOLUTION_FAST = 1,
   /// By ONNX Runtime's own convolutions, one multiplication for each weight and pixel: three 2D ones for the three
-  /// frames of a causal one, added. Half as fast or less; while it loads, it takes three times the memory of the weights. Below
-  /// float32 as WFVAE_CONVOLUTION_STACKED.
+  /// frames of a causal one, added. About half as fast; while it loads, it takes three times the memory of the weights.
+  /// Below float32 as WFVAE_CONVOLUTION_STACKED.
   WFVAE_CONVOLUTION_DIRECT = 2,
   /// The same as one 2D convolution of the three frames stacked on their channels. WFVAE_CONVOLUTION_EXACT and _FAST are
   /// this on a CUDA device and below float32.
@@ -258,7 +258,7 @@ typedef enum wfvae_precision {
   /// WFVAE_PROVIDER_CPU; as F32 where WFVAE_PROVIDER_AUTO takes the processor.
   WFVAE_PRECISION_TF32 = 1,
   /// IEEE half precision. In the golden cases, run on the processor, moments differ from the reference's by up to 3.1e-3
-  /// of their largest value and frames by up to 4.7e-3 of theirs. That is a lower bound for GPUs, as the processor
+  /// of their largest value and frames by up to 4.2e-3 of theirs. That is a lower bound for GPUs, as the processor
   /// computes each convolution in float32 and rounds its result. There it is slower than F32.
   WFVAE_PRECISION_F16 = 2,
   /// bfloat16, on CUDA devices only and where the runtime has such convolutions; else wfvae_create() is

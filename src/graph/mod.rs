@@ -2,8 +2,8 @@
 //!
 //! A graph is one *step*: it takes one frame at its rate (an encoder's later steps: two from the rate before) together
 //! with the two past frames of every causal convolution, and gives one frame. Tensors are `[1, channels, height, width]`,
-//! or `[1, height, width, channels]` where our operators work on them, float32; time lies outside the graphs. So the start of a clip, its middle and its end run the same graphs
-//! with the same weights. This module knows neither files nor ONNX Runtime.
+//! or `[1, height, width, channels]` where our operators work on them, float32; time lies outside the graphs. So the start of
+//! a clip, its middle and its end run the same graphs with the same weights. This module knows neither files nor ONNX Runtime.
 //!
 //! ## Precision
 //! `Options::compute` says in which type convolutions and matrix products compute and what causal caches hold. Casts lie
