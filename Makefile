@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda bench-cuda header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda sanitize-cuda bench-cuda header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -97,6 +97,17 @@ onnxruntime-gpu:
 check-cuda: onnxruntime-gpu
 	@WFVAE_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1 \
 	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture
+
+#: make sanitize-cuda   golden cases and two streams of it under NVIDIA's compute-sanitizer, which it fetches
+SANITIZER = target/cuda-sanitizer
+sanitize-cuda: onnxruntime-gpu
+	@cmp -s tools/cuda-sanitizer.txt $(SANITIZER)/list || { rm -rf $(SANITIZER) && python3 -m pip install --quiet \
+	    --disable-pip-version-check --no-deps --require-hashes --target $(SANITIZER) -r tools/cuda-sanitizer.txt && \
+	    cp tools/cuda-sanitizer.txt $(SANITIZER)/list; }
+	@WFVAE_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1 \
+	    $(CARGO) --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(SANITIZER)/nvidia/cu13/bin/compute-sanitizer', \
+	    '--tool', 'memcheck', '--error-exitcode', '9']" \
+	    test --release --test cuda -- --ignored --test-threads 1 --nocapture golden_cases two_streams
 
 #: make bench-cuda   times the library on a CUDA device, beside eager PyTorch there if python3 has it (ARGS="--torch
 #:               PYTHON"); fails where there is none. ARGS as for make bench

@@ -826,7 +826,8 @@ const char *wfvae_status_str(int32_t status);
 const char *wfvae_last_error(const struct wfvae *stream);
 
 /// Makes a stream on a model, and loads the model's weights for the stream's directions if no stream did before (for a
-/// large model that takes seconds).
+/// large model that takes seconds). On a CUDA device it also runs each step once, so that the first chunk does not wait
+/// for what a size's first run does: choosing algorithms, loading kernels, growing the memory.
 ///
 /// options: read during the call only.
 /// stream: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.

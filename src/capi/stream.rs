@@ -207,7 +207,8 @@ unsafe impl Sized_ for wfvae_info {
 }
 
 /// Makes a stream on a model, and loads the model's weights for the stream's directions if no stream did before (for a
-/// large model that takes seconds).
+/// large model that takes seconds). On a CUDA device it also runs each step once, so that the first chunk does not wait
+/// for what a size's first run does: choosing algorithms, loading kernels, growing the memory.
 ///
 /// options: read during the call only.
 /// stream: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.

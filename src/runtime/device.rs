@@ -85,13 +85,15 @@ pub(crate) struct Device {
     _session: Arc<ort::session::Session>,
 }
 
-/// What was copied so far.
+/// What was done so far.
 #[cfg(test)]
 #[derive(Default)]
 pub(crate) struct Traffic {
     pub(crate) pixels: AtomicU64,
     pub(crate) uploads: AtomicU64,
     pub(crate) downloads: AtomicU64,
+    /// Not copied, but run: steps of streams.
+    pub(crate) steps: AtomicU64,
 }
 
 impl Device {

@@ -4,7 +4,7 @@ use super::Geometry;
 use super::counting::{Counting, doubled};
 use super::interpolation::{held_back, made_final, under_taps};
 use super::snapshot::{LiveState, Progress, SavedState};
-use super::stage::{Stage, Step};
+use super::stage::{Stage, Step, unless_not_finite};
 use crate::error::Result;
 use crate::graph::{StepGraph, port};
 use crate::model::Interpolation;
@@ -78,6 +78,14 @@ impl StreamDecoder {
             frames_out: 0,
             flushed: false,
         })
+    }
+
+    /// Runs each step once, for what a device does at a size's first run only; what comes of it is dropped.
+    pub(crate) fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
+        let warmed = self.push(|latent| latent.fill(0.0), canceller, &mut |_, _| ());
+        self.reset();
+        self.stages.iter_mut().for_each(Stage::forget_runs);
+        unless_not_finite(warmed)
     }
 
     pub(crate) fn reset(&mut self) {

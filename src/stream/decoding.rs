@@ -228,6 +228,15 @@ impl Decoding {
         }
     }
 
+    /// Takes the cost of a device's first run. A whole clip's size is not known yet.
+    pub(crate) fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
+        match self {
+            // All tiles have one size.
+            Decoding::Tiles(tiled) => tiled.engines[0].warm_up(canceller),
+            Decoding::Clip(_) => Ok(()),
+        }
+    }
+
     /// The next `count` latents of a clip.
     pub(crate) fn push(
         &mut self,

@@ -5,10 +5,10 @@ use super::Geometry;
 use super::counting::Counting;
 use super::encoding::LatentSink;
 use super::snapshot::{LiveState, Progress, SavedState};
-use super::stage::{Stage, Step};
+use super::stage::{Stage, Step, unless_not_finite};
 use crate::error::Result;
 use crate::graph::{Element, StepGraph, port};
-use crate::media::{Image, Rect};
+use crate::media::{Image, PixelFormat, Rect};
 use crate::runtime::{Canceller, Device, Tensor};
 use std::sync::Arc;
 
@@ -69,6 +69,17 @@ impl StreamEncoder {
             latents_out: 0,
             flushed: false,
         })
+    }
+
+    /// Runs each step once, for what a device does at a size's first run only; what comes of it is dropped.
+    pub(crate) fn warm_up(&mut self, geometry: &Geometry, canceller: &Canceller) -> Result<()> {
+        let (width, height) = (geometry.padded_width, geometry.padded_height);
+        let black = vec![0; 3 * width * height];
+        let frame = Image::packed(&black, PixelFormat::RgbPlanar8, width, height)?;
+        let warmed = self.push(&frame, &Rect::of(width, height), canceller, &mut |_, _| ());
+        self.reset();
+        self.stages.iter_mut().for_each(Stage::forget_runs);
+        unless_not_finite(warmed)
     }
 
     pub(crate) fn reset(&mut self) {

@@ -178,6 +178,18 @@ impl Encoding {
         }
     }
 
+    /// Takes the cost of a device's first run. A whole clip's size is not known yet.
+    pub(crate) fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
+        match self {
+            // All tiles have one size.
+            Encoding::Tiles(tiled) => {
+                let tile = tiled.geometry.part(tiled.tiles.size());
+                tiled.engines[0].warm_up(&tile, canceller)
+            }
+            Encoding::Clip(_) => Ok(()),
+        }
+    }
+
     /// The next frames of a clip.
     pub(crate) fn push(
         &mut self,

@@ -194,9 +194,15 @@ impl Stream {
                 )?),
             })
         };
-        let encoder = encode.map(encoder).transpose()?;
-        let decoder = decode.map(decoder).transpose()?;
+        let mut encoder = encode.map(encoder).transpose()?;
+        let mut decoder = decode.map(decoder).transpose()?;
         let canceller = Canceller::new()?;
+        // Loading kernels, choosing algorithms and growing the arena take seconds, which the first chunk is not to wait
+        // for; and memory that is too small is told now.
+        if model.device().is_some() {
+            encoder.iter_mut().try_for_each(|encoder| encoder.warm_up(&canceller))?;
+            decoder.iter_mut().try_for_each(|decoder| decoder.warm_up(&canceller))?;
+        }
         Ok(Stream {
             model: model.clone(),
             options: options.clone(),

@@ -95,9 +95,11 @@ fn cuda_streams_copy_nothing_but_their_ends() {
         (options.encode_precision, options.decode_precision) = (precision, precision);
         let results = models(case, &options).map(|model| {
             let mut stream = Stream::new(&model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
+            let before = model.device().map(|_| traffic(&model));
             let results = (encode(&mut stream, 0..18), decode(&mut stream, 0..4));
-            if model.device().is_some() {
-                assert_eq!(traffic(&model), [18, 0, 0], "{case}: pixels of each frame, and no tensor either way");
+            if let Some([pixels, uploads, downloads]) = before {
+                let expected = [pixels + 18, uploads, downloads];
+                assert_eq!(traffic(&model), expected, "{case}: pixels of each frame, and no tensor either way");
             }
             results
         });
@@ -116,13 +118,34 @@ fn cuda_uploads_of_deep_pixels_are_one_tensor_a_frame() {
         let image = Image::packed(words, PixelFormat::GbrPlanar16 { bits: 10 }, SIZE.0, SIZE.1).unwrap();
         let info = stream.info();
         let mut latents = vec![0.0; 2 * info.encoded_channels * info.latent_width * info.latent_height];
+        let before = model.device().map(|_| traffic(&model));
         assert_eq!(stream.encode(&[image; 5], LatentsMut::F32(&mut latents)).unwrap(), 2);
-        if model.device().is_some() {
-            assert_eq!(traffic(&model), [0, 5, 0]);
+        if let Some([pixels, uploads, downloads]) = before {
+            assert_eq!(traffic(&model), [pixels, uploads + 5, downloads]);
         }
         latents
     });
     assert!(results[0] == results[1]);
+}
+
+/// The first run of each step is behind a stream when it is made, and not to be seen.
+#[test]
+fn cuda_streams_are_made_warm() {
+    let model = Model::open_pretended(Some(golden("v1-tiny")), &ModelOptions::default()).unwrap();
+    let mut options = StreamOptions::new(SIZE.0, SIZE.1);
+    options.encode = false;
+    let runs = || count(&model.device().unwrap().traffic.steps) as usize;
+    let (encoder_steps, decoder_steps) = (model.encoder_graphs().len(), model.decoder_graphs().len());
+    let decoder = Stream::new(&model, &options).unwrap();
+    assert_eq!((traffic(&model), runs()), ([0, 0, 0], decoder_steps));
+    (options.encode, options.decode) = (true, false);
+    let encoder = Stream::new(&model, &options).unwrap();
+    assert_eq!((traffic(&model), runs()), ([1, 0, 0], decoder_steps + encoder_steps));
+    for stream in [decoder, encoder] {
+        let info = stream.info();
+        assert_eq!([info.frames_in, info.latents_out, info.latents_in, info.frames_out], [0; 4]);
+        assert_eq!([info.encode_steps, info.decode_steps], [0; 2]);
+    }
 }
 
 #[test]
