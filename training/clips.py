@@ -14,12 +14,12 @@ LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
 class Source:
-    """A clip or photograph at full, half and quarter size."""
+    """A clip or photograph at full, half, quarter and eighth size."""
 
     def __init__(self, path):
         pixels = np.load(path, mmap_mode="r")
         self.levels = [torch.from_numpy(np.array(pixels))]
-        while len(self.levels) < 3 and min(self.levels[-1].shape[1:3]) >= 256:
+        while len(self.levels) < 4 and min(self.levels[-1].shape[1:3]) >= 256:
             x = self.levels[-1]
             x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
             half = torch.empty(x.shape[0], x.shape[1] // 2, x.shape[2] // 2, 3, dtype=torch.uint8)
@@ -85,7 +85,7 @@ class Clips(torch.utils.data.IterableDataset):
 
     def video(self, frames, side):
         source = self.videos[self.random.choice(len(self.videos))]
-        x = source.levels[self.random.integers(0, len(source.levels))]
+        x = source.levels[self.level(source)]
         step = min(self.random.choice([1, 1, 1, 2, 3]), (source.frames - 1) // max(frames - 1, 1))
         first = self.random.integers(0, source.frames - step * (frames - 1))
         top, left = (self.random.integers(0, n - side + 1) for n in x.shape[1:3])
@@ -93,6 +93,11 @@ class Clips(torch.utils.data.IterableDataset):
         if self.chance(0.5):
             x = x.flip(0)
         return self.flip(x)
+
+    def level(self, source):
+        """Most often the smallest ones: large photographs are smooth from pixel to pixel, video seldom is."""
+        weights = np.arange(1.0, len(source.levels) + 1)
+        return self.random.choice(len(weights), p=weights / weights.sum())
 
     def flip(self, x):
         if self.chance(0.5):
@@ -118,9 +123,9 @@ class Clips(torch.utils.data.IterableDataset):
     def layer(self, frames, side, mask):
         """A photograph in motion, [frames, side, side, 3]; with `mask` also a mask that moves with it."""
         source = self.photographs[self.random.choice(len(self.photographs), p=self.weights)]
-        level = self.random.integers(0, len(source.levels))
+        level = self.level(source)
         # Above 1: magnified, so out of focus
-        magnified = self.log_between(1, 4) if self.chance(0.25) else self.log_between(0.75, 1.2)
+        magnified = self.log_between(1, 4) if self.chance(0.15) else self.log_between(0.75, 1.2)
         pixels = source.levels[level][0]
         parts = 3 if frames > 1 and self.chance(0.25) else 1  # motion blur
         count = frames * parts
@@ -140,7 +145,8 @@ class Clips(torch.utils.data.IterableDataset):
         left, top = int(x.min()), int(y.min())
         crop = pixels[top : int(y.max()) + 2, left : int(x.max()) + 2].permute(2, 0, 1).float()
         grid = torch.stack([(x - left) * 2 / max(crop.shape[2] - 1, 1) - 1, (y - top) * 2 / max(crop.shape[1] - 1, 1) - 1], 3)
-        out = F.grid_sample(crop[None], grid.reshape(1, count * side, side, 2), padding_mode="border", align_corners=True)
+        # Bicubic: linear sampling would take the finest detail away
+        out = F.grid_sample(crop[None], grid.reshape(1, count * side, side, 2), "bicubic", "border", align_corners=True)
         out = out[0].view(3, count, side, side).permute(1, 2, 3, 0)
         out = out.unflatten(0, (frames, parts)).mean(1)
         if mask is None:

@@ -5,7 +5,9 @@
 MODEL is a checkpoint folder. Each clip goes through libwfvae (latent = posterior mean, 8-bit pixels in and out), as a
 whole, streamed frame by frame, and computed in float16, beside two simple codecs that keep the same number of values: block DCT, with the
 coefficients that suit the very clip best, and reduced size. PSNR is over all samples of a clip, SSIM the mean of its
-frames. The last line is of the four clips at their listed size, whole, float32.
+frames. Of what the eye would mind: grid is the error's power at the borders of 8x8 blocks over that inside them (1: none);
+pulse the PSNR of the best frame of four less that of the worst, both by their place among four, in dB; colour the most that
+a channel's mean is off, of 255. The last line is of the four clips at their listed size, whole, float32.
 """
 import argparse
 import json
@@ -34,6 +36,19 @@ def psnr(a, b):
 def ssim(a, b):
     options = dict(channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
     return float(np.mean([structural_similarity(x, y, **options) for x, y in zip(a, b)]))
+
+
+def artefacts(clip, result):
+    error = result.astype(np.float64) - clip
+    power = np.square(error).mean(3)
+    at_border = [np.isin(np.arange(n) % 8, (0, 7)) for n in power.shape[1:]]
+    border = at_border[0][:, None] | at_border[1]
+    # The picture's own edge is no part of a grid
+    inner = power[:, 8:-8, 8:-8]
+    border = border[8:-8, 8:-8]
+    places = [power[1 + i::4].mean() for i in range(4)]
+    colour = np.abs(error.mean((0, 1, 2))).max()
+    return inner[:, border].mean() / inner[:, ~border].mean(), 10 * np.log10(max(places) / min(places)), colour
 
 
 def to_8_bit(x):
@@ -102,7 +117,8 @@ def main():
     channels = config["latent_dim"]
     options.pictures.mkdir(parents=True, exist_ok=True)
     print(f"{options.model}: {channels} values for every 4x8x8 pixels; PSNR in dB")
-    print(f"{'clip':<14}{'size':>9}{'whole':>8}{'streamed':>10}{'f16':>8}{'SSIM':>8}{'DCT':>8}{'reduced':>9}{'over DCT':>10}")
+    print(f"{'clip':<14}{'size':>9}{'whole':>8}{'streamed':>10}{'f16':>8}{'SSIM':>8}{'DCT':>8}{'reduced':>9}{'over DCT':>10}"
+          f"{'grid':>7}{'pulse':>7}{'colour':>8}")
     scores = []
     for name in options.clips:
         path = options.data / f"{name}.npy"
@@ -113,8 +129,8 @@ def main():
         row = psnr(clip, whole), ssim(clip, whole)
         dct, small = psnr(clip, block_dct(clip, channels)), psnr(clip, reduced(clip, channels))
         size = f"{clip.shape[2]}x{clip.shape[1]}"
-        print(f"{name:<14}{size:>9}{row[0]:8.2f}{psnr(clip, streamed):10.2f}{psnr(clip, half):8.2f}{row[1]:8.4f}{dct:8.2f}{small:9.2f}{row[0] - dct:+10.2f}",
-              flush=True)
+        print(f"{name:<14}{size:>9}{row[0]:8.2f}{psnr(clip, streamed):10.2f}{psnr(clip, half):8.2f}{row[1]:8.4f}{dct:8.2f}{small:9.2f}{row[0] - dct:+10.2f}"
+              "{:7.2f}{:7.2f}{:8.2f}".format(*artefacts(clip, whole)), flush=True)
         picture(clip, whole, options.pictures / f"{name}.png")
         if name in TEST:
             scores.append(row)

@@ -22,7 +22,7 @@ from optimizer import make_optimizers
 
 CONFIG = {
     "_class_name": "WFVAEModel", "_diffusers_version": "0.30.2", "latent_dim": 16, "base_channels": 16,
-    "encoder_num_resblocks": 2, "decoder_num_resblocks": 2, "encoder_energy_flow_hidden_size": 16,
+    "encoder_num_resblocks": 2, "decoder_num_resblocks": 4, "encoder_energy_flow_hidden_size": 16,
     "decoder_energy_flow_hidden_size": 16, "attention_type": "AttnBlock3DFix", "use_attention": False,
     "connect_res_layer_num": 1, "dropout": 0.0, "norm_type": "layernorm", "t_interpolation": "trilinear",
     "l1_dowmsample_block": "Downsample", "l1_downsample_wavelet": "HaarWaveletTransform2D",
@@ -42,9 +42,9 @@ def parse():
     p.add_argument("--lr", type=float, default=2e-3, help="at its highest")
     p.add_argument("--init", type=Path, help="a checkpoint folder to start from; residual blocks that it lacks start as identity")
     p.add_argument("--config", type=json.loads, default={}, help='changes to the built-in config: \'{"base_channels": 24}\'')
-    p.add_argument("--kl", type=float, default=1e-4)
-    p.add_argument("--wavelet", type=float, default=0.05)
-    p.add_argument("--l1", type=float, default=0.1)
+    p.add_argument("--kl", type=float, default=1e-6)
+    p.add_argument("--wavelet", type=float, default=0.02)
+    p.add_argument("--l1", type=float, default=0.05)
     p.add_argument("--average", type=float, default=0.999, help="decay of the weights' moving average")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -119,10 +119,10 @@ fn the_built_in_model_by_our_operators() {
             Winograd2 5, Winograd4 6
         encoder.1: Concat 2, Conv 1, NormSilu 5, Pointwise 1, Reshape 10, Shape 5, Slice 1, Strided 1,
             Transpose 2, Winograd4 6
-        decoder.0: Concat 1, Conv 1, DepthToSpace 1, NormSilu 10, Pointwise 1, Reshape 22, Resize 1,
-            Shape 11, Slice 4, Transpose 2, Winograd2 12, Winograd4 1
-        decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 15, Pointwise 3,
-            Reshape 28, Shape 14, Slice 8, Transpose 2, Winograd4 16, Winograd4Doubled 1
+        decoder.0: Concat 1, Conv 1, DepthToSpace 1, NormSilu 14, Pointwise 1, Reshape 30, Resize 1,
+            Shape 15, Slice 4, Transpose 2, Winograd2 16, Winograd4 1
+        decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 19, Pointwise 3,
+            Reshape 36, Shape 18, Slice 8, Transpose 2, Winograd4 20, Winograd4Doubled 1
         ",
     );
 }
