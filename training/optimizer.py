@@ -13,40 +13,49 @@ def orthogonalise(matrices, iterations=5):
     all of one size at once, and X is multiplied by the product at the end.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
+    alike = {}
+    for index, matrix in enumerate(matrices):
+        alike.setdefault(tuple(matrix.shape), []).append(index)
     results = [None] * len(matrices)
-    for rows in {len(m) for m in matrices}:
-        chosen = [i for i, m in enumerate(matrices) if len(m) == rows]
-        scaled = [matrices[i] / (matrices[i].norm() + 1e-7) for i in chosen]
-        gram = torch.stack([x @ x.T for x in scaled])
-        identity = torch.eye(rows, device=gram.device)
-        left = identity
+    for rows in {rows for rows, _ in alike}:
+        shapes = [shape for shape in alike if shape[0] == rows]
+        stacks = [torch.stack([matrices[i] for i in alike[shape]]) for shape in shapes]
+        gram = torch.cat([x @ x.mT for x in stacks])
+        norm = gram.diagonal(dim1=1, dim2=2).sum(1).sqrt().view(-1, 1, 1) + 1e-7
+        gram = gram / norm.square()
+        left = identity = torch.eye(rows, device=gram.device)
         for _ in range(iterations):
             q = a * identity + b * gram + c * gram @ gram
             left, gram = q @ left, q @ gram @ q
-        for i, x, m in zip(chosen, scaled, left):
-            results[i] = m @ x
+        left = (left / norm).split([len(x) for x in stacks])
+        for shape, x, m in zip(shapes, stacks, left):
+            for index, result in zip(alike[shape], (m @ x).unbind()):
+                results[index] = result
     return results
 
 
 class Muon(torch.optim.Optimizer):
+    """`lr` may be a tensor, for CUDA graphs."""
+
     def __init__(self, parameters, lr=2e-3, momentum=0.95, weight_decay=0.01):
         super().__init__(parameters, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            parameters, matrices = [p for p in group["params"] if p.grad is not None], []
-            for p in parameters:
-                state = self.state[p]
-                buffer = state.setdefault("momentum", torch.zeros_like(p))
-                buffer.mul_(group["momentum"]).add_(p.grad)
-                m = p.grad.add(buffer, alpha=group["momentum"]).flatten(1)  # Nesterov
-                matrices.append(m.T if m.shape[0] > m.shape[1] else m)
-            for p, m in zip(parameters, orthogonalise(matrices)):
-                if p.shape[0] > p[0].numel():
-                    m = m.T
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(m.reshape(p.shape), alpha=-group["lr"] * 0.2 * max(m.shape) ** 0.5)
+            parameters = [p for p in group["params"] if p.grad is not None]
+            gradients = [p.grad for p in parameters]
+            buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, gradients)
+            ahead = torch._foreach_add(gradients, buffers, alpha=group["momentum"])  # Nesterov
+            tall = [p.shape[0] > p[0].numel() for p in parameters]
+            updates = orthogonalise([m.flatten(1).T if t else m.flatten(1) for m, t in zip(ahead, tall)])
+            torch._foreach_mul_(updates, [0.2 * max(m.shape) ** 0.5 for m in updates])
+            torch._foreach_mul_(updates, group["lr"])
+            updates = [(m.T if t else m).reshape(p.shape) for p, m, t in zip(parameters, updates, tall)]
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(parameters, updates)
 
 
 def make_optimizers(model, lr):
@@ -55,4 +64,4 @@ def make_optimizers(model, lr):
     inner = [p for n, p in model.named_parameters() if p.dim() > 1 and not n.startswith(ends)]
     chosen = {id(p) for p in inner}
     rest = [p for p in model.parameters() if id(p) not in chosen]
-    return [Muon(inner, lr=lr), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=0)]
+    return [Muon(inner, lr=lr), torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.99), weight_decay=0, capturable=rest[0].is_cuda)]

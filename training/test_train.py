@@ -1,4 +1,7 @@
 """Tests of the training code: `python training/test_train.py`; needs requirements.txt, no data."""
+import copy
+import subprocess
+import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -7,9 +10,9 @@ import numpy as np
 import torch
 
 import wfvae
-from clips import Clips
+from clips import Clips, load_sources
 from optimizer import make_optimizers, orthogonalise
-from train import CONFIG, Coefficients, losses, save_model, start_from
+from train import CONFIG, Batches, Step, fuse, save_model, signed, start_from
 
 SMALL = {**CONFIG, "base_channels": 4, "latent_dim": 3, "encoder_energy_flow_hidden_size": 4,
          "decoder_energy_flow_hidden_size": 4}
@@ -22,6 +25,7 @@ def write_data(folder):
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one():
+    torch.manual_seed(1)
     matrices = [torch.randn(8, n) * s for n, s in ((8, 1), (40, 1e-3), (200, 1e3))] + [torch.randn(16, 30)]
     for before, after in zip(matrices, orthogonalise(matrices)):
         values = torch.linalg.svdvals(after)
@@ -55,37 +59,95 @@ def test_new_blocks_change_nothing_at_first():
 def test_clips_are_pixels_and_repeat_with_the_seed():
     with tempfile.TemporaryDirectory() as folder:
         write_data(Path(folder))
-        first, again, other = (iter(Clips(folder, seed)) for seed in (1, 1, 2))
+        sources = load_sources(folder)
+        first, again, other, more = (iter(Clips(sources, seed, batch)) for seed, batch in ((1, 1), (1, 1), (2, 1), (3, 2)))
         shapes, same = set(), 0
         for _ in range(40):
             a, b, c = next(first), next(again), next(other)
-            assert torch.equal(a, b) and torch.isfinite(a).all() and a.abs().max() <= 1
-            assert torch.allclose((a + 1) * 127.5, ((a + 1) * 127.5).round(), atol=1e-3)
+            assert torch.equal(a, b) and a.dtype == torch.uint8
             same += a.shape == c.shape and torch.equal(a, c)
             shapes.add(tuple(a.shape))
         assert same == 0
         assert shapes == {(n, 3, t, s, s) for _, n, t, s in Clips.SHAPES}, shapes
+        assert tuple(next(more).shape) in {(2 * n, 3, t, s, s) for _, n, t, s in Clips.SHAPES}
+
+
+def test_packed_data_is_nearly_the_same():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        y, x = np.mgrid[:300, :320]
+        smooth = np.stack([128 + 100 * np.sin(x / 20), 128 + 100 * np.cos(y / 30), (x + y) / 3], 2).astype(np.uint8)
+        np.save(folder / "photo.npy", smooth[None])
+        np.save(folder / "clip.npy", np.stack([np.roll(smooth, n, 1) for n in range(9)]))
+        subprocess.run([sys.executable, Path(__file__).parent / "pack.py", "--data", folder, "--out", folder / "pack",
+                        "--frames", "7"], check=True, capture_output=True)
+        clip, photo = load_sources(folder / "pack")
+        assert (clip.frames, photo.frames) == (7, 1)
+        for source, name in ((clip, "clip"), (photo, "photo")):
+            error = source.levels[0].numpy().astype(float) - np.load(folder / f"{name}.npy")[: source.frames]
+            assert np.abs(error).mean() < 3, np.abs(error).mean()
+
+
+def test_batches_are_used_again_mirrored():
+    made = iter([torch.full((3, 3, 5, 4, 4), value, dtype=torch.uint8) for value in range(4)])
+    batches = Batches(made, 3, torch.device("cpu"), 1)
+    values = [next(batches).flatten(1).unique(dim=1) for _ in range(12)]
+    assert all(v.shape == (3, 1) for v in values)
+    for step, value in enumerate(values):
+        if step % 3 == 0:
+            assert (value == step // 3).all()
+        assert (value <= step // 3).all()
+    assert len(set(values[-1].flatten().tolist() + values[-2].flatten().tolist())) > 1
+
+
+def test_fused_norms_are_norms():
+    torch.manual_seed(4)
+    plain = wfvae.activate
+    fuse()
+    try:
+        for channels, shape in ((16, (5, 8, 6)), (16, (9, 4, 4)), (24, (5, 8, 6)), (16, (8, 6))):
+            norm = wfvae.LayerNorm(channels)
+            torch.nn.init.normal_(norm.norm.weight), torch.nn.init.normal_(norm.norm.bias)
+            x = torch.randn(2, channels, *shape, requires_grad=True)
+            along = torch.randn_like(x)
+            results = []
+            for autocast in (False, True):
+                for leaf in (x, norm.norm.weight, norm.norm.bias):
+                    leaf.grad = None
+                with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                    y = wfvae.activate(norm, x)
+                assert y.dtype == (torch.bfloat16 if autocast else torch.float32)
+                (y.float() * along).sum().backward()
+                results.append((y.detach().float(), x.grad, norm.norm.weight.grad, norm.norm.bias.grad))
+            for a, b in zip(*results):
+                assert (a - b).norm() < 1e-2 * a.norm(), (channels, shape, (a - b).norm() / a.norm())
+        group = wfvae.make_norm("groupnorm", 32)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(wfvae.activate(group, x.repeat(1, 2, 1, 1)), plain(group, x.repeat(1, 2, 1, 1)))
+    finally:
+        wfvae.activate = plain
 
 
 def test_steps_learn_and_the_saved_model_opens():
     torch.manual_seed(2)
     model = wfvae.from_config(SMALL)
-    coefficients, optimizers = Coefficients(model), make_optimizers(model, 5e-3)
-    clips = torch.rand(2, 3, 5, 16, 16) * 0.2 + torch.tensor([0.5, -0.3, 0.1]).view(1, 3, 1, 1, 1)
-    history = []
-    for _ in range(40):
-        loss, psnr, kl = losses(model, coefficients, clips, Namespace(l1=0.1, kl=1e-4, wavelet=0.05))
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        history.append(float(psnr))
+    average = copy.deepcopy(model).requires_grad_(False)
+    step = Step(model, average, Namespace(l1=0.1, kl=1e-4, wavelet=0.05, eager=False))
+    clips = (torch.rand(2, 3, 5, 16, 16) * 26 + torch.tensor([191, 89, 140]).view(1, 3, 1, 1, 1)).byte()
+    history = [float(step(clips, 5e-3, 0.1)[1]) for _ in range(40)]
     assert history[-1] > history[0] + 6, history[::10]
-    assert set(coefficients.true) == set(coefficients.predicted) == {"l1", "l2"}
-    assert all(coefficients.true[k].shape == coefficients.predicted[k].shape for k in coefficients.true)
+    other = Step(copy.deepcopy(model), average, step.options)
+    other.load_state(copy.deepcopy(step.state()))
+    torch.manual_seed(3), step(clips, 1e-3, 0.5)
+    torch.manual_seed(3), other(clips, 1e-3, 0)
+    assert all(torch.equal(a, b) for a, b in zip(step.weights, other.weights))
+    clips = signed(clips)
+    with torch.no_grad():
+        error = lambda m: (m.decode(m.encode(clips)[0]) - clips).square().mean()
+        assert error(average) < 2 * error(model)
     with tempfile.TemporaryDirectory() as folder:
         write_data(Path(folder))
-        save_model(model, Path(folder) / "model", folder, 1, torch.device("cpu"))
+        save_model(model, Path(folder) / "model", load_sources(folder), 1, torch.device("cpu"))
         opened = wfvae.load(Path(folder) / "model")
         assert len(opened.config["scale"]) == len(opened.config["shift"]) == SMALL["latent_dim"]
         with torch.no_grad():

@@ -84,6 +84,10 @@ def make_norm(kind, c):
     raise ValueError(f"unknown norm_type {kind!r}")
 
 
+def activate(norm, x):
+    return F.silu(norm(x))
+
+
 class Res3D(nn.Module):
     conv = CausalConv
 
@@ -95,8 +99,8 @@ class Res3D(nn.Module):
             self.nin_shortcut = self.conv(cin, cout, 1)
 
     def forward(self, x):
-        y = self.conv1(F.silu(self.norm1(x)))
-        y = self.conv2(F.silu(self.norm2(y)))
+        y = self.conv1(activate(self.norm1, x))
+        y = self.conv2(activate(self.norm2, y))
         return y + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
 
 
@@ -154,6 +158,14 @@ class Up2D(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=(1, 2, 2)[5 - x.dim():], mode="nearest"))
 
 
+def double(x, axis):
+    """Twice the length by linear interpolation, as F.interpolate does it, which is slow in 3D on a GPU."""
+    n = x.shape[axis]
+    before = torch.cat([x.narrow(axis, 0, 1), x.narrow(axis, 0, n - 1)], axis)
+    after = torch.cat([x.narrow(axis, 1, n - 1), x.narrow(axis, n - 1, 1)], axis)
+    return torch.stack([x.lerp(before, 0.25), x.lerp(after, 0.25)], axis + 1).flatten(axis, axis + 1)
+
+
 class Up3D(nn.Module):
     """Doubles space (bilinear) and time; the first frame stays single and is never a neighbour of the others."""
 
@@ -165,13 +177,10 @@ class Up3D(nn.Module):
         self.nearest = t_interpolation == "nearest"
 
     def forward(self, x):
+        x = double(double(x, 3), 4)
         first, rest = x[:, :, :1], x[:, :, 1:]
-        first = F.interpolate(first, scale_factor=(1, 2, 2), mode="trilinear")
-        if rest.shape[2] == 0:
-            return self.conv(first)
-        rest = F.interpolate(rest, scale_factor=(1 if self.nearest else 2, 2, 2), mode="trilinear")
-        if self.nearest:
-            rest = rest.repeat_interleave(2, 2)
+        if rest.shape[2]:
+            rest = rest.repeat_interleave(2, 2) if self.nearest else double(rest, 2)
         return self.conv(torch.cat([first, rest], 2))
 
 
@@ -260,7 +269,7 @@ class Encoder(nn.Module):
         h = self.down1(w0)
         h = self.down2(torch.cat([h, self.connect_l1(w1)], 1))
         h = self.mid(torch.cat([h, self.connect_l2(w2)], 1))
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(activate(self.norm_out, h))
 
 
 class Decoder(nn.Module):
@@ -292,7 +301,7 @@ class Decoder(nn.Module):
         h = self.up2(h[:, :-self.flow])
         l1 = self.inverse_wavelet_transform_l1(add_low(self.connect_l1(h[:, -self.flow:]), l2))
         h = self.layer(self.up1(h[:, :-self.flow]))
-        h = self.conv_out(F.silu(self.norm_out(h)))
+        h = self.conv_out(activate(self.norm_out, h))
         return self.inverse_wavelet_transform_out(add_low(h, l1))
 
 
