@@ -116,7 +116,7 @@ def check_clip(folder, width, height, frames, chroma, rate):
     assert fixed == {
         "format": "wfvae-latents",
         "format_version": "1",
-        "model": "fd02826d3dbbac5e",
+        "model": "c87dbf89e0a193dc",
         "width": str(width),
         "height": str(height),
         "padded": "true" if width % 8 or height % 8 else "false",
@@ -223,7 +223,7 @@ def check_refusals(folder):
     _, values, metadata = tensor(latents)
     files = set(folder.iterdir())
 
-    run("decode_file", "-m", GOLDEN / "v1-tiny", latents, output, fails="of the model fd02826d3dbbac5e, this is")
+    run("decode_file", "-m", GOLDEN / "v1-tiny", latents, output, fails="of the model c87dbf89e0a193dc, this is")
     run("decode_file", clip, output, fails="clip.y4m: truncated or unfinished, or not safetensors")
     run("decode_file", folder / "none", output, fails="none: No such file")
     run("encode_file", "-x", clip, output, fails="45x31: width and height must be multiples of 8")

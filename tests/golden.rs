@@ -14,9 +14,11 @@ use wfvae::{
 
 /// tests/golden/README.md says why these.
 const MOMENTS: f32 = 1e-5;
-/// Of fast, direct, stacked and volume convolutions. The first rounds more by itself; with the last two come ONNX Runtime's
-/// norms, which round more than ours: 2.2e-5 of a log variance of 12.
-const MOMENTS_BY: [f32; 4] = [3e-5, MOMENTS, 3e-5, 3e-5];
+/// Of fast convolutions, which round more by themselves.
+const MOMENTS_FAST: f32 = 3e-5;
+/// Of stacked and volume convolutions, with which come ONNX Runtime's norms: these round more than ours. Relative to the
+/// largest moment where MOMENTS is less: the built-in model's are off by 4.0e-5 where log variances reach -17.
+const MOMENTS_RUNTIME: f32 = 3e-6;
 const DECODED: f32 = 5e-5;
 
 /// Of half precision caches, which keep 11 bits of what the network looks back at, relative to the largest value. The
@@ -176,9 +178,12 @@ impl Case {
         );
         let small = |error: f32, limit: f32| error <= limit;
         let moments = [errors.mean, errors.logvar, errors.sample, errors.scaled].map(|e| small(e, MOMENTS));
+        let largest = self.mean.data.iter().chain(&self.logvar.data).fold(0.0f32, |most, v| most.max(v.abs()));
+        let runtime = MOMENTS.max(MOMENTS_RUNTIME * largest);
+        let by_convolution = [MOMENTS_FAST, MOMENTS, runtime, runtime];
         let forced = small(errors.blocks[0], MOMENTS)
             && small(errors.blocks[1], DECODED)
-            && errors.convolutions.iter().zip(MOMENTS_BY).all(|([encode, decode], limit)| small(*encode, limit) && small(*decode, DECODED))
+            && errors.convolutions.iter().zip(by_convolution).all(|([encode, decode], limit)| small(*encode, limit) && small(*decode, DECODED))
             && errors.f16.is_none_or(|f16| small(f16[0], HALF[0]) && small(f16[1], HALF[1]))
             && errors.halves.iter().all(|e| small(*e, HALF_CACHES))
             // Not the whole frame's numbers, but its picture.
