@@ -77,7 +77,7 @@ fn drift(case: &str, precision: Precision) -> Option<[f32; 2]> {
 #[test]
 #[ignore = "needs a CUDA device: make check-cuda"]
 fn golden_cases_on_a_cuda_device() {
-    let mut run = 0;
+    let (mut run, mut off) = (0, Vec::new());
     for entry in std::fs::read_dir(golden("")).unwrap() {
         let path = entry.unwrap().path();
         if !path.is_dir() {
@@ -87,10 +87,14 @@ fn golden_cases_on_a_cuda_device() {
         for (precision, limit) in [(Precision::F32, 2e-4), (Precision::Tf32, 2e-2), (Precision::F16, 2e-2)] {
             let Some([encoded, decoded]) = drift(case, precision) else { continue };
             println!("{case} {precision}: moments {encoded:.1e}, frames {decoded:.1e}");
-            assert!(encoded <= limit && decoded <= limit, "{case} {precision}: {encoded:.1e} {decoded:.1e}");
+            // Not a number is off, too.
+            if !(encoded <= limit && decoded <= limit) {
+                off.push(format!("{case} {precision}: {encoded:.1e} {decoded:.1e}"));
+            }
             run += 1;
         }
     }
+    assert!(off.is_empty(), "{} of {run}: {off:#?}", off.len());
     assert!(run > 30, "only {run} cases ran");
 }
 

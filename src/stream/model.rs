@@ -570,7 +570,7 @@ fn graph_options(options: &ModelOptions, place: Place, precision: Precision) -> 
             Convolution::Stacked => Taps::Stacked,
             Convolution::Volume => Taps::Volume,
             // ONNX Runtime 1.31 gets sums of three half precision convolutions wrong on the processor.
-            _ if compute != Element::F32 => Taps::Stacked,
+            _ if place == Place::Cpu && compute != Element::F32 => Taps::Stacked,
             // A guess until it is measured: sums of 27 C products in one kernel, without passes to add three results and,
             // in half precision, without rounding them before.
             Convolution::Exact | Convolution::Fast if place != Place::Cpu => Taps::Stacked,
