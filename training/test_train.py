@@ -1,5 +1,6 @@
 """Tests of the training code: `python training/test_train.py`; needs requirements.txt, no data."""
 import copy
+import json
 import subprocess
 import sys
 import tempfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 import wfvae
 from clips import Clips, load_sources
@@ -40,20 +42,40 @@ def test_every_weight_has_one_optimizer():
     assert sorted(held) == sorted(id(p) for p in model.parameters())
 
 
+def grown(config, changes):
+    """A model of random weights, and one that starts from it with `changes` to its config."""
+    old, new = wfvae.from_config(config), wfvae.from_config({**config, **changes})
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(old.state_dict(), Path(folder) / "model.safetensors")
+        kept = {key: value for key, value in config.items() if key in CONFIG or key == "scale"}
+        (Path(folder) / "config.json").write_text(json.dumps(kept))
+        start_from(new, folder)
+    return old, new
+
+
 def test_new_blocks_change_nothing_at_first():
     torch.manual_seed(1)
-    few, many = ({**SMALL, "encoder_num_resblocks": a, "decoder_num_resblocks": b} for a, b in ((1, 2), (3, 3)))
-    old, new = wfvae.from_config(few), wfvae.from_config(many)
-    with tempfile.TemporaryDirectory() as folder:
-        from safetensors.torch import save_file
-        import json
-        save_file(old.state_dict(), Path(folder) / "model.safetensors")
-        (Path(folder) / "config.json").write_text(json.dumps({k: few[k] for k in CONFIG}))
-        start_from(new, folder)
+    old, new = grown({**SMALL, "encoder_num_resblocks": 1, "decoder_num_resblocks": 2},
+                     {"encoder_num_resblocks": 3, "decoder_num_resblocks": 3})
     video = torch.rand(1, 3, 5, 16, 24) * 2 - 1
     with torch.no_grad():
         (mean, _), (other, _) = old.encode(video), new.encode(video)
         assert torch.equal(mean, other) and torch.equal(old.decode(mean), new.decode(mean))
+
+
+def test_the_latent_channels_that_vary_most_stay():
+    torch.manual_seed(1)
+    video = torch.rand(1, 3, 5, 16, 24) * 2 - 1
+    with torch.no_grad():
+        old, more = grown({**SMALL, "scale": [2.0, 0.5, 1.0]}, {"latent_dim": 5})
+        for before, after in zip(old.encode(video), more.encode(video)):
+            assert torch.allclose(before[:, [1, 2, 0]], after[:, :3], atol=1e-6)
+        assert torch.allclose(old.decode(old.encode(video)[0]), more.decode(more.encode(video)[0]), atol=1e-5)
+        old, fewer = grown({**SMALL, "scale": [2.0, 0.5, 1.0]}, {"latent_dim": 2})
+        mean = old.encode(video)[0]
+        assert torch.allclose(mean[:, [1, 2]], fewer.encode(video)[0], atol=1e-6)
+        mean[:, 0] = 0
+        assert torch.allclose(old.decode(mean), fewer.decode(fewer.encode(video)[0]), atol=1e-5)
 
 
 def test_clips_are_pixels_and_repeat_with_the_seed():

@@ -44,7 +44,7 @@ def parse():
     p.add_argument("--minutes", type=float, default=112, help="of training in all; the learning rate falls over them")
     p.add_argument("--pause", type=float, default=math.inf, help="stop after so many minutes, to go on with the next start")
     p.add_argument("--lr", type=float, default=2e-3, help="at its highest")
-    p.add_argument("--init", type=Path, help="a checkpoint folder to start from; residual blocks that it lacks start as identity")
+    p.add_argument("--init", type=Path, help="a checkpoint folder to start from; residual blocks and latent channels that it lacks change nothing at first")
     p.add_argument("--config", type=json.loads, default={}, help='changes to the built-in config: \'{"base_channels": 24}\'')
     p.add_argument("--kl", type=float, default=1e-6)
     p.add_argument("--wavelet", type=float, default=0.02)
@@ -62,7 +62,8 @@ def parse():
 
 
 def start_from(model, folder):
-    """Copies the weights of `folder`. Blocks that it lacks change nothing at first."""
+    """Copies the weights of `folder`. Blocks and latent channels that it lacks change nothing at first; of its own latent
+    channels those stay that vary most."""
     old = wfvae.load(folder)
     extra = {side: model.config[f"{side}_num_resblocks"] - old.config[f"{side}_num_resblocks"] for side in ("encoder", "decoder")}
     had = {side: old.config[f"{side}_num_resblocks"] for side in extra}
@@ -78,6 +79,8 @@ def start_from(model, folder):
                 index += extra[chain.split(".")[0]]
             key = ".".join([chain, str(index), *key.split(".")[3:]])
         state[key] = value
+    if model.config["latent_dim"] != old.config["latent_dim"]:
+        choose_latents(state, model, old.config)
     missing, unexpected = model.load_state_dict(state, strict=False)
     if unexpected:
         raise ValueError(f"{folder}: does not fit the config: {unexpected[:4]}")
@@ -86,6 +89,21 @@ def start_from(model, folder):
             block = model.get_submodule(f"{chain}.{index}")
             torch.nn.init.zeros_(block.conv2.conv.weight if hasattr(block.conv2, "conv") else block.conv2.weight)
             torch.nn.init.zeros_(block.conv2.conv.bias if hasattr(block.conv2, "conv") else block.conv2.bias)
+
+
+def choose_latents(state, model, old):
+    before, after = old["latent_dim"], model.config["latent_dim"]
+    chosen = torch.tensor(old.get("scale") or [1.0] * before).argsort(stable=True)[:after]
+    for kind in ("weight", "bias"):
+        key = f"encoder.conv_out.conv.{kind}"
+        value = model.state_dict()[key].clone()
+        for half in range(2):  # means, log variances
+            value[half * after :][: len(chosen)] = state[key][half * before + chosen]
+        state[key] = value
+    key = "decoder.conv_in.conv.weight"
+    value = torch.zeros_like(model.state_dict()[key])
+    value[:, : len(chosen)] = state[key][:, chosen]
+    state[key] = value
 
 
 class Coefficients:
