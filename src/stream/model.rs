@@ -599,3 +599,25 @@ impl std::fmt::Display for Precision {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuda_in_half_precision_has_the_convolutions_that_were_asked_for() {
+        let taps = |convolution, place| {
+            let options = ModelOptions { convolution, ..ModelOptions::default() };
+            graph_options(&options, place, Precision::F16).taps
+        };
+        for (convolution, expected) in [
+            (Convolution::Exact, Taps::Stacked),
+            (Convolution::Direct, Taps::Added),
+            (Convolution::Stacked, Taps::Stacked),
+            (Convolution::Volume, Taps::Volume),
+        ] {
+            assert_eq!(taps(convolution, Place::Cuda(0)), expected, "{convolution:?}");
+        }
+        assert_eq!(taps(Convolution::Direct, Place::Cpu), Taps::Stacked);
+    }
+}
