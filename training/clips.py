@@ -41,11 +41,12 @@ class Source:
 
 def load_sources(folder):
     """Every clip and photograph of a folder."""
-    paths = sorted(p for p in Path(folder).iterdir() if p.suffix in (".npy", ".avif"))
-    if not paths:
-        raise FileNotFoundError(f"{folder}: no .npy or .avif files; run fetch_data.py first")
+    paths = sorted(p for p in Path(folder).glob("*") if p.suffix in (".npy", ".avif"))
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(Source, paths))
+        sources = list(pool.map(Source, paths))
+    if {source.frames > 1 for source in sources} != {False, True}:
+        raise FileNotFoundError(f"{folder}: wants clips and photographs, as .npy or .avif; run fetch_data.py or pack.py first")
+    return sources
 
 
 class Clips(torch.utils.data.IterableDataset):

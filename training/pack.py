@@ -4,6 +4,7 @@ Writes one .avif per clip and photograph, smaller and a little coarser than what
 either; the machine that trains needs pillow for it and nothing else beside torch, numpy, safetensors, matplotlib and tqdm.
 """
 import argparse
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def main():
     p.add_argument("--frames", type=int, default=200, help="of each clip, at most")
     p.add_argument("--quality", type=int, default=85)
     options = p.parse_args()
+    paths = sorted(options.data.glob("*.npy"))
+    if not paths:
+        sys.exit(f"{options.data}: no .npy files; run fetch_data.py first")
     options.out.mkdir(parents=True, exist_ok=True)
 
     def pack(path):
@@ -30,7 +34,6 @@ def main():
         frames[0].save(out, quality=options.quality, speed=8, save_all=True, append_images=frames[1:])
         return out.stat().st_size
 
-    paths = sorted(options.data.glob("*.npy"))
     with ThreadPoolExecutor() as pool:
         size = sum(tqdm(pool.map(pack, paths), total=len(paths)))
     print(f"{options.out}: {len(paths)} files, {size / 1e6:.1f} MB")

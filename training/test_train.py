@@ -94,6 +94,21 @@ def test_clips_are_pixels_and_repeat_with_the_seed():
         assert tuple(next(more).shape) in {(2 * n, 3, t, s, s) for _, n, t, s in Clips.SHAPES}
 
 
+def test_missing_data_say_what_to_do():
+    with tempfile.TemporaryDirectory() as folder:
+        pack = subprocess.run([sys.executable, Path(__file__).parent / "pack.py", "--data", folder], capture_output=True, text=True)
+        assert pack.returncode and "run fetch_data.py first" in pack.stderr, pack
+        write_data(Path(folder))
+        (Path(folder) / "clip.npy").unlink()
+        for bad in (folder, f"{folder}/none"):
+            try:
+                load_sources(bad)
+            except FileNotFoundError as error:
+                assert str(error).startswith(bad) and "fetch_data.py" in str(error)
+            else:
+                raise AssertionError(bad)
+
+
 def test_packed_data_is_nearly_the_same():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -120,6 +135,10 @@ def test_batches_are_used_again_mirrored():
             assert (value == step // 3).all()
         assert (value <= step // 3).all()
     assert len(set(values[-1].flatten().tolist() + values[-2].flatten().tolist())) > 1
+    batch = torch.arange(45, dtype=torch.uint8).view(1, 1, 5, 3, 3)
+    batches, variants = Batches(iter([batch] * 20), 2, torch.device("cpu"), 1), [batch.flip(a) for a in ([], [2], [4], [2, 4])]
+    again = [[torch.equal(b, v) for v in variants].index(True) for b in (next(batches) for _ in range(40))]
+    assert again[::2] == [0] * 20 and set(again[1::2]) == {0, 1, 2, 3}
 
 
 def test_fused_norms_are_norms():
