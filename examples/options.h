@@ -11,13 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MODEL_LETTERS "m:t:P:F:C:"
+#define MODEL_LETTERS "m:t:P:F:C:L:O:"
 #define MODEL_USAGE \
     "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n" \
     "  -t THREADS  threads (default: all processors)\n" \
     "  -P auto|cpu|cuda[:DEVICE]  where the network runs (default auto: CUDA device 0 if it can be used)\n" \
     "  -F f32|tf32|f16|bf16  numbers that the network computes in (default f32)\n" \
-    "  -C exact|fast|direct|stacked|volume  how it computes convolutions (default exact)\n"
+    "  -C exact|fast|direct|stacked|volume  how it computes convolutions (default exact)\n" \
+    "  -L auto|planes|channels-last  how frames lie in memory, where ONNX Runtime computes them (default auto)\n" \
+    "  -O NAME=VALUE,...  options of ONNX Runtime's CUDA provider\n"
 
 #define CLIP_LETTERS "M:R:"
 #define CLIP_USAGE \
@@ -55,6 +57,7 @@ static inline int model_option(int letter, const char *text, model_choice *choic
     static const char *const providers[] = {"auto", "cpu", "cuda", NULL};
     static const char *const precisions[] = {"f32", "tf32", "f16", "bf16", NULL};
     static const char *const convolutions[] = {"exact", "fast", "direct", "stacked", "volume", NULL};
+    static const char *const layouts[] = {"auto", "planes", "channels-last", NULL};
     wfvae_model_options *options = &choice->options;
     int found;
 
@@ -79,6 +82,13 @@ static inline int model_option(int letter, const char *text, model_choice *choic
         found = find_name(text, precisions);
         options->encode_precision = options->decode_precision = (uint32_t)found;
         break;
+    case 'L':
+        found = find_name(text, layouts);
+        options->layout = (uint32_t)found;
+        break;
+    case 'O':
+        options->provider_options = text;
+        return 1;
     case 'C':
         found = find_name(text, convolutions);
         options->convolution = (uint32_t)found;

@@ -423,12 +423,18 @@ typedef struct wfvae_model_options {
   uint64_t attention_bytes;
   /// A wfvae_convolution. Models with group norm over the clip ("groupnorm") use direct ones always.
   uint32_t convolution;
-  /// Must be 0.
-  uint32_t reserved;
+  /// A wfvae_layout.
+  uint32_t layout;
   /// A wfvae_precision, of the encoder.
   uint32_t encode_precision;
   /// The same of the decoder.
   uint32_t decode_precision;
+  /// Options of ONNX Runtime's CUDA provider in place of the library's own choice, "name=value" with commas between them;
+  /// NULL or "": none. For tuning and measuring; ONNX Runtime's documentation says what they mean. Names are
+  /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit (bytes, of
+  /// each session), prefer_nhwc and use_tf32; others are WFVAE_STATUS_INVALID_ARGUMENT, and so are all with
+  /// WFVAE_PROVIDER_CPU. Where WFVAE_PROVIDER_AUTO takes the processor they are not used.
+  const char *provider_options;
 } wfvae_model_options;
 
 /// What a model is and what it runs on. Strings are valid as long as the model is open.

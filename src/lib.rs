@@ -55,6 +55,6 @@ pub use media::{
     Posterior, Range,
 };
 pub use stream::{
-    CacheType, Canceller, Convolution, Estimate, Graphs, Model, ModelInfo, ModelOptions, Precision, Provider, Snapshot,
-    SnapshotInfo, Stream, StreamInfo, StreamOptions, Tiling,
+    CacheType, Canceller, Convolution, Estimate, Graphs, Layout, Model, ModelInfo, ModelOptions, Precision, Provider,
+    Snapshot, SnapshotInfo, Stream, StreamInfo, StreamOptions, Tiling,
 };

@@ -3,7 +3,7 @@ use super::guard::{c_text, guard};
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::logger::Logger;
-use crate::stream::{CacheType, Convolution, Graphs, Model, ModelOptions, Precision, Provider};
+use crate::stream::{CacheType, Convolution, Graphs, Layout, Model, ModelOptions, Precision, Provider};
 use log::{Level, LevelFilter};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -89,6 +89,22 @@ pub enum wfvae_convolution {
     Volume = 4,
 }
 
+/// How frames lie in memory between the layers, where convolutions are ONNX Runtime's: on a CUDA device, below float32, and
+/// with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Elsewhere they are channels-last always. The results are the same to
+/// the rounding of the convolutions.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_layout {
+    /// As WFVAE_LAYOUT_PLANES.
+    Auto = 0,
+    /// A plane for each channel. Each norm then transposes its frame twice.
+    Planes = 1,
+    /// The channels of a pixel side by side, as tensor cores want them; norms transpose nothing. Only a CUDA device has such
+    /// convolutions, of float32, TF32 and float16; with bfloat16 it is WFVAE_STATUS_INVALID_ARGUMENT. The processor
+    /// transposes around each convolution, which is slower than planes.
+    ChannelsLast = 2,
+}
+
 /// How severe a message is. A log level lets its own and the more severe (smaller) ones through.
 #[repr(C)]
 #[allow(dead_code)]
@@ -145,12 +161,18 @@ pub struct wfvae_model_options {
     pub attention_bytes: u64,
     /// A wfvae_convolution. Models with group norm over the clip ("groupnorm") use direct ones always.
     pub convolution: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// A wfvae_layout.
+    pub layout: u32,
     /// A wfvae_precision, of the encoder.
     pub encode_precision: u32,
     /// The same of the decoder.
     pub decode_precision: u32,
+    /// Options of ONNX Runtime's CUDA provider in place of the library's own choice, "name=value" with commas between them;
+    /// NULL or "": none. For tuning and measuring; ONNX Runtime's documentation says what they mean. Names are
+    /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit (bytes, of
+    /// each session), prefer_nhwc and use_tf32; others are WFVAE_STATUS_INVALID_ARGUMENT, and so are all with
+    /// WFVAE_PROVIDER_CPU. Where WFVAE_PROVIDER_AUTO takes the processor they are not used.
+    pub provider_options: *const c_char,
 }
 
 unsafe impl Sized_ for wfvae_model_options {
@@ -456,9 +478,20 @@ impl wfvae_model_options {
                 "wfvae_model_options: {direction}_precision is {other}, expected a wfvae_precision"
             ),
         };
-        if self.reserved != 0 {
-            fail!(InvalidArgument, "wfvae_model_options: reserved is {}, expected 0", self.reserved);
-        }
+        let layout = match self.layout {
+            0 => Layout::Auto,
+            1 => Layout::Planes,
+            2 => Layout::ChannelsLast,
+            other => fail!(InvalidArgument, "wfvae_model_options: layout is {other}, expected a wfvae_layout"),
+        };
+        // SAFETY: NULL or the caller's string.
+        let provider_options = unsafe { abi::text(self.provider_options, "wfvae_model_options: provider_options")? };
+        let provider_options = provider_options.unwrap_or_default();
+        let provider_options = provider_options.split(',').map(str::trim).filter(|option| !option.is_empty());
+        let provider_options = provider_options.map(|option| match option.split_once('=') {
+            Some((name, value)) => Ok((name.trim().to_string(), value.trim().to_string())),
+            None => fail!(InvalidArgument, "wfvae_model_options: provider_options: {option:?} is not name=value"),
+        });
         let mut options = ModelOptions {
             // SAFETY: NULL or the caller's string.
             runtime: unsafe { abi::path(self.runtime_path) },
@@ -468,6 +501,8 @@ impl wfvae_model_options {
             threads: self.n_threads as usize,
             cache_type,
             convolution,
+            layout,
+            provider_options: provider_options.collect::<Result<_>>()?,
             attention_bytes: self.attention_bytes,
             check_finite: abi::flag(self.check_finite, "wfvae_model_options: check_finite")?,
             ..Default::default()

@@ -65,8 +65,11 @@ pub(crate) struct Options {
     /// Attention works on as many queries at once as keep its score matrix below this.
     pub(crate) attention_bytes: u64,
     pub(crate) operators: Operators,
-    /// Where the operators are ONNX's.
+    /// Where convolutions are ONNX's.
     pub(crate) taps: Taps,
+    /// Where convolutions are ONNX's: frames are channels-last all the same, with a transposition on both sides of each
+    /// convolution. A provider that prefers channels-last convolutions leaves the transpositions out.
+    pub(crate) channels_last: bool,
 }
 
 /// How ONNX's operators look at the three frames of a causal convolution.
@@ -268,7 +271,7 @@ impl Builder {
 
     /// Where the main path of the network lies.
     pub(crate) fn main_layout(&self) -> Layout {
-        if self.our_convolutions() { Layout::Pixels } else { Layout::Frame }
+        if self.our_convolutions() || self.options.channels_last { Layout::Pixels } else { Layout::Frame }
     }
 
     /// Whether convolutions of frames of H / `divisor` use large tiles. What is computed far from the result meets many

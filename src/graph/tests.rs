@@ -37,7 +37,7 @@ fn check(folder: Option<&str>, operators: Operators, expected: &str) {
 
 fn check_options(folder: Option<&str>, operators: Operators, taps: Taps, compute: Element, expected: &str) {
     let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>().join(" ");
-    let options = Options { cache: compute, compute, attention_bytes: 1 << 26, operators, taps };
+    let options = Options { cache: compute, compute, attention_bytes: 1 << 26, operators, taps, channels_last: false };
     let found = counts(folder, &options);
     assert_eq!(
         words(&found),

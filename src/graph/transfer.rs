@@ -9,6 +9,7 @@ const OPTIONS: Options = Options {
     attention_bytes: 1,
     operators: Operators::Onnx,
     taps: Taps::Added,
+    channels_last: false,
 };
 
 /// A tensor of any shape, as it is.

@@ -9,12 +9,36 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, Element};
 use crate::model::Checkpoint;
 use once_cell::sync::OnceCell;
-use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
+use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The options of ONNX Runtime's CUDA provider that a user may set: they change how fast and in how much memory it works.
+/// The others belong to this library (the device, its stream) or make it wrong (CUDA graphs: tensors change places).
+pub(crate) const PROVIDER_OPTIONS: [&str; 7] = [
+    "arena_extend_strategy",
+    "cudnn_conv_algo_search",
+    "cudnn_conv_use_max_workspace",
+    "fuse_conv_bias",
+    "gpu_mem_limit",
+    "prefer_nhwc",
+    "use_tf32",
+];
+
+/// What sessions on a CUDA device are told besides the graph.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CudaOptions {
+    /// Whether convolutions and products may use tensor cores. The runtime calls it `use_tf32`, but without it takes them
+    /// from convolutions of every type; with it, what is float32 in a graph is multiplied as TF32, of 11 bits.
+    pub(crate) tensor_cores: bool,
+    /// Whether the runtime runs convolutions channels-last, as graphs of `graph::Options::channels_last` want it.
+    pub(crate) channels_last: bool,
+    /// Names of `PROVIDER_OPTIONS` and their values.
+    pub(crate) more: Arc<[(String, String)]>,
+}
 
 /// Where sessions run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,17 +66,18 @@ impl Place {
         self != Place::Cpu
     }
 
-    pub(super) fn provider(self, tf32: bool) -> Option<ExecutionProviderDispatch> {
+    pub(super) fn provider(self, options: &CudaOptions) -> Option<ExecutionProviderDispatch> {
         let Place::Cuda(device) = self else { return None };
         let cuda = CUDA::default()
             .with_device_id(device as i32)
-            // The runtime's own default is to round.
-            .with_tf32(tf32)
+            .with_tf32(options.tensor_cores)
+            .with_prefer_nhwc(options.channels_last)
             // Streams of any size share a session; twice what one needs would stay with it for ever.
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
-            // Trying every algorithm takes seconds for each new size.
+            // The first of cuDNN's own ranking. EXHAUSTIVE tries nothing either since 1.20: it asks for another ranking.
             .with_conv_algorithm_search(ort::ep::cuda::ConvAlgorithmSearch::Heuristic)
             .with_conv_max_workspace(true);
+        let cuda = options.more.iter().fold(cuda, |cuda, (name, value)| cuda.with_arbitrary_config(name, value));
         Some(cuda.build().error_on_failure())
     }
 
@@ -104,7 +129,7 @@ impl Device {
         options: &SessionOptions,
     ) -> Result<Arc<Self>> {
         let (own, place) = (checkpoint.clone(), options.place);
-        let options = SessionOptions { threads: 1, tf32: false, ..options.clone() };
+        let options = SessionOptions { threads: 1, ..options.clone() };
         let pixels = Session::load(runtime, &graph::pixels(), checkpoint, &options)?;
         let load = move |element| Session::load(runtime, &graph::copy(element), &own, &options);
         let first = load(Element::F32)?;

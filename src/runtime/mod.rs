@@ -7,7 +7,7 @@ mod operators;
 mod session;
 mod tensor;
 
-pub(crate) use device::{Device, Place};
+pub(crate) use device::{CudaOptions, Device, PROVIDER_OPTIONS, Place};
 pub(crate) use session::{Session, SessionOptions, write_weights};
 pub(crate) use tensor::Tensor;
 

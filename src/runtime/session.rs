@@ -1,6 +1,6 @@
 //! One step's graph, loaded; runs from several threads at once.
 
-use super::device::Place;
+use super::device::{CudaOptions, Place};
 use super::{Canceller, Runtime, Tensor, operators};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{Element, Kernel, Source, StepGraph};
@@ -20,8 +20,7 @@ static OPERATORS_KNOWN: OnceCell<()> = OnceCell::new();
 #[derive(Clone)]
 pub(crate) struct SessionOptions {
     pub(crate) place: Place,
-    /// Lets a CUDA device round what float32 convolutions and matrix products multiply to 11 bits.
-    pub(crate) tf32: bool,
+    pub(crate) cuda: CudaOptions,
     pub(crate) threads: usize,
     pub(crate) logger: Logger,
 }
@@ -60,7 +59,7 @@ impl Session {
             if step.external_bytes > 0 {
                 builder = builder.with_external_initializer_file_in_memory(step.weights_file(), weights.clone())?;
             }
-            match options.place.provider(options.tf32) {
+            match options.place.provider(&options.cuda) {
                 // Our operators run on the processor only.
                 Some(provider) => builder.with_execution_providers([provider])?,
                 None => builder.with_operators(operators::domain()?)?,

@@ -18,13 +18,13 @@ mod snapshot;
 mod stage;
 mod tiles;
 
-pub use model::{CacheType, Convolution, Graphs, Model, ModelInfo, ModelOptions, Precision, Provider};
+pub use model::{CacheType, Convolution, Graphs, Layout, Model, ModelInfo, ModelOptions, Precision, Provider};
 pub use plan::Estimate;
 pub use snapshot::{Snapshot, SnapshotInfo};
 pub use tiles::Tiling;
 
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::{Layout, Port};
+use crate::graph::{Layout as Axes, Port};
 use crate::media::{Image, ImageMut, LatentCodec, Latents, LatentsMut, Posterior, Rect};
 pub use crate::runtime::Canceller;
 use crate::runtime::{Device, Tensor};
@@ -637,11 +637,11 @@ impl Geometry {
     fn shape(&self, port: &Port, frames: usize) -> Vec<usize> {
         let (height, width) = (self.padded_height / port.divisor, self.padded_width / port.divisor);
         match port.layout {
-            Layout::Frame => vec![1, port.channels, height, width],
-            Layout::Pixels => vec![1, height, width, port.channels],
-            Layout::Clip => vec![1, port.channels, frames, height, width],
-            Layout::Numbers => vec![frames],
-            Layout::Any => unreachable!("no port of a step"),
+            Axes::Frame => vec![1, port.channels, height, width],
+            Axes::Pixels => vec![1, height, width, port.channels],
+            Axes::Clip => vec![1, port.channels, frames, height, width],
+            Axes::Numbers => vec![frames],
+            Axes::Any => unreachable!("no port of a step"),
         }
     }
 

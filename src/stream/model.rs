@@ -7,7 +7,7 @@ use crate::graph::{self, Element, Operators, StepGraph, Taps};
 use crate::kernels;
 use crate::logger::Logger;
 use crate::model::{self, Checkpoint, Network};
-use crate::runtime::{Device, Place, Runtime, Session, SessionOptions, write_weights};
+use crate::runtime::{CudaOptions, Device, PROVIDER_OPTIONS, Place, Runtime, Session, SessionOptions, write_weights};
 use once_cell::sync::OnceCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -92,6 +92,22 @@ pub enum Convolution {
     Volume,
 }
 
+/// How frames lie in memory between the layers, where convolutions are ONNX Runtime's: on a CUDA device, below float32,
+/// and by [`Direct`](Convolution::Direct), [`Stacked`](Convolution::Stacked) and [`Volume`](Convolution::Volume). Elsewhere
+/// they are channels-last always. The results are the same to the rounding of the convolutions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// As [`Planes`](Self::Planes).
+    #[default]
+    Auto,
+    /// A plane for each channel. Each norm then transposes its frame twice.
+    Planes,
+    /// The channels of a pixel side by side, as tensor cores want them; norms transpose nothing. Only a CUDA device has such
+    /// convolutions, of float32, TF32 and float16; with bfloat16 it is an error. The processor transposes around each
+    /// convolution, which is slower than planes.
+    ChannelsLast,
+}
+
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
 
 /// How a model is opened. The default suits most programs.
@@ -113,6 +129,14 @@ pub struct ModelOptions {
     pub cache_type: CacheType,
     /// How 3x3 convolutions are computed.
     pub convolution: Convolution,
+    /// How frames lie in memory between the layers.
+    pub layout: Layout,
+    /// Options of ONNX Runtime's CUDA provider, as names and values, in place of the library's own choice:
+    /// `arena_extend_strategy`, `cudnn_conv_algo_search`, `cudnn_conv_use_max_workspace`, `fuse_conv_bias`,
+    /// `gpu_mem_limit`, `prefer_nhwc`, `use_tf32`. For tuning and measuring; ONNX Runtime's documentation says what they
+    /// mean. Any other name is an error, and so is one with [`Provider::Cpu`]; where [`Provider::Auto`] takes the processor
+    /// they are not used.
+    pub provider_options: Vec<(String, String)>,
     /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results
     /// are the same.
     pub attention_bytes: u64,
@@ -195,6 +219,7 @@ struct Shared {
     logger: Logger,
     encode_precision: Precision,
     decode_precision: Precision,
+    provider_options: Arc<[(String, String)]>,
     encoder_options: graph::Options,
     decoder_options: graph::Options,
     encoder: OnceCell<Vec<Arc<Step>>>,
@@ -226,6 +251,7 @@ impl Model {
         for warning in &network.warnings {
             options.logger.log(log::Level::Warn, warning);
         }
+        check_provider_options(options)?;
         let runtime = Runtime::get(options.runtime.as_deref())?;
         let checkpoint = Arc::new(checkpoint);
         let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -257,6 +283,8 @@ impl Model {
         let precision = |precision, direction| resolve(precision, direction, options.provider, place, &network);
         let encode_precision = precision(options.encode_precision, "encode")?;
         let decode_precision = precision(options.decode_precision, "decode")?;
+        check_layout(options, place, [encode_precision, decode_precision])?;
+        let whole_clips = network.needs_whole_clip();
         options.logger.log(
             log::Level::Info,
             format_args!(
@@ -286,8 +314,9 @@ impl Model {
             logger: options.logger.clone(),
             encode_precision,
             decode_precision,
-            encoder_options: graph_options(options, place, encode_precision),
-            decoder_options: graph_options(options, place, decode_precision),
+            provider_options: options.provider_options.clone().into(),
+            encoder_options: graph_options(options, place, encode_precision, whole_clips),
+            decoder_options: graph_options(options, place, decode_precision, whole_clips),
             encoder: OnceCell::new(),
             decoder: OnceCell::new(),
         })))
@@ -299,7 +328,8 @@ impl Model {
         let (network, checkpoint) = model::open(path, options.check_finite)?;
         let runtime = Runtime::get(options.runtime.as_deref())?;
         let (checkpoint, place) = (Arc::new(checkpoint), Place::Pretended);
-        let session = SessionOptions { place, tf32: false, threads: 1, logger: options.logger.clone() };
+        let session =
+            SessionOptions { place, cuda: CudaOptions::default(), threads: 1, logger: options.logger.clone() };
         let device = Device::open(runtime, &checkpoint, &session)?;
         Self::placed(network, checkpoint, runtime, (place, Some(device), None), 1, options)
     }
@@ -449,15 +479,26 @@ impl Model {
 
     /// The encoder's sessions, loaded by the first caller.
     pub(crate) fn encoder_steps(&self) -> Result<&[Arc<Step>]> {
-        Ok(self.0.encoder.get_or_try_init(|| self.load(self.encoder_graphs(), self.0.encode_precision))?)
+        Ok(self
+            .0
+            .encoder
+            .get_or_try_init(|| self.load(self.encoder_graphs(), self.0.encode_precision, &self.0.encoder_options))?)
     }
 
     /// The decoder's sessions, loaded by the first caller.
     pub(crate) fn decoder_steps(&self) -> Result<&[Arc<Step>]> {
-        Ok(self.0.decoder.get_or_try_init(|| self.load(self.decoder_graphs(), self.0.decode_precision))?)
+        Ok(self
+            .0
+            .decoder
+            .get_or_try_init(|| self.load(self.decoder_graphs(), self.0.decode_precision, &self.0.decoder_options))?)
     }
 
-    pub(super) fn load(&self, graphs: Vec<StepGraph>, precision: Precision) -> Result<Vec<Arc<Step>>> {
+    pub(super) fn load(
+        &self,
+        graphs: Vec<StepGraph>,
+        precision: Precision,
+        graph: &graph::Options,
+    ) -> Result<Vec<Arc<Step>>> {
         let place = self.0.place;
         if precision == Precision::Bf16 && !matches!(place, Place::Cuda(_)) {
             fail!(
@@ -468,7 +509,11 @@ impl Model {
         }
         let options = SessionOptions {
             place,
-            tf32: precision == Precision::Tf32,
+            cuda: CudaOptions {
+                tensor_cores: precision != Precision::F32,
+                channels_last: graph.channels_last,
+                more: self.0.provider_options.clone(),
+            },
             threads: self.0.threads,
             logger: self.0.logger.clone(),
         };
@@ -513,8 +558,39 @@ fn open_place(
     if let Place::Cuda(device) = place {
         runtime.check_cuda(device)?;
     }
-    let options = SessionOptions { place, tf32: false, threads, logger: logger.clone() };
+    let options = SessionOptions { place, cuda: CudaOptions::default(), threads, logger: logger.clone() };
     place.has_memory().then(|| Device::open(runtime, checkpoint, &options)).transpose()
+}
+
+fn check_provider_options(options: &ModelOptions) -> Result<()> {
+    for (name, _) in &options.provider_options {
+        if options.provider == Provider::Cpu {
+            fail!(
+                InvalidArgument,
+                "provider_options: {name} is an option of a CUDA device, and the provider is the CPU"
+            );
+        }
+        if !PROVIDER_OPTIONS.contains(&name.as_str()) {
+            fail!(InvalidArgument, "provider_options: {name:?} is not one of {}", PROVIDER_OPTIONS.join(", "));
+        }
+    }
+    Ok(())
+}
+
+fn check_layout(options: &ModelOptions, place: Place, precisions: [Precision; 2]) -> Result<()> {
+    let ours = place == Place::Cpu && matches!(options.convolution, Convolution::Exact | Convolution::Fast);
+    match options.layout {
+        Layout::Planes if ours && precisions.contains(&Precision::F32) => fail!(
+            InvalidArgument,
+            "layout planes: on the processor, convolution exact and fast are channels-last; take layout auto, or \
+             convolution direct, stacked or volume"
+        ),
+        Layout::ChannelsLast if precisions.contains(&Precision::Bf16) => fail!(
+            InvalidArgument,
+            "layout channels_last: ONNX Runtime has no such convolutions of bfloat16; take layout planes, or precision f16"
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// The precision that a direction really has, if it can.
@@ -540,7 +616,7 @@ fn resolve(
     }
 }
 
-fn graph_options(options: &ModelOptions, place: Place, precision: Precision) -> graph::Options {
+fn graph_options(options: &ModelOptions, place: Place, precision: Precision, whole_clips: bool) -> graph::Options {
     let compute = match precision {
         Precision::F32 | Precision::Tf32 => Element::F32,
         Precision::F16 => Element::F16,
@@ -576,6 +652,8 @@ fn graph_options(options: &ModelOptions, place: Place, precision: Precision) -> 
             Convolution::Exact | Convolution::Fast if place != Place::Cpu => Taps::Stacked,
             Convolution::Exact | Convolution::Fast | Convolution::Direct => Taps::Added,
         },
+        // Graphs of whole clips are planes.
+        channels_last: options.layout == Layout::ChannelsLast && !whole_clips,
     }
 }
 
@@ -608,7 +686,7 @@ mod tests {
     fn cuda_in_half_precision_has_the_convolutions_that_were_asked_for() {
         let taps = |convolution, place| {
             let options = ModelOptions { convolution, ..ModelOptions::default() };
-            graph_options(&options, place, Precision::F16).taps
+            graph_options(&options, place, Precision::F16, false).taps
         };
         for (convolution, expected) in [
             (Convolution::Exact, Taps::Stacked),

@@ -64,6 +64,7 @@ fn the_working_memory_of_a_clip_is_that_of_its_frames() {
             attention_bytes: 1 << 26,
             operators: graph::Operators::Onnx,
             taps: graph::Taps::Added,
+            channels_last: false,
         };
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
         let encoder = (graph::encoder_clip(&network.encoder, &options), graph::encoder(&network.encoder, &options));
