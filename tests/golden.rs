@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wfvae::{
-    CacheType, Convolution, ErrorKind, Model, ModelOptions, Posterior, Precision, Stream, StreamOptions, Tiling,
+    CacheType, Convolution, ErrorKind, Layout, Model, ModelOptions, Posterior, Precision, Stream, StreamOptions, Tiling,
 };
 
 /// tests/golden/README.md says why these.
@@ -28,6 +28,24 @@ const HALF_CACHES: f32 = 5e-3;
 /// Of float16 convolutions, relative to the outputs' largest value. The processor computes them in float32 and rounds what
 /// comes out, so a GPU may drift more.
 const HALF: [f32; 2] = [5e-3, 8e-3];
+
+/// Ways to compute besides the default one.
+const CONVOLUTIONS: [(Convolution, Layout); 7] = [
+    (Convolution::Fast, Layout::Auto),
+    (Convolution::Direct, Layout::Planes),
+    (Convolution::Stacked, Layout::Planes),
+    (Convolution::Volume, Layout::Planes),
+    (Convolution::Direct, Layout::ChannelsLast),
+    (Convolution::Stacked, Layout::ChannelsLast),
+    (Convolution::Volume, Layout::ChannelsLast),
+];
+const HALF_CONVOLUTIONS: [(Convolution, Layout); 5] = [
+    (Convolution::Exact, Layout::Auto),
+    (Convolution::Direct, Layout::Planes),
+    (Convolution::Volume, Layout::Planes),
+    (Convolution::Stacked, Layout::ChannelsLast),
+    (Convolution::Volume, Layout::ChannelsLast),
+];
 
 struct Case {
     name: String,
@@ -52,8 +70,8 @@ struct Errors {
     plans: f32,
     /// Of moments and frames with one query of attention at a time.
     blocks: [f32; 2],
-    /// The same with fast, direct, stacked and volume convolutions.
-    convolutions: [[f32; 2]; 4],
+    /// The same with `CONVOLUTIONS`.
+    convolutions: [[f32; 2]; CONVOLUTIONS.len()],
     /// The same with half precision caches, relative to the outputs' largest value.
     halves: [f32; 2],
     /// With all of the network in float16, relative too; `None` where it cannot be.
@@ -146,10 +164,17 @@ impl Case {
 
         self.forced(&mut errors);
 
+        let by_convolution: String = CONVOLUTIONS
+            .iter()
+            .zip(errors.convolutions)
+            .map(|((convolution, layout), [encode, decode])| match layout {
+                Layout::ChannelsLast => format!("{convolution:?} channels-last {encode:.1e} {decode:.1e}; "),
+                _ => format!("{convolution:?} {encode:.1e} {decode:.1e}; "),
+            })
+            .collect();
         let line = format!(
             "{} mean {:.1e} logvar {:.1e} sample {:.1e} scaled {} decoded {:.1e} between plans {:.1e}; queries one by one {:.1e} {:.1e}; \
-             fast {:.1e} {:.1e}; direct {:.1e} {:.1e}; stacked {:.1e} {:.1e}; volume {:.1e} {:.1e}; half precision caches \
-             {:.1e} {:.1e}; f16 {}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
+             {by_convolution}half precision caches {:.1e} {:.1e}; f16 {}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
             self.name,
             errors.mean,
             errors.logvar,
@@ -159,14 +184,6 @@ impl Case {
             errors.plans,
             errors.blocks[0],
             errors.blocks[1],
-            errors.convolutions[0][0],
-            errors.convolutions[0][1],
-            errors.convolutions[1][0],
-            errors.convolutions[1][1],
-            errors.convolutions[2][0],
-            errors.convolutions[2][1],
-            errors.convolutions[3][0],
-            errors.convolutions[3][1],
             errors.halves[0],
             errors.halves[1],
             errors.f16.map_or("-".into(), |[encode, decode]| format!("{encode:.1e} {decode:.1e}")),
@@ -180,10 +197,14 @@ impl Case {
         let moments = [errors.mean, errors.logvar, errors.sample, errors.scaled].map(|e| small(e, MOMENTS));
         let largest = self.mean.data.iter().chain(&self.logvar.data).fold(0.0f32, |most, v| most.max(v.abs()));
         let runtime = MOMENTS.max(MOMENTS_RUNTIME * largest);
-        let by_convolution = [MOMENTS_FAST, MOMENTS, runtime, runtime];
+        let limits = CONVOLUTIONS.map(|(convolution, _)| match convolution {
+            Convolution::Fast => MOMENTS_FAST,
+            Convolution::Stacked | Convolution::Volume => runtime,
+            _ => MOMENTS,
+        });
         let forced = small(errors.blocks[0], MOMENTS)
             && small(errors.blocks[1], DECODED)
-            && errors.convolutions.iter().zip(by_convolution).all(|([encode, decode], limit)| small(*encode, limit) && small(*decode, DECODED))
+            && errors.convolutions.iter().zip(limits).all(|([encode, decode], limit)| small(*encode, limit) && small(*decode, DECODED))
             && errors.f16.is_none_or(|f16| small(f16[0], HALF[0]) && small(f16[1], HALF[1]))
             && errors.halves.iter().all(|e| small(*e, HALF_CACHES))
             // Not the whole frame's numbers, but its picture.
@@ -214,10 +235,9 @@ impl Case {
         let mut blocks = ModelOptions::default();
         blocks.attention_bytes = 1;
         errors.blocks = run(&open_model(&self.folder, &blocks).unwrap(), &stream_options).map(|(error, _)| error);
-        let all = [Convolution::Fast, Convolution::Direct, Convolution::Stacked, Convolution::Volume];
-        for (convolution, errors) in all.into_iter().zip(&mut errors.convolutions) {
+        for ((convolution, layout), errors) in CONVOLUTIONS.into_iter().zip(&mut errors.convolutions) {
             let mut options = ModelOptions::default();
-            options.convolution = convolution;
+            (options.convolution, options.layout) = (convolution, layout);
             *errors = run(&open_model(&self.folder, &options).unwrap(), &stream_options).map(|(error, _)| error);
         }
         let mut halves = ModelOptions::default();
@@ -226,8 +246,8 @@ impl Case {
         if !self.model.info().whole_clips {
             let mut f16 = ModelOptions::default();
             (f16.encode_precision, f16.decode_precision) = (Precision::F16, Precision::F16);
-            let drift = [Convolution::Exact, Convolution::Direct, Convolution::Volume].map(|convolution| {
-                f16.convolution = convolution;
+            let drift = HALF_CONVOLUTIONS.map(|(convolution, layout)| {
+                (f16.convolution, f16.layout) = (convolution, layout);
                 run(&open_model(&self.folder, &f16).unwrap(), &stream_options).map(|(e, most)| e / most)
             });
             errors.f16 = drift.into_iter().reduce(|[a, b], [c, d]| [worst(a, c), worst(b, d)]);

@@ -8,6 +8,8 @@ use prost::Message;
 use std::collections::HashMap;
 
 const OPSET: i64 = 17;
+/// In which LayerNormalization is ONNX Runtime's.
+const NARROW_NORMS_OPSET: i64 = 16;
 /// The first in which convolutions take bfloat16.
 const BF16_OPSET: i64 = 22;
 const IR_VERSION: i64 = 8;
@@ -70,6 +72,15 @@ pub(crate) struct Options {
     /// Where convolutions are ONNX's: frames are channels-last all the same, with a transposition on both sides of each
     /// convolution. A provider that prefers channels-last convolutions leaves the transpositions out.
     pub(crate) channels_last: bool,
+    /// In float16, norms of float32 give float16: one pass less. ONNX Runtime has such a LayerNormalization, in its name
+    /// below version 17 of ONNX, where ONNX itself has none.
+    pub(crate) narrow_norms: bool,
+}
+
+impl Options {
+    pub(super) fn narrows_norms(&self) -> bool {
+        self.narrow_norms && self.compute == Element::F16
+    }
 }
 
 /// How ONNX's operators look at the three frames of a causal convolution.
@@ -305,8 +316,8 @@ impl Builder {
     }
 
     /// In float32.
-    pub(crate) fn stored_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
-        let stored = self.graph_input(name, self.main_layout(), channels, divisor, self.stored_element());
+    pub(crate) fn stored_input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
+        let stored = self.graph_input(name, layout, channels, divisor, self.stored_element());
         self.inputs.push(stored.clone());
         self.cast(stored, Element::F32)
     }
@@ -567,7 +578,11 @@ impl Builder {
         let known = inputs.map(size).chain(self.sizes).collect();
         let working_floats = footprint::floats_per_pixel(&self.graph, &known, &self.shares);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Loop");
-        let version = if self.options.compute == Element::Bf16 { BF16_OPSET } else { OPSET };
+        let version = match self.options.compute {
+            Element::Bf16 => BF16_OPSET,
+            _ if self.options.narrows_norms() => NARROW_NORMS_OPSET,
+            _ => OPSET,
+        };
         let mut opset_import = vec![proto::OperatorSet { domain: String::new(), version }];
         if self.options.operators != Operators::Onnx {
             opset_import.push(proto::OperatorSet { domain: operator::DOMAIN.into(), version: 1 });

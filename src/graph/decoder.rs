@@ -27,7 +27,7 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
 
         if level.up.is_temporal() {
             let taps = ops::up_taps(&mut b, &x, &level.up);
-            let (channels, divisor) = (taps.channels, taps.divisor);
+            let (layout, channels, divisor) = (taps.layout, taps.channels, taps.divisor);
             b.stored_output(port::TAPS, taps);
             for (name, picture) in port::PICTURES.into_iter().zip(pictures) {
                 b.output(name, picture);
@@ -35,7 +35,7 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
             steps.push(b.finish());
 
             b = Builder::new(Half::Decoder, steps.len(), options);
-            let taps = port::TAPS_OF.map(|name| b.stored_input(name, channels, divisor));
+            let taps = port::TAPS_OF.map(|name| b.stored_input(name, layout, channels, divisor));
             let weights = b.input(port::WEIGHTS, Layout::Numbers, 1, 1);
             side = Some(b.frame_input(port::SIDE, 3, divisor));
             x = ops::blend(&mut b, taps.each_ref(), &weights);

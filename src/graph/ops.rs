@@ -48,9 +48,9 @@ pub(super) fn layers(b: &mut Builder, mut x: Value, mut layers: &[Layer]) -> Val
     x
 }
 
-/// From planes to where the main path lies.
+/// To where the main path lies.
 pub(super) fn to_main(b: &mut Builder, x: Value) -> Value {
-    if b.main_layout() == Layout::Pixels { to_pixels(b, x) } else { x }
+    if b.main_layout() == Layout::Pixels { to_pixels(b, x) } else { to_planes(b, x) }
 }
 
 fn to_pixels(b: &mut Builder, x: Value) -> Value {
@@ -105,9 +105,8 @@ fn add_conv(b: &mut Builder, x: &Value, h: Value, conv: &Conv) -> Value {
 fn causal_conv(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padding: Padding) -> Value {
     let compute = b.options.compute;
     let frames = frames.map(|frame| {
-        // The runtime reorders what a convolution reads, and does this as part of it.
-        let planes = to_planes(b, frame.clone());
-        b.cast(planes, compute)
+        let frame = to_main(b, frame.clone());
+        b.cast(frame, compute)
     });
     let frames = frames.each_ref();
     match b.options.taps {
@@ -138,10 +137,17 @@ fn added_taps(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, 
 
 /// A clip of three frames, whose 3D convolution is one frame.
 fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padding: Padding) -> Value {
-    let axis = b.integers(&[2]);
     let input = frames[2].clone();
+    let pixels = input.layout == Layout::Pixels;
+    // Time lies behind the channels; or, channels-last, behind the first axis, where whole frames lie side by side.
+    let time = if pixels { 1 } else { 2 };
+    let axis = b.integers(&[time]);
     let frames = frames.map(|frame| b.node("Unsqueeze", &[&frame.name, &axis], vec![]));
-    let clip = b.node("Concat", &frames.each_ref().map(String::as_str), vec![Attribute::int("axis", 2)]);
+    let mut clip = b.node("Concat", &frames.each_ref().map(String::as_str), vec![Attribute::int("axis", time)]);
+    let perm = |perm: &[i64]| vec![Attribute::ints("perm", perm)];
+    if pixels {
+        clip = b.node("Transpose", &[&clip], perm(&[0, 4, 1, 2, 3]));
+    }
     let kernel = b.weight(&conv.weight, &conv.weight.shape, b.options.compute);
     let bias = b.weight(&conv.bias, &conv.bias.shape, b.options.compute);
     let [above, left, below, right] = padding.pads();
@@ -151,8 +157,11 @@ fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padd
         Attribute::ints("pads", &[0, above, left, 0, below, right]),
         Attribute::ints("strides", &[1, stride, stride]),
     ];
-    let result = b.node("Conv", &[&clip, &kernel, &bias], attributes);
+    let mut result = b.node("Conv", &[&clip, &kernel, &bias], attributes);
     b.share(&result, 1.0 / 3.0);
+    if pixels {
+        result = b.node("Transpose", &[&result], perm(&[0, 2, 3, 4, 1]));
+    }
     let name = b.node("Squeeze", &[&result, &axis], vec![]);
     Value { name, channels: conv.out_channels(), divisor: input.divisor * stride as usize, ..input }
 }
@@ -165,11 +174,11 @@ fn conv2d(b: &mut Builder, x: Value, conv: &Conv, stride: usize, padding: Paddin
     let compute = b.options.compute;
     let kernel = b.weight(&conv.weight, &[c_out, c_in, height, width], compute);
     let bias = b.weight(&conv.bias, &conv.bias.shape, compute);
-    let planes = to_planes(b, x);
-    let x = b.cast(planes, compute);
+    let x = b.cast(x, compute);
     conv_node(b, &x, &kernel, Some(&bias), conv, stride, padding)
 }
 
+/// In planes, as ONNX's convolutions are; the result lies where the main path does.
 fn conv_node(
     b: &mut Builder,
     x: &Value,
@@ -180,6 +189,7 @@ fn conv_node(
     padding: Padding,
 ) -> Value {
     debug_assert!(x.channels.is_multiple_of(conv.in_channels()), "{}", conv.weight.key);
+    let x = to_planes(b, x.clone());
     let side = *conv.weight.shape.last().expect("a kernel has axes") as i64;
     let attributes = vec![
         Attribute::ints("kernel_shape", &[side, side]),
@@ -188,7 +198,7 @@ fn conv_node(
     ];
     let inputs: Vec<&str> = [x.name.as_str(), kernel].into_iter().chain(bias).collect();
     let name = b.node("Conv", &inputs, attributes);
-    Value { name, channels: conv.out_channels(), divisor: x.divisor * stride, ..x.clone() }
+    to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor * stride, ..x })
 }
 
 fn resblock(b: &mut Builder, x: Value, block: &ResBlock) -> Value {
@@ -293,16 +303,17 @@ fn norm_silu(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
         return normalize(b, &pixels, norm, true);
     }
     let normed = self::norm(b, x, norm);
-    let normed = if x.layout == Layout::Pixels { normed } else { b.cast(normed, b.options.compute) };
+    let normed = b.cast(normed, b.options.compute);
     silu(b, &normed)
 }
 
 fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
-    if norm.scope == NormScope::Pixel && x.layout == Layout::Pixels {
-        return normalize(b, x, norm, false);
-    }
     if norm.scope == NormScope::Pixel {
-        return layer_norm(b, x, norm, &[0, 2, 3, 1], &[0, 3, 1, 2]);
+        return match x.layout {
+            Layout::Pixels if b.options.operators != Operators::Onnx => normalize(b, x, norm, false),
+            Layout::Pixels => layer_norm_last(b, x, norm),
+            _ => layer_norm(b, x, norm, &[0, 2, 3, 1], &[0, 3, 1, 2]),
+        };
     }
     // The graph has one frame, so that is the clip.
     let planes = to_planes(b, x.clone());
@@ -313,15 +324,23 @@ fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
 
 /// `to_last` moves the channels to the end, `back` undoes that.
 pub(super) fn layer_norm(b: &mut Builder, x: &Value, norm: &Norm, to_last: &[i64], back: &[i64]) -> Value {
+    let transpose = |b: &mut Builder, x: &Value, perm: &[i64]| Value {
+        name: b.node("Transpose", &[&x.name], vec![Attribute::ints("perm", perm)]),
+        ..x.clone()
+    };
+    let last = transpose(b, x, to_last);
+    let normed = layer_norm_last(b, &last, norm);
+    transpose(b, &normed, back)
+}
+
+/// Over the last axis.
+fn layer_norm_last(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
     // Of whatever type, its statistics are float32 (stash_type 1).
-    let scale = b.weight(&norm.weight, &norm.weight.shape, x.element);
-    let bias = b.weight(&norm.bias, &norm.bias.shape, x.element);
-    let transpose =
-        |b: &mut Builder, x: &str, perm: &[i64]| b.node("Transpose", &[x], vec![Attribute::ints("perm", perm)]);
-    let last = transpose(b, &x.name, to_last);
+    let element = if b.options.narrows_norms() { b.options.compute } else { x.element };
+    let scale = b.weight(&norm.weight, &norm.weight.shape, element);
+    let bias = b.weight(&norm.bias, &norm.bias.shape, element);
     let attributes = vec![Attribute::int("axis", -1), Attribute::float("epsilon", NORM_EPSILON)];
-    let normed = b.node("LayerNormalization", &[&last, &scale, &bias], attributes);
-    Value { name: transpose(b, &normed, back), ..x.clone() }
+    Value { name: b.node("LayerNormalization", &[&x.name, &scale, &bias], attributes), element, ..x.clone() }
 }
 
 /// `groups` is a shape, of `axes` axes, in which the last one holds what shares its statistics. `inner` is as many ones as
@@ -383,7 +402,7 @@ pub(super) fn add_to_low_pass(b: &mut Builder, coefficients: &Value, picture: &V
 
 /// The spatial downsampling conv: stride 2, padded below and to the right only (spec section 2).
 pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
-    if x.layout == Layout::Pixels {
+    if b.our_convolutions() {
         return convolve(b, &[x], &down.0, Scale::Halved, None);
     }
     conv2d(b, x.clone(), &down.0, 2, Padding::BottomRight)
@@ -391,7 +410,7 @@ pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
 
 /// The same in time as well; the three frames are the pair and the last one of the pair before.
 pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], down: &Down) -> Value {
-    if frames[0].layout == Layout::Pixels {
+    if b.our_convolutions() {
         return convolve(b, &frames, &down.0, Scale::Halved, None);
     }
     causal_conv(b, frames, &down.0, 2, Padding::BottomRight)
@@ -401,10 +420,11 @@ pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], down: &Down) -
 /// 2x2 convolutions of the small picture, one for each pixel of a block: 4/9 of the work.
 pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let conv = &up.0;
-    if x.layout == Layout::Pixels {
+    if b.our_convolutions() {
         return convolve(b, &[x], conv, Scale::Doubled, None);
     }
-    let x = &b.cast(x.clone(), b.options.compute);
+    let x = b.cast(x.clone(), b.options.compute);
+    let x = &to_planes(b, x);
     let bias = b.weight(&conv.bias, &conv.bias.shape, b.options.compute);
     let phases = [[0, 0], [0, 1], [1, 0], [1, 1]].map(|phase| {
         let kernel = b.weight_phase(&conv.weight, phase);
@@ -417,9 +437,28 @@ pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
         Value { name, channels: conv.out_channels(), ..x.clone() }
     });
     let blocks = concat(b, &phases.each_ref());
-    let attributes = vec![Attribute::int("blocksize", 2), Attribute::text("mode", "DCR")];
-    let name = b.node("DepthToSpace", &[&blocks.name], attributes);
-    Value { name, channels: conv.out_channels(), divisor: x.divisor / 2, ..x.clone() }
+    let name = blocks_to_pixels(b, &blocks);
+    to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor / 2, ..x.clone() })
+}
+
+/// Of planes `[1, 4 C, h, w]`, the four pixels of each 2x2 block one behind the other, planes `[1, C, 2 h, 2 w]`.
+fn blocks_to_pixels(b: &mut Builder, blocks: &Value) -> String {
+    if blocks.element != Element::Bf16 {
+        let attributes = vec![Attribute::int("blocksize", 2), Attribute::text("mode", "DCR")];
+        return b.node("DepthToSpace", &[&blocks.name], attributes);
+    }
+    // No provider of ONNX Runtime has DepthToSpace of bfloat16, so by its definition.
+    let channels = blocks.channels as i64 / 4;
+    let sides = b.node("Shape", &[&blocks.name], vec![Attribute::int("start", 2)]);
+    let [planes, two] = [[1, channels], [2, 2]].map(|numbers| b.integers(&numbers));
+    let axis = || vec![Attribute::int("axis", 0)];
+    let doubled = b.node("Mul", &[&sides, &two], vec![]);
+    let split = b.integers(&[2, 2, channels]);
+    let split = b.node("Concat", &[&split, &sides], axis());
+    let joined = b.node("Concat", &[&planes, &doubled], axis());
+    let split = b.node("Reshape", &[&blocks.name, &split], vec![]);
+    let moved = b.node("Transpose", &[&split], vec![Attribute::ints("perm", &[2, 3, 0, 4, 1])]);
+    b.node("Reshape", &[&moved, &joined], vec![])
 }
 
 /// Height and width by half-pixel bilinear interpolation, then each time tap of the convolution by itself, on channels of
@@ -427,6 +466,8 @@ pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
 pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let attributes =
         vec![Attribute::text("mode", "linear"), Attribute::text("coordinate_transformation_mode", "half_pixel")];
+    // The CUDA provider resizes planes only; taps stay planes, which is how their weighted sum is a product.
+    let x = &if b.our_convolutions() { x.clone() } else { to_planes(b, x.clone()) };
     let doubled = resize(b, x, attributes);
     let conv = &up.0;
     let channels = TAPS * conv.out_channels();
@@ -434,7 +475,7 @@ pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
     let zeros = b.floats(&[channels - conv.out_channels()], &vec![0.0; channels - conv.out_channels()]);
     let bias = b.node("Concat", &[&zeros, &bias], vec![Attribute::int("axis", 0)]);
-    if doubled.layout == Layout::Pixels {
+    if b.our_convolutions() {
         return convolve_taps(b, &doubled, conv, &bias);
     }
     let compute = b.options.compute;
@@ -471,7 +512,8 @@ pub(super) fn blend(b: &mut Builder, frames: [&Value; 3], weights: &Value) -> Va
     let size = b.node("Shape", &[&frames[0].name], vec![Attribute::int("start", 2)]);
     let planes = b.integers(&[1, channels as i64]);
     let shape = b.node("Concat", &[&planes, &size], vec![Attribute::int("axis", 0)]);
-    Value { name: b.node("Reshape", &[&sum, &shape], vec![]), channels, ..frames[0].clone() }
+    let name = b.node("Reshape", &[&sum, &shape], vec![]);
+    to_main(b, Value { name, channels, ..frames[0].clone() })
 }
 
 fn resize(b: &mut Builder, x: &Value, attributes: Vec<Attribute>) -> Value {

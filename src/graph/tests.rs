@@ -36,8 +36,27 @@ fn check(folder: Option<&str>, operators: Operators, expected: &str) {
 }
 
 fn check_options(folder: Option<&str>, operators: Operators, taps: Taps, compute: Element, expected: &str) {
+    check_layout(folder, operators, taps, compute, false, expected);
+}
+
+fn check_layout(
+    folder: Option<&str>,
+    operators: Operators,
+    taps: Taps,
+    compute: Element,
+    channels_last: bool,
+    expected: &str,
+) {
     let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>().join(" ");
-    let options = Options { cache: compute, compute, attention_bytes: 1 << 26, operators, taps, channels_last: false };
+    let options = Options {
+        cache: compute,
+        compute,
+        attention_bytes: 1 << 26,
+        operators,
+        taps,
+        channels_last,
+        narrow_norms: true,
+    };
     let found = counts(folder, &options);
     assert_eq!(
         words(&found),
@@ -199,15 +218,15 @@ fn large_models_for_cuda_stacked_in_float16() {
         Taps::Stacked,
         Element::F16,
         "
-        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+        encoder.0: Add 4, Cast 9, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
             Sigmoid 8, Slice 2, Transpose 16
-        encoder.1: Add 6, Cast 17, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1,
+        encoder.1: Add 6, Cast 12, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1,
             MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1,
             Sub 3, Transpose 16
-        decoder.0: Add 9, Cast 24, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
+        decoder.0: Add 9, Cast 17, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
             LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1,
             Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1, Sub 3, Transpose 26
-        decoder.1: Add 11, Cast 28, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+        decoder.1: Add 11, Cast 21, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
             MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Transpose 30
         ",
     );
@@ -230,8 +249,56 @@ fn large_models_for_cuda_volume_in_bfloat16() {
             LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1,
             Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1, Squeeze 11, Sub 3, Transpose 26,
             Unsqueeze 33
-        decoder.1: Add 11, Cast 28, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
-            MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Squeeze 14, Transpose 30,
+        decoder.1: Add 11, Cast 28, Concat 20, Conv 25, DepthToSpace 2, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 16, Reshape 35, Shape 16, Sigmoid 15, Slice 8, Squeeze 14, Transpose 31,
+            Unsqueeze 42
+        ",
+    );
+}
+
+/// Norms transpose nothing; what the runtime's channels-last convolutions leave out is what lies around each convolution.
+#[test]
+fn large_models_for_cuda_stacked_channels_last_in_float16() {
+    check_layout(
+        LARGE,
+        Operators::Onnx,
+        Taps::Stacked,
+        Element::F16,
+        true,
+        "
+        encoder.0: Add 4, Cast 9, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape
+            4, Sigmoid 8, Slice 2, Transpose 26
+        encoder.1: Add 6, Cast 12, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop
+            1, MatMul 2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3,
+            Softmax 1, Sub 3, Transpose 28
+        decoder.0: Add 9, Cast 17, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1,
+            LayerNormalization 11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1,
+            Shape 13, Sigmoid 10, Size 1, Slice 6, Softmax 1, Sub 3, Transpose 39
+        decoder.1: Add 11, Cast 21, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization
+            15, MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Transpose 43
+        ",
+    );
+}
+
+#[test]
+fn large_models_for_cuda_volume_channels_last() {
+    check_layout(
+        LARGE,
+        Operators::Onnx,
+        Taps::Volume,
+        Element::F32,
+        true,
+        "
+        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Squeeze 4, Transpose 26, Unsqueeze 12
+        encoder.1: Add 6, Concat 9, Conv 13, Div 3, Identity 1, LayerNormalization 6, Loop 1, MatMul
+            2, Min 1, Mul 9, Pad 1, Reshape 17, Shape 7, Sigmoid 5, Size 1, Slice 3, Softmax 1,
+            Squeeze 6, Sub 3, Transpose 28, Unsqueeze 18
+        decoder.0: Add 9, Concat 13, Conv 19, DepthToSpace 1, Div 3, Identity 1, LayerNormalization
+            11, Loop 1, MatMul 2, Min 1, Mul 14, Pad 1, Reshape 29, Resize 1, Shape 13, Sigmoid 10,
+            Size 1, Slice 6, Softmax 1, Squeeze 11, Sub 3, Transpose 39, Unsqueeze 33
+        decoder.1: Add 11, Concat 18, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 15, Reshape 33, Shape 15, Sigmoid 15, Slice 8, Squeeze 14, Transpose 43,
             Unsqueeze 42
         ",
     );

@@ -10,6 +10,7 @@ const OPTIONS: Options = Options {
     operators: Operators::Onnx,
     taps: Taps::Added,
     channels_last: false,
+    narrow_norms: false,
 };
 
 /// A tensor of any shape, as it is.

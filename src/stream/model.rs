@@ -479,26 +479,15 @@ impl Model {
 
     /// The encoder's sessions, loaded by the first caller.
     pub(crate) fn encoder_steps(&self) -> Result<&[Arc<Step>]> {
-        Ok(self
-            .0
-            .encoder
-            .get_or_try_init(|| self.load(self.encoder_graphs(), self.0.encode_precision, &self.0.encoder_options))?)
+        Ok(self.0.encoder.get_or_try_init(|| self.load(self.encoder_graphs(), self.0.encode_precision))?)
     }
 
     /// The decoder's sessions, loaded by the first caller.
     pub(crate) fn decoder_steps(&self) -> Result<&[Arc<Step>]> {
-        Ok(self
-            .0
-            .decoder
-            .get_or_try_init(|| self.load(self.decoder_graphs(), self.0.decode_precision, &self.0.decoder_options))?)
+        Ok(self.0.decoder.get_or_try_init(|| self.load(self.decoder_graphs(), self.0.decode_precision))?)
     }
 
-    pub(super) fn load(
-        &self,
-        graphs: Vec<StepGraph>,
-        precision: Precision,
-        graph: &graph::Options,
-    ) -> Result<Vec<Arc<Step>>> {
+    pub(super) fn load(&self, graphs: Vec<StepGraph>, precision: Precision) -> Result<Vec<Arc<Step>>> {
         let place = self.0.place;
         if precision == Precision::Bf16 && !matches!(place, Place::Cuda(_)) {
             fail!(
@@ -511,7 +500,7 @@ impl Model {
             place,
             cuda: CudaOptions {
                 tensor_cores: precision != Precision::F32,
-                channels_last: graph.channels_last,
+                channels_last: self.0.encoder_options.channels_last,
                 more: self.0.provider_options.clone(),
             },
             threads: self.0.threads,
@@ -654,12 +643,13 @@ fn graph_options(options: &ModelOptions, place: Place, precision: Precision, who
         },
         // Graphs of whole clips are planes.
         channels_last: options.layout == Layout::ChannelsLast && !whole_clips,
+        narrow_norms: true,
     }
 }
 
-/// For viewers and other runtimes.
+/// For viewers and other runtimes: only what ONNX defines.
 fn plain(options: &graph::Options) -> graph::Options {
-    graph::Options { operators: Operators::Onnx, ..*options }
+    graph::Options { operators: Operators::Onnx, narrow_norms: false, ..*options }
 }
 
 /// Our operators take frames, and sums over a clip need float32.
