@@ -246,6 +246,20 @@ typedef enum wfvae_convolution {
   WFVAE_CONVOLUTION_VOLUME = 4,
 } wfvae_convolution;
 
+/// How frames lie in memory between the layers, where convolutions are ONNX Runtime's: on a CUDA device, below float32, and
+/// with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Elsewhere they are channels-last always. The results are the same to
+/// the rounding of the convolutions.
+typedef enum wfvae_layout {
+  /// As WFVAE_LAYOUT_PLANES.
+  WFVAE_LAYOUT_AUTO = 0,
+  /// A plane for each channel. Each norm then transposes its frame twice.
+  WFVAE_LAYOUT_PLANES = 1,
+  /// The channels of a pixel side by side, as tensor cores want them; norms transpose nothing. Only a CUDA device has such
+  /// convolutions, of float32, TF32 and float16; with bfloat16 it is WFVAE_STATUS_INVALID_ARGUMENT. The processor
+  /// transposes around each convolution, which is slower than planes.
+  WFVAE_LAYOUT_CHANNELS_LAST = 2,
+} wfvae_layout;
+
 /// In which numbers a direction of the network computes. Frames and latents of callers do not depend on it.
 ///
 /// Below float32, convolutions, matrix products and causal caches are of the narrower type, and weights take half of the

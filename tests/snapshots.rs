@@ -4,8 +4,8 @@ mod common;
 
 use common::{clip, golden, image, open, stream};
 use wfvae::{
-    CacheType, Convolution, ErrorKind, ImageMut, Latents, LatentsMut, Model, ModelOptions, Posterior, Range, Snapshot,
-    Stream, StreamOptions, Tiling,
+    CacheType, Convolution, ErrorKind, ImageMut, Latents, LatentsMut, Layout, Model, ModelOptions, Posterior, Range,
+    Snapshot, Stream, StreamOptions, Tiling,
 };
 
 /// Both temporal factors with both interpolations.
@@ -179,13 +179,22 @@ fn the_continuation_is_the_same_at_every_position() {
 #[test]
 fn convolutions_of_another_layout_are_refused() {
     let video = clip(LENGTH, WIDTH, HEIGHT, 9);
-    let model = |convolution| {
+    let model = |(convolution, layout)| {
         let mut options = ModelOptions::default();
-        options.convolution = convolution;
+        (options.convolution, options.layout) = (convolution, layout);
         Model::open(golden("v1-tiny"), &options).unwrap()
     };
     use Convolution::{Direct, Exact, Fast, Stacked, Volume};
-    let kinds = [(Exact, 0), (Fast, 0), (Direct, 1), (Stacked, 2), (Volume, 2)];
+    use Layout::{Auto, ChannelsLast};
+    let kinds = [
+        ((Exact, Auto), 0),
+        ((Fast, Auto), 0),
+        ((Direct, Auto), 1),
+        ((Stacked, Auto), 2),
+        ((Volume, Auto), 2),
+        ((Direct, ChannelsLast), 3),
+        ((Volume, ChannelsLast), 3),
+    ];
     for (from, layout) in kinds {
         let snapshot = stream_at(&model(from), &video, 6).snapshot().unwrap();
         for (to, other) in kinds {

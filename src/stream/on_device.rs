@@ -5,8 +5,8 @@
 #![allow(clippy::field_reassign_with_default)]
 
 use super::{
-    CacheType, Convolution, Model, ModelOptions, Posterior, Precision, Provider, Snapshot, Stream, StreamOptions,
-    Tiling,
+    CacheType, Convolution, Layout, Model, ModelOptions, Posterior, Precision, Provider, Snapshot, Stream,
+    StreamOptions, Tiling,
 };
 use crate::error::ErrorKind;
 use crate::graph::Element;
@@ -89,10 +89,16 @@ fn decode(stream: &mut Stream, range: std::ops::Range<usize>) -> Vec<f32> {
 
 #[test]
 fn cuda_streams_copy_nothing_but_their_ends() {
-    for (case, precision) in [("v1-tiny", Precision::F32), ("v1-tiny-8x", Precision::F32), ("v1-tiny", Precision::F16)]
-    {
+    for (case, precision, layout) in [
+        ("v1-tiny", Precision::F32, Layout::Auto),
+        ("v1-tiny-8x", Precision::F32, Layout::Auto),
+        ("v1-tiny", Precision::F16, Layout::Auto),
+        ("v1-tiny", Precision::F32, Layout::ChannelsLast),
+        ("v1-tiny-8x", Precision::F16, Layout::ChannelsLast),
+    ] {
         let mut options = ModelOptions::default();
         (options.encode_precision, options.decode_precision) = (precision, precision);
+        options.layout = layout;
         let results = models(case, &options).map(|model| {
             let mut stream = Stream::new(&model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
             let before = model.device().map(|_| traffic(&model));
@@ -177,9 +183,12 @@ fn cuda_memory_is_flat_and_freed_with_the_streams() {
 /// In the middle of groups of frames and of pictures, with both kinds of caches: what follows is what followed.
 #[test]
 fn cuda_snapshots_and_forks_go_through_copies() {
-    for precision in [Precision::F32, Precision::F16] {
+    for (precision, layout) in
+        [(Precision::F32, Layout::Planes), (Precision::F16, Layout::Planes), (Precision::F16, Layout::ChannelsLast)]
+    {
         let mut options = ModelOptions::default();
         (options.encode_precision, options.decode_precision) = (precision, precision);
+        options.layout = layout;
         let [plain, device] = models("v1-tiny", &options);
         let stream_options = moments(StreamOptions::new(SIZE.0, SIZE.1));
         let mut stream = Stream::new(&device, &stream_options).unwrap();
