@@ -15,7 +15,7 @@
 #define MODEL_USAGE \
     "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n" \
     "  -t THREADS  threads (default: all processors)\n" \
-    "  -P auto|cpu|cuda[:DEVICE]  where the network runs (default auto: CUDA device 0 if it can be used)\n" \
+    "  -P auto|cpu|cuda[:DEVICE]  where the network runs (default auto: the CPU, as CUDA is a preview)\n" \
     "  -F f32|tf32|f16|bf16  numbers that the network computes in (default f32)\n" \
     "  -C exact|fast|direct|stacked|volume  how it computes convolutions (default exact)\n" \
     "  -L auto|planes|channels-last  how frames lie in memory, where ONNX Runtime computes them (default auto)\n" \

@@ -172,8 +172,8 @@ typedef enum wfvae_range {
 
 /// Where the network runs.
 typedef enum wfvae_provider {
-  /// CUDA device 0, if the ONNX Runtime in use and the machine have all that it takes; else the processor.
-  /// wfvae_model_get_info() says which, and why.
+  /// The best that there is. For now always the processor: no GPU has run the CUDA path yet, so it has to be asked for.
+  /// wfvae_model_get_info() says so.
   WFVAE_PROVIDER_AUTO = 0,
   /// The processor.
   WFVAE_PROVIDER_CPU = 1,
@@ -263,16 +263,16 @@ typedef enum wfvae_layout {
 /// In which numbers a direction of the network computes. Frames and latents of callers do not depend on it.
 ///
 /// Below float32, convolutions, matrix products and causal caches are of the narrower type, and weights take half of the
-/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and interpolation stay float32. An
-/// output that is not finite is then WFVAE_STATUS_NOT_FINITE. Models with whole_clips compute in float32 only.
+/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and interpolation stay float32 (a CUDA
+/// device multiplies these as TF32). An output that is not finite is then WFVAE_STATUS_NOT_FINITE. Models with whole_clips compute in float32 only.
 typedef enum wfvae_precision {
   /// float32 throughout.
   WFVAE_PRECISION_F32 = 0,
   /// float32, but a CUDA device may round the factors of products to 11 bits (TF32). WFVAE_STATUS_INVALID_ARGUMENT with
   /// WFVAE_PROVIDER_CPU; as F32 where WFVAE_PROVIDER_AUTO takes the processor.
   WFVAE_PRECISION_TF32 = 1,
-  /// IEEE half precision. In the golden cases, run on the processor, moments differ from the reference's by up to 3.1e-3
-  /// of their largest value and frames by up to 4.2e-3 of theirs. That is a lower bound for GPUs, as the processor
+  /// IEEE half precision. In the golden cases, run on the processor, moments differ from the reference's by up to 2.6e-3
+  /// of their largest value and frames by up to 4.7e-3 of theirs. That is a lower bound for GPUs, as the processor
   /// computes each convolution in float32 and rounds its result. There it is slower than F32.
   WFVAE_PRECISION_F16 = 2,
   /// bfloat16, on CUDA devices only and where the runtime has such convolutions; else wfvae_create() is

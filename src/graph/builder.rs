@@ -62,7 +62,7 @@ pub(crate) struct Options {
     pub(crate) cache: Element,
     /// In which convolutions and matrix products compute, and their weights are stored. Residual sums, the statistics of
     /// norms, the logits and the softmax of attention, wavelets and the interpolation are float32 always
-    /// (to a CUDA device, which may run the interpolation's sums as products, float32 may be TF32).
+    /// (a CUDA device multiplies these as TF32 below float32).
     pub(crate) compute: Element,
     /// Attention works on as many queries at once as keep its score matrix below this.
     pub(crate) attention_bytes: u64,

@@ -16,8 +16,8 @@ use std::sync::Arc;
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provider {
-    /// A CUDA device, the first one, if the ONNX Runtime in use and the machine have all that it takes; else the
-    /// processor. The log and [`ModelInfo`] say which, and why.
+    /// The best that there is. For now always the processor: no GPU has run the CUDA path yet, so it has to be asked for.
+    /// The log and [`ModelInfo`] say so.
     #[default]
     Auto,
     /// The processor.
@@ -33,8 +33,8 @@ pub enum Provider {
 /// In which numbers a direction of the network computes. The frames and latents of callers do not depend on it.
 ///
 /// Below float32, convolutions, matrix products and causal caches are of the narrower type and weights take half of the
-/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and the interpolation stay float32. An
-/// output that is not finite is then [`ErrorKind::NotFinite`]. Models that take whole clips compute in float32 only.
+/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and the interpolation stay float32 (a
+/// CUDA device multiplies these as TF32). An output that is not finite is then [`ErrorKind::NotFinite`]. Models that take whole clips compute in float32 only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// float32 throughout.
@@ -107,6 +107,10 @@ pub enum Layout {
     /// convolution, which is slower than planes.
     ChannelsLast,
 }
+
+/// Who does not ask for CUDA gets it when `make check-cuda` has passed on a device.
+const AUTO_TAKES_CUDA: bool = false;
+const CUDA_IS_A_PREVIEW: &str = "CUDA is a preview that no GPU has run yet, so it has to be asked for by name";
 
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
 
@@ -260,6 +264,7 @@ impl Model {
         let (place, device, fallback) = match options.provider {
             Provider::Cpu => (Place::Cpu, None, None),
             Provider::Cuda { device } => (Place::Cuda(device), open(Place::Cuda(device))?, None),
+            Provider::Auto if !AUTO_TAKES_CUDA => (Place::Cpu, None, Some(CUDA_IS_A_PREVIEW.into())),
             Provider::Auto => match open(Place::Cuda(0)) {
                 Ok(device) => (Place::Cuda(0), device, None),
                 Err(e) => (Place::Cpu, None, Some(e.text().to_string())),
