@@ -5,9 +5,11 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools/bench"), str(ROOT / "training")]
+import bench  # noqa: E402
 import random_checkpoint  # noqa: E402
 import work  # noqa: E402
 
@@ -28,7 +30,7 @@ COUNTED = [
 ]
 FIELDS = {
     "model": str, "direction": str, "frames": int, "width": int, "height": int, "chunk": (int, type(None)), "precision": str,
-    "kind": str, "name": str, "convolution": (str, type(None)), "seconds": float, "best_seconds": float, "all_seconds": list, "cpu_seconds": float, "fps": float,
+    "kind": str, "name": str, "convolution": (str, type(None)), "layout": (str, type(None)), "provider_options": type(None), "seconds": float, "best_seconds": float, "all_seconds": list, "cpu_seconds": float, "fps": float,
     "work_gflop": float, "gflops": float, "fraction_of_peak": float, "load_seconds": float, "load_peak_bytes": int,
     "run_peak_bytes": int, "peak_bytes": int, "steady_bytes": int, "mapped_bytes": int, "max_abs_difference": float, "largest": float}
 OURS = {"weight_bytes": int, "sessions": int, "state_bytes": int}
@@ -46,27 +48,37 @@ def check_work():
         print(f"ok work of {name}")
 
 
-def check_run():
+def run(*arguments):
+    """The finished process, and what it wrote."""
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, ROOT / "tools/bench/bench.py", "--out", out, "--peers", "onnx", "--threads", "1",
-                   "--repetitions", "2", "--seconds", "0.05", "--encode-chunks", "4", "--decode-chunks", "1", "--clips",
-                   "tiny:9x32x32", f"{ROOT}/tests/golden/v1-tiny-nearest:9x32x32", "builtin:1x32x48"]
+        command = [sys.executable, ROOT / "tools/bench/bench.py", "--out", out, "--threads", "1", *arguments]
         result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert result.returncode == 0, result.stderr
+        assert (pathlib.Path(out) / "bench.json").exists(), result.stderr
         written = json.loads((pathlib.Path(out) / "bench.json").read_text())
         table = (pathlib.Path(out) / "bench.md").read_text()
-        left = sorted(p.name for p in pathlib.Path(out).glob("*.f32"))
+        left = sorted(p.name for p in pathlib.Path(out).glob("scratch*"))
     assert result.stdout == table and not left, left
+    return result, written
+
+
+def check_run():
+    result, written = run(
+        "--peers", "onnx", "--repetitions", "2", "--seconds", "0.05", "--encode-chunks", "4", "--decode-chunks", "1",
+        "--convolutions", "fast", "direct", "volume:planes", "--clips", "tiny:9x32x32",
+        f"{ROOT}/tests/golden/v1-tiny-nearest:9x32x32", "builtin:1x32x48")
+    assert result.returncode == 0, result.stderr
     assert written["threads"] == 1 and not written["failed"], written["failed"]
     assert written["peak_gflops"] == max(v for peak in written["peak"] for v in peak.values()) > 0
     assert {"processor", "processors", "memory_bytes", "load_average"} <= written["machine"].keys()
     rows = written["rows"]
-    found = [(r["model"], r["frames"], r["direction"], r["kind"], r["convolution"], r["chunk"]) for r in rows]
+    found = [(r["model"], r["frames"], r["direction"], r["kind"], r["convolution"], r["layout"], r["chunk"]) for r in rows]
     clips = [("tiny", 9, [4, 1]), ("v1-tiny-nearest", 9, [4, 1]), ("builtin", 1, [None, None])]
-    expected = [(model, frames, direction, kind, convolution, n)
+    expected = [(model, frames, direction, kind, convolution, layout, n)
                 for model, frames, chunks in clips for direction, chunk in zip(("encode", "decode"), chunks)
-                for kind, convolution, n in [("ours", "exact", None)] + [("ours", "exact", chunk)] * (frames > 1) +
-                [("ours", "fast", None), ("ours", "direct", None), ("peer", None, None)]]
+                for kind, convolution, layout, n in
+                [("ours", "exact", "auto", None)] + [("ours", "exact", "auto", chunk)] * (frames > 1) +
+                [("ours", "fast", "auto", None), ("ours", "direct", "auto", None), ("ours", "volume", "planes", None),
+                 ("peer", None, None, None)]]
     assert found == expected, found
     for row in rows:
         fields = FIELDS | (OURS if row["kind"] == "ours" else {})
@@ -78,9 +90,54 @@ def check_run():
         assert row["peak_bytes"] == max(row["load_peak_bytes"], row["run_peak_bytes"]) >= row["steady_bytes"] > 1 << 20
         assert row["mapped_bytes"] > 1 << 20
         assert row["largest"] > 0.01 and (row["max_abs_difference"] == 0) == (row["convolution"] == "exact")
+    # The last table has a line for each row, after its two of the head.
+    last = result.stdout.split("**All clips**")[1].strip().split("\n")
+    assert len(last) == 2 + len(rows), last
+    assert sum("libwfvae, volume, planes" in line for line in last) == 6, last
     print(f"ok {len(rows)} rows")
+
+
+SHORT = ["--peers", "--peak-seconds", "0", "--clips", "tiny:33x64x64"]
+
+
+def check_ends():
+    """A run that is over before its rows are, and one in which every row fails."""
+    start = time.monotonic()
+    result, written = run("--deadline", "3", "--seconds", "1000", "--repetitions", "1000000", *SHORT)
+    took = time.monotonic() - start
+    assert result.returncode == 0 and took < 10, (took, result.stderr)
+    assert any("deadline of 3 s" in text for text in written["left_out"]), written["left_out"]
+    assert written["rows"] == written["failed"] == written["peak"] == []
+    result, written = run("--row-seconds", "0.001", "--encode-chunks", "--decode-chunks", "--convolutions", "direct", *SHORT)
+    assert result.returncode == 1 and written["rows"] == [], result.stderr
+    assert len(written["failed"]) == 4 and all("too long" in text for text in written["failed"]), written["failed"]
+    result, written = run("--directions", "encode", "--precisions", "bf16", "--encode-chunks", "--convolutions", *SHORT)
+    assert result.returncode == 1 and [row["precision"] for row in written["rows"]] == ["f32"], result.stderr
+    assert len(written["failed"]) == 1 and "no convolutions of bfloat16" in written["failed"][0], written["failed"]
+    print("ok deadline and failing rows")
+
+
+def check_syntax():
+    def wrong(text, provider):
+        command = [sys.executable, ROOT / "tools/bench/bench.py", "--provider", provider, "--convolutions", text]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 2, (text, result)
+        return result.stderr.strip().split("\n")[-1]
+
+    assert "there is no convolution 'winograd'" in wrong("winograd", "cpu")
+    assert "there is no layout 'rows'" in wrong("volume:rows", "cpu")
+    assert "only direct, stacked and volume have layouts" in wrong("fast:planes", "cpu")
+    assert "the processor has no options" in wrong("stacked:planes:prefer_nhwc=1", "cpu")
+    assert "is not NAME=VALUE" in wrong("stacked:planes:prefer_nhwc", "cuda")
+    given = bench.CONVOLUTIONS["cuda"]
+    assert len({bench.emission(None, text, True) for text in given}) == len(given) == 10
+    found = bench.emission(None, "stacked:planes:use_tf32=0,fuse_conv_bias=1", True)
+    assert found == ("stacked", "planes", "use_tf32=0,fuse_conv_bias=1"), found
+    print("ok ways to compute")
 
 
 if __name__ == "__main__":
     check_work()
+    check_syntax()
     check_run()
+    check_ends()

@@ -2,12 +2,12 @@
 
     bench.py [--quick] [--clips MODEL:FRAMESxWIDTHxHEIGHT ...] [--threads N] ...      (--help lists all)
 
-Prints a table for each clip and writes target/bench/bench.md and target/bench/bench.json:
+Prints a table for each clip and one of all clips, and writes target/bench/bench.md and target/bench/bench.json:
 
     {"machine": {"processor", "processors", "memory_bytes", "instructions", "load_average", "kernel"},
      "versions": {"commit", "onnxruntime", "torch", ...}, "threads": N, "provider": "cpu" or "cuda",
      "peak_gflops": best of "peak"; null where it cannot be measured,
-     "peak": [{"192x128x128": GFLOP/s, ...}, ...],    at the start of the run and at its end
+     "peak": [{"192x128x128": GFLOP/s, ...}, ...],    at the start of the run and, without a deadline, at its end
      "rows": [...], "left_out": ["what: why"], "failed": ["what: why"]}
 
 A row is one program on one clip in one direction, in a process of its own:
@@ -16,8 +16,10 @@ A row is one program on one clip in one direction, in a process of its own:
     frames, width, height
     chunk                frames (encode) or latents (decode) in each call; null: the whole clip in one
     precision            "f32", "tf32", "f16", "bf16": of weights and activations
-    kind, name           "ours" "libwfvae"; "peer" "onnx rank-5", "torch eager"
+    kind, name           "ours" "libwfvae"; "peer" "onnx rank-5", "torch eager", "torch eager channels-last", "torch compiled"
     convolution          libwfvae's option: "exact", its default, or another; null: a peer
+    layout               libwfvae's option: "auto", its default, "planes" or "channels-last"; null: a peer
+    provider_options     libwfvae's option, "NAME=VALUE,..."; null: none, or a peer
     seconds              for the whole clip, median of the repetitions after one to warm up; best_seconds, all_seconds
     cpu_seconds          median of the processor time: seconds times threads, unless others took processors away
     fps                  frames / seconds
@@ -31,11 +33,21 @@ A row is one program on one clip in one direction, in a process of its own:
     steady_bytes         after the last repetition
     mapped_bytes         resident pages of files at that time: programs, and weights where they are used from their file
     device_bytes         on a CUDA device: most memory in use there, less what was in use before; nobody else may use it
-    max_abs_difference   to libwfvae's result for the whole clip; largest: the greatest magnitude in that
+    max_abs_difference   to libwfvae's result for the whole clip in float32, or where that failed to the first that did not;
+                         largest: the greatest magnitude in that
     weight_bytes, sessions, state_bytes      libwfvae's own numbers, only with "ours"
 
 Memory is anonymous resident memory, looked at every 10 ms. The clip's own buffers are not in it (with libwfvae they are
 mapped files), but for PyTorch's results. Random weights are made under target/bench where they are missing.
+
+An entry of --convolutions is CONVOLUTION[:LAYOUT[:NAME=VALUE,...]], one way to compute the same: stacked,
+volume:channels-last, stacked:planes:prefer_nhwc=1. Options of the provider are those of a CUDA device; on the processor
+only direct, stacked and volume have layouts.
+
+A row that fails does not end the run: "failed" has its program's last message. With
+--deadline no row begins after so many seconds, and one that is under way then is ended; "left_out" says which. The last
+table has a line for each row: how many times as fast it is as the fastest row of "torch eager" in float16, and how far
+it is off, of the largest value.
 
 The programs print a line of JSON when they have loaded, {"event": "loaded", ...}, and one with their times, {"event":
 "done", ...}; then they wait for the end of their input, so that their memory can be looked at.
@@ -54,6 +66,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,7 +87,28 @@ TOLERANCE = 1e-3
 HALF_TOLERANCE = 0.05
 # The first of each is the one that other convolutions and chunks are timed in.
 PRECISIONS = {"cpu": ["f32"], "cuda": ["f16", "tf32", "f32"]}
-CONVOLUTIONS = {"cpu": ["fast", "direct"], "cuda": ["volume", "direct"]}
+# On a CUDA device "exact" is stacked in planes. The last asks whether use_tf32=0 takes tensor cores from float16, too.
+CONVOLUTIONS = {"cpu": ["fast", "direct"], "cuda": [
+    "direct", "volume", "direct:channels-last", "stacked:channels-last", "volume:channels-last", "stacked:planes:prefer_nhwc=1",
+    "stacked:planes:fuse_conv_bias=1", "stacked:channels-last:fuse_conv_bias=1",
+    "stacked:channels-last:cudnn_conv_algo_search=EXHAUSTIVE", "stacked:planes:use_tf32=0"]}
+TORCH_PRECISIONS = {"cpu": ["f32", "bf16"], "cuda": ["f16", "tf32", "f32"]}
+
+
+class Late(Exception):
+    """The deadline of the run is over."""
+
+
+class Emission(NamedTuple):
+    """How libwfvae is told to compute."""
+    convolution: str = "exact"
+    layout: str = "auto"
+    provider_options: str | None = None
+
+    def __str__(self):
+        """What is not the default."""
+        parts = [self.convolution != "exact" and self.convolution, self.layout != "auto" and self.layout, self.provider_options]
+        return " ".join(filter(None, parts))
 
 
 def parse():
@@ -89,20 +123,30 @@ def parse():
     p.add_argument("--directions", nargs="+", choices=["encode", "decode"], default=["encode", "decode"])
     p.add_argument("--encode-chunks", nargs="*", type=int, metavar="FRAMES", help="besides the whole clip; default 1 4 8 16")
     p.add_argument("--decode-chunks", nargs="*", type=int, metavar="LATENTS", help="besides the whole clip; default 1 2 4")
-    p.add_argument("--convolutions", nargs="*", choices=["fast", "direct", "stacked", "volume"],
-                   help="besides exact; default fast direct, cuda: volume direct")
+    p.add_argument("--convolutions", nargs="*", metavar="CONVOLUTION[:LAYOUT[:NAME=VALUE,...]]",
+                   help="besides exact, of exact, fast, direct, stacked, volume; layouts auto, planes, channels-last; "
+                   f"default fast direct, cuda: {' '.join(CONVOLUTIONS['cuda'])}")
     p.add_argument("--peers", nargs="*", choices=["onnx", "torch"], default=["onnx", "torch"])
     p.add_argument("--torch", metavar="PYTHON", help="a Python that has torch, safetensors and numpy; default: python3 if it has")
+    p.add_argument("--torch-precisions", nargs="+", choices=["f32", "tf32", "f16", "bf16"],
+                   help="of PyTorch's rows; default f32 bf16, cuda: f16 tf32 f32")
+    p.add_argument("--torch-compile", action="store_true", help="times PyTorch's compiled module, too, of whole clips")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all processors")
     p.add_argument("--repetitions", type=int, help="after one to warm up; default 5")
     p.add_argument("--seconds", type=float, default=30, help="no more repetitions of a row after this, but at least 2; default 30")
+    p.add_argument("--row-seconds", type=float, help="a row that takes longer, loading included, is ended and has failed")
+    p.add_argument("--peak-seconds", type=float,
+                   help="for each shape of the peak; 0: not measured; default --seconds, but at most 1.5")
+    p.add_argument("--deadline", type=float, metavar="SECONDS", help="of the whole run: no row begins or goes on after it")
     p.add_argument("--out", type=Path, default=ROOT / "target/bench", help="folder of models, results and scratch files")
     a = p.parse_args()
     cuda = a.provider == "cuda"
     clips = (CUDA_QUICK if cuda else QUICK) if a.quick else (CUDA_CLIPS if cuda else CLIPS)
     a.clips = [clip(p, text) for text in a.clips or clips]
     a.precisions = a.precisions or PRECISIONS[a.provider]
-    a.convolutions = CONVOLUTIONS[a.provider] if a.convolutions is None else a.convolutions
+    convolutions = CONVOLUTIONS[a.provider] if a.convolutions is None else a.convolutions
+    a.convolutions = [emission(p, text, cuda) for text in convolutions]
+    a.peak_seconds = min(a.seconds, 1.5) if a.peak_seconds is None else a.peak_seconds
     a.chunks = {"encode": a.encode_chunks, "decode": a.decode_chunks}
     for direction, default, quick in ("encode", [1, 4, 8, 16], [4]), ("decode", [1, 2, 4], [1]):
         if a.chunks[direction] is None:
@@ -118,6 +162,23 @@ def clip(parser, text):
     if not found:
         parser.error(f"{text!r} is not MODEL:FRAMESxWIDTHxHEIGHT")
     return found[1], *map(int, found.groups()[1:])
+
+
+def emission(parser, text, cuda):
+    parts = text.split(":", 2)
+    found = Emission(*parts)
+    if found.convolution not in ("exact", "fast", "direct", "stacked", "volume"):
+        parser.error(f"{text!r}: there is no convolution {found.convolution!r}")
+    if found.layout not in ("auto", "planes", "channels-last"):
+        parser.error(f"{text!r}: there is no layout {found.layout!r}")
+    if len(parts) == 3:
+        if not re.fullmatch(r"\w+=[^,=]+(,\w+=[^,=]+)*", parts[2]):
+            parser.error(f"{text!r}: {parts[2]!r} is not NAME=VALUE,...")
+        if not cuda:
+            parser.error(f"{text!r}: the processor has no options of a provider")
+    if not cuda and found.layout != "auto" and found.convolution in ("exact", "fast"):
+        parser.error(f"{text!r}: on the processor only direct, stacked and volume have layouts")
+    return found
 
 
 # ---------------------------------------------------------------- models and clips
@@ -203,35 +264,60 @@ def device_memory(device):
     return (1 << 20) * int(said) if said.isdigit() else 0
 
 
-def watch(command, device=None):
-    """Runs one of the programs; what it said and its memory, also that of a CUDA device, or None if it failed."""
+def watch(command, device=None, end=None, errors=None):
+    """Runs one of the programs. What it said and its memory, also that of a CUDA device; or, as a text, why there is
+    nothing. At the time `end` of the monotonic clock it is killed. What it writes to its standard error goes to the file
+    `errors` if one is named."""
     before = device_memory(device) if device is not None else 0
-    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stderr = open(errors, "wb") if errors else None
+    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
     said, text, peak, on_device, looked = {}, b"", 0, 0, time.monotonic()
-    while True:
-        peak = max(peak, resident(process.pid))
-        if device is not None and time.monotonic() - looked > 0.2:
-            on_device, looked = max(on_device, device_memory(device) - before), time.monotonic()
-        if not select.select([process.stdout], [], [], 0.01)[0]:
-            continue
-        piece = os.read(process.stdout.fileno(), 1 << 16)
-        if not piece:
-            break
-        *lines, text = (text + piece).split(b"\n")
-        for line in (line for line in lines if line.startswith(b"{")):
-            event = json.loads(line)
-            now = resident(process.pid)
-            if event.pop("event") == "loaded":
-                said["load_peak_bytes"], peak = max(peak, now), now
-            else:
-                said["run_peak_bytes"], said["steady_bytes"] = max(peak, now), now
-                said["mapped_bytes"] = resident(process.pid, "RssFile")
-                if device is not None:
-                    said["device_bytes"] = max(on_device, device_memory(device) - before)
-                process.stdin.close()
-            said.update(event)
-    if process.wait() or "steady_bytes" not in said:
-        return None
+    try:
+        while True:
+            peak = max(peak, resident(process.pid))
+            now = time.monotonic()
+            if end is not None and now > end:
+                return "it took too long"
+            if device is not None and now - looked > 0.2:
+                on_device, looked = max(on_device, device_memory(device) - before), now
+            if not select.select([process.stdout], [], [], 0.01)[0]:
+                continue
+            piece = os.read(process.stdout.fileno(), 1 << 16)
+            if not piece:
+                break
+            *lines, text = (text + piece).split(b"\n")
+            for line in (line for line in lines if line.startswith(b"{")):
+                event = json.loads(line)
+                now = resident(process.pid)
+                if event.pop("event") == "loaded":
+                    said["load_peak_bytes"], peak = max(peak, now), now
+                else:
+                    said["run_peak_bytes"], said["steady_bytes"] = max(peak, now), now
+                    said["mapped_bytes"] = resident(process.pid, "RssFile")
+                    if device is not None:
+                        said["device_bytes"] = max(on_device, device_memory(device) - before)
+                    process.stdin.close()
+                said.update(event)
+        # Its output has ended; it follows soon.
+        code = process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        return "it did not end"
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for file in (process.stdin, process.stdout, stderr):
+            if file and not file.closed:
+                try:
+                    file.close()
+                except BrokenPipeError:
+                    pass
+    if code or "steady_bytes" not in said:
+        text = Path(errors).read_text(errors="replace").strip() if errors else ""
+        # ONNX Runtime's errors, which libwfvae passes on, may have several lines.
+        last = " ".join(text[text.rfind("\nbench: ") + 1 :].split()) if "bench: " in text else text.split("\n")[-1]
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return f"the program failed, {how}{': ' * bool(last)}{last[:500]}"
     said["peak_bytes"] = max(said["load_peak_bytes"], said["run_peak_bytes"])
     return said
 
@@ -246,6 +332,7 @@ def note(text):
 class Bench:
     def __init__(self, a):
         self.a, self.rows, self.peaks, self.left_out, self.failed = a, [], [], [], []
+        self.end = None if a.deadline is None else time.monotonic() + a.deadline
         a.out.mkdir(parents=True, exist_ok=True)
         self.machine, self.versions = machine(), {"commit": commit()}
         busy = self.machine["load_average"]
@@ -253,8 +340,8 @@ class Bench:
             note(f"the machine is busy: load average {busy}; do not trust the times")
         self.torch = self.find_torch() if "torch" in a.peers else None
         self.device = a.device if a.provider == "cuda" else None
-        self.torch_precisions = ["f16", "tf32", "f32"] if a.provider == "cuda" else ["f32", "bf16"]
-        if self.device is None and self.torch and not self.machine["instructions"]["bf16"]:
+        self.torch_precisions = a.torch_precisions or TORCH_PRECISIONS[a.provider]
+        if self.device is None and self.torch and not a.torch_precisions and not self.machine["instructions"]["bf16"]:
             self.torch_precisions = ["f32"]
             self.leave_out("torch eager, bf16", "the processor has no bf16 instructions")
         if self.device is not None:
@@ -268,6 +355,27 @@ class Bench:
     def leave_out(self, what, why):
         self.left_out.append(f"{what}: {why}")
         note(f"left out: {what}: {why}")
+
+    def fail(self, what, why):
+        self.failed.append(f"{what}: {why}")
+        note(f"failed: {what}: {why}")
+
+    def watch(self, command, what):
+        """As watch(), within the run's deadline and a row's time."""
+        now = time.monotonic()
+        ends = [self.end] if self.end is not None else []
+        if self.a.row_seconds:
+            ends.append(now + self.a.row_seconds)
+        self.check_time(what)
+        said = watch(command, self.device, min(ends, default=None), self.a.out / "scratch-errors.txt")
+        if isinstance(said, str):
+            self.check_time(what)
+        return said
+
+    def check_time(self, what):
+        if self.end is not None and time.monotonic() > self.end:
+            self.leave_out(f"{what} and what comes after it", f"the deadline of {self.a.deadline:g} s is over")
+            raise Late
 
     def find_torch(self):
         python = self.a.torch or "python3"
@@ -285,27 +393,37 @@ class Bench:
         return None
 
     def measure_peak(self):
+        seconds = self.a.peak_seconds
+        if not seconds:
+            return
         note("peak: 3x3 convolutions of 192, 384 and 768 channels")
-        seconds = min(self.a.seconds, 1.5)
         if self.device is None:
-            said = watch([sys.executable, HERE / "peak.py", self.a.threads, seconds])
+            command = [sys.executable, HERE / "peak.py", self.a.threads, seconds]
         elif self.torch:
-            said = watch([self.torch, HERE / "cuda_peak.py", self.a.device, seconds])
+            command = [self.torch, HERE / "cuda_peak.py", self.a.device, seconds]
         else:
             self.leave_out("the peak", "on a CUDA device PyTorch measures it")
             return
-        if said is None:
-            sys.exit("the peak's program failed")
+        said = self.watch(command, "the peak")
+        if isinstance(said, str):
+            self.fail("the peak", said)
+            return
         self.peaks.append(said["gflops"])
         self.versions.update({name: said[name] for name in ("onnxruntime", "onnx") if name in said})
 
     def run(self):
-        self.measure_peak()
-        for name, frames, width, height in self.a.clips:
-            model = Model(name, self.a.out)
-            for direction in self.a.directions:
-                self.clip(model, direction, frames, width, height)
-        self.measure_peak()
+        try:
+            self.measure_peak()
+            for name, frames, width, height in self.a.clips:
+                self.check_time(f"{name} {frames}x{width}x{height}")
+                model = Model(name, self.a.out)
+                for direction in self.a.directions:
+                    self.clip(model, direction, frames, width, height)
+            if self.end is None:
+                self.measure_peak()
+        except Late:
+            pass
+        self.clean()
         self.save()
 
     def clip(self, model, direction, frames, width, height):
@@ -318,16 +436,16 @@ class Bench:
         about = dict(model=model.name, direction=direction, frames=frames, width=width, height=height)
         gflop = work.flops(model.config, frames, width, height)[direction] / 1e9
 
-        def row(kind, name, chunk, precision, program, argument, *more, convolution=None):
-            label = f"{model.name} {frames}x{width}x{height} {direction}, {name}{f' {convolution}' if convolution else ''}, {precision}, {f'chunks of {chunk}' if chunk else 'whole'}"
+        def row(kind, name, chunk, precision, program, argument, *more, emission=None):
+            what = f"{name} {emission or ''}".strip()
+            calls = f"chunks of {chunk}" if chunk else "whole"
+            label = f"{model.name} {frames}x{width}x{height} {direction}, {what}, {precision}, {calls}"
             command = [*program, argument, direction, frames, width, height, chunk or 0, self.a.threads, self.a.repetitions,
                        self.a.seconds, paths[0], paths[1], *more]
-            said = watch(command, self.device)
-            if said is None:
-                if not self.rows:
-                    sys.exit(f"{label}: the program failed, so others are not tried")
-                self.failed.append(f"{label}: the program failed")
-                note(self.failed[-1])
+            said = self.watch(command, label)
+            if isinstance(said, str):
+                self.fail(label, said)
+                self.save()
                 return
             walls = said.pop("seconds")
             said["cpu_seconds"] = statistics.median(said["cpu_seconds"])
@@ -336,37 +454,54 @@ class Bench:
             if runtime := said.pop("runtime", None):
                 self.versions["libwfvae's onnxruntime"] = runtime
             if (provider := said.pop("provider", self.a.provider)).lower() != self.a.provider:
-                sys.exit(f"{label}: it ran on {provider}")
+                self.fail(label, f"it ran on {provider}")
+                return
             seconds = statistics.median(walls)
-            result = dict(about, chunk=chunk, precision=precision, kind=kind, name=name, convolution=convolution, seconds=seconds, best_seconds=min(walls),
-                          all_seconds=walls, fps=frames / seconds, work_gflop=gflop, gflops=gflop / seconds, **said)
+            options = (emission or Emission(None, None))._asdict()
+            result = dict(about, chunk=chunk, precision=precision, kind=kind, name=name, **options, seconds=seconds,
+                          best_seconds=min(walls), all_seconds=walls, fps=frames / seconds, work_gflop=gflop,
+                          gflops=gflop / seconds, **said)
             self.compare(result, label, paths, made)
             self.rows.append(result)
             note(f"{label}: {seconds:.3f} s, {result['gflops']:.1f} GFLOP/s, differs by {result['max_abs_difference']:.2g}")
             self.save()
 
-        def ours(convolution, precision, chunk=None):
+        def ours(emission, precision, chunk=None):
             provider = "cpu" if self.device is None else f"cuda:{self.device}"
-            program = [PROGRAMS / "bench", "-P", provider, "-F", precision, "-C", convolution]
-            row("ours", "libwfvae", chunk, precision, program, model.argument, convolution=convolution)
+            program = [PROGRAMS / "bench", "-P", provider, "-F", precision, "-C", emission.convolution, "-L", emission.layout]
+            if emission.provider_options:
+                program += ["-O", emission.provider_options]
+            row("ours", "libwfvae", chunk, precision, program, model.argument, emission=emission)
 
-        main = self.a.precisions[0]
+        main, plain = self.a.precisions[0], Emission()
         for precision in dict.fromkeys(["f32", *self.a.precisions]):  # float32 first: others are compared with it
-            ours("exact", precision)
+            ours(plain, precision)
         for chunk in (n for n in self.a.chunks[direction] if n < given[0]):
-            ours("exact", main, chunk)
-        for convolution in self.a.convolutions:
-            ours(convolution, main)
+            ours(plain, main, chunk)
+        for emission in self.a.convolutions:
+            ours(emission, main)
         if "onnx" in self.a.peers and self.device is None:
-            graph = model.onnx() / ("encoder.clip.onnx" if direction == "encode" else "decoder.clip.onnx")
-            row("peer", "onnx rank-5", None, "f32", [sys.executable, HERE / "onnx_clip.py"], graph, latents, model.interpolation)
-        if self.torch:
-            for precision in self.torch_precisions:
-                for chunk in [None] + ([UPSTREAM_CHUNKS[direction]] if frames > 1 else []):
-                    if chunk and direction == "encode":
-                        chunk = max(chunk, model.t_factor)
-                    row("peer", "torch eager", chunk, precision, [self.torch, HERE / "torch_eager.py"], model.folder, precision,
-                        "cpu" if self.device is None else self.device)
+            name = "encoder.clip.onnx" if direction == "encode" else "decoder.clip.onnx"
+            try:
+                graph = model.onnx() / name
+                row("peer", "onnx rank-5", None, "f32", [sys.executable, HERE / "onnx_clip.py"], graph, latents, model.interpolation)
+            except subprocess.CalledProcessError as error:
+                self.fail("onnx rank-5", f"the graphs were not written: {error}")
+        for precision in self.torch_precisions if self.torch else []:
+            place = "cpu" if self.device is None else self.device
+
+            def torch(name, chunk, *options):
+                program = [self.torch, HERE / "torch_eager.py"]
+                row("peer", name, chunk, precision, program, model.folder, precision, place, *options)
+
+            torch("torch eager", None)
+            if frames > 1:
+                chunk = UPSTREAM_CHUNKS[direction]
+                torch("torch eager", max(chunk, model.t_factor) if direction == "encode" else chunk)
+            if self.device is not None:
+                torch("torch eager channels-last", None, "--memory-format", "channels-last")
+            if self.a.torch_compile:
+                torch("torch compiled", None, "--compile")
         self.clean()
 
     def clean(self):
@@ -384,23 +519,24 @@ class Bench:
 
         if not paths[2].exists():
             shutil.copy(paths[1], paths[2])
+            # A reference of fewer bits than float32's says less.
+            self.reference = label, precision, mine
         first = np.memmap(paths[2], np.float32, "r", shape=shape)
         difference, largest = furthest(first), max(float(np.abs(frame).max()) for frame in first)
         result.update(max_abs_difference=difference, largest=largest)
-        if precision == "f32":
-            allowed = TOLERANCE * largest
-        else:
-            allowed = HALF_TOLERANCE * largest if mine else float("inf")
+
+        def tolerance(precision, mine):
+            return TOLERANCE if precision == "f32" else HALF_TOLERANCE if mine else float("inf")
+
+        allowed = max(tolerance(precision, mine), tolerance(*self.reference[1:])) * largest
         if not difference <= allowed:
-            self.failed.append(f"{label}: differs by {difference:.3g} from libwfvae's whole clip, whose largest value is {largest:.3g}")
-            note(self.failed[-1])
-        if mine and result["convolution"] == "exact":
+            self.fail(label, f"differs by {difference:.3g} from {self.reference[0]}, whose largest value is {largest:.3g}")
+        if mine and Emission(*(result[name] for name in Emission._fields)) == Emission():
             whole = paths[2].with_suffix(f".{precision}")
             if result["chunk"] is None:
                 shutil.copy(paths[1], whole)
-            elif (changed := furthest(np.memmap(whole, np.float32, "r", shape=shape))) != 0:
-                self.failed.append(f"{label}: differs by {changed:.3g} from the whole clip in {precision}")
-                note(self.failed[-1])
+            elif whole.exists() and (changed := furthest(np.memmap(whole, np.float32, "r", shape=shape))) != 0:
+                self.fail(label, f"differs by {changed:.3g} from the whole clip in {precision}")
 
     def save(self):
         peak = max((gflops for peaks in self.peaks for gflops in peaks.values()), default=None)
@@ -447,15 +583,15 @@ def tables(everything):
         out += table(mine, "frames" if direction == "encode" else "latents")
     for what in "left_out", "failed":
         out += [""] + [f"{what.replace('_', ' ')}: {text}" for text in everything[what]] if everything[what] else []
+    out += summary(rows) if rows else []
     return "\n".join(out) + "\n"
 
 
 def table(rows, unit):
     def columns(row):
         megabytes = lambda key: f"{row[key] / 1e6:.0f}" if key in row else ""
-        options = [row[key] for key in ("convolution", "precision") if row[key] not in (None, "exact", "f32")]
         return {
-            "": ", ".join([row["name"], *options]),
+            "": title(row),
             unit + " a call": str(row["chunk"] or "all"),
             "s": f"{row['seconds']:.3f}",
             "best s": f"{row['best_seconds']:.3f}",
@@ -472,13 +608,48 @@ def table(rows, unit):
             "differs by": f"{row['max_abs_difference']:.1e}" if row["max_abs_difference"] else "0",
         }
 
-    cells = [columns(row) for row in rows]
+    return render([columns(row) for row in rows])
+
+
+def title(row):
+    """What the row is, but for the defaults."""
+    options = [row[key] for key in ("convolution", "layout", "provider_options", "precision")]
+    return ", ".join([row["name"], *(option for option in options if option not in (None, "exact", "auto", "f32"))])
+
+
+def summary(rows):
+    """A line for each row of all clips."""
+    def clip(row):
+        return f"{row['model']} {row['frames']}x{row['width']}x{row['height']}"
+
+    eager = {}
+    for row in rows:
+        if row["name"].startswith("torch eager") and row["precision"] == "f16":
+            key = clip(row), row["direction"]
+            eager[key] = min(eager.get(key, float("inf")), row["seconds"])
+    about = "; x eager: the time of the fastest eager PyTorch in f16 over this one" if eager else ""
+    return ["", f"**All clips**{about}", ""] + render([{
+        "clip": clip(row),
+        "direction": row["direction"],
+        "what": title(row),
+        "a call": str(row["chunk"] or "all"),
+        "s": f"{row['seconds']:.3f}",
+        "TFLOP/s": f"{row['gflops'] / 1e3:.3g}",
+        "x eager": f"{eager[key] / row['seconds']:.2f}" if (key := (clip(row), row["direction"])) in eager else "",
+        "device MB": f"{row['device_bytes'] / 1e6:.0f}" if "device_bytes" in row else "",
+        "off by": f"{row['max_abs_difference'] / row['largest']:.0e}" if row["max_abs_difference"] and row["largest"] else "0",
+    } for row in rows], {"clip", "direction", "what"})
+
+
+def render(cells, texts=("",)):
+    """A table, without columns in which nothing is."""
     head = [name for name in cells[0] if any(row[name] for row in cells)]
     body = [[row[name] for name in head] for row in cells]
     widths = [max(len(line[i]) for line in [head] + body) for i in range(len(head))]
-    render = lambda line: "| " + " | ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(line, widths))) + " |"
-    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    return [render(head), rule] + [render(line) for line in body]
+    left = [name in texts for name in head]
+    line = lambda cells: "| " + " | ".join(t.ljust(w) if l else t.rjust(w) for l, t, w in zip(left, cells, widths)) + " |"
+    rule = "|" + "|".join("-" * (w + 2) if l else "-" * (w + 1) + ":" for l, w in zip(left, widths)) + "|"
+    return [line(head), rule] + [line(cells) for cells in body]
 
 
 def main():

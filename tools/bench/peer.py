@@ -1,7 +1,7 @@
 """What the programs that are timed have in common; bench.py says what passes between them and it.
 
 Arguments of each: MODEL encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT, and further
-ones of its own. CHUNK 0 is the whole clip in one call. INPUT holds float32: frames [T, 3, H, W] in -1 to 1, or latents
+ones and options of its own. CHUNK 0 is the whole clip in one call. INPUT holds float32: frames [T, 3, H, W] in -1 to 1, or latents
 [T, C, h, w]; OUTPUT receives the other of the two, latents as the posterior's mean.
 """
 import argparse
@@ -13,7 +13,8 @@ import time
 import numpy as np
 
 
-def arguments(*more):
+def arguments(*more, **options):
+    """`more` names arguments, `options` what argparse wants to know about options."""
     p = argparse.ArgumentParser()
     p.add_argument("model")
     p.add_argument("direction", choices=["encode", "decode"])
@@ -24,6 +25,8 @@ def arguments(*more):
     p.add_argument("output")
     for name in more:
         p.add_argument(name)
+    for name, about in options.items():
+        p.add_argument(f"--{name.replace('_', '-')}", **about)
     return p.parse_args()
 
 

@@ -1,6 +1,7 @@
 """Times training/wfvae.py in PyTorch, eager. Two more arguments: f32, tf32 (f32 whose products a CUDA device may shorten),
 f16 or bf16, for which weights and clip are cast; and cpu, or the index of a CUDA device, to which each repetition then
-moves the clip, and the result from it, as libwfvae does.
+moves the clip, and the result from it, as libwfvae does. With --memory-format channels-last weights and clip have the
+channels of a pixel side by side; with --compile a whole clip is computed by torch.compile's module.
 
 With a CHUNK it works as upstream's own chunked mode does: the first frame, then CHUNK frames at a time; the first
 latent, then CHUNK latents at a time with the next latent, if there is one, behind them, whose frames are computed to
@@ -25,6 +26,12 @@ DTYPES = {"f32": torch.float32, "tf32": torch.float32, "f16": torch.float16, "bf
 
 def set_precision(precision):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def channels_last(x):
+    """Of a clip, or of weights of 2D or 3D convolutions; others stay."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.contiguous(memory_format=formats[x.dim()]) if x.dim() in formats else x
 
 
 class Chunks:
@@ -91,13 +98,17 @@ class Chunks:
 
 
 def main():
-    a = peer.arguments("precision", "device")
+    a = peer.arguments("precision", "device", memory_format=dict(choices=["planes", "channels-last"], default="planes"),
+                       compile=dict(action="store_true"))
     torch.set_num_threads(a.threads)
     torch.backends.cudnn.benchmark = True
     set_precision(a.precision)
     dtype, device = DTYPES[a.precision], torch.device("cpu" if a.device == "cpu" else f"cuda:{a.device}")
     start = time.perf_counter()
     model = wfvae.load(a.model).to(device, dtype)
+    arrange = channels_last if a.memory_format == "channels-last" else lambda x: x
+    for parameter in model.parameters():
+        parameter.data = arrange(parameter.data)
     peer.say(event="loaded", load_seconds=time.perf_counter() - start, version=torch.__version__)
     s = model.s_factor
     shape = (3, a.height, a.width) if a.direction == "encode" else (model.config["latent_dim"], a.height // s, a.width // s)
@@ -108,12 +119,14 @@ def main():
         chunks = Chunks(model)
         f = chunks.encode if a.direction == "encode" else chunks.decode
     else:
-        f = lambda x, _: [model.encode(x)[0] if a.direction == "encode" else model.decode(x)]
+        whole = (lambda x: model.encode(x)[0]) if a.direction == "encode" else model.decode
+        whole = torch.compile(whole) if a.compile else whole
+        f = lambda x, _: [whole(x)]
     parts = []
 
     def run():
         parts.clear()
-        for part in f(clip.to(device, dtype), a.chunk):
+        for part in f(arrange(clip.to(device, dtype)), a.chunk):
             parts.append(part.float().cpu() if device.type == "cuda" else part)
 
     with torch.inference_mode():
