@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda sanitize-cuda bench-cuda header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -115,6 +115,11 @@ bench-cuda: $(BENCH) onnxruntime-gpu
 	@tools/venv.sh
 	@WFVAE_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1 \
 	    target/venv/bin/python tools/bench/bench.py --provider cuda $(ARGS)
+
+#: make gpu-kit  packs all that check-cuda and bench-cuda need on a machine with a GPU but without a network into
+#:               .gpu-kit, and prints what to run there; tools/gpu-kit/README.md says more. ARGS: those of thin_cuda.py
+gpu-kit:
+	@tools/gpu-kit/pack $(ARGS)
 
 # Cargo knows what is out of date.
 library: runtime

@@ -30,7 +30,8 @@ COUNTED = [
 ]
 FIELDS = {
     "model": str, "direction": str, "frames": int, "width": int, "height": int, "chunk": (int, type(None)), "precision": str,
-    "kind": str, "name": str, "convolution": (str, type(None)), "layout": (str, type(None)), "provider_options": type(None), "seconds": float, "best_seconds": float, "all_seconds": list, "cpu_seconds": float, "fps": float,
+    "kind": str, "name": str, "convolution": (str, type(None)), "layout": (str, type(None)), "provider_options": type(None),
+    "seconds": float, "best_seconds": float, "all_seconds": list, "cpu_seconds": float, "fps": float,
     "work_gflop": float, "gflops": float, "fraction_of_peak": float, "load_seconds": float, "load_peak_bytes": int,
     "run_peak_bytes": int, "peak_bytes": int, "steady_bytes": int, "mapped_bytes": int, "max_abs_difference": float, "largest": float}
 OURS = {"weight_bytes": int, "sessions": int, "state_bytes": int}

@@ -484,7 +484,8 @@ class Bench:
             name = "encoder.clip.onnx" if direction == "encode" else "decoder.clip.onnx"
             try:
                 graph = model.onnx() / name
-                row("peer", "onnx rank-5", None, "f32", [sys.executable, HERE / "onnx_clip.py"], graph, latents, model.interpolation)
+                program = [sys.executable, HERE / "onnx_clip.py"]
+                row("peer", "onnx rank-5", None, "f32", program, graph, latents, model.interpolation)
             except subprocess.CalledProcessError as error:
                 self.fail("onnx rank-5", f"the graphs were not written: {error}")
         for precision in self.torch_precisions if self.torch else []:
@@ -562,7 +563,10 @@ def machine():
 
 
 def commit():
-    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    except OSError:
+        return None
     return found.stdout.strip() or None
 
 

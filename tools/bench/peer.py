@@ -1,8 +1,8 @@
 """What the programs that are timed have in common; bench.py says what passes between them and it.
 
 Arguments of each: MODEL encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT, and further
-ones and options of its own. CHUNK 0 is the whole clip in one call. INPUT holds float32: frames [T, 3, H, W] in -1 to 1, or latents
-[T, C, h, w]; OUTPUT receives the other of the two, latents as the posterior's mean.
+ones and options of its own. CHUNK 0 is the whole clip in one call. INPUT holds float32: frames [T, 3, H, W] in -1 to 1, or
+latents [T, C, h, w]; OUTPUT receives the other of the two, latents as the posterior's mean.
 """
 import argparse
 import json
