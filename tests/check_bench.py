@@ -65,7 +65,7 @@ def run(*arguments):
 def check_run():
     result, written = run(
         "--peers", "onnx", "--repetitions", "2", "--seconds", "0.05", "--encode-chunks", "4", "--decode-chunks", "1",
-        "--convolutions", "fast", "direct", "volume:planes", "--clips", "tiny:9x32x32",
+        "--convolutions", "fast", "direct", "volume:planes", "stacked:channels-last", "--clips", "tiny:9x32x32",
         f"{ROOT}/tests/golden/v1-tiny-nearest:9x32x32", "builtin:1x32x48")
     assert result.returncode == 0, result.stderr
     assert written["threads"] == 1 and not written["failed"], written["failed"]
@@ -79,7 +79,7 @@ def check_run():
                 for kind, convolution, layout, n in
                 [("ours", "exact", "auto", None)] + [("ours", "exact", "auto", chunk)] * (frames > 1) +
                 [("ours", "fast", "auto", None), ("ours", "direct", "auto", None), ("ours", "volume", "planes", None),
-                 ("peer", None, None, None)]]
+                 ("ours", "stacked", "channels-last", None), ("peer", None, None, None)]]
     assert found == expected, found
     for row in rows:
         fields = FIELDS | (OURS if row["kind"] == "ours" else {})
@@ -94,7 +94,8 @@ def check_run():
     # The last table has a line for each row, after its two of the head.
     last = result.stdout.split("**All clips**")[1].strip().split("\n")
     assert len(last) == 2 + len(rows), last
-    assert sum("libwfvae, volume, planes" in line for line in last) == 6, last
+    for name in "libwfvae, volume, planes", "libwfvae, stacked, channels-last":
+        assert sum(name in line for line in last) == 6, last
     print(f"ok {len(rows)} rows")
 
 
