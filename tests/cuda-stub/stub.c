@@ -76,6 +76,14 @@ static void wrong(const char *call, const char *what, const void *at) {
     abort();
 }
 
+/* WFVAE_CUDA_STUB_TRACE=1: copies and launches are written to standard error, kernels by their mangled names. */
+static bool tracing(void) {
+    static int on = -1;
+    if (on < 0)
+        on = getenv("WFVAE_CUDA_STUB_TRACE") != NULL;
+    return on;
+}
+
 /* Memory. */
 
 struct block {
@@ -194,6 +202,9 @@ static char *data_at(const char *call, const void *at, size_t size, int *device)
 }
 
 static void counted_copy(int from_device, int to_device, size_t size) {
+    static const char *const places[] = {"the processor", "the device"};
+    if (tracing())
+        fprintf(stderr, "cuda-stub: copies %zu bytes from %s to %s\n", size, places[from_device], places[to_device]);
     if (from_device && to_device)
         COUNT(on_device, 1), COUNT(on_device_bytes, size);
     else if (to_device)
@@ -436,7 +447,6 @@ int cudaMemPoolDestroy(void *pool) { return destroy("cudaMemPoolDestroy", pool, 
 struct kernel {
     const void *function;
     const char *name;
-    uint64_t launches;
 };
 static struct kernel *kernels;
 static size_t kernel_count, kernel_room;
@@ -458,7 +468,7 @@ void __cudaRegisterFunction(void **binary, const char *function, char *device_fu
         kernel_room = kernel_room ? 2 * kernel_room : 4096;
         kernels = realloc(kernels, kernel_room * sizeof *kernels);
     }
-    kernels[kernel_count++] = (struct kernel){function, name, 0};
+    kernels[kernel_count++] = (struct kernel){function, name};
     pthread_mutex_unlock(&lock);
 }
 
@@ -476,24 +486,12 @@ static int launch(const char *call, const void *function, void *stream) {
         sorted = kernel_count;
     }
     const struct kernel key = {.function = function};
-    struct kernel *kernel = bsearch(&key, kernels, kernel_count, sizeof *kernels, by_function);
-    if (kernel != NULL)
-        kernel->launches++;
+    const struct kernel *kernel = bsearch(&key, kernels, kernel_count, sizeof *kernels, by_function);
+    if (tracing())
+        fprintf(stderr, "cuda-stub: launches %s\n", kernel != NULL ? kernel->name : "a kernel");
     COUNT(launches, 1);
     pthread_mutex_unlock(&lock);
     return SUCCESS;
-}
-
-/* Gives each kernel that was launched since the last call, by its mangled name. */
-void wfvae_stub_kernels(void (*give)(const char *name, uint64_t launches, void *data), void *data);
-void wfvae_stub_kernels(void (*give)(const char *name, uint64_t launches, void *data), void *data) {
-    pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < kernel_count; i++) {
-        if (kernels[i].launches > 0)
-            give(kernels[i].name, kernels[i].launches, data);
-        kernels[i].launches = 0;
-    }
-    pthread_mutex_unlock(&lock);
 }
 
 /* A kernel is its function. */
