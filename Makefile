@@ -105,6 +105,8 @@ STUB = target/onnxruntime-gpu-stub
 check-cuda-stub:
 	@tools/fetch-onnxruntime-gpu.sh --runtime-only
 	@tests/cuda-stub/build.sh $(STUB)
+	@$(CC) -std=c11 $(WARNINGS) -Wno-conversion $(CFLAGS) -o $(STUB)/test_stub tests/cuda-stub/test_stub.c \
+	    tests/cuda-stub/stub.c -lpthread -ldl && $(STUB)/test_stub
 	@WFVAE_ONNXRUNTIME=$(CURDIR)/$(STUB)/libonnxruntime.so.1 \
 	    $(CARGO) test --release --test cuda_stub -- --ignored --test-threads 1 --nocapture
 

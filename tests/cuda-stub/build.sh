@@ -8,9 +8,9 @@ cd "$1/wheel"
 provider=onnxruntime/capi/libonnxruntime_providers_cuda.so
 libraries=nvidia/stub/lib
 build=nvidia/stub/build
+last=$libraries/libcuda.so.1
 # Newer than what it is made of.
-if [ -e "$libraries/libcuda.so.1" ] && [ -z "$(find "$here/stub.c" "$here/build.sh" "$provider" -newer "$libraries/libcuda.so.1")" ]
-then
+if [ -e "$last" ] && [ -z "$(find "$here/stub.c" "$here/build.sh" "$provider" -newer "$last")" ]; then
     exit 0
 fi
 rm -rf nvidia/stub
@@ -49,4 +49,4 @@ empty libcuda.so.1 ""
 for name in $(readelf -d "$provider" | sed -n 's/.*NEEDED.*\[\(libcu[^]]*\)\]/\1/p') libcudnn.so.9; do
     [ "$name" = libcuda.so.1 ] || empty "$name" -l:libcuda.so.1
 done
-touch "$libraries/libcuda.so.1"
+touch "$last"
