@@ -315,7 +315,7 @@ fn count(case: &str, way: Way) -> Result<[(&'static str, [f64; 8]); 2]> {
 }
 
 /// Memory ends at some of the allocations from opening a model to its first chunk (WFVAE_CUDA_STUB_ALL: at each), then at
-/// each of those of one more stream of the same model.
+/// each of those of one more stream of the same model, then in the middle of a call.
 #[test]
 #[ignore = "needs the stub of CUDA: make check-cuda-stub"]
 fn a_device_without_memory_is_an_error_and_others_go_on() {
@@ -355,37 +355,55 @@ fn a_device_without_memory_is_an_error_and_others_go_on() {
     println!("{count} allocations from opening to a chunk: of those tried {errors} are errors, {harmless} do no harm");
     assert!(errors > 0);
 
-    let model = open().unwrap();
-    let mut small = stream(&model, SIZE).unwrap();
-    chunk(&mut small).unwrap();
-    let (mut refused, mut reset) = (0, 0);
+    let (mut refused, mut off) = (0, vec![]);
     for nth in 1.. {
         assert!(nth < 1000, "there is no end to it");
+        let model = open().unwrap();
+        let mut small = stream(&model, SIZE).unwrap();
+        chunk(&mut small).unwrap();
         fail_allocation(nth);
         let made = stream(&model, LARGER);
-        // In the middle of a clip: a failure leaves the stream to be reset.
-        let result = made.and_then(|mut larger| {
-            let result = chunk(&mut larger);
-            fail_allocation(0);
-            if let Err(e) = result {
-                expect_memory(e, format!("allocation {nth} of a stream and a chunk"));
-                assert!(larger.info().needs_reset);
-                larger.reset().unwrap();
-                chunk(&mut larger).unwrap();
-                reset += 1;
-                return Ok(false);
-            }
-            Ok(true)
-        });
         fail_allocation(0);
-        chunk(&mut small).unwrap_or_else(|e| panic!("another stream, after allocation {nth}: {e}"));
-        match result {
+        match made {
             Err(e) => expect_memory(e, format!("allocation {nth} of a stream")),
-            Ok(true) => break,
-            Ok(false) => continue,
+            Ok(_) => break,
+        }
+        // When there is memory again.
+        if let Err(e) = stream(&model, LARGER).and_then(|mut larger| chunk(&mut larger)) {
+            off.push(format!("the same stream after failure of allocation {nth}: {e}"));
+        }
+        if let Err(e) = chunk(&mut small) {
+            off.push(format!("another stream after failure of allocation {nth}: {e}"));
         }
         refused += 1;
     }
-    println!("one more stream: {refused} times it was not made, {reset} times it was reset");
+    println!("one more stream was refused {refused} times");
     assert!(refused > 0);
+
+    // Streams are made warm and their calls allocate nothing, but for whole clips.
+    let way = Way { precision: Precision::F32, ..way };
+    let whole = self::open("own-v2-groupnorm", way, &Warnings::default()).unwrap();
+    let mut clips = stream(&whole, SIZE).unwrap();
+    let mut failed = 0;
+    for nth in 1..4 {
+        fail_allocation(nth);
+        let result = encode(&mut clips, 3, false);
+        fail_allocation(0);
+        if let Err(e) = result {
+            expect_memory(e, format!("allocation {nth} of a clip"));
+            assert!(clips.info().needs_reset);
+            let kind = encode(&mut clips, 3, false).expect_err("a reset is needed").kind();
+            assert_eq!(kind, ErrorKind::NeedsReset);
+            failed += 1;
+        }
+        clips.reset().unwrap();
+        let result = encode(&mut clips, 3, false).and_then(|latents| decode(&mut clips, &latents, true));
+        if let Err(e) = result {
+            off.push(format!("the stream, reset after failure of allocation {nth} of a clip: {e}"));
+        }
+        clips.reset().unwrap();
+    }
+    println!("a clip failed {failed} times");
+    assert!(failed > 0);
+    assert!(off.is_empty(), "{off:#?}");
 }

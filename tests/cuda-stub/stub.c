@@ -20,6 +20,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+static const size_t DEVICE_BYTES = (size_t)80 << 30;
+
 enum { SUCCESS = 0, OUT_OF_MEMORY = 2, NO_SUCH_SYMBOL = 500 };
 
 /* The same fields in the same order in tests/cuda_stub.rs. */
@@ -129,7 +131,8 @@ static void fault(int number, siginfo_t *info, void *context) {
 static int allocate(void **out, size_t size, bool device) {
     pthread_mutex_lock(&lock);
     COUNT(allocations, 1);
-    if (fail_in > 0 && --fail_in == 0) {
+    bool fits = !device || (counters.live_bytes <= DEVICE_BYTES && size <= DEVICE_BYTES - counters.live_bytes);
+    if ((fail_in > 0 && --fail_in == 0) || !fits) {
         pthread_mutex_unlock(&lock);
         *out = NULL;
         return last_error = OUT_OF_MEMORY;
@@ -145,7 +148,7 @@ static int allocate(void **out, size_t size, bool device) {
     size_t pages = (size + 4096) / 4096 * 4096;
     char *at = mmap(NULL, device ? 2 * pages : pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED)
-        wrong("allocation", "this machine has no memory left", NULL);
+        fprintf(stderr, "cuda-stub: this machine has no %zu bytes left\n", size), abort();
     if (device)
         mprotect(at, pages, PROT_NONE);
     size_t i = behind(at);
@@ -287,7 +290,6 @@ struct device_properties {
     int processors;
 };
 enum { PROPERTIES_SIZE = 1008, MAJOR = 9, MINOR = 0, PROCESSORS = 132 };
-static const size_t DEVICE_BYTES = (size_t)80 << 30;
 
 int cudaGetDeviceCount(int *count) { return *count = 1, SUCCESS; }
 int cudaGetDevice(int *device) { return *device = 0, SUCCESS; }
