@@ -273,7 +273,7 @@ fn columns(before: &Counters, after: &Counters, per: u64) -> [f64; 8] {
 
 #[test]
 #[ignore = "needs the stub of CUDA: make check-cuda-stub"]
-fn work_of_the_device_is_counted() {
+fn counted_work_of_the_device() {
     let names = ["launches", "cudnn", "cublas", "syncs", "to device", "to host", "on device", "allocations"];
     println!("{:48}{}", "per latent, float16", names.map(|name| format!("{name:>12}")).concat());
     let mut off = vec![];
@@ -315,7 +315,7 @@ fn count(case: &str, way: Way) -> Result<[(&'static str, [f64; 8]); 2]> {
 }
 
 /// Memory ends at some of the allocations from opening a model to its first chunk (WFVAE_CUDA_STUB_ALL: at each), then at
-/// each of those of one more stream of the same model, then in the middle of a call.
+/// each of those of one more stream of the same model.
 #[test]
 #[ignore = "needs the stub of CUDA: make check-cuda-stub"]
 fn a_device_without_memory_is_an_error_and_others_go_on() {
@@ -379,29 +379,38 @@ fn a_device_without_memory_is_an_error_and_others_go_on() {
     }
     println!("one more stream was refused {refused} times");
     assert!(refused > 0);
+    assert!(off.is_empty(), "{off:#?}");
+}
 
-    // Streams are made warm and their calls allocate nothing, but for whole clips.
-    let way = Way { precision: Precision::F32, ..way };
-    let whole = self::open("own-v2-groupnorm", way, &Warnings::default()).unwrap();
-    let mut clips = stream(&whole, SIZE).unwrap();
+/// The last one: ONNX Runtime's convolutions do not survive it, they keep the size of a run that failed. Streams are made warm and their calls
+/// allocate nothing, but for whole clips.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn without_memory_in_the_middle_of_a_clip_a_reset_is_enough() {
+    let way = Way { precision: Precision::F32, convolution: Convolution::Stacked, layout: Layout::Planes };
+    drop(open("own-v2-groupnorm", way, &Warnings::default()));
+    let mut off = vec![];
     let mut failed = 0;
-    for nth in 1..4 {
+    for nth in 1.. {
+        assert!(nth < 1000, "there is no end to it");
+        let whole = open("own-v2-groupnorm", way, &Warnings::default()).unwrap();
+        let mut clips = stream(&whole, SIZE).unwrap();
         fail_allocation(nth);
         let result = encode(&mut clips, 3, false);
         fail_allocation(0);
-        if let Err(e) = result {
-            expect_memory(e, format!("allocation {nth} of a clip"));
-            assert!(clips.info().needs_reset);
-            let kind = encode(&mut clips, 3, false).expect_err("a reset is needed").kind();
-            assert_eq!(kind, ErrorKind::NeedsReset);
-            failed += 1;
+        match result {
+            Err(e) => assert_eq!(e.kind(), ErrorKind::OutOfMemory, "allocation {nth} of a clip: {e}"),
+            Ok(_) => break,
         }
+        assert!(clips.info().needs_reset);
+        let kind = encode(&mut clips, 3, false).expect_err("a reset is needed").kind();
+        assert_eq!(kind, ErrorKind::NeedsReset);
         clips.reset().unwrap();
         let result = encode(&mut clips, 3, false).and_then(|latents| decode(&mut clips, &latents, true));
         if let Err(e) = result {
             off.push(format!("the stream, reset after failure of allocation {nth} of a clip: {e}"));
         }
-        clips.reset().unwrap();
+        failed += 1;
     }
     println!("a clip failed {failed} times");
     assert!(failed > 0);
