@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -97,6 +97,18 @@ onnxruntime-gpu:
 check-cuda: onnxruntime-gpu
 	@WFVAE_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1 \
 	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture
+
+#: make check-cuda-stub   loads and runs all models by ONNX Runtime's CUDA provider on a machine without a GPU, over a stub
+#:               of the CUDA libraries that moves memory and computes nothing; fetches the provider (250 MB).
+#:               WFVAE_CUDA_STUB_CASE=NAME: one golden case; WFVAE_CUDA_STUB_ALL=1: memory that ends at every allocation
+STUB = target/onnxruntime-gpu-stub
+check-cuda-stub:
+	@tools/fetch-onnxruntime-gpu.sh --runtime-only
+	@tests/cuda-stub/build.sh $(STUB)
+	@$(CC) -std=c11 $(WARNINGS) -Wno-conversion $(CFLAGS) -o $(STUB)/test_stub tests/cuda-stub/test_stub.c \
+	    tests/cuda-stub/stub.c -lpthread -ldl && $(STUB)/test_stub
+	@WFVAE_ONNXRUNTIME=$(CURDIR)/$(STUB)/libonnxruntime.so.1 \
+	    $(CARGO) test --release --test cuda_stub -- --ignored --test-threads 1 --nocapture
 
 #: make sanitize-cuda   golden cases and two streams of it under NVIDIA's compute-sanitizer, which it fetches
 SANITIZER = target/cuda-sanitizer

@@ -1,0 +1,698 @@
+/* A CUDA runtime, driver, cuBLAS, cuRAND and cuDNN for machines without a GPU: what ONNX Runtime's CUDA provider calls of
+ * them, so that the real provider loads sessions and runs them. A device is there that computes nothing:
+ *
+ * - Its memory is zeroed, and no processor may touch it: what the program sees are addresses of pages without access, and
+ *   the data lie as many pages behind them. Copies between processor and device are done, kernels are not.
+ * - What a program may do wrong ends the process with a message: copies past the end of an allocation or from memory that
+ *   has been freed, a second free, streams and events that are destroyed twice or used afterwards.
+ * - All is counted: wfvae_stub_counters. Allocations fail when wfvae_stub_fail says so.
+ *
+ * Functions that have nothing to do but to succeed are not here: build.sh makes them from the provider's list of symbols.
+ * The signatures are those of CUDA 13 and cuDNN 9, with int for status codes and enums. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static const size_t DEVICE_BYTES = (size_t)80 << 30;
+
+enum { SUCCESS = 0, OUT_OF_MEMORY = 2, NO_SUCH_SYMBOL = 500 };
+
+/* The same fields in the same order in tests/cuda_stub.rs. */
+struct wfvae_stub_counters {
+    uint64_t launches;        /* kernels, but for those inside of cuDNN and cuBLAS */
+    uint64_t cudnn, cublas;   /* computations */
+    uint64_t synchronizations; /* waits for a stream, an event or the device, and blocking copies */
+    uint64_t to_device, to_device_bytes;
+    uint64_t to_host, to_host_bytes;
+    uint64_t on_device, on_device_bytes;
+    uint64_t allocations; /* so far, of the device and pinned */
+    uint64_t live, live_bytes, peak_bytes; /* of the device */
+    uint64_t pinned, pinned_bytes;
+    uint64_t handles; /* streams, events, descriptors and the like that were created and not destroyed */
+};
+
+static struct wfvae_stub_counters counters;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* 1: the next allocation fails; 0: none will. */
+static uint64_t fail_in;
+/* Of the thread's last failed call, as cudaGetLastError has it. */
+static _Thread_local int last_error;
+
+void wfvae_stub_counters(struct wfvae_stub_counters *out);
+void wfvae_stub_fail(uint64_t nth);
+int wfvae_stub_count(char kind);
+
+#define COUNT(field, n) __atomic_add_fetch(&counters.field, (uint64_t)(n), __ATOMIC_RELAXED)
+
+void wfvae_stub_counters(struct wfvae_stub_counters *out) {
+    pthread_mutex_lock(&lock);
+    *out = counters;
+    pthread_mutex_unlock(&lock);
+}
+
+/* The nth allocation from now on fails, and only that; 0: none. */
+void wfvae_stub_fail(uint64_t nth) {
+    pthread_mutex_lock(&lock);
+    fail_in = nth;
+    pthread_mutex_unlock(&lock);
+}
+
+/* For the functions that build.sh makes. */
+int wfvae_stub_count(char kind) {
+    if (kind == 'd')
+        COUNT(cudnn, 1);
+    if (kind == 'b')
+        COUNT(cublas, 1);
+    return SUCCESS;
+}
+
+static void wrong(const char *call, const char *what, const void *at) {
+    fprintf(stderr, "cuda-stub: %s: %s (%p)\n", call, what, at);
+    abort();
+}
+
+/* WFVAE_CUDA_STUB_TRACE=1: copies and launches are written to standard error, kernels by their mangled names. */
+static bool tracing(void) {
+    static int on = -1;
+    if (on < 0)
+        on = getenv("WFVAE_CUDA_STUB_TRACE") != NULL;
+    return on;
+}
+
+/* Memory. */
+
+struct block {
+    char *at;
+    size_t size;  /* as asked for */
+    size_t pages; /* bytes of the pages */
+    bool device;
+};
+
+/* By address. */
+static struct block *blocks;
+static size_t block_count, block_room;
+
+/* The first block that begins behind `at`. */
+static size_t behind(const char *at) {
+    size_t low = 0, high = block_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (blocks[middle].at <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct block *block_of(const void *at) {
+    size_t i = behind(at);
+    return i > 0 && (size_t)((const char *)at - blocks[i - 1].at) < blocks[i - 1].pages ? &blocks[i - 1] : NULL;
+}
+
+static struct sigaction fault_before;
+
+/* Says what the processor touched; then the fault happens again, for whoever looked out for faults before. */
+static void fault(int number, siginfo_t *info, void *context) {
+    (void)number, (void)context;
+    const struct block *block = block_of(info->si_addr);
+    if (block && block->device)
+        fprintf(stderr, "cuda-stub: the processor touches device memory (%p)\n", info->si_addr);
+    sigaction(SIGSEGV, &fault_before, NULL);
+}
+
+static int allocate(void **out, size_t size, bool device) {
+    pthread_mutex_lock(&lock);
+    COUNT(allocations, 1);
+    bool fits = !device || (counters.live_bytes <= DEVICE_BYTES && size <= DEVICE_BYTES - counters.live_bytes);
+    if ((fail_in > 0 && --fail_in == 0) || !fits) {
+        pthread_mutex_unlock(&lock);
+        *out = NULL;
+        return last_error = OUT_OF_MEMORY;
+    }
+    if (blocks == NULL) {
+        struct sigaction action = {.sa_sigaction = fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+        sigaction(SIGSEGV, &action, &fault_before);
+    }
+    if (block_count == block_room) {
+        block_room = block_room ? 2 * block_room : 256;
+        blocks = realloc(blocks, block_room * sizeof *blocks);
+    }
+    size_t pages = (size + 4096) / 4096 * 4096;
+    char *at = mmap(NULL, device ? 2 * pages : pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        fprintf(stderr, "cuda-stub: this machine has no %zu bytes left\n", size), abort();
+    if (device)
+        mprotect(at, pages, PROT_NONE);
+    size_t i = behind(at);
+    memmove(blocks + i + 1, blocks + i, (block_count - i) * sizeof *blocks);
+    blocks[i] = (struct block){at, size, pages, device};
+    block_count++;
+    if (device) {
+        counters.live++, counters.live_bytes += size;
+        if (counters.live_bytes > counters.peak_bytes)
+            counters.peak_bytes = counters.live_bytes;
+    } else {
+        counters.pinned++, counters.pinned_bytes += size;
+    }
+    pthread_mutex_unlock(&lock);
+    *out = at;
+    return SUCCESS;
+}
+
+static int release(const char *call, void *at, bool device) {
+    if (at == NULL)
+        return SUCCESS;
+    pthread_mutex_lock(&lock);
+    struct block *block = block_of(at);
+    if (block == NULL || block->at != at || block->device != device)
+        wrong(call, "nothing is allocated here, or no longer", at);
+    if (device)
+        counters.live--, counters.live_bytes -= block->size;
+    else
+        counters.pinned--, counters.pinned_bytes -= block->size;
+    munmap(at, device ? 2 * block->pages : block->pages);
+    size_t i = (size_t)(block - blocks);
+    memmove(blocks + i, blocks + i + 1, (block_count - i - 1) * sizeof *blocks);
+    block_count--;
+    pthread_mutex_unlock(&lock);
+    return SUCCESS;
+}
+
+/* Where the bytes at `at` lie in truth. `device`: 1 or 0 where the caller said so, else -1, and is set to what it is. */
+static char *data_at(const char *call, const void *at, size_t size, int *device) {
+    pthread_mutex_lock(&lock);
+    struct block *block = block_of(at);
+    bool is_device = block != NULL && block->device;
+    /* The device reads and writes pinned memory too, by the same address: ONNX Runtime calls it the device's. */
+    if (*device == 1 && block == NULL)
+        wrong(call, "this is not the device's memory, or no longer", at);
+    if (*device == 0 && is_device)
+        wrong(call, "this is the device's memory, and the processor's was expected", at);
+    if (block != NULL && (size_t)((const char *)at - block->at) + size > block->size)
+        wrong(call, "past the end of an allocation", at);
+    size_t offset = is_device ? block->pages : 0;
+    pthread_mutex_unlock(&lock);
+    *device = is_device;
+    return (char *)(uintptr_t)at + offset;
+}
+
+static void counted_copy(int from_device, int to_device, size_t size) {
+    static const char *const places[] = {"the processor", "the device"};
+    if (tracing())
+        fprintf(stderr, "cuda-stub: copies %zu bytes from %s to %s\n", size, places[from_device], places[to_device]);
+    if (from_device && to_device)
+        COUNT(on_device, 1), COUNT(on_device_bytes, size);
+    else if (to_device)
+        COUNT(to_device, 1), COUNT(to_device_bytes, size);
+    else if (from_device)
+        COUNT(to_host, 1), COUNT(to_host_bytes, size);
+}
+
+/* Kinds: processor to processor, to the device, from it, within it, as the addresses are. */
+static int copy(const char *call, void *to, const void *from, size_t width, size_t rows, size_t to_pitch,
+                size_t from_pitch, int kind) {
+    static const int froms[] = {0, 0, 1, 1, -1}, tos[] = {0, 1, 0, 1, -1};
+    if (kind < 0 || kind > 4)
+        wrong(call, "no such kind of copy", to);
+    if (width == 0 || rows == 0)
+        return SUCCESS;
+    int from_device = froms[kind], to_device = tos[kind];
+    const char *source = data_at(call, from, (rows - 1) * from_pitch + width, &from_device);
+    char *target = data_at(call, to, (rows - 1) * to_pitch + width, &to_device);
+    for (size_t i = 0; i < rows; i++)
+        memmove(target + i * to_pitch, source + i * from_pitch, width);
+    counted_copy(from_device, to_device, width * rows);
+    return SUCCESS;
+}
+
+static int set(const char *call, void *at, int value, size_t size) {
+    int device = 1;
+    if (size > 0)
+        memset(data_at(call, at, size, &device), value, size);
+    return SUCCESS;
+}
+
+/* Handles: a few bytes that stay, so that uses after the end are seen. */
+
+enum kind { STREAM = 0x57f1, EVENT, LIBRARY, POOL, BLAS, BLAS_PART, RANDOM, DNN, DNN_PART };
+struct handle {
+    int kind;
+    int detail; /* of cuDNN's descriptors: which */
+    void *stream;
+};
+
+static int create(void **out, enum kind kind) {
+    struct handle *handle = calloc(1, sizeof *handle);
+    handle->kind = (int)kind;
+    COUNT(handles, 1);
+    *out = handle;
+    return SUCCESS;
+}
+
+static void check(const char *call, const void *handle, enum kind kind) {
+    if (handle == NULL || ((const struct handle *)handle)->kind != (int)kind)
+        wrong(call, "no such handle, or no longer", handle);
+}
+
+static int destroy(const char *call, void *handle, enum kind kind) {
+    check(call, handle, kind);
+    ((struct handle *)handle)->kind = -(int)kind;
+    COUNT(handles, -1);
+    return SUCCESS;
+}
+
+/* NULL, 1 and 2 are streams that nobody creates. */
+static void check_stream(const char *call, const void *stream) {
+    if ((uintptr_t)stream > 2)
+        check(call, stream, STREAM);
+}
+
+/* The runtime: the device, one like an H100. */
+
+struct device_properties {
+    char name[256], uuid[16], luid[8];
+    unsigned node_mask;
+    size_t memory, shared_memory;
+    int registers, warp;
+    size_t pitch;
+    int threads, thread_sizes[3], grid_sizes[3];
+    size_t constants;
+    int major, minor;
+    size_t texture_alignment, texture_pitch;
+    int processors;
+};
+enum { PROPERTIES_SIZE = 1008, MAJOR = 9, MINOR = 0, PROCESSORS = 132 };
+
+int cudaGetDeviceCount(int *count) { return *count = 1, SUCCESS; }
+int cudaGetDevice(int *device) { return *device = 0, SUCCESS; }
+int cudaSetDevice(int device) { return device == 0 ? SUCCESS : (last_error = 101); }
+int cudaDriverGetVersion(int *version) { return *version = 13000, SUCCESS; }
+int cudaRuntimeGetVersion(int *version) { return *version = 13000, SUCCESS; }
+
+int cudaGetDeviceProperties(void *out, int device) {
+    (void)device;
+    const struct device_properties properties = {
+        .name = "a stub of an H100",
+        .memory = DEVICE_BYTES,
+        .shared_memory = 48 << 10,
+        .registers = 65536,
+        .warp = 32,
+        .pitch = 1 << 30,
+        .threads = 1024,
+        .thread_sizes = {1024, 1024, 64},
+        .grid_sizes = {2147483647, 65535, 65535},
+        .constants = 65536,
+        .major = MAJOR,
+        .minor = MINOR,
+        .texture_alignment = 512,
+        .texture_pitch = 32,
+        .processors = PROCESSORS,
+    };
+    memset(out, 0, PROPERTIES_SIZE);
+    memcpy(out, &properties, sizeof properties);
+    return SUCCESS;
+}
+
+int cudaDeviceGetAttribute(int *value, int attribute, int device) {
+    (void)device;
+    switch (attribute) {
+    case 16: *value = PROCESSORS; break;
+    case 39: *value = 2048; break; /* threads of a multiprocessor */
+    case 75: *value = MAJOR; break;
+    case 76: *value = MINOR; break;
+    case 97: *value = 227 << 10; break; /* shared memory of a block that asks for more */
+    default: *value = 1024;
+    }
+    return SUCCESS;
+}
+
+int cudaGetLastError(void) {
+    int error = last_error;
+    last_error = SUCCESS;
+    return error;
+}
+int cudaPeekAtLastError(void) { return last_error; }
+const char *cudaGetErrorName(int error) { return error == OUT_OF_MEMORY ? "cudaErrorMemoryAllocation" : "an error"; }
+const char *cudaGetErrorString(int error) { return error == OUT_OF_MEMORY ? "out of memory" : "an error of the stub"; }
+
+int cudaMalloc(void **out, size_t size) { return allocate(out, size, true); }
+int cudaMallocFromPoolAsync(void **out, size_t size, void *pool, void *stream) {
+    check("cudaMallocFromPoolAsync", pool, POOL);
+    check_stream("cudaMallocFromPoolAsync", stream);
+    return allocate(out, size, true);
+}
+int cudaFree(void *at) { return release("cudaFree", at, true); }
+int cudaFreeAsync(void *at, void *stream) {
+    check_stream("cudaFreeAsync", stream);
+    return release("cudaFreeAsync", at, true);
+}
+int cudaHostAlloc(void **out, size_t size, unsigned flags) { return (void)flags, allocate(out, size, false); }
+int cudaMallocHost(void **out, size_t size) { return allocate(out, size, false); }
+int cudaFreeHost(void *at) { return release("cudaFreeHost", at, false); }
+int cudaMemGetInfo(size_t *available, size_t *total) {
+    *available = DEVICE_BYTES - counters.live_bytes;
+    *total = DEVICE_BYTES;
+    return SUCCESS;
+}
+
+struct pointer_attributes {
+    int type, device; /* 0: unknown, 1: of the processor, pinned; 2: of the device */
+    const void *device_pointer, *host_pointer;
+};
+int cudaPointerGetAttributes(struct pointer_attributes *out, const void *at) {
+    pthread_mutex_lock(&lock);
+    const struct block *block = block_of(at);
+    int type = block == NULL ? 0 : block->device ? 2 : 1;
+    pthread_mutex_unlock(&lock);
+    *out = (struct pointer_attributes){type, 0, type == 0 ? NULL : at, type == 2 ? NULL : at};
+    return SUCCESS;
+}
+
+int cudaMemcpy(void *to, const void *from, size_t size, int kind) {
+    COUNT(synchronizations, 1);
+    return copy("cudaMemcpy", to, from, size, 1, size, size, kind);
+}
+int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) {
+    check_stream("cudaMemcpyAsync", stream);
+    return copy("cudaMemcpyAsync", to, from, size, 1, size, size, kind);
+}
+int cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t rows,
+                      int kind, void *stream) {
+    check_stream("cudaMemcpy2DAsync", stream);
+    return copy("cudaMemcpy2DAsync", to, from, width, rows, to_pitch, from_pitch, kind);
+}
+int cudaMemset(void *at, int value, size_t size) { return set("cudaMemset", at, value, size); }
+int cudaMemsetAsync(void *at, int value, size_t size, void *stream) {
+    check_stream("cudaMemsetAsync", stream);
+    return set("cudaMemsetAsync", at, value, size);
+}
+
+int cudaStreamCreate(void **out) { return create(out, STREAM); }
+int cudaStreamCreateWithFlags(void **out, unsigned flags) { return (void)flags, create(out, STREAM); }
+int cudaStreamDestroy(void *stream) { return destroy("cudaStreamDestroy", stream, STREAM); }
+int cudaStreamSynchronize(void *stream) {
+    check_stream("cudaStreamSynchronize", stream);
+    COUNT(synchronizations, 1);
+    return SUCCESS;
+}
+int cudaStreamWaitEvent(void *stream, void *event, unsigned flags) {
+    (void)flags;
+    check_stream("cudaStreamWaitEvent", stream);
+    check("cudaStreamWaitEvent", event, EVENT);
+    return SUCCESS;
+}
+int cudaStreamIsCapturing(void *stream, int *status) {
+    check_stream("cudaStreamIsCapturing", stream);
+    return *status = 0, SUCCESS;
+}
+int cudaDeviceSynchronize(void) { return COUNT(synchronizations, 1), SUCCESS; }
+int cudaLaunchHostFunc(void *stream, void (*function)(void *), void *data) {
+    check_stream("cudaLaunchHostFunc", stream);
+    return function(data), SUCCESS;
+}
+
+int cudaEventCreate(void **out) { return create(out, EVENT); }
+int cudaEventCreateWithFlags(void **out, unsigned flags) { return (void)flags, create(out, EVENT); }
+int cudaEventDestroy(void *event) { return destroy("cudaEventDestroy", event, EVENT); }
+int cudaEventRecord(void *event, void *stream) {
+    check_stream("cudaEventRecord", stream);
+    check("cudaEventRecord", event, EVENT);
+    return SUCCESS;
+}
+int cudaEventRecordWithFlags(void *event, void *stream, unsigned flags) {
+    return (void)flags, cudaEventRecord(event, stream);
+}
+int cudaEventSynchronize(void *event) {
+    check("cudaEventSynchronize", event, EVENT);
+    COUNT(synchronizations, 1);
+    return SUCCESS;
+}
+int cudaEventElapsedTime(float *ms, void *from, void *to) {
+    check("cudaEventElapsedTime", from, EVENT);
+    check("cudaEventElapsedTime", to, EVENT);
+    return *ms = 1, SUCCESS;
+}
+
+int cudaMemPoolCreate(void **out, const void *properties) { return (void)properties, create(out, POOL); }
+int cudaMemPoolDestroy(void *pool) { return destroy("cudaMemPoolDestroy", pool, POOL); }
+
+/* Kernels: by the address of their function on the processor, which has their name. */
+
+struct kernel {
+    const void *function;
+    const char *name;
+};
+static struct kernel *kernels;
+static size_t kernel_count, kernel_room;
+
+struct dim {
+    unsigned x, y, z;
+};
+
+void **__cudaRegisterFatBinary(void *binary) {
+    static void *handle;
+    return (void)binary, &handle;
+}
+
+void __cudaRegisterFunction(void **binary, const char *function, char *device_function, const char *name, int threads,
+                            void *tid, void *bid, void *block, void *grid, int *warp) {
+    (void)binary, (void)device_function, (void)threads, (void)tid, (void)bid, (void)block, (void)grid, (void)warp;
+    pthread_mutex_lock(&lock);
+    if (kernel_count == kernel_room) {
+        kernel_room = kernel_room ? 2 * kernel_room : 4096;
+        kernels = realloc(kernels, kernel_room * sizeof *kernels);
+    }
+    kernels[kernel_count++] = (struct kernel){function, name};
+    pthread_mutex_unlock(&lock);
+}
+
+static int by_function(const void *a, const void *b) {
+    const struct kernel *left = a, *right = b;
+    return (left->function > right->function) - (left->function < right->function);
+}
+
+static int launch(const char *call, const void *function, void *stream) {
+    static size_t sorted;
+    check_stream(call, stream);
+    pthread_mutex_lock(&lock);
+    if (sorted != kernel_count) {
+        qsort(kernels, kernel_count, sizeof *kernels, by_function);
+        sorted = kernel_count;
+    }
+    const struct kernel key = {.function = function};
+    const struct kernel *kernel = bsearch(&key, kernels, kernel_count, sizeof *kernels, by_function);
+    if (tracing())
+        fprintf(stderr, "cuda-stub: launches %s\n", kernel != NULL ? kernel->name : "a kernel");
+    COUNT(launches, 1);
+    pthread_mutex_unlock(&lock);
+    return SUCCESS;
+}
+
+/* A kernel is its function. */
+int __cudaGetKernel(const void **kernel, const void *function) { return *kernel = function, SUCCESS; }
+int __cudaLaunchKernel(const void *kernel, struct dim grid, struct dim block, void **arguments, size_t shared,
+                       void *stream) {
+    (void)grid, (void)block, (void)arguments, (void)shared;
+    return launch("a kernel's launch", kernel, stream);
+}
+int cudaLaunchKernel(const void *function, struct dim grid, struct dim block, void **arguments, size_t shared,
+                     void *stream) {
+    return __cudaLaunchKernel(function, grid, block, arguments, shared, stream);
+}
+int cudaLaunchCooperativeKernel(const void *function, struct dim grid, struct dim block, void **arguments,
+                                size_t shared, void *stream) {
+    return __cudaLaunchKernel(function, grid, block, arguments, shared, stream);
+}
+struct launch_config {
+    struct dim grid, block;
+    size_t shared;
+    void *stream;
+};
+int cudaLaunchKernelExC(const struct launch_config *config, const void *function, void **arguments) {
+    (void)arguments;
+    return launch("cudaLaunchKernelExC", function, config->stream);
+}
+
+static _Thread_local struct launch_config pushed;
+unsigned __cudaPushCallConfiguration(struct dim grid, struct dim block, size_t shared, void *stream) {
+    pushed = (struct launch_config){grid, block, shared, stream};
+    return 0;
+}
+int __cudaPopCallConfiguration(struct dim *grid, struct dim *block, size_t *shared, void **stream) {
+    *grid = pushed.grid, *block = pushed.block, *shared = pushed.shared, *stream = pushed.stream;
+    return SUCCESS;
+}
+
+struct function_attributes {
+    size_t shared, constants, local;
+    int threads, registers, rest[20];
+};
+int cudaFuncGetAttributes(struct function_attributes *out, const void *function) {
+    (void)function;
+    *out = (struct function_attributes){.threads = 1024, .registers = 32};
+    return SUCCESS;
+}
+int cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks_out, const void *function, int size,
+                                                           size_t shared, unsigned flags) {
+    (void)function, (void)size, (void)shared, (void)flags;
+    return *blocks_out = 2, SUCCESS;
+}
+int cudaLibraryLoadData(void **out) { return create(out, LIBRARY); }
+int cudaLibraryUnload(void *library) { return destroy("cudaLibraryUnload", library, LIBRARY); }
+int cudaLibraryGetKernel(void **kernel, void *library, const char *name) {
+    check("cudaLibraryGetKernel", library, LIBRARY);
+    return *kernel = (void *)(uintptr_t)name, SUCCESS;
+}
+int cudaGetDriverEntryPointByVersion(const char *name, void **function, unsigned version, uint64_t flags, int *found) {
+    (void)version, (void)flags;
+    *function = dlsym(RTLD_DEFAULT, name);
+    if (found != NULL)
+        *found = *function == NULL; /* 1: no such symbol */
+    return *function != NULL ? SUCCESS : NO_SUCH_SYMBOL;
+}
+
+/* The driver. */
+
+int cuInit(unsigned flags) { return (void)flags, SUCCESS; }
+int cuDriverGetVersion(int *version) { return *version = 13000, SUCCESS; }
+int cuDeviceGetCount(int *count) { return *count = 1, SUCCESS; }
+
+/* cuBLAS. */
+
+int cublasCreate_v2(void **out) { return create(out, BLAS); }
+int cublasDestroy_v2(void *handle) { return destroy("cublasDestroy", handle, BLAS); }
+int cublasSetStream_v2(void *handle, void *stream) {
+    check("cublasSetStream", handle, BLAS);
+    check_stream("cublasSetStream", stream);
+    return SUCCESS;
+}
+int cublasGetMathMode(void *handle, int *mode) {
+    check("cublasGetMathMode", handle, BLAS);
+    return *mode = ((struct handle *)handle)->detail, SUCCESS;
+}
+int cublasSetMathMode(void *handle, int mode) {
+    check("cublasSetMathMode", handle, BLAS);
+    return ((struct handle *)handle)->detail = mode, SUCCESS;
+}
+const char *cublasGetStatusName(int status) { return status == 0 ? "CUBLAS_STATUS_SUCCESS" : "an error"; }
+const char *cublasGetStatusString(int status) { return cublasGetStatusName(status); }
+int cublasLtCreate(void **out) { return create(out, BLAS); }
+int cublasLtDestroy(void *handle) { return destroy("cublasLtDestroy", handle, BLAS); }
+int cublasLtMatmulDescCreate(void **out) { return create(out, BLAS_PART); }
+int cublasLtMatmulDescDestroy(void *part) { return destroy("cublasLtMatmulDescDestroy", part, BLAS_PART); }
+int cublasLtMatrixLayoutCreate(void **out) { return create(out, BLAS_PART); }
+int cublasLtMatrixLayoutDestroy(void *part) { return destroy("cublasLtMatrixLayoutDestroy", part, BLAS_PART); }
+int cublasLtMatmulPreferenceCreate(void **out) { return create(out, BLAS_PART); }
+int cublasLtMatmulPreferenceDestroy(void *part) { return destroy("cublasLtMatmulPreferenceDestroy", part, BLAS_PART); }
+int cublasLtMatrixTransformDescCreate(void **out) { return create(out, BLAS_PART); }
+int cublasLtMatrixTransformDescDestroy(void *part) {
+    return destroy("cublasLtMatrixTransformDescDestroy", part, BLAS_PART);
+}
+/* One way, which needs no working memory. */
+struct matmul_way {
+    uint64_t algorithm[8];
+    size_t workspace;
+    int state;
+    float waves;
+    int reserved[4];
+};
+int cublasLtMatmulAlgoGetHeuristic(void *handle, void *operation, void *a, void *b, void *c, void *d, void *preference,
+                                   int asked, struct matmul_way *ways, int *found) {
+    (void)operation, (void)a, (void)b, (void)c, (void)d, (void)preference;
+    check("cublasLtMatmulAlgoGetHeuristic", handle, BLAS);
+    *found = asked > 0;
+    if (asked > 0)
+        memset(ways, 0, sizeof *ways);
+    return SUCCESS;
+}
+
+/* cuDNN. */
+
+int cudnnCreate(void **out) { return create(out, DNN); }
+int cudnnDestroy(void *handle) { return destroy("cudnnDestroy", handle, DNN); }
+size_t cudnnGetVersion(void) { return 92801; }
+size_t cudnnGetCudartVersion(void) { return 13000; }
+const char *cudnnGetErrorString(int status) { return status == 0 ? "CUDNN_STATUS_SUCCESS" : "an error"; }
+void cudnnGetLastErrorString(char *text, size_t size) {
+    if (size > 0)
+        *text = 0;
+}
+int cudnnSetStream(void *handle, void *stream) {
+    check("cudnnSetStream", handle, DNN);
+    check_stream("cudnnSetStream", stream);
+    return ((struct handle *)handle)->stream = stream, SUCCESS;
+}
+int cudnnGetStream(void *handle, void **stream) {
+    check("cudnnGetStream", handle, DNN);
+    return *stream = ((struct handle *)handle)->stream, SUCCESS;
+}
+
+#define DESCRIPTOR(name) \
+    int cudnnCreate##name##Descriptor(void **out) { return create(out, DNN_PART); } \
+    int cudnnDestroy##name##Descriptor(void *part) { return destroy("cudnnDestroy" #name "Descriptor", part, DNN_PART); }
+DESCRIPTOR(Activation)
+DESCRIPTOR(Convolution)
+DESCRIPTOR(Dropout)
+DESCRIPTOR(Filter)
+DESCRIPTOR(LRN)
+DESCRIPTOR(Pooling)
+DESCRIPTOR(RNN)
+DESCRIPTOR(RNNData)
+DESCRIPTOR(ReduceTensor)
+DESCRIPTOR(Tensor)
+
+/* Of the older interface: what has an answer. */
+int cudnnGetReductionWorkspaceSize(void *handle, void *reduction, void *a, void *c, size_t *size) {
+    (void)handle, (void)reduction, (void)a, (void)c;
+    return *size = 0, SUCCESS;
+}
+int cudnnGetReductionIndicesSize(void *handle, void *reduction, void *a, void *c, size_t *size) {
+    return cudnnGetReductionWorkspaceSize(handle, reduction, a, c, size);
+}
+int cudnnGetConvolutionForwardWorkspaceSize(void *handle, void *x, void *w, void *convolution, void *y, int algorithm,
+                                            size_t *size) {
+    (void)handle, (void)x, (void)w, (void)convolution, (void)y, (void)algorithm;
+    return *size = 0, SUCCESS;
+}
+int cudnnDropoutGetStatesSize(void *handle, size_t *size) { return (void)handle, *size = 0, SUCCESS; }
+
+/* Graphs of operations: every descriptor is right, the heuristics know one engine, and its plan needs no memory. */
+
+enum { TYPE_INT64 = 3, TYPE_DESCRIPTOR = 15, TYPE_INT32 = 23, CONFIG_KNOBS = 302 };
+
+int cudnnBackendCreateDescriptor(int which, void **out) {
+    create(out, DNN_PART);
+    return ((struct handle *)*out)->detail = which, SUCCESS;
+}
+int cudnnBackendDestroyDescriptor(void *part) {
+    return destroy("cudnnBackendDestroyDescriptor", part, DNN_PART);
+}
+int cudnnBackendSetAttribute(void *part) { return check("cudnnBackendSetAttribute", part, DNN_PART), SUCCESS; }
+int cudnnBackendFinalize(void *part) { return check("cudnnBackendFinalize", part, DNN_PART), SUCCESS; }
+
+int cudnnBackendGetAttribute(void *part, int attribute, int type, int64_t room, int64_t *count, void *out) {
+    check("cudnnBackendGetAttribute", part, DNN_PART);
+    bool numbers = (type == TYPE_INT64 || type == TYPE_INT32) && out != NULL && room > 0;
+    if (numbers)
+        memset(out, 0, type == TYPE_INT64 ? sizeof(int64_t) : sizeof(int32_t));
+    /* What is a descriptor is one that the caller made: it stays what it is. An engine has nothing to turn. */
+    if (count != NULL)
+        *count = numbers || (type == TYPE_DESCRIPTOR && attribute != CONFIG_KNOBS);
+    return SUCCESS;
+}
+
+int cudnnBackendExecute(void *handle, void *plan, void *pack) {
+    check("cudnnBackendExecute", handle, DNN);
+    check("cudnnBackendExecute: the plan", plan, DNN_PART);
+    check("cudnnBackendExecute: the pointers", pack, DNN_PART);
+    COUNT(cudnn, 1);
+    return SUCCESS;
+}

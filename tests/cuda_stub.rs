@@ -1,0 +1,418 @@
+//! The CUDA path on a machine without a GPU (`make check-cuda-stub` runs these): ONNX Runtime's real CUDA provider over a
+//! stub of the CUDA libraries, whose device has memory and computes nothing. So sessions load, nodes are placed, memory is
+//! taken, copied and given back, as on a device; what the numbers are is for `make check-cuda`.
+//!
+//! The stub ends the process where CUDA is used wrongly: see tests/cuda-stub/stub.c.
+
+mod common;
+
+use common::{clip, golden, image};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::sync::Arc;
+use wfvae::{
+    Convolution, ErrorKind, Image, ImageMut, Latents, LatentsMut, Layout, Logger, Model, ModelOptions, PixelFormat,
+    Precision, Provider, Result, Stream, StreamOptions,
+};
+
+/// Those of tests/cuda-stub/stub.c.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counters {
+    launches: u64,
+    cudnn: u64,
+    cublas: u64,
+    synchronizations: u64,
+    to_device: u64,
+    to_device_bytes: u64,
+    to_host: u64,
+    to_host_bytes: u64,
+    on_device: u64,
+    on_device_bytes: u64,
+    allocations: u64,
+    live: u64,
+    live_bytes: u64,
+    peak_bytes: u64,
+    pinned: u64,
+    pinned_bytes: u64,
+    handles: u64,
+}
+
+/// A function of the stub, which the first model has loaded.
+fn stub(name: &CStr) -> *mut libc::c_void {
+    // SAFETY: looks a name up.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    assert!(!address.is_null(), "no stub of CUDA is loaded: run make check-cuda-stub");
+    address
+}
+
+fn counters() -> Counters {
+    // SAFETY: the signature of stub.c.
+    let get: extern "C" fn(&mut Counters) = unsafe { std::mem::transmute(stub(c"wfvae_stub_counters")) };
+    let mut counters = Counters::default();
+    get(&mut counters);
+    counters
+}
+
+/// The nth allocation from now on, of the device or pinned, fails; 0: none.
+fn fail_allocation(nth: u64) {
+    // SAFETY: the signature of stub.c.
+    let set: extern "C" fn(u64) = unsafe { std::mem::transmute(stub(c"wfvae_stub_fail")) };
+    set(nth)
+}
+
+/// Warnings and errors of a model, and ONNX Runtime's about it.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    fn logger(&self) -> Logger {
+        let texts = self.0.clone();
+        Logger::new(log::LevelFilter::Warn, move |_, text| texts.lock().push(text.into()))
+    }
+
+    /// Those that say that nodes run on the processor in the middle of a graph, or that cuDNN has no engine for one.
+    fn of_slow_nodes(&self) -> Vec<String> {
+        let texts = self.0.lock();
+        let slow =
+            texts.iter().filter(|text| text.contains("Memcpy nodes are added") || text.contains("Fallback mode"));
+        slow.map(|text| text.split(". ").next().unwrap_or(text).to_string()).collect()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Way {
+    precision: Precision,
+    convolution: Convolution,
+    layout: Layout,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} {:?}", self.precision, self.convolution, self.layout)
+    }
+}
+
+const PRECISIONS: [Precision; 4] = [Precision::F32, Precision::Tf32, Precision::F16, Precision::Bf16];
+
+/// How graphs can be for a device, in this precision.
+fn ways(precision: Precision) -> impl Iterator<Item = Way> {
+    let convolutions = [Convolution::Stacked, Convolution::Volume, Convolution::Direct];
+    let layouts = [Layout::Planes, Layout::ChannelsLast];
+    convolutions.into_iter().flat_map(move |convolution| layouts.map(|layout| Way { precision, convolution, layout }))
+}
+
+fn open(case: &str, way: Way, warnings: &Warnings) -> Result<Model> {
+    let mut options = ModelOptions::default();
+    options.provider = Provider::Cuda { device: 0 };
+    (options.encode_precision, options.decode_precision) = (way.precision, way.precision);
+    (options.convolution, options.layout) = (way.convolution, way.layout);
+    options.logger = warnings.logger();
+    match golden(case).join("config.json").exists() {
+        true => Model::open(golden(case), &options),
+        false => Model::builtin(&options),
+    }
+}
+
+/// WFVAE_CUDA_STUB_CASE: that one only.
+fn cases() -> Vec<String> {
+    let entries = std::fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
+    let cases = entries.filter(|path| path.is_dir()).map(|path| path.file_name().unwrap().to_str().unwrap().into());
+    let only = std::env::var("WFVAE_CUDA_STUB_CASE").ok();
+    let mut cases: Vec<String> = cases.filter(|case| only.as_ref().is_none_or(|only| only == case)).collect();
+    cases.sort();
+    cases
+}
+
+/// Of all cases' models.
+const SIZE: [usize; 2] = [48, 32];
+
+fn stream(model: &Model, [width, height]: [usize; 2]) -> Result<Stream> {
+    Stream::new(model, &StreamOptions::new(width, height))
+}
+
+/// Encodes what completes `latents` latents after those before, as floats or bytes, in one call.
+fn encode(stream: &mut Stream, latents: usize, bytes: bool) -> Result<Vec<f32>> {
+    let (info, unit) = (stream.info(), stream.model().info().temporal_compression as usize);
+    let frames = latents * unit - if info.frames_in == 0 { unit - 1 } else { 0 };
+    let (width, height) = (info.width, info.height);
+    let video = clip(frames, width, height, 1);
+    let grey = vec![100u8; 3 * width * height];
+    let of_bytes = |_| Image::packed(&grey, PixelFormat::Rgb8, width, height).unwrap();
+    let planes = video.chunks(3 * width * height);
+    let images: Vec<Image> = match bytes {
+        true => planes.map(of_bytes).collect(),
+        false => planes.map(|planes| image(planes, width, height)).collect(),
+    };
+    let mut out = vec![f32::NAN; latents * info.encoded_channels * info.latent_width * info.latent_height];
+    assert_eq!(stream.encode(&images, LatentsMut::F32(&mut out))?, latents);
+    assert!(out.iter().all(|v| v.is_finite()), "something was not written");
+    Ok(out)
+}
+
+/// Decodes them in one call and, if `last`, flushes; gives the number of frames.
+fn decode(stream: &mut Stream, latents: &[f32], last: bool) -> Result<usize> {
+    let info = stream.info();
+    let count = latents.len() / (info.latent_channels * info.latent_width * info.latent_height);
+    let ready = stream.decode_count(count as u64)? as usize;
+    let mut pixels = vec![0u8; 3 * info.width * info.height * (ready + 4 * 8)];
+    let pictures = pixels.chunks_exact_mut(3 * info.width * info.height);
+    let mut pictures: Vec<ImageMut> =
+        pictures.map(|p| ImageMut::packed(p, PixelFormat::Rgb8, info.width, info.height).unwrap()).collect();
+    assert_eq!(stream.decode(Latents::F32(latents), &mut pictures)?, ready);
+    let rest = if last { stream.decode_flush_count()? as usize } else { 0 };
+    if last {
+        assert_eq!(stream.decode_flush(&mut pictures[ready..][..rest])?, rest);
+    }
+    Ok(ready + rest)
+}
+
+/// All kinds of calls: new streams, chunks, a copy of one in the middle of a clip, another clip.
+fn use_all(model: &Model) -> Result<()> {
+    let mut first = stream(model, SIZE)?;
+    if model.info().whole_clips {
+        let latents = encode(&mut first, 3, false)?;
+        decode(&mut first, &latents, true)?;
+        return Ok(());
+    }
+    let latents = encode(&mut first, 3, false)?;
+    decode(&mut first, &latents, false)?;
+    let mut second = first.fork()?;
+    let mut third = stream(model, SIZE)?;
+    third.restore(&first.snapshot()?)?;
+    for stream in [&mut first, &mut second, &mut third] {
+        let latents = encode(stream, 2, true)?;
+        decode(stream, &latents, true)?;
+    }
+    first.reset()?;
+    let latents = encode(&mut first, 1, true)?;
+    decode(&mut first, &latents, true)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn every_session_loads_on_cuda_and_no_node_falls_to_the_processor() {
+    // Each fault, and which models have it.
+    let mut off = BTreeMap::<String, Vec<String>>::new();
+    let mut run = 0;
+    for case in cases() {
+        for way in PRECISIONS.into_iter().flat_map(ways) {
+            let warnings = Warnings::default();
+            let model = open(&case, way, &warnings);
+            let half = matches!(way.precision, Precision::F16 | Precision::Bf16);
+            let refused = way.precision == Precision::Bf16 && way.layout == Layout::ChannelsLast
+                || half && case == "own-v2-groupnorm";
+            let mut fault = |text: String| off.entry(text).or_default().push(format!("{case} {way}"));
+            match (model, refused) {
+                (Err(e), true) if e.kind() == ErrorKind::InvalidArgument => {}
+                (Ok(_), true) => fault("not refused".into()),
+                (model, _) => {
+                    if let Err(e) = model.and_then(|model| use_all(&model)) {
+                        fault(e.to_string());
+                    }
+                    warnings.of_slow_nodes().into_iter().for_each(fault);
+                }
+            }
+            run += 1;
+        }
+    }
+    let counted = counters();
+    println!("{run} models: {counted:?}");
+    assert!(off.is_empty(), "{} faults in {run} models: {off:#?}", off.len());
+    // Else the convolutions were not the device's.
+    assert!(counted.cudnn > 0 && counted.launches > 0);
+}
+
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn device_memory_is_flat_over_chunks_and_given_back() {
+    let way = |layout| Way { precision: Precision::F16, convolution: Convolution::Stacked, layout };
+    // Whatever the runtime makes once for the process.
+    drop(open("builtin", way(Layout::Planes), &Warnings::default()).and_then(|model| use_all(&model)));
+    for layout in [Layout::Planes, Layout::ChannelsLast] {
+        let before = counters();
+        let model = open("builtin", way(layout), &Warnings::default()).unwrap();
+        let mut streams = [stream(&model, SIZE).unwrap(), stream(&model, [64, 64]).unwrap()];
+        let mut chunk = || {
+            for stream in &mut streams {
+                let latents = encode(stream, 2, false).unwrap();
+                decode(stream, &latents, false).unwrap();
+            }
+        };
+        chunk();
+        chunk();
+        let first = counters();
+        (0..50).for_each(|_| chunk());
+        let later = counters();
+        let held = |c: &Counters| (c.live, c.live_bytes, c.pinned, c.pinned_bytes);
+        println!("{layout:?}: {} bytes on the device, {} pinned", first.live_bytes, first.pinned_bytes);
+        assert_eq!(held(&first), held(&later));
+        assert_eq!(first.allocations, later.allocations, "a chunk allocated");
+        let state = model.info().device_bytes;
+        assert!(first.live_bytes - before.live_bytes >= state + model.info().weight_bytes, "{first:?}");
+        // What a stream hands to the device and takes from it.
+        assert!(first.pinned_bytes > before.pinned_bytes, "the ends of streams are not pinned");
+        drop((streams, model));
+        let after = counters();
+        println!("after the model: {after:?}");
+        assert_eq!(held(&after), held(&before), "memory was left behind");
+        assert_eq!(after.handles, before.handles, "streams, events or descriptors were left behind");
+    }
+}
+
+/// Of the calls between the two, by `per`.
+fn columns(before: &Counters, after: &Counters, per: u64) -> [f64; 8] {
+    let counts = |c: &Counters| {
+        [c.launches, c.cudnn, c.cublas, c.synchronizations, c.to_device, c.to_host, c.on_device, c.allocations]
+    };
+    let (before, after) = (counts(before), counts(after));
+    std::array::from_fn(|i| (after[i] - before[i]) as f64 / per as f64)
+}
+
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn counted_work_of_the_device() {
+    let names = ["launches", "cudnn", "cublas", "syncs", "to device", "to host", "on device", "allocations"];
+    println!("{:48}{}", "per latent, float16", names.map(|name| format!("{name:>12}")).concat());
+    let mut off = vec![];
+    for (case, way) in ["builtin", "v1-image"].into_iter().flat_map(|case| ways(Precision::F16).map(move |w| (case, w)))
+    {
+        match count(case, way) {
+            Ok(rows) => rows.into_iter().for_each(|(direction, row)| {
+                let title = format!("{case} {:?} {:?} {direction}", way.convolution, way.layout);
+                println!("{title:48}{}", row.map(|count| format!("{count:12.2}")).concat());
+                if row[7] != 0.0 || row[1] == 0.0 {
+                    off.push(format!("{title}: a chunk allocated, or there are no convolutions"));
+                }
+            }),
+            Err(e) => off.push(format!("{case} {way}: {e}")),
+        }
+    }
+    assert!(off.is_empty(), "{off:#?}");
+}
+
+/// Of an encoded and a decoded latent in the middle of a clip.
+fn count(case: &str, way: Way) -> Result<[(&'static str, [f64; 8]); 2]> {
+    // The rings of caches turn in threes, those of pairs in twos.
+    const LATENTS: usize = 6;
+    let model = open(case, way, &Warnings::default())?;
+    let mut stream = stream(&model, SIZE)?;
+    let latents = encode(&mut stream, LATENTS, true)?;
+    decode(&mut stream, &latents, false)?;
+    let start = counters();
+    encode(&mut stream, LATENTS, true)?;
+    let encoded = counters();
+    let frames = decode(&mut stream, &latents, false)?;
+    let decoded = counters();
+    assert_eq!(frames, LATENTS * model.info().temporal_compression as usize);
+    let [up, down] = [encoded.to_device - start.to_device, encoded.to_host - start.to_host];
+    assert_eq!((up, down), (frames as u64, LATENTS as u64), "{case} {way}: frames go up once, latents come down once");
+    assert_eq!(decoded.to_host - encoded.to_host, frames as u64, "{case} {way}: frames come down once");
+    let per = LATENTS as u64;
+    Ok([("encoded", columns(&start, &encoded, per)), ("decoded", columns(&encoded, &decoded, per))])
+}
+
+/// Memory ends at some of the allocations from opening a model to its first chunk (WFVAE_CUDA_STUB_ALL: at each), then at
+/// each of those of one more stream of the same model.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn a_device_without_memory_is_an_error_and_others_go_on() {
+    const LARGER: [usize; 2] = [128, 96];
+    let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Planes };
+    let open = || open("builtin", way, &Warnings::default());
+    let chunk = |stream: &mut Stream| -> Result<()> {
+        let latents = encode(stream, 2, true)?;
+        decode(stream, &latents, false)?;
+        Ok(())
+    };
+    let all = || chunk(&mut stream(&open()?, LARGER)?);
+    let expect_memory = |e: wfvae::Error, place: String| {
+        assert_eq!(e.kind(), ErrorKind::OutOfMemory, "{place}: {e}");
+    };
+    all().unwrap();
+    let before = counters().allocations;
+    all().unwrap();
+    let count = counters().allocations - before;
+    let step = if std::env::var_os("WFVAE_CUDA_STUB_ALL").is_some() { 1 } else { count / 16 + 1 };
+    let (mut errors, mut harmless) = (0, 0);
+    for nth in (1..=count).step_by(step as usize) {
+        let held = counters().live_bytes;
+        fail_allocation(nth);
+        let result = all();
+        fail_allocation(0);
+        match result {
+            Err(e) => {
+                expect_memory(e, format!("allocation {nth} of {count}"));
+                errors += 1;
+            }
+            // The runtime found another way.
+            Ok(()) => harmless += 1,
+        }
+        assert_eq!(counters().live_bytes, held, "after the failure of allocation {nth} of {count}");
+    }
+    println!("{count} allocations from opening to a chunk: of those tried {errors} are errors, {harmless} do no harm");
+    assert!(errors > 0);
+
+    let (mut refused, mut off) = (0, vec![]);
+    for nth in 1.. {
+        assert!(nth < 1000, "there is no end to it");
+        let model = open().unwrap();
+        let mut small = stream(&model, SIZE).unwrap();
+        chunk(&mut small).unwrap();
+        fail_allocation(nth);
+        let made = stream(&model, LARGER);
+        fail_allocation(0);
+        match made {
+            Err(e) => expect_memory(e, format!("allocation {nth} of a stream")),
+            Ok(_) => break,
+        }
+        // When there is memory again.
+        if let Err(e) = stream(&model, LARGER).and_then(|mut larger| chunk(&mut larger)) {
+            off.push(format!("the same stream after failure of allocation {nth}: {e}"));
+        }
+        if let Err(e) = chunk(&mut small) {
+            off.push(format!("another stream after failure of allocation {nth}: {e}"));
+        }
+        refused += 1;
+    }
+    println!("one more stream was refused {refused} times");
+    assert!(refused > 0);
+    assert!(off.is_empty(), "{off:#?}");
+}
+
+/// The last one: ONNX Runtime's convolutions do not survive it, they keep the size of a run that failed. Streams are made warm and their calls
+/// allocate nothing, but for whole clips.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn without_memory_in_the_middle_of_a_clip_a_reset_is_enough() {
+    let way = Way { precision: Precision::F32, convolution: Convolution::Stacked, layout: Layout::Planes };
+    drop(open("own-v2-groupnorm", way, &Warnings::default()));
+    let mut off = vec![];
+    let mut failed = 0;
+    for nth in 1.. {
+        assert!(nth < 1000, "there is no end to it");
+        let whole = open("own-v2-groupnorm", way, &Warnings::default()).unwrap();
+        let mut clips = stream(&whole, SIZE).unwrap();
+        fail_allocation(nth);
+        let result = encode(&mut clips, 3, false);
+        fail_allocation(0);
+        match result {
+            Err(e) => assert_eq!(e.kind(), ErrorKind::OutOfMemory, "allocation {nth} of a clip: {e}"),
+            Ok(_) => break,
+        }
+        assert!(clips.info().needs_reset);
+        let kind = encode(&mut clips, 3, false).expect_err("a reset is needed").kind();
+        assert_eq!(kind, ErrorKind::NeedsReset);
+        clips.reset().unwrap();
+        let result = encode(&mut clips, 3, false).and_then(|latents| decode(&mut clips, &latents, true));
+        if let Err(e) = result {
+            off.push(format!("the stream, reset after failure of allocation {nth} of a clip: {e}"));
+        }
+        failed += 1;
+    }
+    println!("a clip failed {failed} times");
+    assert!(failed > 0);
+    assert!(off.is_empty(), "{off:#?}");
+}
