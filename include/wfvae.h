@@ -818,7 +818,8 @@ uint64_t wfvae_latents_for_frames(const struct wfvae_model *model, uint64_t n_fr
 uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_latents);
 
 /// Writes a model's ONNX graphs with their weights beside them, encoder.0.onnx, encoder.0.bin, ..., for viewers and other
-/// runtimes.
+/// runtimes. Inputs size.0, size.1, ... are whole numbers that follow from the size of a frame; the description of each in the
+/// file (doc_string) tells which.
 ///
 /// folder: must exist; files of these names are replaced. UTF-8.
 /// graphs: a wfvae_graphs.

@@ -4,6 +4,10 @@ use log::{Level, LevelFilter};
 use std::fmt;
 use std::sync::Arc;
 
+/// What ONNX Runtime warns of when it computes shapes on the processor for a device, as it should.
+const SHAPES_ON_THE_PROCESSOR: [&str; 2] =
+    ["Some nodes were not assigned to the preferred execution providers", "Rerunning with verbose output"];
+
 type Callback = dyn Fn(Level, &str) + Send + Sync;
 
 /// A sink for the messages of one model and its streams, including ONNX Runtime's about them.
@@ -44,7 +48,12 @@ impl Logger {
     pub(crate) fn for_runtime(&self) -> ort::logging::LoggerFunction {
         let logger = self.clone();
         Arc::new(move |level, _, _, location: &str, text: &str| {
-            logger.log(level_of(level), format_args!("ONNX Runtime: {text} ({location})"));
+            let level = if SHAPES_ON_THE_PROCESSOR.iter().any(|known| text.starts_with(known)) {
+                Level::Debug
+            } else {
+                level_of(level)
+            };
+            logger.log(level, format_args!("ONNX Runtime: {text} ({location})"));
         })
     }
 }

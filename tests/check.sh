@@ -71,11 +71,13 @@ builtin -F f16
 builtin -F f16 -C volume
 builtin -F bf16
 builtin -F bf16 -C volume
+builtin -F f16 -C stacked -L channels-last
 v1-tiny
 v1-tiny -F f16
 v1-tiny -F bf16
 v1-tiny-8x
 v1-tiny-8x -F bf16 -C volume
+v1-tiny-8x -C volume -L channels-last
 own-noattn
 v2-tiny
 v2-tiny -F f16 -C volume
@@ -116,6 +118,7 @@ scrub() {
 
 tools/fetch-onnxruntime.sh || exit 1
 skip cuda-device "the tests on a device are those of make check-cuda, which needs an NVIDIA GPU"
+skip cuda-stub "make check-cuda-stub loads all CUDA sessions without a GPU; it fetches 250 MB and takes three minutes"
 
 if cargo fmt --version > /dev/null 2>&1; then group format cargo fmt --check; else skip format "rustfmt is not installed"; fi
 if cargo clippy --version > /dev/null 2>&1; then

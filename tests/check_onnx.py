@@ -12,6 +12,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tools/bench"))
+import sizes  # noqa: E402
+
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -39,7 +42,10 @@ def run(path, model):
         # The weights of an interpolation; and of graphs that take a whole clip: 5 frames, 2 latents, and the frames of the n-th interpolation of these.
         return {"N.weights": 9, "T.video": 5, "T.latents": 2}.get(dim) or 1 + 2 ** (1 + int(dim.split(".")[-1]))
 
-    inputs = {i.name: np.zeros([side(d) for d in i.shape], TYPES[i.type]) for i in session.get_inputs()}
+    inputs = sizes.size_lists(path, 32, 32, 2)
+    for i in session.get_inputs():
+        if i.name not in inputs:
+            inputs[i.name] = np.zeros([side(d) for d in i.shape], TYPES[i.type])
     outputs = session.run(None, inputs)
     assert all(np.isfinite(o).all() for o in outputs)
     return "runs"

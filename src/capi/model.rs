@@ -333,7 +333,8 @@ pub enum wfvae_graphs {
 }
 
 /// Writes a model's ONNX graphs with their weights beside them, encoder.0.onnx, encoder.0.bin, ..., for viewers and other
-/// runtimes.
+/// runtimes. Inputs size.0, size.1, ... are whole numbers that follow from the size of a frame; the description of each in the
+/// file (doc_string) tells which.
 ///
 /// folder: must exist; files of these names are replaced. UTF-8.
 /// graphs: a wfvae_graphs.

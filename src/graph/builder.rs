@@ -3,6 +3,7 @@
 use super::footprint;
 use super::operator::{self, Kernel};
 use super::proto::{self, Attribute, Dim, DimValue};
+use super::size::{Size, SizeList};
 use crate::model::Weight;
 use prost::Message;
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ pub(crate) enum Layout {
     Pixels,
     /// `[1, channels, T, H / divisor, W / divisor]`
     Clip,
-    /// `[N]`
+    /// `[N]`; as many as channels, in graphs of a whole clip as many times as it has frames.
     Numbers,
     /// Any shape.
     Any,
@@ -39,6 +40,7 @@ pub(crate) enum Element {
     F16,
     Bf16,
     U8,
+    I64,
 }
 
 /// A tensor of the graph.
@@ -121,6 +123,18 @@ impl Value {
         if self.layout == Layout::Pixels { 3 } else { 1 }
     }
 
+    /// Where frames are `[height, width]` and, in clips, this value has `frames` of them.
+    pub(crate) fn shape(&self, [height, width]: [usize; 2], frames: usize) -> Vec<usize> {
+        let (height, width) = (height / self.divisor, width / self.divisor);
+        match self.layout {
+            Layout::Frame => vec![1, self.channels, height, width],
+            Layout::Pixels => vec![1, height, width, self.channels],
+            Layout::Clip => vec![1, self.channels, frames, height, width],
+            Layout::Numbers => vec![self.channels],
+            Layout::Any => unreachable!("no port of a step"),
+        }
+    }
+
     /// Its size over that of one plane of a frame.
     fn floats_per_pixel(&self) -> f64 {
         match self.layout {
@@ -138,6 +152,7 @@ impl Element {
             Element::F32 => 4,
             Element::F16 | Element::Bf16 => 2,
             Element::U8 => 1,
+            Element::I64 => 8,
         }
     }
 }
@@ -185,7 +200,9 @@ pub(crate) struct StepGraph {
     pub(crate) initializers: Vec<Initializer>,
     /// Size of the external data.
     pub(crate) external_bytes: usize,
-    /// Inputs too, behind the others; there are none where the operators are ONNX's.
+    /// Inputs too, behind the caches.
+    pub(crate) sizes: Vec<SizeList>,
+    /// Inputs too, behind the sizes; there are none where the operators are ONNX's.
     pub(crate) kernels: Vec<Kernel>,
     /// The most that its values take at one time, in floats per pixel of a frame; ports and attention's scores do not
     /// count.
@@ -222,10 +239,11 @@ pub(crate) struct Builder {
     caches: Vec<Cache>,
     initializers: Vec<Initializer>,
     external_bytes: usize,
+    sizes: Vec<SizeList>,
     kernels: Vec<Kernel>,
     next: usize,
     /// Of what our operators give, in floats per pixel.
-    sizes: HashMap<String, f64>,
+    outputs_of_ours: HashMap<String, f64>,
     /// The parts that slices take of what they cut.
     shares: HashMap<String, f64>,
     /// How many times fewer frames than the clip an input has.
@@ -251,9 +269,10 @@ impl Builder {
             caches: vec![],
             initializers: vec![],
             external_bytes: 0,
+            sizes: vec![],
             kernels: vec![],
             next: 0,
-            sizes: HashMap::new(),
+            outputs_of_ours: HashMap::new(),
             shares: HashMap::new(),
             slower: HashMap::new(),
         }
@@ -398,8 +417,32 @@ impl Builder {
     pub(super) fn operator_node(&mut self, op: &str, inputs: &[&str], result: &Value) -> String {
         let name = self.node(op, inputs, vec![]);
         self.graph.node.last_mut().expect("just added").domain = operator::DOMAIN.into();
-        self.sizes.insert(name.clone(), result.floats_per_pixel());
+        self.outputs_of_ours.insert(name.clone(), result.floats_per_pixel());
         name
+    }
+
+    /// An input for these numbers.
+    pub(super) fn size_list(&mut self, numbers: Vec<Size>) -> String {
+        if let Some(list) = self.sizes.iter().find(|list| list.numbers == numbers) {
+            return list.name.clone();
+        }
+        let list = SizeList { name: format!("size.{}", self.sizes.len()), numbers };
+        let dim = vec![Dim { value: Some(DimValue::Fixed(list.numbers.len() as i64)) }];
+        let tensor_type = proto::TensorType { elem_type: proto::INT64, shape: Some(proto::Shape { dim }) };
+        let r#type = Some(proto::Type { tensor_type: Some(tensor_type) });
+        self.graph.input.push(proto::ValueInfo { name: list.name.clone(), r#type, doc: list.describe() });
+        self.sizes.push(list);
+        self.sizes[self.sizes.len() - 1].name.clone()
+    }
+
+    /// An input for the shape of a value that is one frame.
+    pub(super) fn shape_of(&mut self, x: &Value) -> String {
+        let (channels, height, width) = (Size::Fixed(x.channels), Size::Height(x.divisor), Size::Width(x.divisor));
+        let one = Size::Fixed(1);
+        self.size_list(match x.layout {
+            Layout::Pixels => vec![one, height, width, channels],
+            _ => vec![one, channels, height, width],
+        })
     }
 
     /// An input for a kernel of one of our operators.
@@ -408,46 +451,48 @@ impl Builder {
         let dim = Dim { value: Some(DimValue::Symbol(format!("N.{name}"))) };
         let tensor_type = proto::TensorType { elem_type: proto::FLOAT, shape: Some(proto::Shape { dim: vec![dim] }) };
         let r#type = Some(proto::Type { tensor_type: Some(tensor_type) });
-        self.graph.input.push(proto::ValueInfo { name: name.clone(), r#type });
+        self.graph.input.push(proto::ValueInfo { name: name.clone(), r#type, ..Default::default() });
         self.kernels.push(kernel);
         name
     }
 
-    /// A node that runs a graph of its own, which `body` emits, and gives `element`s. Its values are `inputs`; it may use all of this graph.
-    pub(crate) fn loop_node(
+    /// A node that runs a graph of its own, which `body` emits, on each slice of `element`s along an axis of `over`, and puts
+    /// together what it gives, `result`s. The graph may use all of this graph's values. No index is there to compute with,
+    /// which a device would do on itself and the processor wait for.
+    pub(crate) fn scan_node(
         &mut self,
-        trip_count: &str,
-        body: impl FnOnce(&mut Builder, &str) -> String,
+        over: &str,
         element: Element,
+        axis: i64,
+        result: Element,
+        body: impl FnOnce(&mut Builder, &str) -> String,
     ) -> String {
-        let id = self.next;
-        let name = |what: &str| format!("loop{id}.{what}");
-        let scalar = |name: String, kind| proto::ValueInfo {
+        let name = format!("scan{}.slice", self.next);
+        let untyped = |name: String, element| proto::ValueInfo {
             name,
-            r#type: Some(proto::Type {
-                tensor_type: Some(proto::TensorType { elem_type: kind, shape: Some(proto::Shape::default()) }),
-            }),
-        };
-        // Constants that the body makes belong to the outer graph; its nodes do not.
-        let outer = std::mem::take(&mut self.graph.node);
-        let result = body(self, &name("index"));
-        self.node("Identity", &[&name("condition")], vec![]);
-        self.graph.node.last_mut().expect("just added").output = vec![name("continue")];
-        let inner = std::mem::replace(&mut self.graph.node, outer);
-        let untyped = proto::ValueInfo {
-            name: result,
             r#type: Some(proto::Type {
                 tensor_type: Some(proto::TensorType { elem_type: proto::element(element), shape: None }),
             }),
-        };
-        let body = proto::Graph {
-            name: name("body"),
-            node: inner,
-            input: vec![scalar(name("index"), proto::INT64), scalar(name("condition"), proto::BOOL)],
-            output: vec![scalar(name("continue"), proto::BOOL), untyped],
             ..Default::default()
         };
-        self.node("Loop", &[trip_count, ""], vec![Attribute::graph("body", body)])
+        // Constants that the body makes belong to the outer graph; its nodes do not.
+        let outer = std::mem::take(&mut self.graph.node);
+        let output = body(self, &name);
+        let inner = std::mem::replace(&mut self.graph.node, outer);
+        let body = proto::Graph {
+            name: format!("{name}.body"),
+            node: inner,
+            input: vec![untyped(name, element)],
+            output: vec![untyped(output, result)],
+            ..Default::default()
+        };
+        let attributes = vec![
+            Attribute::graph("body", body),
+            Attribute::int("num_scan_inputs", 1),
+            Attribute::ints("scan_input_axes", &[axis]),
+            Attribute::ints("scan_output_axes", &[axis]),
+        ];
+        self.node("Scan", &[over], attributes)
     }
 
     /// A tensor of the checkpoint, used as `dims`.
@@ -575,9 +620,9 @@ impl Builder {
             let slower = *self.slower.get(&input.name).unwrap_or(&1);
             (input.name.clone(), input.floats_per_pixel() / slower as f64)
         };
-        let known = inputs.map(size).chain(self.sizes).collect();
+        let known = inputs.map(size).chain(self.outputs_of_ours).collect();
         let working_floats = footprint::floats_per_pixel(&self.graph, &known, &self.shares);
-        let has_attention = self.graph.node.iter().any(|node| node.op_type == "Loop");
+        let has_attention = self.graph.node.iter().any(|node| node.op_type == "Scan");
         let version = match self.options.compute {
             Element::Bf16 => BF16_OPSET,
             _ if self.options.narrows_norms() => NARROW_NORMS_OPSET,
@@ -601,6 +646,7 @@ impl Builder {
             caches: self.caches,
             initializers: self.initializers,
             external_bytes: self.external_bytes,
+            sizes: self.sizes,
             kernels: self.kernels,
             working_floats,
             has_attention,
@@ -625,5 +671,6 @@ fn value_info(value: &Value) -> proto::ValueInfo {
     };
     let shape = (value.layout != Layout::Any).then_some(proto::Shape { dim });
     let tensor_type = proto::TensorType { elem_type: proto::element(value.element), shape };
-    proto::ValueInfo { name: value.name.clone(), r#type: Some(proto::Type { tensor_type: Some(tensor_type) }) }
+    let r#type = Some(proto::Type { tensor_type: Some(tensor_type) });
+    proto::ValueInfo { name: value.name.clone(), r#type, ..Default::default() }
 }

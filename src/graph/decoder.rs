@@ -8,7 +8,7 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
     let mut steps = vec![];
     let mut b = Builder::new(Half::Decoder, 0, options);
     let latent = b.frame_input(port::LATENT, latent_channels, 2 << decoder.levels.len());
-    let latent = ops::to_main(&mut b, latent);
+    let latent = ops::input_to_main(&mut b, latent);
     let mut x = ops::layers(&mut b, latent, &decoder.head);
     let mut side = None;
 
@@ -36,7 +36,7 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
 
             b = Builder::new(Half::Decoder, steps.len(), options);
             let taps = port::TAPS_OF.map(|name| b.stored_input(name, layout, channels, divisor));
-            let weights = b.input(port::WEIGHTS, Layout::Numbers, 1, 1);
+            let weights = b.input(port::WEIGHTS, Layout::Numbers, ops::TAPS * ops::TAPS, 1);
             side = Some(b.frame_input(port::SIDE, 3, divisor));
             x = ops::blend(&mut b, taps.each_ref(), &weights);
         } else {

@@ -14,6 +14,10 @@
 //! a step ends with the convolution of its own, low-rate frame by each time tap apart, and the next one begins with the
 //! weighted sum of nine such results. That is half of the work, as each interpolated frame would meet all taps.
 //!
+//! ## Sizes
+//! A graph takes frames of any size. Where it cuts or joins values by numbers that follow from that size, it takes these
+//! numbers as inputs (`size`).
+//!
 //! A network whose norms span the clip has no steps: it is one graph over all frames (`clip`).
 //!
 //! ## Causal caches
@@ -32,6 +36,7 @@ mod footprint;
 mod operator;
 mod ops;
 mod proto;
+mod size;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -41,6 +46,7 @@ pub(crate) use clip::{decoder_clip, encoder_clip};
 pub(crate) use decoder::decoder;
 pub(crate) use encoder::encoder;
 pub(crate) use operator::{DOMAIN as OPERATOR_DOMAIN, Kernel, Operator};
+pub(crate) use size::SizeList;
 pub(crate) use transfer::{copy, pixels};
 
 /// Names of the ports that streams bind by meaning.

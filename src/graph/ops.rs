@@ -3,6 +3,7 @@
 use super::builder::{Builder, Element, Layout, Operators, Taps, Value};
 use super::operator::{Scale, blend_taps, convolve, convolve_taps, normalize};
 use super::proto::Attribute;
+use super::size::Size;
 use crate::kernels::NORM_EPSILON;
 use crate::model::{
     Attention, Conv, ConvKind, Down, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet, sign_2d, sign_3d,
@@ -51,6 +52,18 @@ pub(super) fn layers(b: &mut Builder, mut x: Value, mut layers: &[Layer]) -> Val
 /// To where the main path lies.
 pub(super) fn to_main(b: &mut Builder, x: Value) -> Value {
     if b.main_layout() == Layout::Pixels { to_pixels(b, x) } else { to_planes(b, x) }
+}
+
+/// The same of an input of the graph, that a cache may hold next. The shape of a cache's frame orders what is read after it
+/// (see `graph`), so it must be asked of that frame: ONNX Runtime would ask the input, across a transposition, but not
+/// across a change of shape.
+pub(super) fn input_to_main(b: &mut Builder, x: Value) -> Value {
+    let x = to_main(b, x);
+    if !b.options.channels_last {
+        return x;
+    }
+    let shape = b.shape_of(&x);
+    Value { name: b.node("Reshape", &[&x.name, &shape], vec![]), ..x }
 }
 
 fn to_pixels(b: &mut Builder, x: Value) -> Value {
@@ -223,7 +236,7 @@ fn attention(b: &mut Builder, x: Value, layer: &Attention) -> Value {
         Value { name: b.node("Reshape", &[&projected.name, &flat], vec![]), ..projected }
     });
     let mixed = attend(b, [query, key, value], x.channels, 1, pixels);
-    let shape = b.node("Shape", &[&h.name], vec![]);
+    let shape = b.shape_of(&h);
     let mixed = Value { name: b.node("Reshape", &[&mixed.name, &shape], vec![]), element: mixed.element, ..h };
     add_conv(b, &x, mixed, &layer.output)
 }
@@ -247,53 +260,26 @@ pub(super) fn attend(b: &mut Builder, qkv: [Value; 3], channels: usize, outer: i
     let scale = b.floats(&[1], &[(channels as f32).sqrt().recip()]);
     let query = b.node("Mul", &[&query, &scale], vec![]);
 
-    // Blocks: the score matrices' size over the limit, rounded up; then equal blocks, the last one padded.
-    let [one, width] = [1, channels as i64].map(|n| b.integers(&[n]));
-    let limit = b.integers(&[(b.options.attention_bytes / size_of::<f32>() as u64).clamp(1, 1 << 48) as i64]);
-    let numbers = b.node("Size", &[&query], vec![]);
-    let numbers = b.node("Reshape", &[&numbers, &one], vec![]);
-    let count = b.node("Div", &[&numbers, &width], vec![]);
-    let shape = b.node("Shape", &[&query], vec![Attribute::int("start", axes - 2), Attribute::int("end", axes - 1)]);
-    let scores = b.node("Mul", &[&count, &shape], vec![]);
-    let divide_up = |b: &mut Builder, n: &str, by: &str| {
-        let rounded = b.node("Add", &[n, by], vec![]);
-        let rounded = b.node("Sub", &[&rounded, &one], vec![]);
-        b.node("Div", &[&rounded, by], vec![])
+    // A block of queries for each turn, on an axis of its own: the first, where nothing lies before.
+    let rows = Size::Queries { divisor: result.divisor, bytes: b.options.attention_bytes };
+    let (channels, rest) = (Size::Fixed(channels), Size::Rest);
+    let (axis, apart, joined) = match outer {
+        1 => (0, vec![rest, Size::Fixed(1), rows, channels], vec![Size::Fixed(1), rest, channels]),
+        _ => {
+            let kept = vec![Size::Fixed(0); outer as usize];
+            (outer, [&kept[..], &[rest, rows, channels]].concat(), [&kept[..], &[rest, channels]].concat())
+        }
     };
-    let blocks = divide_up(b, &scores, &limit);
-    let blocks = b.node("Min", &[&blocks, &shape], vec![]);
-    let rows = divide_up(b, &shape, &blocks);
-    let padded = b.node("Mul", &[&rows, &blocks], vec![]);
-    let padding = b.node("Sub", &[&padded, &shape], vec![]);
-    let zeros = |b: &mut Builder, n: i64| b.integers(&vec![0; n as usize]);
-    let (before, after) = (zeros(b, 2 * axes - 2), zeros(b, 1));
-    let pads = b.node("Concat", &[&before, &padding, &after], vec![Attribute::int("axis", 0)]);
-    let query = b.node("Pad", &[&query, &pads], vec![]);
-
-    let axis = b.integers(&[axes - 2]);
-    let scalar = b.integers(&[]);
-    let trips = b.node("Reshape", &[&blocks, &scalar], vec![]);
-    let mixed = b.loop_node(
-        &trips,
-        |b, index| {
-            let start = b.node("Mul", &[index, &rows], vec![]);
-            let end = b.node("Add", &[&start, &rows], vec![]);
-            let block = b.node("Slice", &[&query, &start, &end, &axis], vec![]);
-            let scores = b.node("MatMul", &[&block, key], vec![]);
-            let weights = b.node("Softmax", &[&scores], vec![Attribute::int("axis", -1)]);
-            let weights = b.cast(Value { name: weights, element: Element::F32, ..result.clone() }, element).name;
-            b.node("MatMul", &[&weights, &value], vec![])
-        },
-        element,
-    );
-    // [blocks, ..., rows, channels]
-    let perm: Vec<i64> = (1..axes - 1).chain([0, axes - 1, axes]).collect();
-    let mixed = b.node("Transpose", &[&mixed], vec![Attribute::ints("perm", &perm)]);
-    let joined: Vec<i64> = (0..axes - 2).map(|_| 0).chain([-1, channels as i64]).collect();
-    let joined = b.integers(&joined);
+    let apart = b.size_list(apart);
+    let query = b.node("Reshape", &[&query, &apart], vec![]);
+    let mixed = b.scan_node(&query, Element::F32, axis, element, |b, block| {
+        let scores = b.node("MatMul", &[block, key], vec![]);
+        let weights = b.node("Softmax", &[&scores], vec![Attribute::int("axis", -1)]);
+        let weights = b.cast(Value { name: weights, element: Element::F32, ..result.clone() }, element).name;
+        b.node("MatMul", &[&weights, &value], vec![])
+    });
+    let joined = b.size_list(joined);
     let mixed = b.node("Reshape", &[&mixed, &joined], vec![]);
-    let start = zeros(b, 1);
-    let mixed = b.node("Slice", &[&mixed, &start, &shape, &axis], vec![]);
     Value { name: swap_if(b, &mixed, !pixels), ..result }
 }
 
@@ -347,7 +333,10 @@ fn layer_norm_last(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
 /// `x` has axes behind that of the channels.
 pub(super) fn group_norm(b: &mut Builder, x: &Value, norm: &Norm, groups: &str, axes: i64, inner: &[usize]) -> Value {
     let x = &b.cast(x.clone(), Element::F32);
-    let shape = b.node("Shape", &[&x.name], vec![]);
+    let shape = match x.layout {
+        Layout::Clip => b.node("Shape", &[&x.name], vec![]),
+        _ => b.shape_of(x),
+    };
     let grouped = b.node("Reshape", &[&x.name, groups], vec![]);
     let mean = |b: &mut Builder, x: &str| match b.options.compute {
         // Of a later version of ONNX.
@@ -448,14 +437,11 @@ fn blocks_to_pixels(b: &mut Builder, blocks: &Value) -> String {
         return b.node("DepthToSpace", &[&blocks.name], attributes);
     }
     // No provider of ONNX Runtime has DepthToSpace of bfloat16, so by its definition.
-    let channels = blocks.channels as i64 / 4;
-    let sides = b.node("Shape", &[&blocks.name], vec![Attribute::int("start", 2)]);
-    let [planes, two] = [[1, channels], [2, 2]].map(|numbers| b.integers(&numbers));
-    let axis = || vec![Attribute::int("axis", 0)];
-    let doubled = b.node("Mul", &[&sides, &two], vec![]);
-    let split = b.integers(&[2, 2, channels]);
-    let split = b.node("Concat", &[&split, &sides], axis());
-    let joined = b.node("Concat", &[&planes, &doubled], axis());
+    let joined = Value { channels: blocks.channels / 4, divisor: blocks.divisor / 2, ..blocks.clone() };
+    let two = Size::Fixed(2);
+    let sides = [Size::Height(blocks.divisor), Size::Width(blocks.divisor)];
+    let split = b.size_list([&[two, two, Size::Fixed(joined.channels)], &sides[..]].concat());
+    let joined = b.shape_of(&joined);
     let split = b.node("Reshape", &[&blocks.name, &split], vec![]);
     let moved = b.node("Transpose", &[&split], vec![Attribute::ints("perm", &[2, 3, 0, 4, 1])]);
     b.node("Reshape", &[&moved, &joined], vec![])
@@ -509,11 +495,10 @@ pub(super) fn blend(b: &mut Builder, frames: [&Value; 3], weights: &Value) -> Va
         });
     }
     let sum = sum.expect("there are frames");
-    let size = b.node("Shape", &[&frames[0].name], vec![Attribute::int("start", 2)]);
-    let planes = b.integers(&[1, channels as i64]);
-    let shape = b.node("Concat", &[&planes, &size], vec![Attribute::int("axis", 0)]);
+    let blended = Value { channels, ..frames[0].clone() };
+    let shape = b.shape_of(&blended);
     let name = b.node("Reshape", &[&sum, &shape], vec![]);
-    to_main(b, Value { name, channels, ..frames[0].clone() })
+    to_main(b, Value { name, ..blended })
 }
 
 fn resize(b: &mut Builder, x: &Value, attributes: Vec<Attribute>) -> Value {

@@ -6,7 +6,6 @@ use prost::Message;
 pub(crate) const FLOAT: i32 = 1;
 pub(crate) const UINT8: i32 = 2;
 pub(crate) const INT64: i32 = 7;
-pub(crate) const BOOL: i32 = 9;
 pub(crate) const FLOAT16: i32 = 10;
 pub(crate) const BFLOAT16: i32 = 16;
 pub(crate) const EXTERNAL: i32 = 1;
@@ -18,6 +17,7 @@ pub(crate) fn element(element: Element) -> i32 {
         Element::F16 => FLOAT16,
         Element::Bf16 => BFLOAT16,
         Element::U8 => UINT8,
+        Element::I64 => INT64,
     }
 }
 
@@ -121,6 +121,8 @@ pub(crate) struct ValueInfo {
     pub(crate) name: String,
     #[prost(message, optional, tag = "2")]
     pub(crate) r#type: Option<Type>,
+    #[prost(string, tag = "3")]
+    pub(crate) doc: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

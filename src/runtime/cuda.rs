@@ -39,10 +39,10 @@ pub(super) fn check(path: &Path, version: &str, has_provider: bool, device: u32)
     checked().map_err(|e| e.prefixed(&format!("CUDA device {device}")))
 }
 
-/// The provider's library, which the runtime looks for beside itself only.
+/// The provider's library, which the runtime looks for beside itself only: beside the name that it was opened by, be that a
+/// link or not.
 fn provider_library(runtime: &Path) -> Result<PathBuf> {
-    let real = runtime.canonicalize().unwrap_or(runtime.to_path_buf());
-    let folder = real.parent().unwrap_or(Path::new("."));
+    let folder = runtime.parent().unwrap_or(Path::new("."));
     for name in LIBRARIES {
         if !folder.join(name).exists() {
             fail!(

@@ -203,7 +203,7 @@ impl Device {
             Element::F32 => 0,
             Element::F16 => 1,
             Element::Bf16 => 2,
-            Element::U8 => unreachable!("bytes are pixels"),
+            Element::U8 | Element::I64 => unreachable!("bytes are pixels, and sizes are the processor's"),
         };
         let session = self.copies[place].get_or_try_init(|| (self.load)(from.element()))?;
         session.run(&[from], &[to], &self.canceller)

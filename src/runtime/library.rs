@@ -77,10 +77,11 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
     let missing = |text: String| Failure { kind: ErrorKind::RuntimeMissing, text };
     let too_old = |text: String| Failure { kind: ErrorKind::RuntimeTooOld, text };
 
-    // A relative path means relative to the working directory; a bare name is the loader's to find.
+    // A relative path means relative to the working directory; a bare name is the loader's to find. Links are followed here,
+    // as the runtime looks for its providers beside the name that it was opened by.
     let absolute = match is_bare_name(path) {
         true => path.to_path_buf(),
-        false => std::path::absolute(path).unwrap_or(path.to_path_buf()),
+        false => path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.to_path_buf()),
     };
     let name = CString::new(absolute.as_os_str().as_bytes())
         .map_err(|_| missing(format!("ONNX Runtime: {}: a NUL in the path", path.display())))?;

@@ -4,6 +4,7 @@ mod cuda;
 mod device;
 mod library;
 mod operators;
+mod replan;
 mod session;
 mod tensor;
 

@@ -1,6 +1,7 @@
 //! One step's graph, loaded; runs from several threads at once.
 
 use super::device::{CudaOptions, Place};
+use super::replan::Replan;
 use super::{Canceller, Runtime, Tensor, operators};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{Element, Kernel, Source, StepGraph};
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     outputs: Vec<CString>,
     /// The last inputs.
     kernels: Vec<Tensor>,
+    /// On a device.
+    replan: Option<Replan>,
 }
 
 impl Session {
@@ -83,13 +86,15 @@ impl Session {
         };
         let inputs = step.inputs.iter().chain(step.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]));
         let outputs = step.outputs.iter().chain(step.caches.iter().map(|c| &c.now));
+        let given = step.sizes.iter().map(|list| &list.name).chain(step.kernels.iter().map(|kernel| &kernel.key));
         let c_string = |name: &String| CString::new(name.as_str()).expect("names hold no NUL");
         Ok(Session {
             name: step.name.clone(),
             session: Arc::new(session),
-            inputs: inputs.map(|port| &port.name).chain(step.kernels.iter().map(|k| &k.key)).map(c_string).collect(),
+            inputs: inputs.map(|port| &port.name).chain(given).map(c_string).collect(),
             outputs: outputs.map(|port| c_string(&port.name)).collect(),
             kernels,
+            replan: options.place.has_memory().then(|| Replan::new(step)).flatten(),
         })
     }
 
@@ -102,9 +107,25 @@ impl Session {
         self.session.clone()
     }
 
-    /// Runs the graph. `inputs` are the step's, then one and two frames ago of every cache; `outputs` the step's, then
-    /// every cache's frame of now. An output may share its tensor with a cache input at the start of a clip only.
+    /// Runs the graph. `inputs` are the step's, then one and two frames ago of every cache, then the sizes; `outputs` the
+    /// step's, then every cache's frame of now. An output may share its tensor with a cache input at the start of a clip only.
     pub(crate) fn run(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
+        let Some(replan) = &self.replan else { return self.run_once(inputs, outputs, canceller) };
+        replan.if_needed(|inputs, outputs, canceller| self.run_once(inputs, outputs, canceller))?;
+        self.run_once(inputs, outputs, canceller).inspect_err(|e| {
+            if e.kind() != ErrorKind::Cancelled {
+                replan.is_needed();
+            }
+        })
+    }
+
+    /// Makes the next run what one is after another that failed.
+    #[cfg(test)]
+    pub(crate) fn replan(&self) {
+        self.replan.as_ref().expect("of a device").is_needed();
+    }
+
+    fn run_once(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
         let inputs: Vec<&Tensor> = inputs.iter().copied().chain(&self.kernels).collect();
         assert_eq!((inputs.len(), outputs.len()), (self.inputs.len(), self.outputs.len()), "{}", self.name);
         let input_names: Vec<_> = self.inputs.iter().map(|n| n.as_ptr()).collect();
@@ -215,7 +236,7 @@ fn weight_reads<'a>(
                     Element::F32 => out.copy_from_slice(&value.to_ne_bytes()),
                     Element::F16 => out.copy_from_slice(&half::f16::from_f32(value).to_ne_bytes()),
                     Element::Bf16 => out.copy_from_slice(&half::bf16::from_f32(value).to_ne_bytes()),
-                    Element::U8 => unreachable!("no weights are bytes"),
+                    Element::U8 | Element::I64 => unreachable!("weights are floats"),
                 }
             }
         };

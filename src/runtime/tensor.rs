@@ -4,12 +4,17 @@ use super::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Element;
 use ort::AsPointer;
-use ort::memory::Allocator;
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::value::{DynTensor, TensorElementType};
+use std::ffi::c_void;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// A tensor of a fixed shape. Its address never changes, so that it can be bound again and again.
 pub(crate) struct Tensor {
-    value: Value,
+    /// Of pinned memory: what the runtime is given in place of `value`. Dropped before that.
+    plain: Option<Plain>,
+    value: DynTensor,
     shape: Vec<usize>,
     element: Element,
     /// Where it lies, if not in the processor's memory.
@@ -18,11 +23,62 @@ pub(crate) struct Tensor {
     _owner: Option<Arc<Device>>,
 }
 
-enum Value {
-    F32(ort::value::Tensor<f32>),
-    F16(ort::value::Tensor<half::f16>),
-    Bf16(ort::value::Tensor<half::bf16>),
-    U8(ort::value::Tensor<u8>),
+/// Pinned memory as a tensor in the processor's. The runtime counts pinned memory to the device since 1.23: kernels then write
+/// an output there themselves, and the runtime fails to copy it to itself.
+struct Plain(NonNull<ort::sys::OrtValue>);
+
+// SAFETY: a tensor, as ort's are.
+unsafe impl Send for Plain {}
+unsafe impl Sync for Plain {}
+
+impl Plain {
+    /// `memory` must outlive it.
+    fn new(memory: &DynTensor, shape: &[i64], element: Element) -> ort::Result<Self> {
+        let info = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
+        let bytes = shape.iter().product::<i64>() as usize * element.bytes();
+        let mut out = std::ptr::null_mut();
+        // SAFETY: the memory has that size.
+        unsafe {
+            ort::Error::result_from_status((ort::api().CreateTensorWithDataAsOrtValue)(
+                info.ptr(),
+                address(memory)?,
+                bytes,
+                shape.as_ptr(),
+                shape.len(),
+                type_of(element).into(),
+                &mut out,
+            ))?;
+        }
+        NonNull::new(out).map(Plain).ok_or_else(|| ort::Error::new("no tensor"))
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        // SAFETY: made above, and nobody else's.
+        unsafe { (ort::api().ReleaseValue)(self.0.as_ptr()) }
+    }
+}
+
+fn type_of(element: Element) -> TensorElementType {
+    match element {
+        Element::F32 => TensorElementType::Float32,
+        Element::F16 => TensorElementType::Float16,
+        Element::Bf16 => TensorElementType::Bfloat16,
+        Element::U8 => TensorElementType::Uint8,
+        Element::I64 => TensorElementType::Int64,
+    }
+}
+
+/// Of the first number. ort's own views refuse pinned memory, as the runtime counts that to the device.
+fn address(value: &DynTensor) -> ort::Result<*mut c_void> {
+    let mut address = std::ptr::null_mut();
+    // SAFETY: a live tensor.
+    unsafe {
+        let status = (ort::api().GetTensorMutableData)(value.ptr().cast_mut(), &mut address);
+        ort::Error::result_from_status(status)?;
+    }
+    Ok(address)
 }
 
 impl Tensor {
@@ -55,22 +111,27 @@ impl Tensor {
         owner: Option<&Arc<Device>>,
     ) -> Result<Self> {
         let dims: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
-        let value = match element {
-            Element::F32 => ort::value::Tensor::new(allocator, dims).map(Value::F32),
-            Element::F16 => ort::value::Tensor::new(allocator, dims).map(Value::F16),
-            Element::Bf16 => ort::value::Tensor::new(allocator, dims).map(Value::Bf16),
-            Element::U8 => ort::value::Tensor::new(allocator, dims).map(Value::U8),
-        };
-        let value = value.map_err(|e| {
+        let value = DynTensor::new(allocator, type_of(element), dims.clone()).map_err(|e| {
             let bytes = shape.iter().product::<usize>() as u64 * element.bytes() as u64;
             let place = if device.is_some() { " on the device" } else { "" };
             let text = format!("cannot allocate {bytes} bytes{place} for a tensor {shape:?}: {e}");
             Error::new(ErrorKind::OutOfMemory, text)
         })?;
-        let tensor = Tensor { value, shape: shape.into(), element, device: device.cloned(), _owner: owner.cloned() };
+        // In the processor's memory, but a device's to free.
+        let pinned = device.is_none() && owner.is_some();
+        let plain = pinned.then(|| Plain::new(&value, &dims, element)).transpose();
+        let plain = plain.map_err(|e| Error::new(ErrorKind::Runtime, format!("pinned memory: {e}")))?;
+        let (device, _owner) = (device.cloned(), owner.cloned());
+        let tensor = Tensor { plain, value, shape: shape.into(), element, device, _owner };
         if let Some(device) = &tensor.device {
             device.allocated(tensor.bytes());
         }
+        Ok(tensor)
+    }
+
+    pub(crate) fn zeros(shape: &[usize], element: Element) -> Result<Self> {
+        let mut tensor = Tensor::new(shape, element)?;
+        tensor.raw_mut().fill(0);
         Ok(tensor)
     }
 
@@ -78,6 +139,15 @@ impl Tensor {
     pub(crate) fn numbers(values: &[f32]) -> Result<Self> {
         let mut tensor = Tensor::new(&[values.len()], Element::F32)?;
         tensor.data_mut().copy_from_slice(values);
+        Ok(tensor)
+    }
+
+    /// A list of whole numbers.
+    pub(crate) fn whole_numbers(values: &[i64]) -> Result<Self> {
+        let mut tensor = Tensor::new(&[values.len()], Element::I64)?;
+        for (bytes, value) in tensor.raw_mut().chunks_exact_mut(size_of::<i64>()).zip(values) {
+            bytes.copy_from_slice(&value.to_ne_bytes());
+        }
         Ok(tensor)
     }
 
@@ -96,46 +166,33 @@ impl Tensor {
 
     /// Of a float32 tensor; only causal caches are others, and these only the runtime reads.
     pub(crate) fn data(&self) -> &[f32] {
-        self.check_host();
-        match &self.value {
-            Value::F32(value) => value.extract_tensor().1,
-            _ => unreachable!("not a float32 tensor"),
-        }
+        assert_eq!(self.element, Element::F32);
+        // SAFETY: floats that this tensor owns.
+        unsafe { std::slice::from_raw_parts(self.address().cast(), self.shape.iter().product()) }
     }
 
     pub(crate) fn data_mut(&mut self) -> &mut [f32] {
-        self.check_host();
-        match &mut self.value {
-            Value::F32(value) => value.extract_tensor_mut().1,
-            _ => unreachable!("not a float32 tensor"),
-        }
+        assert_eq!(self.element, Element::F32);
+        // SAFETY: as above, and nobody else's meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(self.address().cast(), self.shape.iter().product()) }
     }
 
     /// The numbers as they lie in memory.
     pub(crate) fn raw(&self) -> &[u8] {
-        self.check_host();
         // SAFETY: floats of any size are bytes of any value, and bytes need no alignment.
-        unsafe {
-            match &self.value {
-                Value::F32(value) => value.extract_tensor().1.align_to().1,
-                Value::F16(value) => value.extract_tensor().1.align_to().1,
-                Value::Bf16(value) => value.extract_tensor().1.align_to().1,
-                Value::U8(value) => value.extract_tensor().1,
-            }
-        }
+        unsafe { std::slice::from_raw_parts(self.address(), self.bytes() as usize) }
     }
 
     pub(crate) fn raw_mut(&mut self) -> &mut [u8] {
-        self.check_host();
         // SAFETY: as above; any bytes are floats.
-        unsafe {
-            match &mut self.value {
-                Value::F32(value) => value.extract_tensor_mut().1.align_to_mut().1,
-                Value::F16(value) => value.extract_tensor_mut().1.align_to_mut().1,
-                Value::Bf16(value) => value.extract_tensor_mut().1.align_to_mut().1,
-                Value::U8(value) => value.extract_tensor_mut().1,
-            }
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.address(), self.bytes() as usize) }
+    }
+
+    fn address(&self) -> *mut u8 {
+        self.check_host();
+        let address = address(&self.value).expect("a tensor has an address");
+        // A tensor of no numbers may have none.
+        if address.is_null() { NonNull::<u64>::dangling().as_ptr().cast() } else { address.cast() }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -143,11 +200,9 @@ impl Tensor {
     }
 
     pub(super) fn ptr(&self) -> *mut ort::sys::OrtValue {
-        match &self.value {
-            Value::F32(value) => value.ptr().cast_mut(),
-            Value::F16(value) => value.ptr().cast_mut(),
-            Value::Bf16(value) => value.ptr().cast_mut(),
-            Value::U8(value) => value.ptr().cast_mut(),
+        match &self.plain {
+            Some(Plain(plain)) => plain.as_ptr(),
+            None => self.value.ptr().cast_mut(),
         }
     }
 

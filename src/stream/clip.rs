@@ -59,7 +59,9 @@ impl ClipEncoder {
             }
             scatter(&planes, video.data_mut(), t, padded, 3);
         }
-        self.step.session.run(&[&video], &[&moments], canceller)?;
+        let sizes = self.step.size_tensors(&self.geometry, latents)?;
+        let inputs: Vec<&Tensor> = [&video].into_iter().chain(&sizes).collect();
+        self.step.session.run(&inputs, &[&moments], canceller)?;
         self.runs += 1;
         (self.frames_in, self.latents_out, self.flushed) = (frames.len() as u64, latents as u64, true);
         drop(video);
@@ -124,7 +126,8 @@ impl ClipDecoder {
             let list = || lists.iter().find(|(name, _)| *name == port.name).expect("an interpolation's input");
             if is_main(port) { &z } else { &list().1 }
         };
-        let inputs: Vec<&Tensor> = self.step.inputs.iter().map(bound).collect();
+        let sizes = self.step.size_tensors(&self.geometry, latents)?;
+        let inputs: Vec<&Tensor> = self.step.inputs.iter().map(bound).chain(&sizes).collect();
         let video = Tensor::new(&[1, 3, frames, part.height, part.width], Element::F32)?;
         self.step.session.run(&inputs, &[&video], canceller)?;
         self.runs += 1;

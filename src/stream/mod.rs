@@ -24,7 +24,7 @@ pub use snapshot::{Snapshot, SnapshotInfo};
 pub use tiles::Tiling;
 
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::{Layout as Axes, Port};
+use crate::graph::Port;
 use crate::media::{Image, ImageMut, LatentCodec, Latents, LatentsMut, Posterior, Rect};
 pub use crate::runtime::Canceller;
 use crate::runtime::{Device, Tensor};
@@ -635,14 +635,7 @@ impl Geometry {
     }
 
     fn shape(&self, port: &Port, frames: usize) -> Vec<usize> {
-        let (height, width) = (self.padded_height / port.divisor, self.padded_width / port.divisor);
-        match port.layout {
-            Axes::Frame => vec![1, port.channels, height, width],
-            Axes::Pixels => vec![1, height, width, port.channels],
-            Axes::Clip => vec![1, port.channels, frames, height, width],
-            Axes::Numbers => vec![frames],
-            Axes::Any => unreachable!("no port of a step"),
-        }
+        port.shape([self.padded_height, self.padded_width], frames)
     }
 
     fn bytes(&self, port: &Port) -> u64 {

@@ -383,7 +383,8 @@ impl Model {
     }
 
     /// Writes the graphs as `encoder.0.onnx`, ... with their weights beside them (`encoder.0.bin`, ...), for viewers and
-    /// other runtimes. The folder must exist; files of these names are replaced.
+    /// other runtimes. The folder must exist; files of these names are replaced. Inputs `size.0`, `size.1`, ... are whole
+    /// numbers that follow from the size of a frame; the description of each in the file (`doc_string`) tells which.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io).
@@ -524,6 +525,7 @@ impl Model {
                 inputs: graph.inputs,
                 outputs: graph.outputs,
                 caches: graph.caches.into_iter().map(|cache| cache.now).collect(),
+                sizes: graph.sizes,
                 device: self.0.device.clone(),
                 check_finite: matches!(precision, Precision::F16 | Precision::Bf16),
                 weight_bytes,

@@ -3,7 +3,7 @@
 use super::Geometry;
 use super::snapshot::{LiveState, SavedState};
 use crate::error::{ErrorKind, Result, fail};
-use crate::graph::{Port, StepGraph};
+use crate::graph::{Port, SizeList, StepGraph};
 use crate::runtime::{Canceller, Device, Session, Tensor};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ pub(crate) struct Step {
     pub(crate) outputs: Vec<Port>,
     /// The size of each cache's frames.
     pub(crate) caches: Vec<Port>,
+    pub(crate) sizes: Vec<SizeList>,
     /// Where its tensors lie, if not in the processor's memory.
     pub(crate) device: Option<Arc<Device>>,
     /// Whether its numbers can overflow where float32's do not.
@@ -24,6 +25,12 @@ pub(crate) struct Step {
 impl Step {
     pub(crate) fn output(&self, name: &str) -> &Port {
         self.outputs.iter().find(|port| port.name == name).expect("the graph has this output")
+    }
+
+    /// What the graph is told of the size of `frames` frames.
+    pub(crate) fn size_tensors(&self, geometry: &Geometry, frames: usize) -> Result<Vec<Tensor>> {
+        let size = [geometry.padded_height, geometry.padded_width];
+        self.sizes.iter().map(|list| Tensor::whole_numbers(&list.of(size, frames))).collect()
     }
 
     /// The numbers of an output that leaves the network.
@@ -48,6 +55,7 @@ struct CacheRing([Tensor; 3]);
 pub(crate) struct Stage {
     step: Arc<Step>,
     caches: Vec<CacheRing>,
+    sizes: Vec<Tensor>,
     /// Steps since the start of the clip.
     position: u64,
     /// Steps since the stream was made.
@@ -61,7 +69,8 @@ impl Stage {
             Ok(CacheRing([tensor()?, tensor()?, tensor()?]))
         };
         let caches = step.caches.iter().map(ring).collect::<Result<_>>()?;
-        Ok(Stage { step: step.clone(), caches, position: 0, runs: 0 })
+        let sizes = step.size_tensors(geometry, 1)?;
+        Ok(Stage { step: step.clone(), caches, sizes, position: 0, runs: 0 })
     }
 
     pub(crate) fn is_at_start(&self) -> bool {
@@ -125,6 +134,7 @@ impl Stage {
             bound_inputs.extend([&frames[one_ago], &frames[two_ago]]);
             bound_outputs.push(&frames[now]);
         }
+        bound_inputs.extend(&self.sizes);
         self.step.session.run(&bound_inputs, &bound_outputs, canceller)?;
         #[cfg(test)]
         if let Some(device) = &self.step.device {

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 import peer
+import sizes
 
 
 def interpolation(n, mode):
@@ -40,6 +41,7 @@ def main():
     out_port = session.get_outputs()[0]
     channels, divisor = channels_and_divisor(main_port)
     inputs = {main_port.name: peer.clip(a.input, channels, a.height // divisor, a.width // divisor)}
+    inputs.update(sizes.size_lists(a.model, a.height, a.width, int(a.latents)))
     frames, names = inputs[main_port.name].shape[2], {i.name for i in session.get_inputs()}
     for n in range(9):
         columns = interpolation(frames, a.interpolation)

@@ -1,0 +1,103 @@
+//! Whole numbers that follow from the size of a frame: where values are cut and put together.
+//!
+//! They are inputs of the graphs. Computed there, they would be nodes among the others: ONNX Runtime runs such nodes on a
+//! device if it turns the graph channels-last, and the processor, which needs their results, then waits for each.
+
+/// A list of them, and the name of the input that takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SizeList {
+    pub(crate) name: String,
+    pub(crate) numbers: Vec<Size>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    Fixed(usize),
+    /// As many as are left.
+    Rest,
+    /// H / divisor
+    Height(usize),
+    /// W / divisor
+    Width(usize),
+    /// Of a frame of H / divisor by W / divisor pixels, as many queries of attention as have scores of at most so many bytes
+    /// with all of the frame's keys: a divisor of the number of pixels, at least 1.
+    Queries {
+        divisor: usize,
+        bytes: u64,
+    },
+}
+
+impl SizeList {
+    /// For `frames` frames of that size in one run.
+    pub(crate) fn of(&self, [height, width]: [usize; 2], frames: usize) -> Vec<i64> {
+        self.numbers.iter().map(|number| number.of(height, width, frames)).collect()
+    }
+
+    /// What a reader of the graph is told.
+    pub(super) fn describe(&self) -> String {
+        let texts: Vec<String> = self.numbers.iter().map(Size::to_string).collect();
+        format!("[{}]", texts.join(", "))
+    }
+}
+
+impl Size {
+    fn of(self, height: usize, width: usize, frames: usize) -> i64 {
+        match self {
+            Size::Fixed(n) => n as i64,
+            Size::Rest => -1,
+            Size::Height(divisor) => (height / divisor) as i64,
+            Size::Width(divisor) => (width / divisor) as i64,
+            Size::Queries { divisor, bytes } => {
+                let pixels = (height / divisor) * (width / divisor);
+                let scores = bytes / size_of::<f32>() as u64;
+                let most = scores / (pixels * frames).max(1) as u64;
+                // In pairs, of which the smaller is at most the square root.
+                let divisors = (1..).take_while(|n| n * n <= pixels).filter(|n| pixels.is_multiple_of(*n));
+                let fits = divisors.flat_map(|n| [n, pixels / n]).filter(|n| *n as u64 <= most);
+                fits.max().unwrap_or(1) as i64
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Size::Fixed(n) => write!(f, "{n}"),
+            Size::Rest => write!(f, "-1"),
+            Size::Height(divisor) => write!(f, "H/{divisor}"),
+            Size::Width(divisor) => write!(f, "W/{divisor}"),
+            Size::Queries { divisor, .. } => write!(f, "a divisor of H/{divisor} * W/{divisor}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_divide_the_frame_and_keep_their_scores_below_the_limit() {
+        for (height, width) in [(8, 8), (30, 52), (61, 107), (1, 97), (1, 1), (90, 160)] {
+            for frames in [1, 3] {
+                for bytes in [1, 4096, 1 << 20, 1 << 26] {
+                    let found = Size::Queries { divisor: 1, bytes }.of(height, width, frames) as usize;
+                    let pixels = height * width;
+                    let fits = |n: usize| (n * pixels * frames * 4) as u64 <= bytes;
+                    assert!(pixels.is_multiple_of(found) && (found == 1 || fits(found)), "{found} of {height}x{width}");
+                    let larger = (found + 1..=pixels).find(|n| pixels.is_multiple_of(*n) && fits(*n));
+                    assert_eq!(larger, None, "{found} of {height}x{width}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_follow_the_frame() {
+        let numbers = vec![Size::Fixed(0), Size::Rest, Size::Height(4), Size::Width(8), Size::Fixed(24)];
+        let list = SizeList { name: String::new(), numbers };
+        assert_eq!(list.of([32, 48], 1), [0, -1, 8, 6, 24]);
+        assert_eq!(list.describe(), "[0, -1, H/4, W/8, 24]");
+    }
+}
