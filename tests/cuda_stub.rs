@@ -37,6 +37,7 @@ struct Counters {
     pinned: u64,
     pinned_bytes: u64,
     handles: u64,
+    graphs: u64,
 }
 
 /// A function of the stub, which the first model has loaded.
@@ -378,6 +379,23 @@ fn a_device_without_memory_is_an_error_and_others_go_on() {
     println!("one more stream was refused {refused} times");
     assert!(refused > 0);
     assert!(off.is_empty(), "{off:#?}");
+}
+
+/// The stub's only engine uses tensor cores. Where the provider may not use them it refuses the engine, and then plans again with
+/// all allowed: float32 is planned twice, which is no promise of ours, and all else once, which is.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn all_but_float32_may_use_tensor_cores() {
+    let planned = |precision| {
+        let way = Way { precision, convolution: Convolution::Stacked, layout: Layout::Planes };
+        let model = open("v1-tiny", way, &Warnings::default()).unwrap();
+        let before = counters().graphs;
+        drop(stream(&model, SIZE).unwrap());
+        counters().graphs - before
+    };
+    let [full, tf32, half, brain] = PRECISIONS.map(planned);
+    assert!(tf32 > 0);
+    assert_eq!([full, half, brain], [2 * tf32, tf32, tf32]);
 }
 
 /// The last one: ONNX Runtime's convolutions do not survive it, they keep the size of a run that failed. Streams are made warm and their calls

@@ -36,6 +36,7 @@ struct wfvae_stub_counters {
     uint64_t live, live_bytes, peak_bytes; /* of the device */
     uint64_t pinned, pinned_bytes;
     uint64_t handles; /* streams, events, descriptors and the like that were created and not destroyed */
+    uint64_t graphs;  /* of operations that cuDNN was asked to plan */
 };
 
 static struct wfvae_stub_counters counters;
@@ -664,11 +665,17 @@ int cudnnGetConvolutionForwardWorkspaceSize(void *handle, void *x, void *w, void
 }
 int cudnnDropoutGetStatesSize(void *handle, size_t *size) { return (void)handle, *size = 0, SUCCESS; }
 
-/* Graphs of operations: every descriptor is right, the heuristics know one engine, and its plan needs no memory. */
+/* Graphs of operations: every descriptor is right, the heuristics know one engine, which uses tensor cores, and its plan needs
+ * no memory. */
 
-enum { TYPE_INT64 = 3, TYPE_DESCRIPTOR = 15, TYPE_INT32 = 23, CONFIG_KNOBS = 302 };
+enum {
+    TYPE_INT64 = 3, TYPE_DESCRIPTOR = 15, TYPE_INT32 = 23,
+    CONFIG_KNOBS = 302, ENGINE_NUMERICAL_NOTE = 1303, NOTE_TENSOR_CORE = 0, OPERATION_GRAPH = 15,
+};
 
 int cudnnBackendCreateDescriptor(int which, void **out) {
+    if (which == OPERATION_GRAPH)
+        COUNT(graphs, 1);
     create(out, DNN_PART);
     return ((struct handle *)*out)->detail = which, SUCCESS;
 }
@@ -680,6 +687,13 @@ int cudnnBackendFinalize(void *part) { return check("cudnnBackendFinalize", part
 
 int cudnnBackendGetAttribute(void *part, int attribute, int type, int64_t room, int64_t *count, void *out) {
     check("cudnnBackendGetAttribute", part, DNN_PART);
+    if (attribute == ENGINE_NUMERICAL_NOTE) {
+        if (out != NULL && room > 0)
+            *(int *)out = NOTE_TENSOR_CORE;
+        if (count != NULL)
+            *count = 1;
+        return SUCCESS;
+    }
     bool numbers = (type == TYPE_INT64 || type == TYPE_INT32) && out != NULL && room > 0;
     if (numbers)
         memset(out, 0, type == TYPE_INT64 ? sizeof(int64_t) : sizeof(int32_t));
