@@ -78,8 +78,8 @@ def check_run():
                 for model, frames, chunks in clips for direction, chunk in zip(("encode", "decode"), chunks)
                 for kind, convolution, layout, n in
                 [("ours", "exact", "auto", None)] + [("ours", "exact", "auto", chunk)] * (frames > 1) +
-                [("ours", "fast", "auto", None), ("ours", "direct", "auto", None), ("ours", "volume", "planes", None),
-                 ("ours", "stacked", "channels-last", None), ("peer", None, None, None)]]
+                [("peer", None, None, None), ("ours", "fast", "auto", None), ("ours", "direct", "auto", None),
+                 ("ours", "volume", "planes", None), ("ours", "stacked", "channels-last", None)]]
     assert found == expected, found
     for row in rows:
         fields = FIELDS | (OURS if row["kind"] == "ours" else {})
@@ -129,10 +129,10 @@ def check_syntax():
     assert "there is no convolution 'winograd'" in wrong("winograd", "cpu")
     assert "there is no layout 'rows'" in wrong("volume:rows", "cpu")
     assert "only direct, stacked and volume have layouts" in wrong("fast:planes", "cpu")
-    assert "the processor has no options" in wrong("stacked:planes:prefer_nhwc=1", "cpu")
-    assert "is not NAME=VALUE" in wrong("stacked:planes:prefer_nhwc", "cuda")
+    assert "the processor has no options" in wrong("stacked:planes:use_tf32=1", "cpu")
+    assert "is not NAME=VALUE" in wrong("stacked:planes:use_tf32", "cuda")
     given = bench.CONVOLUTIONS["cuda"]
-    assert len({bench.emission(None, text, True) for text in given}) == len(given) == 10
+    assert len({bench.emission(None, text, True) for text in given}) == len(given) == 9
     found = bench.emission(None, "stacked:planes:use_tf32=0,fuse_conv_bias=1", True)
     assert found == ("stacked", "planes", "use_tf32=0,fuse_conv_bias=1"), found
     print("ok ways to compute")

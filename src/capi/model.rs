@@ -170,7 +170,7 @@ pub struct wfvae_model_options {
     /// Options of ONNX Runtime's CUDA provider in place of the library's own choice, "name=value" with commas between them;
     /// NULL or "": none. For tuning and measuring; ONNX Runtime's documentation says what they mean. Names are
     /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit (bytes, of
-    /// each session), prefer_nhwc and use_tf32; others are WFVAE_STATUS_INVALID_ARGUMENT, and so are all with
+    /// each session) and use_tf32; others are WFVAE_STATUS_INVALID_ARGUMENT, and so are all with
     /// WFVAE_PROVIDER_CPU. Where WFVAE_PROVIDER_AUTO takes the processor they are not used.
     pub provider_options: *const c_char,
 }

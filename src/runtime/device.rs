@@ -17,14 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The options of ONNX Runtime's CUDA provider that a user may set: they change how fast and in how much memory it works.
-/// The others belong to this library (the device, its stream) or make it wrong (CUDA graphs: tensors change places).
-pub(crate) const PROVIDER_OPTIONS: [&str; 7] = [
+/// The others belong to this library (the device, its stream, channels-last convolutions, which graphs must be made for) or
+/// make it wrong (CUDA graphs: tensors change places).
+pub(crate) const PROVIDER_OPTIONS: [&str; 6] = [
     "arena_extend_strategy",
     "cudnn_conv_algo_search",
     "cudnn_conv_use_max_workspace",
     "fuse_conv_bias",
     "gpu_mem_limit",
-    "prefer_nhwc",
     "use_tf32",
 ];
 

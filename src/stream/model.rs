@@ -137,7 +137,7 @@ pub struct ModelOptions {
     pub layout: Layout,
     /// Options of ONNX Runtime's CUDA provider, as names and values, in place of the library's own choice:
     /// `arena_extend_strategy`, `cudnn_conv_algo_search`, `cudnn_conv_use_max_workspace`, `fuse_conv_bias`,
-    /// `gpu_mem_limit`, `prefer_nhwc`, `use_tf32`. For tuning and measuring; ONNX Runtime's documentation says what they
+    /// `gpu_mem_limit` (bytes, of each session), `use_tf32`. For tuning and measuring; ONNX Runtime's documentation says what they
     /// mean. Any other name is an error, and so is one with [`Provider::Cpu`]; where [`Provider::Auto`] takes the processor
     /// they are not used.
     pub provider_options: Vec<(String, String)>,

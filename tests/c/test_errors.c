@@ -364,13 +364,14 @@ static void test_options(void)
          (o.provider = WFVAE_PROVIDER_CPU, o.layout = WFVAE_LAYOUT_PLANES, o.convolution = WFVAE_CONVOLUTION_STACKED));
     OPEN("layout of bfloat16", INVALID_ARGUMENT, "layout channels_last: ONNX Runtime has no such convolutions of bfloat16",
          (o.layout = WFVAE_LAYOUT_CHANNELS_LAST, o.decode_precision = WFVAE_PRECISION_BF16));
-    OPEN("provider_options without a value", INVALID_ARGUMENT, "provider_options: \"prefer_nhwc\" is not name=value",
-         o.provider_options = "use_tf32=1,prefer_nhwc");
+    OPEN("provider_options without a value", INVALID_ARGUMENT, "provider_options: \"fuse_conv_bias\" is not name=value",
+         o.provider_options = "use_tf32=1,fuse_conv_bias");
     OPEN("provider_options that are ours", INVALID_ARGUMENT, "provider_options: \"device_id\" is not one of arena_extend",
          o.provider_options = "use_tf32=1, device_id=1");
     OPEN("provider_options of the CPU", INVALID_ARGUMENT, "use_tf32 is an option of a CUDA device, and the provider is the CPU",
          (o.provider = WFVAE_PROVIDER_CPU, o.provider_options = "use_tf32=1"));
-    OPEN("provider_options not used", OK, NULL, o.provider_options = " use_tf32=1 ,, prefer_nhwc = 0");
+    OPEN("provider_options not used", OK, NULL, o.provider_options = " use_tf32=1 ,, fuse_conv_bias = 0");
+    OPEN("provider_options of the layout", INVALID_ARGUMENT, "\"prefer_nhwc\" is not one of", o.provider_options = "prefer_nhwc=1");
     OPEN("provider_options empty", OK, NULL, (o.provider = WFVAE_PROVIDER_CPU, o.provider_options = ""));
     OPEN("provider_options not UTF-8", INVALID_ARGUMENT, "provider_options is not UTF-8", o.provider_options = "use_tf32=\xff");
     OPEN("attention_bytes 1", OK, NULL, o.attention_bytes = 1);
