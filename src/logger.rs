@@ -4,8 +4,9 @@ use log::{Level, LevelFilter};
 use std::fmt;
 use std::sync::Arc;
 
-/// What ONNX Runtime warns of when it computes shapes on the processor for a device, as it should.
-const SHAPES_ON_THE_PROCESSOR: [&str; 2] =
+/// What ONNX Runtime warns of when nodes of a device's graph run on the processor, as computed shapes should. Where that copies
+/// values in the middle of the graph it has another warning.
+const NODES_ON_THE_PROCESSOR: [&str; 2] =
     ["Some nodes were not assigned to the preferred execution providers", "Rerunning with verbose output"];
 
 type Callback = dyn Fn(Level, &str) + Send + Sync;
@@ -48,7 +49,7 @@ impl Logger {
     pub(crate) fn for_runtime(&self) -> ort::logging::LoggerFunction {
         let logger = self.clone();
         Arc::new(move |level, _, _, location: &str, text: &str| {
-            let level = if SHAPES_ON_THE_PROCESSOR.iter().any(|known| text.starts_with(known)) {
+            let level = if NODES_ON_THE_PROCESSOR.iter().any(|known| text.starts_with(known)) {
                 Level::Debug
             } else {
                 level_of(level)

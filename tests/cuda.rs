@@ -169,7 +169,7 @@ fn golden_cases(precision: Precision, limit: f32) {
     }
 }
 
-/// Float32 that is rounded to TF32 on the way is off by more.
+/// Float32 that is rounded to TF32 on the way should be off by more.
 #[test]
 #[ignore = "needs a CUDA device: make check-cuda"]
 fn golden_cases_on_a_cuda_device_in_f32() {

@@ -73,8 +73,8 @@ impl Warnings {
         Logger::new(log::LevelFilter::Warn, move |_, text| texts.lock().push(text.into()))
     }
 
-    /// Any is too much: of nodes that run on the processor in the middle of a graph, of shapes that do, of convolutions for
-    /// which cuDNN has no engine.
+    /// Any is too much: of copies for nodes that run on the processor in the middle of a graph, of convolutions for which cuDNN
+    /// has no engine.
     fn texts(&self) -> Vec<String> {
         self.0.lock().iter().map(|text| text.split(". ").next().unwrap_or(text).to_string()).collect()
     }
@@ -192,20 +192,21 @@ fn use_all(model: &Model) -> Result<()> {
 
 #[test]
 #[ignore = "needs the stub of CUDA: make check-cuda-stub"]
-fn every_session_loads_on_cuda_and_no_node_falls_to_the_processor() {
+fn every_session_loads_on_cuda_and_copies_nothing_in_the_middle() {
     // Each fault, and which models have it.
     let mut off = BTreeMap::<String, Vec<String>>::new();
-    let mut run = 0;
+    let (mut run, mut not_opened) = (0, 0);
     for case in cases() {
         for way in PRECISIONS.into_iter().flat_map(ways) {
             let warnings = Warnings::default();
             let model = open(&case, way, &warnings);
             let half = matches!(way.precision, Precision::F16 | Precision::Bf16);
-            let refused = way.precision == Precision::Bf16 && way.layout == Layout::ChannelsLast
-                || half && case == "own-v2-groupnorm";
+            let channels_last = way.layout == Layout::ChannelsLast;
+            let refused = way.precision == Precision::Bf16 && channels_last
+                || (half || channels_last) && case == "own-v2-groupnorm";
             let mut fault = |text: String| off.entry(text).or_default().push(format!("{case} {way}"));
             match (model, refused) {
-                (Err(e), true) if e.kind() == ErrorKind::InvalidArgument => {}
+                (Err(e), true) if e.kind() == ErrorKind::InvalidArgument => not_opened += 1,
                 (Ok(_), true) => fault("not refused".into()),
                 (model, _) => {
                     if let Err(e) = model.and_then(|model| use_all(&model)) {
@@ -218,7 +219,7 @@ fn every_session_loads_on_cuda_and_no_node_falls_to_the_processor() {
         }
     }
     let counted = counters();
-    println!("{run} models: {counted:?}");
+    println!("{} models ran, {not_opened} were refused as they should: {counted:?}", run - not_opened);
     assert!(off.is_empty(), "{} faults in {run} models: {off:#?}", off.len());
     // Else the convolutions were not the device's.
     assert!(counted.cudnn > 0 && counted.launches > 0);
@@ -355,17 +356,19 @@ fn a_device_without_memory_is_an_error_and_others_go_on() {
     assert!(errors > 0);
 
     let (mut refused, mut off) = (0, vec![]);
-    for nth in 1.. {
-        assert!(nth < 1000, "there is no end to it");
+    let model = open().unwrap();
+    let before = counters().allocations;
+    drop(stream(&model, LARGER).unwrap());
+    for nth in 1..=counters().allocations - before {
         let model = open().unwrap();
         let mut small = stream(&model, SIZE).unwrap();
         chunk(&mut small).unwrap();
         fail_allocation(nth);
         let made = stream(&model, LARGER);
         fail_allocation(0);
-        match made {
-            Err(e) => expect_memory(e, format!("allocation {nth} of a stream")),
-            Ok(_) => break,
+        if let Err(e) = made {
+            expect_memory(e, format!("allocation {nth} of a stream"));
+            refused += 1;
         }
         // When there is memory again.
         if let Err(e) = stream(&model, LARGER).and_then(|mut larger| chunk(&mut larger)) {
@@ -374,7 +377,6 @@ fn a_device_without_memory_is_an_error_and_others_go_on() {
         if let Err(e) = chunk(&mut small) {
             off.push(format!("another stream after failure of allocation {nth}: {e}"));
         }
-        refused += 1;
     }
     println!("one more stream was refused {refused} times");
     assert!(refused > 0);
@@ -398,37 +400,43 @@ fn all_but_float32_may_use_tensor_cores() {
     assert_eq!([full, half, brain], [2 * tf32, tf32, tf32]);
 }
 
-/// The last one: ONNX Runtime's convolutions do not survive it, they keep the size of a run that failed. Streams are made warm and their calls
-/// allocate nothing, but for whole clips.
+/// Streams are made warm and their calls allocate nothing, but for whole clips. Memory is short twice in a row; and the frame is
+/// also the smallest, which is what a session runs after a failure.
 #[test]
 #[ignore = "needs the stub of CUDA: make check-cuda-stub"]
 fn without_memory_in_the_middle_of_a_clip_a_reset_is_enough() {
     let way = Way { precision: Precision::F32, convolution: Convolution::Stacked, layout: Layout::Planes };
-    drop(open("own-v2-groupnorm", way, &Warnings::default()));
-    let mut off = vec![];
-    let mut failed = 0;
-    for nth in 1.. {
-        assert!(nth < 1000, "there is no end to it");
-        let whole = open("own-v2-groupnorm", way, &Warnings::default()).unwrap();
-        let mut clips = stream(&whole, SIZE).unwrap();
-        fail_allocation(nth);
-        let result = encode(&mut clips, 3, false);
-        fail_allocation(0);
-        match result {
-            Err(e) => assert_eq!(e.kind(), ErrorKind::OutOfMemory, "allocation {nth} of a clip: {e}"),
-            Ok(_) => break,
+    let open = || open("own-v2-groupnorm", way, &Warnings::default()).unwrap();
+    let unit = open().info().spatial_compression;
+    for size in [SIZE, [unit, unit]] {
+        let model = open();
+        let mut clips = stream(&model, size).unwrap();
+        let before = counters().allocations;
+        encode(&mut clips, 3, false).unwrap();
+        let count = counters().allocations - before;
+        let mut failed = [0; 2];
+        for nth in 1..=count {
+            let model = open();
+            let mut clips = stream(&model, size).unwrap();
+            for failed in &mut failed {
+                fail_allocation(nth);
+                let result = encode(&mut clips, 3, false);
+                fail_allocation(0);
+                if let Err(e) = result {
+                    assert_eq!(e.kind(), ErrorKind::OutOfMemory, "allocation {nth} of a clip: {e}");
+                    assert!(clips.info().needs_reset);
+                    let kind = encode(&mut clips, 3, false).expect_err("a reset is needed").kind();
+                    assert_eq!(kind, ErrorKind::NeedsReset);
+                    *failed += 1;
+                }
+                clips.reset().unwrap();
+            }
+            let result = encode(&mut clips, 3, false).and_then(|latents| decode(&mut clips, &latents, true));
+            if let Err(e) = result {
+                panic!("{size:?}: the stream, reset after failure of allocation {nth} of {count}: {e}");
+            }
         }
-        assert!(clips.info().needs_reset);
-        let kind = encode(&mut clips, 3, false).expect_err("a reset is needed").kind();
-        assert_eq!(kind, ErrorKind::NeedsReset);
-        clips.reset().unwrap();
-        let result = encode(&mut clips, 3, false).and_then(|latents| decode(&mut clips, &latents, true));
-        if let Err(e) = result {
-            off.push(format!("the stream, reset after failure of allocation {nth} of a clip: {e}"));
-        }
-        failed += 1;
+        println!("{size:?}: of {count} allocations of a clip {} were errors, then {}", failed[0], failed[1]);
+        assert!(failed[0] > 0 && failed[1] > 0);
     }
-    println!("a clip failed {failed} times");
-    assert!(failed > 0);
-    assert!(off.is_empty(), "{off:#?}");
 }

@@ -38,8 +38,9 @@ pub enum wfvae_provider {
 /// In which numbers a direction of the network computes. Frames and latents of callers do not depend on it.
 ///
 /// Below float32, convolutions, matrix products and causal caches are of the narrower type, and weights take half of the
-/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and interpolation stay float32 (a CUDA
-/// device multiplies these as TF32). An output that is not finite is then WFVAE_STATUS_NOT_FINITE. Models with whole_clips compute in float32 only.
+/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and interpolation stay float32, whose
+/// products a CUDA device may then round to TF32. An output that is not finite is then WFVAE_STATUS_NOT_FINITE. Models with
+/// whole_clips compute in float32 only.
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_precision {
@@ -90,8 +91,8 @@ pub enum wfvae_convolution {
 }
 
 /// How frames lie in memory between the layers, where convolutions are ONNX Runtime's: on a CUDA device, below float32, and
-/// with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Elsewhere they are channels-last always. The results are the same to
-/// the rounding of the convolutions.
+/// with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Elsewhere they are channels-last always, and planes in models with
+/// whole_clips. The results are the same to the rounding of the convolutions.
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_layout {
@@ -171,7 +172,8 @@ pub struct wfvae_model_options {
     /// NULL or "": none. For tuning and measuring; ONNX Runtime's documentation says what they mean. Names are
     /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit (bytes, of
     /// each session) and use_tf32; others are WFVAE_STATUS_INVALID_ARGUMENT, and so are all with
-    /// WFVAE_PROVIDER_CPU. Where WFVAE_PROVIDER_AUTO takes the processor they are not used.
+    /// WFVAE_PROVIDER_CPU. A wrong value is WFVAE_STATUS_RUNTIME when sessions load. Where WFVAE_PROVIDER_AUTO takes the
+    /// processor they are not used.
     pub provider_options: *const c_char,
 }
 
@@ -333,8 +335,8 @@ pub enum wfvae_graphs {
 }
 
 /// Writes a model's ONNX graphs with their weights beside them, encoder.0.onnx, encoder.0.bin, ..., for viewers and other
-/// runtimes. Inputs size.0, size.1, ... are whole numbers that follow from the size of a frame; the description of each in the
-/// file (doc_string) tells which.
+/// runtimes. Inputs size.0, size.1, ... are whole numbers that follow from the size of a frame, and how many queries attention
+/// takes at a time; the description of each in the file (doc_string) tells which.
 ///
 /// folder: must exist; files of these names are replaced. UTF-8.
 /// graphs: a wfvae_graphs.

@@ -26,7 +26,7 @@ pub(crate) enum Layout {
     Pixels,
     /// `[1, channels, T, H / divisor, W / divisor]`
     Clip,
-    /// `[N]`; as many as channels, in graphs of a whole clip as many times as it has frames.
+    /// `[N]`, as many as channels; of interpolations in graphs of a whole clip as many for each frame.
     Numbers,
     /// Any shape.
     Any,
@@ -74,8 +74,8 @@ pub(crate) struct Options {
     /// Where convolutions are ONNX's: frames are channels-last all the same, with a transposition on both sides of each
     /// convolution. A provider that prefers channels-last convolutions leaves the transpositions out.
     pub(crate) channels_last: bool,
-    /// In float16, norms of float32 give float16: one pass less. ONNX Runtime has such a LayerNormalization, in its name
-    /// below version 17 of ONNX, where ONNX itself has none.
+    /// In float16, norms of float32 give float16: one pass less. ONNX's LayerNormalization, which begins with version 17,
+    /// cannot do this. ONNX Runtime has one for graphs of earlier versions that can.
     pub(crate) narrow_norms: bool,
 }
 
@@ -130,7 +130,7 @@ impl Value {
             Layout::Frame => vec![1, self.channels, height, width],
             Layout::Pixels => vec![1, height, width, self.channels],
             Layout::Clip => vec![1, self.channels, frames, height, width],
-            Layout::Numbers => vec![self.channels],
+            Layout::Numbers => vec![self.channels * frames],
             Layout::Any => unreachable!("no port of a step"),
         }
     }
@@ -243,7 +243,7 @@ pub(crate) struct Builder {
     kernels: Vec<Kernel>,
     next: usize,
     /// Of what our operators give, in floats per pixel.
-    outputs_of_ours: HashMap<String, f64>,
+    floats_of_ours: HashMap<String, f64>,
     /// The parts that slices take of what they cut.
     shares: HashMap<String, f64>,
     /// How many times fewer frames than the clip an input has.
@@ -272,7 +272,7 @@ impl Builder {
             sizes: vec![],
             kernels: vec![],
             next: 0,
-            outputs_of_ours: HashMap::new(),
+            floats_of_ours: HashMap::new(),
             shares: HashMap::new(),
             slower: HashMap::new(),
         }
@@ -417,7 +417,7 @@ impl Builder {
     pub(super) fn operator_node(&mut self, op: &str, inputs: &[&str], result: &Value) -> String {
         let name = self.node(op, inputs, vec![]);
         self.graph.node.last_mut().expect("just added").domain = operator::DOMAIN.into();
-        self.outputs_of_ours.insert(name.clone(), result.floats_per_pixel());
+        self.floats_of_ours.insert(name.clone(), result.floats_per_pixel());
         name
     }
 
@@ -620,7 +620,7 @@ impl Builder {
             let slower = *self.slower.get(&input.name).unwrap_or(&1);
             (input.name.clone(), input.floats_per_pixel() / slower as f64)
         };
-        let known = inputs.map(size).chain(self.outputs_of_ours).collect();
+        let known = inputs.map(size).chain(self.floats_of_ours).collect();
         let working_floats = footprint::floats_per_pixel(&self.graph, &known, &self.shares);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Scan");
         let version = match self.options.compute {

@@ -54,9 +54,9 @@ pub(super) fn to_main(b: &mut Builder, x: Value) -> Value {
     if b.main_layout() == Layout::Pixels { to_pixels(b, x) } else { to_planes(b, x) }
 }
 
-/// The same of an input of the graph, that a cache may hold next. The shape of a cache's frame orders what is read after it
-/// (see `graph`), so it must be asked of that frame: ONNX Runtime would ask the input, across a transposition, but not
-/// across a change of shape.
+/// The same of an input of the graph, which a cache may hold next. A channels-last provider moves Shape from behind a Transpose
+/// to before it; what reads a cache's past would then no longer wait for its newest frame (see `graph`). It does not move
+/// Shape across a Reshape.
 pub(super) fn input_to_main(b: &mut Builder, x: Value) -> Value {
     let x = to_main(b, x);
     if !b.options.channels_last {

@@ -20,8 +20,8 @@ pub(crate) enum Size {
     Height(usize),
     /// W / divisor
     Width(usize),
-    /// Of a frame of H / divisor by W / divisor pixels, as many queries of attention as have scores of at most so many bytes
-    /// with all of the frame's keys: a divisor of the number of pixels, at least 1.
+    /// Queries of attention that are computed at a time, in a frame of H / divisor by W / divisor pixels. A divisor of the
+    /// number of pixels, so that all turns are equal: the largest whose scores take at most so many bytes, or 1.
     Queries {
         divisor: usize,
         bytes: u64,
@@ -68,7 +68,7 @@ impl std::fmt::Display for Size {
             Size::Rest => write!(f, "-1"),
             Size::Height(divisor) => write!(f, "H/{divisor}"),
             Size::Width(divisor) => write!(f, "W/{divisor}"),
-            Size::Queries { divisor, .. } => write!(f, "a divisor of H/{divisor} * W/{divisor}"),
+            Size::Queries { divisor, .. } => write!(f, "any divisor of H/{divisor} * W/{divisor}"),
         }
     }
 }

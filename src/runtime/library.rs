@@ -178,3 +178,18 @@ pub(super) fn providers() -> Vec<String> {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_to_the_runtime_are_followed() {
+        let fetched = std::env::var_os("WFVAE_ONNXRUNTIME").expect("set by .cargo/config.toml");
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("libonnxruntime.so.1");
+        std::os::unix::fs::symlink(std::path::absolute(&fetched).unwrap(), &link).unwrap();
+        let library = check(&link, RTLD_NOW).map_err(|e| e.text).unwrap();
+        assert_eq!(library.path, Path::new(&fetched).canonicalize().unwrap());
+    }
+}

@@ -1,10 +1,11 @@
-//! After a run on a CUDA device that failed: runs of the smallest frame, so that convolutions forget it.
+//! Runs on a CUDA device, where one that failed is followed by one of the smallest frame, so that convolutions forget it.
 //!
 //! ONNX Runtime's convolutions there keep the plan for the last size of frames. They note a new size before they have its
 //! plan: when making that fails, for lack of memory, the next run of the same size believes that it is there, and crashes. A
-//! run of another size makes them plan again. Read in its source and seen, of version 1.31.1.
+//! run of another size makes them plan again. Read in its source and seen, of version 1.31.1. A run that is under way when
+//! another fails must not meet this either, so a session's runs take turns; its convolutions do so anyway.
 
-use super::{Canceller, Tensor};
+use super::{Canceller, Session, Tensor};
 use crate::error::{Error, Result};
 use crate::graph::{Layout, Port, SizeList, StepGraph};
 use parking_lot::Mutex;
@@ -15,8 +16,10 @@ pub(super) struct Replan {
     sizes: Vec<SizeList>,
     /// Width and height of the smallest frame.
     unit: usize,
-    /// Runs since one that failed, of which none succeeded; `None`: no run failed.
-    tries: Mutex<Option<usize>>,
+    /// Of the runs since one that succeeded, which all failed: the shape of the first input.
+    failed: Mutex<Vec<Vec<usize>>>,
+    #[cfg(test)]
+    pub(super) count: std::sync::atomic::AtomicU64,
 }
 
 impl Replan {
@@ -28,21 +31,42 @@ impl Replan {
         if inputs.iter().any(|port| port.layout == Layout::Any) {
             return None;
         }
-        let unit = inputs.iter().chain(&outputs).map(|port| port.divisor).max().unwrap_or(1);
-        Some(Replan { inputs, outputs, sizes: step.sizes.clone(), unit, tries: Mutex::new(None) })
+        Some(Replan {
+            unit: inputs.iter().chain(&outputs).map(|port| port.divisor).max().unwrap_or(1),
+            inputs,
+            outputs,
+            sizes: step.sizes.clone(),
+            failed: Mutex::default(),
+            #[cfg(test)]
+            count: Default::default(),
+        })
     }
 
-    pub(super) fn is_needed(&self) {
-        self.tries.lock().get_or_insert(0);
+    pub(super) fn run(
+        &self,
+        session: &Session,
+        inputs: &[&Tensor],
+        outputs: &[&Tensor],
+        canceller: &Canceller,
+    ) -> Result<()> {
+        let mut failed = self.failed.lock();
+        if !failed.is_empty() {
+            self.run_smallest(session, &mut failed)?;
+        }
+        let result = session.run_once(inputs, outputs, canceller);
+        // Also one that was cancelled: it may have failed before that.
+        if result.is_err() {
+            failed.push(inputs[0].shape().to_vec());
+        }
+        result
     }
 
-    /// `run` runs the graph.
-    pub(super) fn if_needed(&self, run: impl Fn(&[&Tensor], &[&Tensor], &Canceller) -> Result<()>) -> Result<()> {
-        let mut tries = self.tries.lock();
-        let Some(count) = *tries else { return Ok(()) };
-        // Never twice the same size, as the run before may have failed as well.
-        let size = [self.unit, self.unit * (1 + count % 2)];
-        *tries = Some(count + 1);
+    fn run_smallest(&self, session: &Session, failed: &mut Vec<Vec<usize>>) -> Result<()> {
+        #[cfg(test)]
+        self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let sizes = (1..).map(|n| [self.unit, n * self.unit]);
+        let first = |size| self.inputs[0].shape(size, 1);
+        let size = sizes.into_iter().find(|size| !failed.contains(&first(*size))).expect("few failed");
         let tensors = |ports: &[Port]| -> Result<Vec<Tensor>> {
             ports.iter().map(|port| Tensor::zeros(&port.shape(size, 1), port.element)).collect()
         };
@@ -51,9 +75,19 @@ impl Replan {
             inputs.push(Tensor::whole_numbers(&list.of(size, 1))?);
         }
         let [inputs, outputs] = [&inputs, &outputs].map(|tensors| tensors.iter().collect::<Vec<_>>());
-        run(&inputs, &outputs, &Canceller::new()?)
-            .map_err(|e| Error::new(e.kind(), format!("after a run failed: {e}")))?;
-        *tries = None;
+        match session.run_once(&inputs, &outputs, &Canceller::new()?) {
+            Ok(()) => failed.clear(),
+            Err(e) => {
+                failed.push(first(size));
+                return Err(Error::new(e.kind(), format!("{e} (in a run that one that failed makes necessary)")));
+            }
+        }
         Ok(())
+    }
+
+    /// As after a run of these inputs that failed.
+    #[cfg(test)]
+    pub(super) fn fail(&self, inputs: &[&Tensor]) {
+        self.failed.lock().push(inputs[0].shape().to_vec());
     }
 }

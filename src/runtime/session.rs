@@ -110,22 +110,25 @@ impl Session {
     /// Runs the graph. `inputs` are the step's, then one and two frames ago of every cache, then the sizes; `outputs` the
     /// step's, then every cache's frame of now. An output may share its tensor with a cache input at the start of a clip only.
     pub(crate) fn run(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
-        let Some(replan) = &self.replan else { return self.run_once(inputs, outputs, canceller) };
-        replan.if_needed(|inputs, outputs, canceller| self.run_once(inputs, outputs, canceller))?;
-        self.run_once(inputs, outputs, canceller).inspect_err(|e| {
-            if e.kind() != ErrorKind::Cancelled {
-                replan.is_needed();
-            }
-        })
+        match &self.replan {
+            Some(replan) => replan.run(self, inputs, outputs, canceller),
+            None => self.run_once(inputs, outputs, canceller),
+        }
     }
 
-    /// Makes the next run what one is after another that failed.
+    /// Makes the next run what one is after a run of this first input that failed.
     #[cfg(test)]
-    pub(crate) fn replan(&self) {
-        self.replan.as_ref().expect("of a device").is_needed();
+    pub(crate) fn fail(&self, first: &Tensor) {
+        self.replan.as_ref().expect("of a device").fail(&[first]);
     }
 
-    fn run_once(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
+    /// Runs of the smallest frame, so far.
+    #[cfg(test)]
+    pub(crate) fn replanned(&self) -> u64 {
+        self.replan.as_ref().expect("of a device").count.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub(super) fn run_once(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
         let inputs: Vec<&Tensor> = inputs.iter().copied().chain(&self.kernels).collect();
         assert_eq!((inputs.len(), outputs.len()), (self.inputs.len(), self.outputs.len()), "{}", self.name);
         let input_names: Vec<_> = self.inputs.iter().map(|n| n.as_ptr()).collect();

@@ -160,6 +160,10 @@ impl Tensor {
         self.device.as_ref()
     }
 
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
     pub(crate) fn element(&self) -> Element {
         self.element
     }

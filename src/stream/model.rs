@@ -33,8 +33,9 @@ pub enum Provider {
 /// In which numbers a direction of the network computes. The frames and latents of callers do not depend on it.
 ///
 /// Below float32, convolutions, matrix products and causal caches are of the narrower type and weights take half of the
-/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and the interpolation stay float32 (a
-/// CUDA device multiplies these as TF32). An output that is not finite is then [`ErrorKind::NotFinite`]. Models that take whole clips compute in float32 only.
+/// memory; residual sums, the statistics of norms, the scores of attention, wavelets and the interpolation stay float32,
+/// whose products a CUDA device may then round to TF32. An output that is not finite is then [`ErrorKind::NotFinite`].
+/// Models that take whole clips compute in float32 only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// float32 throughout.
@@ -94,7 +95,8 @@ pub enum Convolution {
 
 /// How frames lie in memory between the layers, where convolutions are ONNX Runtime's: on a CUDA device, below float32,
 /// and by [`Direct`](Convolution::Direct), [`Stacked`](Convolution::Stacked) and [`Volume`](Convolution::Volume). Elsewhere
-/// they are channels-last always. The results are the same to the rounding of the convolutions.
+/// they are channels-last always, and planes in models that take whole clips. The results are the same to the rounding of
+/// the convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Layout {
     /// As [`Planes`](Self::Planes).
@@ -108,8 +110,7 @@ pub enum Layout {
     ChannelsLast,
 }
 
-/// Who does not ask for CUDA gets it when `make check-cuda` has passed on a device.
-const AUTO_TAKES_CUDA: bool = false;
+/// Why nobody gets CUDA who does not ask for it. `make check-cuda` has to pass on a device first.
 const CUDA_IS_A_PREVIEW: &str = "CUDA is a preview that no GPU has run yet, so it has to be asked for by name";
 
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
@@ -137,9 +138,9 @@ pub struct ModelOptions {
     pub layout: Layout,
     /// Options of ONNX Runtime's CUDA provider, as names and values, in place of the library's own choice:
     /// `arena_extend_strategy`, `cudnn_conv_algo_search`, `cudnn_conv_use_max_workspace`, `fuse_conv_bias`,
-    /// `gpu_mem_limit` (bytes, of each session), `use_tf32`. For tuning and measuring; ONNX Runtime's documentation says what they
-    /// mean. Any other name is an error, and so is one with [`Provider::Cpu`]; where [`Provider::Auto`] takes the processor
-    /// they are not used.
+    /// `gpu_mem_limit` (bytes, of each session), `use_tf32`. For tuning and measuring; ONNX Runtime's documentation says
+    /// what they mean. Any other name is an error, and so is one with [`Provider::Cpu`]; where [`Provider::Auto`] takes the
+    /// processor they are not used.
     pub provider_options: Vec<(String, String)>,
     /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results
     /// are the same.
@@ -260,15 +261,13 @@ impl Model {
         let checkpoint = Arc::new(checkpoint);
         let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = if options.threads == 0 { available() } else { options.threads };
-        let open = |place| open_place(runtime, &checkpoint, place, threads, &options.logger);
         let (place, device, fallback) = match options.provider {
             Provider::Cpu => (Place::Cpu, None, None),
-            Provider::Cuda { device } => (Place::Cuda(device), open(Place::Cuda(device))?, None),
-            Provider::Auto if !AUTO_TAKES_CUDA => (Place::Cpu, None, Some(CUDA_IS_A_PREVIEW.into())),
-            Provider::Auto => match open(Place::Cuda(0)) {
-                Ok(device) => (Place::Cuda(0), device, None),
-                Err(e) => (Place::Cpu, None, Some(e.text().to_string())),
-            },
+            Provider::Cuda { device } => {
+                let memory = open_cuda(runtime, &checkpoint, device, options)?;
+                (Place::Cuda(device), Some(memory), None)
+            }
+            Provider::Auto => (Place::Cpu, None, Some(CUDA_IS_A_PREVIEW.to_string())),
         };
         if let Some(reason) = &fallback {
             // Nobody who has no use for a GPU wants to hear of it.
@@ -288,8 +287,8 @@ impl Model {
         let precision = |precision, direction| resolve(precision, direction, options.provider, place, &network);
         let encode_precision = precision(options.encode_precision, "encode")?;
         let decode_precision = precision(options.decode_precision, "decode")?;
-        check_layout(options, place, [encode_precision, decode_precision])?;
         let whole_clips = network.needs_whole_clip();
+        check_layout(options, place, [encode_precision, decode_precision], whole_clips)?;
         options.logger.log(
             log::Level::Info,
             format_args!(
@@ -320,8 +319,8 @@ impl Model {
             encode_precision,
             decode_precision,
             provider_options: options.provider_options.clone().into(),
-            encoder_options: graph_options(options, place, encode_precision, whole_clips),
-            decoder_options: graph_options(options, place, decode_precision, whole_clips),
+            encoder_options: graph_options(options, place, encode_precision),
+            decoder_options: graph_options(options, place, decode_precision),
             encoder: OnceCell::new(),
             decoder: OnceCell::new(),
         })))
@@ -384,7 +383,8 @@ impl Model {
 
     /// Writes the graphs as `encoder.0.onnx`, ... with their weights beside them (`encoder.0.bin`, ...), for viewers and
     /// other runtimes. The folder must exist; files of these names are replaced. Inputs `size.0`, `size.1`, ... are whole
-    /// numbers that follow from the size of a frame; the description of each in the file (`doc_string`) tells which.
+    /// numbers that follow from the size of a frame, and how many queries attention takes at a time; the description of each in
+    /// the file (`doc_string`) tells which.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io).
@@ -544,22 +544,20 @@ impl Model {
 }
 
 /// The memory of a place; `None`: the place uses the processor's.
-fn open_place(
+fn open_cuda(
     runtime: &'static Runtime,
     checkpoint: &Arc<Checkpoint>,
-    place: Place,
-    threads: usize,
-    logger: &Logger,
-) -> Result<Option<Arc<Device>>> {
-    if let Place::Cuda(device) = place {
-        runtime.check_cuda(device)?;
-    }
-    let options = SessionOptions { place, cuda: CudaOptions::default(), threads, logger: logger.clone() };
-    place.has_memory().then(|| Device::open(runtime, checkpoint, &options)).transpose()
+    device: u32,
+    options: &ModelOptions,
+) -> Result<Arc<Device>> {
+    runtime.check_cuda(device)?;
+    let cuda = CudaOptions { more: options.provider_options.clone().into(), ..CudaOptions::default() };
+    let place = Place::Cuda(device);
+    Device::open(runtime, checkpoint, &SessionOptions { place, cuda, threads: 1, logger: options.logger.clone() })
 }
 
 fn check_provider_options(options: &ModelOptions) -> Result<()> {
-    for (name, _) in &options.provider_options {
+    for (name, value) in &options.provider_options {
         if options.provider == Provider::Cpu {
             fail!(
                 InvalidArgument,
@@ -569,14 +567,22 @@ fn check_provider_options(options: &ModelOptions) -> Result<()> {
         if !PROVIDER_OPTIONS.contains(&name.as_str()) {
             fail!(InvalidArgument, "provider_options: {name:?} is not one of {}", PROVIDER_OPTIONS.join(", "));
         }
+        if value.is_empty() || value.contains('\0') {
+            fail!(InvalidArgument, "provider_options: {name} has the value {value:?}, which cannot be one");
+        }
     }
     Ok(())
 }
 
-fn check_layout(options: &ModelOptions, place: Place, precisions: [Precision; 2]) -> Result<()> {
+fn check_layout(options: &ModelOptions, place: Place, precisions: [Precision; 2], whole_clips: bool) -> Result<()> {
     let ours = place == Place::Cpu && matches!(options.convolution, Convolution::Exact | Convolution::Fast);
     match options.layout {
-        Layout::Planes if ours && precisions.contains(&Precision::F32) => fail!(
+        Layout::ChannelsLast if whole_clips => fail!(
+            InvalidArgument,
+            "layout channels_last: the model has norm_type \"groupnorm\", whose graphs of a whole clip are planes; take \
+             layout auto or planes"
+        ),
+        Layout::Planes if ours && !whole_clips && precisions.contains(&Precision::F32) => fail!(
             InvalidArgument,
             "layout planes: on the processor, convolution exact and fast are channels-last; take layout auto, or \
              convolution direct, stacked or volume"
@@ -612,11 +618,21 @@ fn resolve(
     }
 }
 
-fn graph_options(options: &ModelOptions, place: Place, precision: Precision, whole_clips: bool) -> graph::Options {
+fn graph_options(options: &ModelOptions, place: Place, precision: Precision) -> graph::Options {
     let compute = match precision {
         Precision::F32 | Precision::Tf32 => Element::F32,
         Precision::F16 => Element::F16,
         Precision::Bf16 => Element::Bf16,
+    };
+    let operators = match options.convolution {
+        // Ours are of float32, for the processor.
+        _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
+        // A processor without vectors that we know: the runtime's own operators are faster.
+        _ if kernels::lanes() == 1 => Operators::Onnx,
+        Convolution::Exact => Operators::Exact,
+        Convolution::Fast => Operators::Fast,
+        Convolution::Direct => Operators::OurNorms,
+        Convolution::Stacked | Convolution::Volume => Operators::Onnx,
     };
     graph::Options {
         cache: match options.cache_type {
@@ -628,16 +644,7 @@ fn graph_options(options: &ModelOptions, place: Place, precision: Precision, who
             0 => DEFAULT_ATTENTION_BYTES,
             bytes => bytes,
         },
-        operators: match options.convolution {
-            // Ours are of float32, for the processor.
-            _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
-            // A processor without vectors that we know: the runtime's own operators are faster.
-            _ if kernels::lanes() == 1 => Operators::Onnx,
-            Convolution::Exact => Operators::Exact,
-            Convolution::Fast => Operators::Fast,
-            Convolution::Direct => Operators::OurNorms,
-            Convolution::Stacked | Convolution::Volume => Operators::Onnx,
-        },
+        operators,
         taps: match options.convolution {
             Convolution::Stacked => Taps::Stacked,
             Convolution::Volume => Taps::Volume,
@@ -648,8 +655,8 @@ fn graph_options(options: &ModelOptions, place: Place, precision: Precision, who
             Convolution::Exact | Convolution::Fast if place != Place::Cpu => Taps::Stacked,
             Convolution::Exact | Convolution::Fast | Convolution::Direct => Taps::Added,
         },
-        // Graphs of whole clips are planes.
-        channels_last: options.layout == Layout::ChannelsLast && !whole_clips,
+        channels_last: options.layout == Layout::ChannelsLast
+            && !matches!(operators, Operators::Exact | Operators::Fast),
         narrow_norms: true,
     }
 }
@@ -683,7 +690,7 @@ mod tests {
     fn cuda_in_half_precision_has_the_convolutions_that_were_asked_for() {
         let taps = |convolution, place| {
             let options = ModelOptions { convolution, ..ModelOptions::default() };
-            graph_options(&options, place, Precision::F16, false).taps
+            graph_options(&options, place, Precision::F16).taps
         };
         for (convolution, expected) in [
             (Convolution::Exact, Taps::Stacked),

@@ -225,15 +225,23 @@ fn cuda_streams_go_on_after_a_run_of_another_size() {
         options.layout = layout;
         let model = Model::open_pretended(Some(golden(case)), &options).unwrap();
         let size = StreamOptions::new(SIZE.0, SIZE.1);
+        let steps: Vec<_> = [model.encoder_steps().unwrap(), model.decoder_steps().unwrap()].concat();
         let run = |fail: bool| {
             let mut stream = Stream::new(&model, &size).unwrap();
             let mut results = vec![];
             for n in 0..if model.info().whole_clips { 1 } else { 3 } {
-                if fail {
-                    let steps = model.encoder_steps().unwrap().iter().chain(model.decoder_steps().unwrap());
-                    steps.for_each(|step| step.session.replan());
+                let before: Vec<_> = steps.iter().map(|step| step.session.replanned()).collect();
+                let units = if fail { 1..3 } else { 0..0 };
+                for (step, units) in steps.iter().flat_map(|step| units.clone().map(move |units| (step, units))) {
+                    // Of the smallest frames, which would come next.
+                    let unit = model.info().spatial_compression;
+                    let first = step.inputs[0].shape([unit, units * unit], 1);
+                    step.session.fail(&Tensor::new(&first, Element::F32).unwrap());
                 }
                 results.push((encode(&mut stream, n..n + 1), decode(&mut stream, n..n + 1)));
+                let again = steps.iter().zip(before).map(|(step, before)| step.session.replanned() - before);
+                // Steps of lower rates have no frame yet.
+                assert_eq!(again.clone().max(), Some(u64::from(fail)), "{case}: {:?}", again.collect::<Vec<_>>());
             }
             results
         };
@@ -299,6 +307,14 @@ fn precisions_that_a_place_lacks_are_refused() {
     {
         assert_eq!(auto.info().decode_precision, Precision::F32);
     }
+    let mut options = ModelOptions { layout: Layout::ChannelsLast, ..ModelOptions::default() };
+    let error = Model::open(golden("own-v2-groupnorm"), &options).err().expect("its graphs are planes");
+    assert!(error.text().contains("layout channels_last: the model has norm_type"), "{error}");
+    options.layout = Layout::Planes;
+    Model::open(golden("own-v2-groupnorm"), &options).unwrap();
+    options.provider_options = vec![("use_tf32".into(), "1\0".into())];
+    let error = Model::open(golden("own-v2-groupnorm"), &options).err().expect("no such value");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     let bf16 = open("v1-tiny", Precision::Bf16, Provider::Cpu).unwrap();
     let error = Stream::new(&bf16, &StreamOptions::new(SIZE.0, SIZE.1)).err().expect("no such convolutions");
     assert_eq!(error.kind(), ErrorKind::Provider);

@@ -362,6 +362,8 @@ static void test_options(void)
          (o.provider = WFVAE_PROVIDER_CPU, o.layout = WFVAE_LAYOUT_PLANES));
     OPEN("layout planes of stacked", OK, NULL,
          (o.provider = WFVAE_PROVIDER_CPU, o.layout = WFVAE_LAYOUT_PLANES, o.convolution = WFVAE_CONVOLUTION_STACKED));
+    OPEN("provider_options without text", INVALID_ARGUMENT, "use_tf32 has the value \"\", which cannot be one",
+         o.provider_options = "use_tf32=");
     OPEN("layout of bfloat16", INVALID_ARGUMENT, "layout channels_last: ONNX Runtime has no such convolutions of bfloat16",
          (o.layout = WFVAE_LAYOUT_CHANNELS_LAST, o.decode_precision = WFVAE_PRECISION_BF16));
     OPEN("provider_options without a value", INVALID_ARGUMENT, "provider_options: \"fuse_conv_bias\" is not name=value",

@@ -38,6 +38,7 @@ struct wfvae_stub_counters {
     uint64_t handles; /* streams, events, descriptors and the like that were created and not destroyed */
     uint64_t graphs;  /* of operations that cuDNN was asked to plan */
 };
+_Static_assert(sizeof(struct wfvae_stub_counters) == 18 * sizeof(uint64_t), "test_stub.c has room for 18");
 
 static struct wfvae_stub_counters counters;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

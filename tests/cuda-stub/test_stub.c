@@ -18,6 +18,8 @@ int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *str
 int cudaStreamCreate(void **out);
 int cudaStreamDestroy(void *stream);
 int cudaGetLastError(void);
+/* As many as struct wfvae_stub_counters has. */
+#define COUNTERS 18
 void wfvae_stub_counters(uint64_t *out);
 void wfvae_stub_fail(uint64_t nth);
 
@@ -74,7 +76,7 @@ static void ends(void (*wrong)(void), int with, const char *text, const char *wh
 }
 
 int main(void) {
-    uint64_t counters[17], before[17];
+    uint64_t counters[COUNTERS], before[COUNTERS];
     void *pinned = NULL;
     for (int i = 0; i < SIZE; i++)
         host[i] = (char)i;
@@ -90,8 +92,8 @@ int main(void) {
     check(memcmp(host, host + SIZE + 10, SIZE - 10) == 0, "bytes come back");
     wfvae_stub_counters(counters);
     /* In the order of struct wfvae_stub_counters. */
-    const uint64_t expected[17] = {0, 0, 0, 4, 1, SIZE, 2, 2 * SIZE, 1, SIZE - 10, 3, 2, 2 * SIZE, 2 * SIZE, 1, SIZE, 0};
-    for (int i = 0; i < 17; i++)
+    const uint64_t expected[COUNTERS] = {0, 0, 0, 4, 1, SIZE, 2, 2 * SIZE, 1, SIZE - 10, 3, 2, 2 * SIZE, 2 * SIZE, 1, SIZE, 0, 0};
+    for (int i = 0; i < COUNTERS; i++)
         check(counters[i] - before[i] == expected[i], "counters");
 
     wfvae_stub_fail(2);

@@ -46,7 +46,7 @@ only direct, stacked and volume have layouts.
 
 A row that fails does not end the run: "failed" has its program's last message. With
 --deadline no row begins after so many seconds, and one that is under way then is ended; "left_out" says which. The last
-table has a line for each row: how many times as fast it is as the fastest row of "torch eager" in float16, and how far
+table has a line for each row: how many times as fast it is as the fastest row of eager PyTorch in float16, and how far
 it is off, of the largest value.
 
 The programs print a line of JSON when they have loaded, {"event": "loaded", ...}, and one with their times, {"event":

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-ATTENTION_BYTES = 64 << 20  # of scores at a time, as the library has it
+ATTENTION_BYTES = 64 << 20  # of scores at a time; more are not faster
 
 
 def size_lists(path, height, width, frames=1):
@@ -12,8 +12,8 @@ def size_lists(path, height, width, frames=1):
     lists = {i.name: i.doc_string for i in graph.input if i.type.tensor_type.elem_type == onnx.TensorProto.INT64}
 
     def number(text):
-        if text.startswith("a divisor of "):
-            first, second = text.removeprefix("a divisor of ").split(" * ")
+        if text.startswith("any divisor of "):
+            first, second = text.removeprefix("any divisor of ").split(" * ")
             pixels = number(first) * number(second)
             most = ATTENTION_BYTES // 4 // (pixels * frames)
             return max((n for n in range(1, pixels + 1) if pixels % n == 0 and n <= most), default=1)
