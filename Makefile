@@ -100,7 +100,7 @@ check-cuda: onnxruntime-gpu
 
 #: make check-cuda-stub   loads and runs all models by ONNX Runtime's CUDA provider on a machine without a GPU, over a stub
 #:               of the CUDA libraries that moves memory and computes nothing; fetches the provider (250 MB).
-#:               WFVAE_CUDA_STUB_CASE=NAME: one golden case; WFVAE_CUDA_STUB_ALL=1: memory that ends at every allocation
+#:               WFVAE_TEST_CASE=NAME: one golden case; WFVAE_CUDA_STUB_ALL=1: memory that ends at every allocation
 STUB = target/onnxruntime-gpu-stub
 check-cuda-stub:
 	@tools/fetch-onnxruntime-gpu.sh --runtime-only

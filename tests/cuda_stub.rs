@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{clip, golden, image};
+use common::{cases, clip, image, open_case};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -108,20 +108,7 @@ fn open(case: &str, way: Way, warnings: &Warnings) -> Result<Model> {
     (options.encode_precision, options.decode_precision) = (way.precision, way.precision);
     (options.convolution, options.layout) = (way.convolution, way.layout);
     options.logger = warnings.logger();
-    match golden(case).join("config.json").exists() {
-        true => Model::open(golden(case), &options),
-        false => Model::builtin(&options),
-    }
-}
-
-/// WFVAE_CUDA_STUB_CASE: that one only.
-fn cases() -> Vec<String> {
-    let entries = std::fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
-    let cases = entries.filter(|path| path.is_dir()).map(|path| path.file_name().unwrap().to_str().unwrap().into());
-    let only = std::env::var("WFVAE_CUDA_STUB_CASE").ok();
-    let mut cases: Vec<String> = cases.filter(|case| only.as_ref().is_none_or(|only| only == case)).collect();
-    cases.sort();
-    cases
+    open_case(case, &options)
 }
 
 /// Of all cases' models.
@@ -398,6 +385,23 @@ fn all_but_float32_may_use_tensor_cores() {
     let [full, tf32, half, brain] = PRECISIONS.map(planned);
     assert!(tf32 > 0);
     assert_eq!([full, half, brain], [2 * tf32, tf32, tf32]);
+}
+
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn options_of_the_provider_reach_it() {
+    let error = |option: (&str, &str)| {
+        let mut options = ModelOptions::default();
+        options.provider = Provider::Cuda { device: 0 };
+        options.provider_options = vec![(option.0.into(), option.1.into())];
+        let model = open_case("v1-tiny", &options).and_then(|model| stream(&model, SIZE));
+        model.err().map(|e| (e.kind(), e.to_string()))
+    };
+    let (kind, text) = error(("gpu_mem_limit", "1000")).expect("it is too little");
+    assert_eq!(kind, ErrorKind::OutOfMemory, "{text}");
+    let (kind, text) = error(("use_tf32", "maybe")).expect("it is no number");
+    assert!(kind == ErrorKind::Runtime && text.contains("use_tf32"), "{text}");
+    assert_eq!(error(("fuse_conv_bias", "1")), None);
 }
 
 /// Streams are made warm and their calls allocate nothing, but for whole clips. Memory is short twice in a row; and the frame is

@@ -172,8 +172,8 @@ pub struct wfvae_model_options {
     /// NULL or "": none. For tuning and measuring; ONNX Runtime's documentation says what they mean. Names are
     /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit (bytes, of
     /// each session) and use_tf32; others are WFVAE_STATUS_INVALID_ARGUMENT, and so are all with
-    /// WFVAE_PROVIDER_CPU. A wrong value is WFVAE_STATUS_RUNTIME when sessions load. Where WFVAE_PROVIDER_AUTO takes the
-    /// processor they are not used.
+    /// WFVAE_PROVIDER_CPU. A wrong value is WFVAE_STATUS_RUNTIME. Where WFVAE_PROVIDER_AUTO takes the processor they
+    /// are not used.
     pub provider_options: *const c_char,
 }
 

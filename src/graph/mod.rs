@@ -14,11 +14,11 @@
 //! a step ends with the convolution of its own, low-rate frame by each time tap apart, and the next one begins with the
 //! weighted sum of nine such results. That is half of the work, as each interpolated frame would meet all taps.
 //!
+//! A network whose norms span the clip has no steps: it is one graph over all frames (`clip`).
+//!
 //! ## Sizes
 //! A graph takes frames of any size. Where it cuts or joins values by numbers that follow from that size, it takes these
 //! numbers as inputs (`size`).
-//!
-//! A network whose norms span the clip has no steps: it is one graph over all frames (`clip`).
 //!
 //! ## Causal caches
 //! A causal convolution reads its input now (`cacheN.now`, an output too) and one and two frames ago (`cacheN.1`,

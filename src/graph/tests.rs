@@ -74,13 +74,13 @@ fn large_models_by_our_operators() {
         LARGE,
         Operators::Exact,
         "
-        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose
-            2, Winograd2 5, Winograd4 6
+        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
+            Winograd2 5, Winograd4 6
         encoder.1: Concat 2, Conv 1, MatMul 2, Mul 1, Norm 1, NormSilu 5, Pointwise 5, Reshape 16,
             Scan 1, Shape 5, Slice 1, Softmax 1, Strided 1, Transpose 3, Winograd4 6
-        decoder.0: Concat 1, Conv 1, DepthToSpace 1, MatMul 2, Mul 1, Norm 1, NormSilu 10, Pointwise
-            5, Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1, Transpose 3, Winograd2
-            12, Winograd4 1
+        decoder.0: Concat 1, Conv 1, DepthToSpace 1, MatMul 2, Mul 1, Norm 1, NormSilu 10, Pointwise 5,
+            Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1, Transpose 3, Winograd2 12,
+            Winograd4 1
         decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 15, Pointwise 3,
             Reshape 28, Shape 14, Slice 8, Transpose 2, Winograd4 16, Winograd4Doubled 1
         ",
@@ -93,12 +93,12 @@ fn large_models_by_large_tiles() {
         LARGE,
         Operators::Fast,
         "
-        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose
-            2, Winograd4 11
+        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
+            Winograd4 11
         encoder.1: Concat 2, Conv 1, MatMul 2, Mul 1, Norm 1, NormSilu 5, Pointwise 5, Reshape 16,
             Scan 1, Shape 5, Slice 1, Softmax 1, Strided 1, Transpose 3, Winograd4 6
-        decoder.0: Concat 1, Conv 1, DepthToSpace 1, MatMul 2, Mul 1, Norm 1, NormSilu 10, Pointwise
-            5, Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1, Transpose 3, Winograd4 13
+        decoder.0: Concat 1, Conv 1, DepthToSpace 1, MatMul 2, Mul 1, Norm 1, NormSilu 10, Pointwise 5,
+            Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1, Transpose 3, Winograd4 13
         decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 15, Pointwise 3,
             Reshape 28, Shape 14, Slice 8, Transpose 2, Winograd4 16, Winograd4Doubled 1
         ",
@@ -113,13 +113,13 @@ fn large_models_by_the_operators_of_onnx() {
         "
         encoder.0: Add 12, Concat 2, Conv 22, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
             Sigmoid 8, Slice 2, Transpose 16
-        encoder.1: Add 15, Concat 2, Conv 25, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16,
-            Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
+        encoder.1: Add 15, Concat 2, Conv 25, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan 1,
+            Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
         decoder.0: Add 28, Concat 1, Conv 41, DepthToSpace 1, Identity 1, LayerNormalization 11,
-            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax
-            1, Transpose 25
-        decoder.1: Add 39, Concat 3, Conv 53, DepthToSpace 3, Gather 3, LayerNormalization 15,
-            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30
+            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
+            Transpose 25
+        decoder.1: Add 39, Concat 3, Conv 53, DepthToSpace 3, Gather 3, LayerNormalization 15, MatMul 3,
+            Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30
         ",
     );
 }
@@ -152,8 +152,8 @@ fn large_models_by_the_convolutions_of_onnx_and_our_norms() {
         encoder.1: Add 15, Concat 2, Conv 25, LayerNormalization 1, MatMul 2, Mul 1, NormSilu 5,
             Reshape 16, Scan 1, Shape 5, Slice 1, Softmax 1, Transpose 25
         decoder.0: Add 28, Concat 1, Conv 41, DepthToSpace 1, Identity 1, LayerNormalization 1,
-            MatMul 2, Mul 1, NormSilu 10, Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax
-            1, Transpose 45
+            MatMul 2, Mul 1, NormSilu 10, Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1,
+            Transpose 45
         decoder.1: Add 39, Concat 3, Conv 53, DepthToSpace 3, Gather 3, MatMul 3, NormSilu 15,
             Reshape 33, Shape 14, Slice 8, Transpose 58
         ",
@@ -168,13 +168,13 @@ fn large_models_for_cuda_stacked() {
         Taps::Stacked,
         Element::F32,
         "
-        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
-            Sigmoid 8, Slice 2, Transpose 16
-        encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan
-            1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
+        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
+            Slice 2, Transpose 16
+        encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan 1,
+            Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
         decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, Identity 1, LayerNormalization 11,
-            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax
-            1, Transpose 25
+            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
+            Transpose 25
         decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
             MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30
         ",
@@ -189,13 +189,13 @@ fn large_models_for_cuda_volume() {
         Taps::Volume,
         Element::F32,
         "
-        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
-            Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
-        encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan
-            1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 15, Unsqueeze 18
+        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
+            Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
+        encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan 1,
+            Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 15, Unsqueeze 18
         decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, Identity 1, LayerNormalization 11,
-            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax
-            1, Squeeze 11, Transpose 25, Unsqueeze 33
+            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
+            Squeeze 11, Transpose 25, Unsqueeze 33
         decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
             MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 30,
             Unsqueeze 42
@@ -211,15 +211,14 @@ fn large_models_for_cuda_stacked_in_float16() {
         Taps::Stacked,
         Element::F16,
         "
-        encoder.0: Add 4, Cast 9, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape
-            4, Sigmoid 8, Slice 2, Transpose 16
-        encoder.1: Add 3, Cast 12, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape
-            16, Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
-        decoder.0: Add 6, Cast 17, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul
-            2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
-            Transpose 25
-        decoder.1: Add 11, Cast 21, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization
-            15, MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30
+        encoder.0: Add 4, Cast 9, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Transpose 16
+        encoder.1: Add 3, Cast 12, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16,
+            Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
+        decoder.0: Add 6, Cast 17, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2,
+            Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Transpose 25
+        decoder.1: Add 11, Cast 21, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30
         ",
     );
 }
@@ -232,17 +231,16 @@ fn large_models_for_cuda_volume_in_bfloat16() {
         Taps::Volume,
         Element::Bf16,
         "
-        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape
-            4, Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
-        encoder.1: Add 3, Cast 17, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape
-            16, Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 15, Unsqueeze
-            18
-        decoder.0: Add 6, Cast 24, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul
-            2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
-            Squeeze 11, Transpose 25, Unsqueeze 33
-        decoder.1: Add 11, Cast 28, Concat 17, Conv 25, DepthToSpace 2, Gather 3, LayerNormalization
-            15, MatMul 3, Mul 15, Reshape 35, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose
-            31, Unsqueeze 42
+        encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
+        encoder.1: Add 3, Cast 17, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16,
+            Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 15, Unsqueeze 18
+        decoder.0: Add 6, Cast 24, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2,
+            Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Squeeze 11,
+            Transpose 25, Unsqueeze 33
+        decoder.1: Add 11, Cast 28, Concat 17, Conv 25, DepthToSpace 2, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 15, Reshape 35, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 31,
+            Unsqueeze 42
         ",
     );
 }
@@ -257,15 +255,14 @@ fn large_models_for_cuda_stacked_channels_last_in_float16() {
         Element::F16,
         true,
         "
-        encoder.0: Add 4, Cast 9, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape
-            4, Sigmoid 8, Slice 2, Transpose 26
-        encoder.1: Add 3, Cast 12, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape
-            16, Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 27
-        decoder.0: Add 6, Cast 17, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul
-            2, Mul 11, Reshape 29, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
-            Transpose 38
-        decoder.1: Add 11, Cast 21, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization
-            15, MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 43
+        encoder.0: Add 4, Cast 9, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
+            Sigmoid 8, Slice 2, Transpose 26
+        encoder.1: Add 3, Cast 12, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16,
+            Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 27
+        decoder.0: Add 6, Cast 17, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2,
+            Mul 11, Reshape 29, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Transpose 38
+        decoder.1: Add 11, Cast 21, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
+            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 43
         ",
     );
 }
@@ -279,12 +276,12 @@ fn large_models_for_cuda_volume_channels_last() {
         Element::F32,
         true,
         "
-        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
-            Sigmoid 8, Slice 2, Squeeze 4, Transpose 26, Unsqueeze 12
-        encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan
-            1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 27, Unsqueeze 18
-        decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2, Mul
-            11, Reshape 29, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Squeeze 11,
+        encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
+            Slice 2, Squeeze 4, Transpose 26, Unsqueeze 12
+        encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan 1,
+            Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 27, Unsqueeze 18
+        decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2, Mul 11,
+            Reshape 29, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Squeeze 11,
             Transpose 38, Unsqueeze 33
         decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
             MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 43,

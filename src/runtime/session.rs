@@ -163,7 +163,9 @@ impl Session {
 
 fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
     let text = error.to_string();
-    let memory = ["bad_alloc", "Failed to allocate", "out of memory"].iter().any(|sign| text.contains(sign));
+    // The last one is that of an arena with a limit.
+    let signs = ["bad_alloc", "Failed to allocate", "out of memory", "is smaller than requested bytes"];
+    let memory = signs.iter().any(|sign| text.contains(sign));
     let kind = if memory { ErrorKind::OutOfMemory } else { ErrorKind::Runtime };
     Error::new(kind, format!("ONNX Runtime, {doing} {step}: {text}"))
 }

@@ -16,6 +16,26 @@ pub fn open(case: &str) -> Model {
     Model::open(golden(case), &ModelOptions::default()).unwrap()
 }
 
+/// The model of a golden case, which is the built-in one where its folder has none.
+pub fn open_case(case: &str, options: &ModelOptions) -> wfvae::Result<Model> {
+    let folder = golden(case);
+    match folder.join("config.json").exists() {
+        true => Model::open(folder, options),
+        false => Model::builtin(options),
+    }
+}
+
+/// The names of all golden cases, or the one that WFVAE_TEST_CASE names.
+pub fn cases() -> Vec<String> {
+    let only = std::env::var("WFVAE_TEST_CASE").ok();
+    let entries = std::fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
+    let names = entries.filter(|path| path.is_dir()).map(|path| path.file_name().unwrap().to_str().unwrap().into());
+    let mut names: Vec<String> = names.filter(|case| only.as_ref().is_none_or(|only| only == case)).collect();
+    assert!(!names.is_empty(), "there is no case {only:?}");
+    names.sort();
+    names
+}
+
 pub fn builtin() -> Model {
     Model::builtin(&ModelOptions::default()).unwrap()
 }
