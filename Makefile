@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -52,6 +52,11 @@ check:
 #: make golden   the parity tests alone; WFVAE_GOLDEN_DIR=DIR adds the case folders of DIR
 golden: runtime
 	@$(CARGO) test --quiet --test golden
+
+#: make check-fresh   make demo and make check in bare chroots of Debian 12 and 13, with empty caches; takes root, 10 GB
+#:               and an hour. tests/check-fresh.sh says more
+check-fresh:
+	@tests/check-fresh.sh
 
 #: make check-properties   the properties of streams on 1,000 random models each, which takes about 15 minutes;
 #:                         WFVAE_PROPERTY_CASES=N: on N; WFVAE_PROPERTY_SEED=N repeats a run
@@ -95,7 +100,7 @@ onnxruntime-gpu:
 
 #: make check-cuda   the tests that need a CUDA device; fails where there is none
 check-cuda: onnxruntime-gpu
-	@WFVAE_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1 \
+	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
 	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture
 
 #: make check-cuda-stub   loads and runs all models by ONNX Runtime's CUDA provider on a machine without a GPU, over a stub
@@ -107,7 +112,7 @@ check-cuda-stub:
 	@tests/cuda-stub/build.sh $(STUB)
 	@$(CC) -std=c11 $(WARNINGS) -Wno-conversion $(CFLAGS) -o $(STUB)/test_stub tests/cuda-stub/test_stub.c \
 	    tests/cuda-stub/stub.c -lpthread -ldl && $(STUB)/test_stub
-	@WFVAE_ONNXRUNTIME=$(CURDIR)/$(STUB)/libonnxruntime.so.1 \
+	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" \
 	    $(CARGO) test --release --test cuda_stub -- --ignored --test-threads 1 --nocapture
 
 #: make sanitize-cuda   golden cases and two streams of it under NVIDIA's compute-sanitizer, which it fetches
@@ -116,7 +121,7 @@ sanitize-cuda: onnxruntime-gpu
 	@cmp -s tools/cuda-sanitizer.txt $(SANITIZER)/list || { rm -rf $(SANITIZER) && python3 -m pip install --quiet \
 	    --disable-pip-version-check --no-deps --require-hashes --target $(SANITIZER) -r tools/cuda-sanitizer.txt && \
 	    cp tools/cuda-sanitizer.txt $(SANITIZER)/list; }
-	@WFVAE_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1 \
+	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
 	    $(CARGO) --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(SANITIZER)/nvidia/cu13/bin/compute-sanitizer', \
 	    '--tool', 'memcheck', '--error-exitcode', '9']" \
 	    test --release --test cuda -- --ignored --test-threads 1 --nocapture golden_cases two_streams
@@ -125,7 +130,7 @@ sanitize-cuda: onnxruntime-gpu
 #:               PYTHON"); fails where there is none. ARGS as for make bench
 bench-cuda: $(BENCH) onnxruntime-gpu
 	@tools/venv.sh
-	@WFVAE_ONNXRUNTIME=$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1 \
+	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
 	    target/venv/bin/python tools/bench/bench.py --provider cuda $(ARGS)
 
 #: make gpu-kit  packs all that check-cuda and bench-cuda need on a machine with a GPU but without a network into
@@ -151,6 +156,7 @@ $(C)/test_y4m: tests/c/test_y4m.c examples/y4m.c
 $(C)/test_png: tests/c/test_png.c examples/png.c
 $(C)/test_header_loop: tests/c/test_header_loop.c $(C)/header_loop.inc
 $(C)/test_errors $(C)/test_threads $(C)/test_runtime: tests/c/check.h
+$(C)/test_errors $(C)/test_runtime $(C)/test_png: tests/c/temporary.h
 $(C)/test_errors: tests/c/test_errors.c
 $(C)/test_threads: tests/c/test_threads.c
 $(C)/test_runtime: tests/c/test_runtime.c $(C)/old_onnxruntime.so

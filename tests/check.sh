@@ -6,6 +6,12 @@ passed=0 failed=0 failures=
 export DEBIAN_FRONTEND=noninteractive
 c=target/release/c
 
+# Tests write temporary files.
+if ! rm -f "$(mktemp 2> /dev/null)" 2> /dev/null; then
+    mkdir -p target/tmp && export TMPDIR="$PWD/target/tmp"
+    echo "temporary files: ${TMPDIR}, as nothing can be written to the usual folder"
+fi
+
 group() {
     name=$1
     shift
@@ -126,7 +132,9 @@ if cargo clippy --version > /dev/null 2>&1; then
 else
     skip clippy "clippy is not installed"
 fi
-group rust cargo test --quiet
+need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and none can be installed"
+# One test program that fails must not hide the others.
+group rust cargo test --quiet --no-fail-fast
 group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
 
 group build make -s all c-tests
@@ -171,7 +179,7 @@ ffmpeg_tests() {
     fi
     python3 tests/ffmpeg/check.py "$@"
 }
-group_or_skip ffmpeg "the machine is not Debian-like" ffmpeg_tests
+group_or_skip ffmpeg "see above" ffmpeg_tests
 group_or_skip ffmpeg-apply "no FFmpeg source was fetched" python3 tests/ffmpeg/test_apply.py
 
 [ -n "$failures" ] && echo "failed:$failures"

@@ -100,20 +100,28 @@ fn shared_library() -> PathBuf {
     library
 }
 
+fn compile_header(compiler: &str, arguments: &[&str]) -> std::io::Result<()> {
+    let output = Command::new(compiler)
+        .args(arguments)
+        .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
+        .arg(root().join(HEADER))
+        .output()?;
+    assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
 #[test]
-fn the_header_compiles_alone_as_c99_and_as_cxx() {
-    let header = root().join(HEADER);
-    let compile = |compiler: &str, arguments: &[&str]| {
-        let output = Command::new(compiler)
-            .args(arguments)
-            .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
-            .arg(&header)
-            .output();
-        let output = output.unwrap_or_else(|e| panic!("{compiler}: {e}"));
-        assert!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    compile("cc", &["-std=c99", "-x", "c"]);
-    compile("c++", &["-std=c++11", "-x", "c++"]);
+fn the_header_compiles_alone_as_c99() {
+    compile_header("cc", &["-std=c99", "-x", "c"]).expect("cc runs");
+}
+
+/// Skipped where there is no C++ compiler; tests/check.sh says so.
+#[test]
+fn the_header_compiles_alone_as_cxx() {
+    match compile_header("c++", &["-std=c++11", "-x", "c++"]) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => eprintln!("skipped: there is no C++ compiler"),
+        result => result.expect("c++ runs"),
+    }
 }
 
 /// Prose is where C programmers read.

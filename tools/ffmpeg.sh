@@ -87,6 +87,11 @@ fetch() {
     rm -rf "$folder/apt"
 }
 
+# FFmpeg's configure takes words apart at spaces, and its make knows no other letters.
+case $root in
+*[!A-Za-z0-9/._+@%=-]*) skip "FFmpeg cannot be built in a folder with such a name: $root" ;;
+esac
+
 # Packages that the build needs; installed where that is possible.
 missing=
 have python3 || missing="$missing python3"
@@ -99,7 +104,7 @@ if [ -n "$missing" ]; then
     have apt-get || skip "no apt-get, and these are missing:$missing"
     # shellcheck disable=SC2086
     { [ "$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y $missing; } > /dev/null 2>&1 ||
-        die "install these packages:$missing"
+        skip "these packages are missing, and cannot be installed here:$missing"
 fi
 
 # One at a time: runs for several suites share the installed library.

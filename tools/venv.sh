@@ -8,6 +8,11 @@ folder=${1:-target/venv}
 requirements=${2:-tests/requirements.txt}
 cmp -s "$requirements" "$folder/requirements.txt" && exit 0
 rm -rf "$folder"
-python3 -m venv "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+# Without ensurepip, which Debian has in a package of its own: the machine's pip can install for another Python.
+python3 -m venv --without-pip "$folder"
+python3 -m pip --python "$folder/bin/python" --version > /dev/null 2>&1 || {
+    echo "venv.sh: python3 -m pip is missing, or is older than 22.3" >&2
+    exit 1
+}
+python3 -m pip --python "$folder/bin/python" install --quiet --disable-pip-version-check -r "$requirements"
 cp "$requirements" "$folder/requirements.txt"

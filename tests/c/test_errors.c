@@ -8,6 +8,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+#include "temporary.h"
 
 #include <math.h>
 #include <signal.h>
@@ -1565,7 +1566,6 @@ static void prepare(void)
 
 int main(int argc, char **argv)
 {
-    const char *temporary = getenv("TMPDIR");
     wfvae_model *another = NULL;
     size_t i;
 
@@ -1575,7 +1575,7 @@ int main(int argc, char **argv)
     }
     quick = argc > 2 && !strcmp(argv[2], "quick");
     snprintf(golden, sizeof golden, "%s/v1-image", argv[1]);
-    snprintf(folder, sizeof folder, "%s/wfvae-XXXXXX", temporary ? temporary : "/tmp");
+    temporary_name(folder, sizeof folder);
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     result("no error yet", !*wfvae_last_error(NULL));
     must(mkdtemp(folder) != NULL, folder);

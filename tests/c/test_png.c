@@ -2,7 +2,10 @@
  * Tests of examples/png.c, with a reader of its own for what that writes.
  * Prints "ok <name>" lines; ends with 1 on failure.
  */
+#define _POSIX_C_SOURCE 200809L
+
 #include "png.h"
+#include "temporary.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -234,7 +237,7 @@ static uint32_t next_random(void)
 static struct bytes written(const unsigned char *rgb, int width, int height,
                             size_t stride)
 {
-    FILE *file = tmpfile();
+    FILE *file = temporary_file();
     CHECK(file);
     CHECK(png_write_rgb8(file, rgb, width, height, stride) == NULL);
     const long size = ftell(file);
@@ -383,7 +386,7 @@ static void test_bad_arguments(void)
     };
     static const unsigned char pixels[24] = {0};
     for (size_t i = 0; i < COUNT(CASES); i++) {
-        FILE *file = tmpfile();
+        FILE *file = temporary_file();
         CHECK(file);
         const char *error = png_write_rgb8(file, pixels, CASES[i].width,
                                            CASES[i].height, CASES[i].stride);

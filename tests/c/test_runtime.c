@@ -5,6 +5,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+#include "temporary.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -152,7 +153,7 @@ static void test_good(void)
 
 int main(int argc, char **argv)
 {
-    const char *temporary = getenv("TMPDIR"), *slash = strrchr(argv[0], '/');
+    const char *slash = strrchr(argv[0], '/');
     const int length = slash ? (int)(slash - argv[0]) : 1;
     const char *own = slash ? argv[0] : ".";
     char original[1100];
@@ -161,7 +162,7 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     unsetenv("WFVAE_ONNXRUNTIME");
     unsetenv("ORT_DYLIB_PATH");
-    snprintf(folder, sizeof folder, "%s/wfvae-XXXXXX", temporary ? temporary : "/tmp");
+    temporary_name(folder, sizeof folder);
     must(mkdtemp(folder) != NULL, folder);
     snprintf(old, sizeof old, "%.*s/old_onnxruntime.so", length, own);
     snprintf(original, sizeof original, "%.*s/../libwfvae.so", length, own);

@@ -168,8 +168,14 @@ check "a prefix with odd characters" make install CARGO=false DESTDIR="$test/odd
 check "a prefix with odd characters in wfvae.pc" \
     equal "$(sed -n 's/^prefix=//p' "$test/odd/opt/r&d|x/lib/pkgconfig/wfvae.pc")" '/opt/r&d|x'
 
+# What pkg-config prints is taken apart at spaces, and it escapes other characters.
+plain_path=1
+case $test in *[!A-Za-z0-9/._+@%=-]*) plain_path= ;; esac
+
 have_pkg_config=
-if need pkg-config pkg-config; then
+if [ ! "$plain_path" ]; then
+    skip pkg-config "it cannot be used from a shell with a folder of such a name: $test"
+elif need pkg-config pkg-config; then
     have_pkg_config=1
     folder=$prefix/lib/pkgconfig
     check "pkg-config: version" equal "$(pc "$folder" --modversion wfvae)" "$version"
