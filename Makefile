@@ -146,11 +146,11 @@ library: runtime
 
 c-tests: $(C_TESTS) $(EXAMPLES) $(BENCH)
 
-$(C)/reconstruct: examples/reconstruct.c examples/y4m.c examples/png.c
-$(C)/encode_file: examples/encode_file.c examples/y4m.c
-$(C)/decode_file: examples/decode_file.c examples/y4m.c
-$(C)/save_onnx: examples/save_onnx.c
-$(C)/scrub: examples/scrub.c examples/y4m.c
+$(C)/reconstruct: examples/reconstruct.c examples/files.c examples/y4m.c examples/png.c
+$(C)/encode_file: examples/encode_file.c examples/files.c examples/y4m.c
+$(C)/decode_file: examples/decode_file.c examples/files.c examples/y4m.c
+$(C)/save_onnx: examples/save_onnx.c examples/files.c
+$(C)/scrub: examples/scrub.c examples/files.c examples/y4m.c
 $(C)/roundtrip_gbrp: tests/c/roundtrip_gbrp.c
 $(C)/test_y4m: tests/c/test_y4m.c examples/y4m.c
 $(C)/test_png: tests/c/test_png.c examples/png.c
@@ -160,9 +160,9 @@ $(C)/test_errors $(C)/test_runtime $(C)/test_png: tests/c/temporary.h
 $(C)/test_errors: tests/c/test_errors.c
 $(C)/test_threads: tests/c/test_threads.c
 $(C)/test_runtime: tests/c/test_runtime.c $(C)/old_onnxruntime.so
-$(BENCH): tools/bench/libwfvae.c
+$(BENCH): tools/bench/libwfvae.c examples/files.c
 
-$(EXAMPLES) $(C_TESTS) $(BENCH): examples/frames.h examples/options.h examples/y4m.h examples/png.h include/wfvae.h | library
+$(EXAMPLES) $(C_TESTS) $(BENCH): $(wildcard examples/*.h) include/wfvae.h | library
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
 

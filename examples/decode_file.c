@@ -6,12 +6,17 @@
  *
  *     decode_file -m MODEL clip.safetensors | ffmpeg -i - clip.mkv
  *
- * Rate and number of frames are those of the file; so are chroma, depth, range and matrix, if encode_file made it.
+ * Rate and number of frames are those of the file; so are chroma, depth, range and matrix, if encode_file made it. If a
+ * latent cannot be read or decoded, the frames before it are written, and the program fails.
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#define PROGRAM "decode_file"
+
 #include <wfvae.h>
 
+#include "files.h"
 #include "frames.h"
 #include "options.h"
 #include "y4m.h"
@@ -24,7 +29,8 @@
 
 static const char usage[] =
     "usage: decode_file [options] LATENTS.safetensors [OUTPUT.y4m]\n"
-    "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes standard output.\n"
+    "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes standard output. If a latent cannot be read\n"
+    "or decoded, the frames before it are written, before the error.\n"
     MODEL_USAGE
     "  -c LATENTS  latents for each call, 1 to 64 (default 1)\n";
 
@@ -32,6 +38,7 @@ typedef struct job {
     model_choice model_choice;
     const char *input, *output;
     size_t chunk;
+    int help;
 
     wfvae_latent_reader *reader;
     wfvae_latent_file_info file;
@@ -39,22 +46,12 @@ typedef struct job {
     wfvae *stream;
     wfvae_info info;
     y4m_stream out;
+    FILE *file_out; /* opened for the first frame */
     wfvae_frame *frames;
     float *pixels;
     void *latents;
     size_t capacity; /* in frames */
 } job;
-
-static int fail(const char *what, const char *text)
-{
-    fprintf(stderr, "decode_file: %s: %s\n", what, text);
-    return -1;
-}
-
-static int fail_wfvae(const char *what)
-{
-    return fail(what, wfvae_last_error(NULL));
-}
 
 /* What the clip looked like before it was encoded: encode_file keeps its Y4M header as the file's note. A note of
  * another program, or none, gives 8-bit 4:2:0. */
@@ -142,10 +139,22 @@ static int allocate(job *j)
     return 0;
 }
 
+/* An output that is there is not touched before there is something to write. */
+static int begin_output(job *j)
+{
+    const y4m_info format = clip_format(j);
+
+    if (!(j->file_out = open_output(j->output)))
+        return fail_system(j->output);
+    return y4m_open_write(&j->out, j->file_out, &format) ? fail(j->output, j->out.error) : 0;
+}
+
 static int write_frames(job *j, size_t count)
 {
     size_t width = j->info.width, i;
 
+    if (count && !j->file_out && begin_output(j))
+        return -1;
     for (i = 0; i < count; i++)
         if (y4m_write_frame(&j->out, j->frames[i].planes[0], width, width * j->info.height))
             return fail(j->output, j->out.error);
@@ -154,64 +163,76 @@ static int write_frames(job *j, size_t count)
 
 static int decode_clip(job *j)
 {
-    size_t frames, count;
+    char wrong[1024] = "", text[1200];
+    size_t frames, count, chunk = j->chunk;
     uint64_t next;
 
     for (next = 0; next < j->file.n_latents; next += count) {
-        count = j->file.n_latents - next < j->chunk ? (size_t)(j->file.n_latents - next) : j->chunk;
-        if (wfvae_latent_reader_read(j->reader, next, count, j->file.latent_type, j->latents))
-            return fail_wfvae("input");
-        if (wfvae_decode_chunk(j->stream, j->latents, count, j->frames, j->capacity, &frames))
-            return fail_wfvae("decode");
-        if (write_frames(j, frames))
+        count = j->file.n_latents - next < chunk ? (size_t)(j->file.n_latents - next) : chunk;
+        if (wfvae_latent_reader_read(j->reader, next, count, j->file.latent_type, j->latents) ||
+            wfvae_decode_chunk(j->stream, j->latents, count, j->frames, j->capacity, &frames)) {
+            if (!wrong[0])
+                snprintf(wrong, sizeof wrong, "%s", wfvae_last_error(NULL));
+            if (count == 1)
+                break;
+            /* One of them is at fault. Those before it may be good. */
+            chunk = 1;
+            count = 0;
+        } else if (write_frames(j, frames))
             return -1;
     }
-    if (wfvae_decode_flush(j->stream, j->frames, j->capacity, &frames))
-        return fail_wfvae("decode flush");
-    return write_frames(j, frames);
+    /* What waits inside is whole. A stream that failed may not give it. */
+    if (wfvae_decode_flush(j->stream, j->frames, j->capacity, &frames)) {
+        if (!wrong[0])
+            return fail_wfvae("decode flush");
+        frames = 0;
+    }
+    if (write_frames(j, frames))
+        return -1;
+    if (!wrong[0])
+        return 0;
+    snprintf(text, sizeof text, "%s; frames before it that were written: %lu", wrong, j->out.frames);
+    return fail(j->input, text);
 }
 
 static int run(job *j)
 {
-    y4m_info format;
-    FILE *output = stdout;
-    int failed;
+    files f = {0};
 
-    /* The output is not touched before all else is known to be right. */
+    files_model(&f, j->model_choice.path);
+    if (files_read(&f, "the input", j->input) || files_write(&f, "the output", j->output))
+        return fail_text(f.error);
     if (open_all(j) || allocate(j))
         return -1;
     if (j->file.width > Y4M_MAX_SIDE || j->file.height > Y4M_MAX_SIDE)
         return fail(j->input, "its frames are larger than Y4M frames can be");
-    if (strcmp(j->output, "-") && !(output = fopen(j->output, "wb")))
-        return fail(j->output, "cannot be created");
-    format = clip_format(j);
-    failed = y4m_open_write(&j->out, output, &format) ? fail(j->output, j->out.error) : decode_clip(j);
-    if (fclose(output) && !failed)
-        failed = fail(j->output, "cannot be written");
-    return failed;
+    return decode_clip(j);
 }
 
+/* 0, or the exit status. */
 static int parse(int argc, char **argv, job *j)
 {
     int letter;
 
-    while ((letter = getopt(argc, argv, MODEL_LETTERS "c:h")) != -1) {
+    while ((letter = getopt(argc, argv, MODEL_LETTERS "c:")) != -1) {
         int taken = model_option(letter, optarg, &j->model_choice);
         if (taken < 0)
-            return -1;
+            goto wrong;
         if (taken)
             continue;
         switch (letter) {
-        case 'c': j->chunk = number(optarg, 64); if (!j->chunk) return -1; break;
-        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
-        default: return -1;
+        case 'c': j->chunk = number(optarg, 64); if (!j->chunk) goto wrong; break;
+        case 'h': fputs(usage, stdout); j->help = 1; return 0;
+        default: goto wrong;
         }
     }
     if (argc - optind < 1 || argc - optind > 2)
-        return -1;
+        return fail_usage(usage, -1, NULL);
     j->input = argv[optind];
     j->output = argc - optind == 2 ? argv[optind + 1] : "-";
     return 0;
+wrong:
+    return fail_usage(usage, letter, optarg);
 }
 
 int main(int argc, char **argv)
@@ -219,12 +240,11 @@ int main(int argc, char **argv)
     job j = {0};
     int failed;
 
+    files_start();
     j.chunk = 1;
-    if (parse(argc, argv, &j)) {
-        fputs(usage, stderr);
-        return 2;
-    }
-    failed = run(&j);
+    if ((failed = parse(argc, argv, &j)))
+        return failed;
+    failed = j.help ? 0 : run(&j);
     wfvae_latent_reader_close(j.reader);
     wfvae_destroy(j.stream);
     wfvae_model_close(j.model);
@@ -232,5 +252,9 @@ int main(int argc, char **argv)
     free(j.frames);
     free(j.pixels);
     free(j.latents);
+    if (j.file_out && j.file_out != stdout && close_output(j.file_out) && !failed)
+        failed = fail_system(j.output);
+    if (close_output(stdout) && !failed)
+        failed = fail_system("standard output");
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

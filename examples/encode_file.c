@@ -6,12 +6,18 @@
  *
  *     ffmpeg -i clip.mkv -f yuv4mpegpipe - | encode_file -m MODEL - clip.safetensors
  *
- * The latent file appears when it is complete. decode_file makes a clip of it again.
+ * The latent file appears when it is complete. Of a clip that breaks off, it holds the whole frames, and the program says so
+ * and fails. decode_file makes a clip of it again.
+ *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#define PROGRAM "encode_file"
+
 #include <wfvae.h>
 
+#include "clip.h"
+#include "files.h"
 #include "frames.h"
 #include "options.h"
 #include "y4m.h"
@@ -24,7 +30,8 @@
 
 static const char usage[] =
     "usage: encode_file [options] INPUT.y4m|- LATENTS.safetensors\n"
-    "Encodes a clip, from a file or standard input, to a file of latents.\n"
+    "Encodes a clip, from a file or standard input, to a file of latents. Of a clip that breaks off, what it has of whole\n"
+    "frames is encoded, before the error.\n"
     MODEL_USAGE CLIP_USAGE
     "  -p KIND     mean, sample or moments (default mean)\n"
     "  -s SEED     of -p sample, a 64-bit number (default 0)\n"
@@ -38,8 +45,8 @@ typedef struct job {
     model_choice model_choice;
     const char *input, *output;
     size_t chunk;
-    y4m_matrix matrix;
-    y4m_range range;
+    clip_choice clip;
+    int help;
 
     wfvae_model *model;
     wfvae *stream;
@@ -59,17 +66,6 @@ static void interrupt(int number)
 {
     (void)number;
     interrupted = 1;
-}
-
-static int fail(const char *what, const char *text)
-{
-    fprintf(stderr, "encode_file: %s: %s\n", what, text);
-    return -1;
-}
-
-static int fail_wfvae(const char *what)
-{
-    return fail(what, wfvae_last_error(NULL));
 }
 
 /* The clip's Y4M header, which decode_file gives its output again. The matrix has no tag in Y4M. */
@@ -148,14 +144,13 @@ static int encode_clip(job *j)
     size_t width = j->info.width, height = j->info.height, count = 0, latents;
     int more = 1;
 
-    while (more) {
+    while (more > 0) {
         more = y4m_read_frame(&j->in, j->frames[count].planes[0], width, width * height);
         if (interrupted)
             return fail(j->input, "interrupted; no latents are written");
-        if (more < 0)
-            return fail(j->input, j->in.error);
         count += more > 0;
-        if (count == j->chunk || (!more && count)) {
+        /* Of a clip that breaks off, what came before is a clip too. */
+        if (count == j->chunk || (more <= 0 && count)) {
             if (wfvae_encode_chunk(j->stream, j->frames, count, j->latents, j->latent_capacity, &latents))
                 return fail_wfvae("encode");
             if (write_latents(j, latents))
@@ -166,7 +161,7 @@ static int encode_clip(job *j)
     if (wfvae_get_info(j->stream, &j->info))
         return fail_wfvae("info");
     if (j->info.frames_in == 0)
-        return fail(j->input, "no frame in the clip");
+        return fail(j->input, more < 0 ? j->in.error : "no frame in the clip");
     if (wfvae_encode_flush(j->stream, j->latents, j->latent_capacity, &latents))
         return fail_wfvae("encode flush");
     if (write_latents(j, latents) || wfvae_get_info(j->stream, &j->info))
@@ -176,56 +171,68 @@ static int encode_clip(job *j)
     printf("%s: %lu frames of %ux%u, %lu latents of %ux%ux%u\n", j->output, (unsigned long)j->info.frames_in,
            j->info.width, j->info.height, (unsigned long)j->info.latents_out, j->info.encoded_channels,
            j->info.latent_height, j->info.latent_width);
-    return 0;
+    return fail_if_broken(&j->in, j->input, "encoded");
 }
 
-static int run(job *j, FILE *input)
+static int run(job *j)
 {
-    if (y4m_open_read(&j->in, input))
-        return fail(j->input, j->in.error);
-    if (j->matrix != Y4M_MATRIX_UNSPECIFIED)
-        j->in.info.matrix = j->matrix;
-    if (j->range != Y4M_RANGE_UNSPECIFIED)
-        j->in.info.range = j->range;
-    return open_all(j) || allocate(j) || encode_clip(j) ? -1 : 0;
+    FILE *input;
+    files f = {0};
+    int failed;
+
+    if (!strcmp(j->output, "-"))
+        return fail_text("latents cannot be written to standard output; give the name of a file");
+    files_model(&f, j->model_choice.path);
+    if (files_read(&f, "the input", j->input) || files_write(&f, "the output", j->output))
+        return fail_text(f.error);
+    if (!(input = open_input(j->input)))
+        return fail_system(j->input);
+    failed = open_clip(&j->in, j->input, input, &j->clip) || open_all(j) || allocate(j) || encode_clip(j) ? -1 : 0;
+    if (input != stdin)
+        fclose(input);
+    return failed;
 }
 
+/* 0, or the exit status. */
 static int parse(int argc, char **argv, job *j)
 {
     static const char *const kinds[] = {"mean", "sample", "moments", NULL}; /* as in wfvae_posterior */
     int letter, found;
     char *end;
 
-    while ((letter = getopt(argc, argv, MODEL_LETTERS CLIP_LETTERS "p:s:fnxc:h")) != -1) {
+    while ((letter = getopt(argc, argv, MODEL_LETTERS CLIP_LETTERS "p:s:fnxc:")) != -1) {
         int taken = model_option(letter, optarg, &j->model_choice);
         if (!taken)
-            taken = clip_option(letter, optarg, &j->matrix, &j->range);
+            taken = clip_option(letter, optarg, &j->clip);
         if (taken < 0)
-            return -1;
+            goto wrong;
         if (taken)
             continue;
         switch (letter) {
         case 'p':
-            if ((found = find_name(optarg, kinds)) < 0) return -1;
+            if ((found = find_name(optarg, kinds)) < 0) goto wrong;
             j->options.posterior = (uint32_t)found;
             break;
         case 's':
+            errno = 0;
             j->options.seed = strtoull(optarg, &end, 10);
-            if (*optarg < '0' || *optarg > '9' || *end) return -1;
+            if (*optarg < '0' || *optarg > '9' || *end || errno) goto wrong;
             break;
         case 'f': j->options.latent_type = WFVAE_LATENT_TYPE_F16; break;
         case 'n': j->options.scaled = 1; break;
         case 'x': j->options.padding = 0; break;
-        case 'c': j->chunk = number(optarg, 256); if (!j->chunk) return -1; break;
-        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
-        default: return -1;
+        case 'c': j->chunk = number(optarg, 256); if (!j->chunk) goto wrong; break;
+        case 'h': fputs(usage, stdout); j->help = 1; return 0;
+        default: goto wrong;
         }
     }
     if (argc - optind != 2)
-        return -1;
+        return fail_usage(usage, -1, NULL);
     j->input = argv[optind];
     j->output = argv[optind + 1];
     return 0;
+wrong:
+    return fail_usage(usage, letter, optarg);
 }
 
 int main(int argc, char **argv)
@@ -233,26 +240,20 @@ int main(int argc, char **argv)
     static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
     job j = {0};
     struct sigaction action = {0};
-    FILE *input = stdin;
     int failed;
     size_t i;
 
+    files_start();
     j.options.struct_size = sizeof j.options;
     j.options.padding = 1;
     j.chunk = 4;
-    if (parse(argc, argv, &j)) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    if ((failed = parse(argc, argv, &j)))
+        return failed;
     action.sa_handler = interrupt;
     for (i = 0; i < sizeof signals / sizeof *signals; i++)
         sigaction(signals[i], &action, NULL);
 
-    if (strcmp(j.input, "-") && !(input = fopen(j.input, "rb"))) {
-        fail(j.input, "cannot be opened");
-        return EXIT_FAILURE;
-    }
-    failed = run(&j, input);
+    failed = j.help ? 0 : run(&j);
     wfvae_latent_writer_destroy(j.writer);
     wfvae_destroy(j.stream);
     wfvae_model_close(j.model);
@@ -260,7 +261,7 @@ int main(int argc, char **argv)
     free(j.frames);
     free(j.pixels);
     free(j.latents);
-    if (input != stdin)
-        fclose(input);
+    if (close_output(stdout) && !failed)
+        failed = fail_system("standard output");
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

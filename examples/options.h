@@ -1,4 +1,4 @@
-/* The options that the examples share: which model, where it runs and how, and what the clip is.
+/* The options that the programs share: which model, where it runs and how.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef OPTIONS_H
@@ -6,12 +6,12 @@
 
 #include <wfvae.h>
 
-#include "y4m.h"
+#include "messages.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define MODEL_LETTERS "m:t:P:F:C:L:O:"
+#define MODEL_LETTERS "m:t:P:F:C:L:O:Nh"
 #define MODEL_USAGE \
     "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n" \
     "  -t THREADS  threads (default: all processors)\n" \
@@ -19,12 +19,9 @@
     "  -F f32|tf32|f16|bf16  numbers that the network computes in (default f32)\n" \
     "  -C exact|fast|direct|stacked|volume  how it computes convolutions (default exact)\n" \
     "  -L auto|planes|channels-last  how frames lie in memory, where ONNX Runtime computes them (default auto)\n" \
-    "  -O NAME=VALUE,...  options of ONNX Runtime's CUDA provider\n"
-
-#define CLIP_LETTERS "M:R:"
-#define CLIP_USAGE \
-    "  -M 601|709  matrix of the clip (default: 709 from 720 lines up, else 601)\n" \
-    "  -R limited|full  range of the clip (default: as tagged, else limited)\n"
+    "  -O NAME=VALUE,...  options of ONNX Runtime's CUDA provider\n" \
+    "  -N          refuse a checkpoint with a NaN or an infinity in any of its weights, which reads all of it\n" \
+    "  -h          prints this\n"
 
 typedef struct model_choice {
     const char *path;
@@ -49,8 +46,7 @@ static inline int find_name(const char *name, const char *const *list)
     return -1;
 }
 
-/* Both take a letter and its text as getopt gives them. 1: taken; 0: another's letter; -1: the text is not what it should
- * be. */
+/* Takes a letter and its text as getopt gives them. 1: taken; 0: another's letter; -1: the text is not what it should be. */
 static inline int model_option(int letter, const char *text, model_choice *choice)
 {
     /* In the order of the header's enumerations. */
@@ -89,6 +85,9 @@ static inline int model_option(int letter, const char *text, model_choice *choic
     case 'O':
         options->provider_options = text;
         return 1;
+    case 'N':
+        options->check_finite = 1;
+        return 1;
     case 'C':
         found = find_name(text, convolutions);
         options->convolution = (uint32_t)found;
@@ -99,26 +98,19 @@ static inline int model_option(int letter, const char *text, model_choice *choic
     return found < 0 ? -1 : 1;
 }
 
-static inline int clip_option(int letter, const char *text, y4m_matrix *matrix, y4m_range *range)
+/* Errors are in the text of the call that failed too. */
+static inline void print_warning(void *user, uint32_t level, const char *text)
 {
-    static const char *const matrices[] = {"601", "709", NULL}, *const ranges[] = {"limited", "full", NULL};
-    int found;
-
-    if (letter != 'M' && letter != 'R')
-        return 0;
-    found = find_name(text, letter == 'M' ? matrices : ranges);
-    if (found < 0)
-        return -1;
-    if (letter == 'M')
-        *matrix = found ? Y4M_BT709 : Y4M_BT601;
-    else
-        *range = found ? Y4M_FULL : Y4M_LIMITED;
-    return 1;
+    (void)user;
+    if (level == WFVAE_LOG_LEVEL_WARN)
+        warn(text);
 }
 
 static inline wfvae_status open_model(model_choice *choice, wfvae_model **model)
 {
     choice->options.struct_size = sizeof choice->options;
+    choice->options.log_callback = print_warning;
+    choice->options.log_level = WFVAE_LOG_LEVEL_WARN;
     return wfvae_model_open(choice->path, &choice->options, model);
 }
 

@@ -9,8 +9,12 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#define PROGRAM "reconstruct"
+
 #include <wfvae.h>
 
+#include "clip.h"
+#include "files.h"
 #include "frames.h"
 #include "options.h"
 #include "png.h"
@@ -26,6 +30,7 @@
 static const char usage[] =
     "usage: reconstruct [options] [INPUT.y4m [OUTPUT.y4m]]\n"
     "Encodes and decodes a clip, as a stream. Without names, or with \"-\", reads standard input, writes standard output.\n"
+    "What a clip that breaks off has of whole frames is written, before the error.\n"
     MODEL_USAGE CLIP_USAGE
     "  -c FRAMES   frames for each call, 1 to 256 (default 4)\n"
     "  -w FRAMES   the whole clip, of at most so many frames, in one call: one tile after the other, and for models that\n"
@@ -43,11 +48,10 @@ typedef struct options {
     model_choice model;
     const char *input, *output, *picture;
     size_t chunk;
-    y4m_matrix matrix;
-    y4m_range range;
+    clip_choice clip;
     size_t clip_frames, megabytes;
     uint32_t tiling, tile;
-    int quiet;
+    int quiet, help;
 } options;
 
 /* Frames of planar float RGB, 0 to 1, in a ring: what went in waits here for what comes out. */
@@ -63,6 +67,7 @@ typedef struct job {
     wfvae_model_info model_info;
     wfvae_memory memory;
     y4m_stream in, out;
+    FILE *input, *output;     /* the output is opened for the first frame */
     ring sources;
     wfvae_frame *frames;      /* of the chunk that goes in */
     wfvae_frame *decoded;     /* of what comes out */
@@ -82,17 +87,6 @@ static double now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static int fail(const char *what, const char *text)
-{
-    fprintf(stderr, "reconstruct: %s: %s\n", what, text);
-    return -1;
-}
-
-static int fail_wfvae(const char *what)
-{
-    return fail(what, wfvae_last_error(NULL));
 }
 
 static float *ring_at(const ring *r, size_t index)
@@ -189,21 +183,31 @@ static int finish(job *j)
     return take(j, frames);
 }
 
-static int stream_clip(job *j, size_t chunk)
+/* An output that is there is not touched before there is something to write. */
+static int begin_output(job *j, const char *path)
+{
+    if (!(j->output = open_output(path)))
+        return fail_system(path);
+    return y4m_open_write(&j->out, j->output, &j->in.info) ? fail("output", j->out.error) : 0;
+}
+
+static int stream_clip(job *j, const options *o, size_t chunk)
 {
     size_t width = j->info.width, height = j->info.height, count = 0;
     int more = 1;
 
-    while (more) {
+    while (more > 0) {
         float *pixels = ring_at(&j->sources, j->sources.written);
         more = y4m_read_frame(&j->in, pixels, width, width * height);
-        if (more < 0)
-            return fail("input", j->in.error);
-        if (more) {
+        if (more > 0) {
             j->frames[count++] = planar_frame(pixels, j->info.width, j->info.height);
-            j->sources.written++;
+            if (j->sources.written++ == 0 && begin_output(j, o->output))
+                return -1;
+            if (j->at_once && j->sources.written > chunk)
+                return fail(o->input, "has more frames than -w says, and the output no more than those");
         }
-        if (count == chunk || (!more && count)) {
+        /* Of a clip that breaks off, what came before is a clip too. */
+        if (count == chunk || (more <= 0 && count)) {
             /* A whole clip is decoded in one call too, which must know its length. */
             if (j->at_once && wfvae_set_frame_count(j->stream, j->sources.written))
                 return fail_wfvae("frame count");
@@ -213,7 +217,7 @@ static int stream_clip(job *j, size_t chunk)
         }
     }
     if (j->sources.written == 0)
-        return fail("input", "no frame in the clip");
+        return fail(o->input, more < 0 ? j->in.error : "no frame in the clip");
     return finish(j);
 }
 
@@ -276,13 +280,13 @@ static int write_picture(const job *j, const char *path)
 {
     size_t width = j->info.width, height = j->info.height;
     FILE *file = fopen(path, "wb");
-    const char *error = "cannot be created";
+    const char *error;
 
-    if (file) {
-        error = png_write_rgb8(file, j->picture + 2 * j->sources.frame, (int)(3 * width), (int)height, 9 * width);
-        if (fclose(file) && !error)
-            error = "cannot be written";
-    }
+    if (!file)
+        return fail_system(path);
+    error = png_write_rgb8(file, j->picture + 2 * j->sources.frame, (int)(3 * width), (int)height, 9 * width);
+    if (close_output(file) && !error)
+        return fail_system(path);
     return error ? fail(path, error) : 0;
 }
 
@@ -317,101 +321,106 @@ static void report(const job *j, const options *o, FILE *file)
                 (unsigned long)j->picture_frame);
 }
 
-static int run(job *j, options *o, FILE *input, FILE *output)
+static int run(job *j, options *o)
 {
     const size_t chunk = o->clip_frames ? o->clip_frames : o->chunk;
+    FILE *text;
+    files f = {0};
 
-    if (y4m_open_read(&j->in, input))
-        return fail("input", j->in.error);
-    if (o->matrix != Y4M_MATRIX_UNSPECIFIED)
-        j->in.info.matrix = o->matrix;
-    if (o->range != Y4M_RANGE_UNSPECIFIED)
-        j->in.info.range = o->range;
-    if (open_stream(j, o) || allocate(j, chunk))
-        return -1;
-    if (y4m_open_write(&j->out, output, &j->in.info))
-        return fail("output", j->out.error);
-    if (stream_clip(j, chunk))
+    /* Where the clip goes to standard output the report does not, and else it must not go into a file of ours. */
+    if (is_standard_output(o->output))
+        o->output = "-";
+    text = strcmp(o->output, "-") ? stdout : stderr;
+    files_model(&f, o->model.path);
+    if (files_read(&f, "the input", o->input) || files_write(&f, "the output", o->output) ||
+        files_write(&f, "the picture", o->picture) || (text == stdout && files_write(&f, "the report", "-")))
+        return fail_text(f.error);
+
+    if (!(j->input = open_input(o->input)))
+        return fail_system(o->input);
+    if (open_clip(&j->in, o->input, j->input, &o->clip) || open_stream(j, o) || allocate(j, chunk) ||
+        stream_clip(j, o, chunk))
         return -1;
     if (wfvae_get_info(j->stream, &j->info))
         return fail_wfvae("info");
     if (j->progress)
         fprintf(stderr, "\r");
-    report(j, o, output == stdout ? stderr : stdout);
-    return o->picture ? write_picture(j, o->picture) : 0;
+    report(j, o, text);
+    if (o->picture && write_picture(j, o->picture))
+        return -1;
+    return fail_if_broken(&j->in, o->input, "reconstructed and written");
 }
 
+/* 0, or the exit status. */
 static int parse(int argc, char **argv, options *o)
 {
     int letter;
 
-    while ((letter = getopt(argc, argv, MODEL_LETTERS CLIP_LETTERS "c:w:T:s:b:Hp:qh")) != -1) {
+    while ((letter = getopt(argc, argv, MODEL_LETTERS CLIP_LETTERS "c:w:T:s:b:Hp:q")) != -1) {
         int taken = model_option(letter, optarg, &o->model);
         if (!taken)
-            taken = clip_option(letter, optarg, &o->matrix, &o->range);
+            taken = clip_option(letter, optarg, &o->clip);
         if (taken < 0)
-            return -1;
+            goto wrong;
         if (taken)
             continue;
         switch (letter) {
-        case 'c': o->chunk = number(optarg, 256); if (!o->chunk) return -1; break;
-        case 'w': o->clip_frames = number(optarg, 65536); if (!o->clip_frames) return -1; break;
+        case 'c': o->chunk = number(optarg, 256); if (!o->chunk) goto wrong; break;
+        case 'w': o->clip_frames = number(optarg, 65536); if (!o->clip_frames) goto wrong; break;
         case 'T':
-            if (strcmp(optarg, "exact") && strcmp(optarg, "blended")) return -1;
+            if (strcmp(optarg, "exact") && strcmp(optarg, "blended")) goto wrong;
             o->tiling = strcmp(optarg, "exact") ? WFVAE_TILING_BLENDED : WFVAE_TILING_EXACT;
             break;
-        case 's': o->tile = (uint32_t)number(optarg, 32768); if (!o->tile) return -1; break;
-        case 'b': o->megabytes = number(optarg, 1000000000); if (!o->megabytes) return -1; break;
+        case 's': o->tile = (uint32_t)number(optarg, 32768); if (!o->tile) goto wrong; break;
+        case 'b': o->megabytes = number(optarg, 1000000000); if (!o->megabytes) goto wrong; break;
         case 'H': o->model.options.cache_type = WFVAE_CACHE_TYPE_F16; break;
-        case 'p': o->picture = optarg; break;
+        case 'p': o->picture = optarg; if (!strcmp(optarg, "-")) goto wrong; break;
         case 'q': o->quiet = 1; break;
-        case 'h': fputs(usage, stdout); exit(EXIT_SUCCESS);
-        default: return -1;
+        case 'h': fputs(usage, stdout); o->help = 1; return 0;
+        default: goto wrong;
         }
     }
     if (optind < argc) o->input = argv[optind++];
     if (optind < argc) o->output = argv[optind++];
-    return optind < argc ? -1 : 0;
+    return optind < argc ? fail_usage(usage, -1, NULL) : 0;
+wrong:
+    return fail_usage(usage, letter, optarg);
 }
 
 int main(int argc, char **argv)
 {
     options o = {0};
-    FILE *input = stdin, *output = stdout;
     job *j = calloc(1, sizeof *j);
-    int failed = -1;
+    int failed;
 
+    files_start();
     o.input = o.output = "-";
     o.chunk = 4;
-    if (parse(argc, argv, &o)) {
-        fputs(usage, stderr);
+    failed = parse(argc, argv, &o);
+    if (failed || !j) {
         free(j);
-        return 2;
+        return failed ? failed : (fail("memory", "not enough"), EXIT_FAILURE);
     }
-    if (strcmp(o.input, "-") && !(input = fopen(o.input, "rb")))
-        fail(o.input, "cannot be opened");
-    else if (strcmp(o.output, "-") && !(output = fopen(o.output, "wb")))
-        fail(o.output, "cannot be created");
-    else if (!j)
-        fail("memory", "not enough");
-    else {
+    if (!o.help) {
         j->progress = !o.quiet && isatty(STDERR_FILENO);
-        failed = run(j, &o, input, output);
-        wfvae_destroy(j->stream);
-        wfvae_model_close(j->model);
-        y4m_close(&j->in);
-        y4m_close(&j->out);
-        free(j->sources.pixels);
-        free(j->decoded_pixels);
-        free(j->frames);
-        free(j->decoded);
-        free(j->latents);
-        free(j->picture);
+        failed = run(j, &o);
     }
-    if (input && input != stdin)
-        fclose(input);
-    if (output && fclose(output) && !failed)
-        failed = fail(o.output, "cannot be written");
+    wfvae_destroy(j->stream);
+    wfvae_model_close(j->model);
+    y4m_close(&j->in);
+    y4m_close(&j->out);
+    free(j->sources.pixels);
+    free(j->decoded_pixels);
+    free(j->frames);
+    free(j->decoded);
+    free(j->latents);
+    free(j->picture);
+    if (j->input && j->input != stdin)
+        fclose(j->input);
+    if (j->output && j->output != stdout && close_output(j->output) && !failed)
+        failed = fail_system(o.output);
+    if (close_output(stdout) && !failed)
+        failed = fail_system("standard output");
     free(j);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -5,8 +5,11 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#define PROGRAM "save_onnx"
+
 #include <wfvae.h>
 
+#include "files.h"
 #include "options.h"
 
 #include <stdio.h>
@@ -15,35 +18,35 @@
 
 static const char usage[] =
     "usage: save_onnx [options] FOLDER\n"
-    "Writes a model's graphs to FOLDER, which must exist, in operators that every runtime knows.\n"
+    "Writes a model's graphs to FOLDER, which must exist, in operators that every runtime knows. Not to that of the model.\n"
     MODEL_USAGE
     "  -w          the whole clip in one graph for each direction, not the steps that the library runs\n";
 
 int main(int argc, char **argv)
 {
     model_choice choice = {0};
-    wfvae_model *model;
+    wfvae_model *model = NULL;
     wfvae_graphs graphs = WFVAE_GRAPHS_STEPS;
-    int letter, taken, failed;
+    int letter, help = 0, failed = 0;
 
-    while ((letter = getopt(argc, argv, MODEL_LETTERS "wh")) != -1) {
-        taken = model_option(letter, optarg, &choice);
-        if (letter == 'h') {
-            fputs(usage, stdout);
-            return EXIT_SUCCESS;
-        }
+    files_start();
+    while (!help && (letter = getopt(argc, argv, MODEL_LETTERS "w")) != -1) {
+        help = letter == 'h';
         if (letter == 'w')
             graphs = WFVAE_GRAPHS_CLIP;
-        else if (taken <= 0)
-            break;
+        else if (!help && model_option(letter, optarg, &choice) <= 0)
+            return fail_usage(usage, letter, optarg);
     }
-    if (letter != -1 || argc - optind != 1) {
-        fputs(usage, stderr);
-        return 2;
-    }
-    failed = open_model(&choice, &model) || wfvae_model_save_onnx(model, argv[optind], graphs);
-    if (failed)
-        fprintf(stderr, "save_onnx: %s\n", wfvae_last_error(NULL));
+    if (help)
+        fputs(usage, stdout);
+    else if (argc - optind != 1)
+        return fail_usage(usage, -1, NULL);
+    else if (open_model(&choice, &model))
+        failed = fail_wfvae("model");
+    else if (wfvae_model_save_onnx(model, argv[optind], graphs))
+        failed = fail_wfvae("graphs");
     wfvae_model_close(model);
+    if (close_output(stdout) && !failed)
+        failed = fail_system("standard output");
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,16 +1,32 @@
 /* Scrubs back in a clip, as an editor does: streams it to its end, returns to a snapshot that was taken in the middle,
  * and streams the rest again, in the same stream and in a fork. What comes out is the same, bit for bit.
  *
- *     scrub CLIP.y4m [MODEL]
+ *     scrub [options] CLIP.y4m|- [MODEL]
+ *
+ * Of a clip that breaks off, the whole frames are used, and the program fails in the end.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#define _POSIX_C_SOURCE 200809L
+
+#define PROGRAM "scrub"
+
 #include <wfvae.h>
 
+#include "clip.h"
+#include "files.h"
+#include "options.h"
 #include "y4m.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: scrub [options] CLIP.y4m|- [MODEL]\n"
+    "Streams a clip, returns to its middle and streams the rest again; fails if that differs. MODEL is another way to\n"
+    "write -m MODEL.\n"
+    MODEL_USAGE CLIP_USAGE;
 
 /* Packed RGB frames. */
 typedef struct video {
@@ -22,61 +38,38 @@ typedef struct video {
 /* What one call can give. */
 enum { MOST_FRAMES = 8 };
 
-static int fail(const char *what, const char *text)
+/* *in is to be closed in any case; it says whether the clip broke off. */
+static int read_clip(const char *path, const clip_choice *colours, FILE *file, y4m_stream *in, video *clip)
 {
-    fprintf(stderr, "scrub: %s: %s\n", what, text);
-    return -1;
-}
-
-static int fail_wfvae(const char *what)
-{
-    return fail(what, wfvae_last_error(NULL));
-}
-
-static int read_clip(const char *path, video *clip)
-{
-    FILE *file = fopen(path, "rb");
-    y4m_stream in;
-    float *planes = NULL;
+    float *planes;
     unsigned char *pixels;
     size_t plane, room = 0;
-    int got = -1;
+    int got;
 
-    if (!file)
-        return fail(path, "cannot open it");
-    if (y4m_open_read(&in, file) < 0) {
-        fail(path, in.error);
-        goto end;
-    }
-    clip->width = (uint32_t)in.info.width;
-    clip->height = (uint32_t)in.info.height;
+    if (open_clip(in, path, file, colours))
+        return -1;
+    clip->width = (uint32_t)in->info.width;
+    clip->height = (uint32_t)in->info.height;
     plane = (size_t)clip->width * clip->height;
     clip->frame_size = 3 * plane;
-    if (!(planes = malloc(3 * plane * sizeof *planes))) {
-        fail(path, "out of memory");
-        goto end;
-    }
-    while ((got = y4m_read_frame(&in, planes, clip->width, plane)) > 0) {
+    if (!(planes = malloc(3 * plane * sizeof *planes)))
+        return fail(path, "out of memory");
+    while ((got = y4m_read_frame(in, planes, clip->width, plane)) > 0) {
         if (clip->count == room) {
             room = 2 * room + 16;
-            if (!(pixels = realloc(clip->pixels, room * clip->frame_size))) {
-                got = fail(path, "out of memory");
-                goto end;
-            }
+            if (!(pixels = realloc(clip->pixels, room * clip->frame_size)))
+                break;
             clip->pixels = pixels;
         }
-        y4m_pack_rgb8(planes, clip->width, plane, in.info.width, in.info.height,
+        y4m_pack_rgb8(planes, clip->width, plane, in->info.width, in->info.height,
                       clip->pixels + clip->count++ * clip->frame_size);
     }
-    if (got < 0)
-        fail(path, in.error);
-    else if (clip->count < 2)
-        got = fail(path, "a clip of two frames or more is needed");
-end:
-    y4m_close(&in);
-    fclose(file);
     free(planes);
-    return got;
+    if (got > 0)
+        return fail(path, "out of memory");
+    if (clip->count < 2)
+        return fail(path, got < 0 ? in->error : "a clip of two frames or more is needed");
+    return 0;
 }
 
 static wfvae_frame describe(const video *clip, unsigned char *pixels)
@@ -200,22 +193,26 @@ end:
     return status;
 }
 
-int main(int argc, char **argv)
+static int run(const char *path, model_choice *choice, const clip_choice *colours)
 {
     wfvae_model *model = NULL;
     wfvae *stream = NULL;
     wfvae_options options;
     wfvae_info info;
+    y4m_stream in = {0};
     video clip = {0, 0, 0, 0, NULL};
     unsigned char *first = NULL, *again = NULL;
     void *latent = NULL;
+    FILE *file;
+    files f = {0};
     int status = -1;
 
-    if (argc < 2 || argc > 3) {
-        fputs("usage: scrub CLIP.y4m [MODEL]\nWithout MODEL, the one built into the library is used.\n", stderr);
-        return 2;
-    }
-    if (read_clip(argv[1], &clip) < 0)
+    files_model(&f, choice->path);
+    if (files_read(&f, "the input", path) || files_write(&f, "standard output", "-"))
+        return fail_text(f.error);
+    if (!(file = open_input(path)))
+        return fail_system(path);
+    if (read_clip(path, colours, file, &in, &clip))
         goto end;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
@@ -224,8 +221,7 @@ int main(int argc, char **argv)
     options.padding = 1;
     memset(&info, 0, sizeof info);
     info.struct_size = sizeof info;
-    if (wfvae_model_open(argc > 2 ? argv[2] : NULL, NULL, &model) || wfvae_create(model, &options, &stream) ||
-        wfvae_get_info(stream, &info)) {
+    if (open_model(choice, &model) || wfvae_create(model, &options, &stream) || wfvae_get_info(stream, &info)) {
         fail_wfvae("stream");
         goto end;
     }
@@ -236,13 +232,42 @@ int main(int argc, char **argv)
     if (!latent || !first || !again)
         fail("frames", "out of memory");
     else
-        status = scrub(stream, &clip, latent, first, again);
+        status = scrub(stream, &clip, latent, first, again) ? -1 : fail_if_broken(&in, path, "used");
 end:
+    y4m_close(&in);
+    if (file != stdin)
+        fclose(file);
     free(latent);
     free(first);
     free(again);
     free(clip.pixels);
     wfvae_destroy(stream);
     wfvae_model_close(model);
-    return status < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    model_choice model = {0};
+    clip_choice clip = {0};
+    int letter, status = 0, help = 0;
+
+    files_start();
+    while (!help && (letter = getopt(argc, argv, MODEL_LETTERS CLIP_LETTERS)) != -1) {
+        help = letter == 'h';
+        if (!help && model_option(letter, optarg, &model) <= 0 && clip_option(letter, optarg, &clip) <= 0)
+            return fail_usage(usage, letter, optarg);
+    }
+    if (help)
+        fputs(usage, stdout);
+    else if (argc - optind < 1 || argc - optind > 2)
+        return fail_usage(usage, -1, NULL);
+    else {
+        if (argc - optind == 2)
+            model.path = argv[optind + 1];
+        status = run(argv[optind], &model, &clip);
+    }
+    if (close_output(stdout) && !status)
+        status = fail_system("standard output");
+    return status ? EXIT_FAILURE : EXIT_SUCCESS;
 }

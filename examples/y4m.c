@@ -9,8 +9,13 @@
 
 #define LINE_SIZE 1024
 
-/* How one axis of the chroma planes lies against luma. */
-enum siting { EVERY_SAMPLE, COSITED, CENTRED };
+/* How one axis of the chroma planes lies against luma: there is a sample for
+   every one, for one of two at or after the first, for one of four at the
+   first. */
+enum siting { EVERY_SAMPLE, COSITED, CENTRED, COSITED_4 };
+
+static const size_t SUBSAMPLING[] = {
+    [EVERY_SAMPLE] = 1, [COSITED] = 2, [CENTRED] = 2, [COSITED_4] = 4};
 
 static const struct {
     const char *tag;
@@ -20,6 +25,7 @@ static const struct {
     [Y4M_420MPEG2] = {"420mpeg2", COSITED, CENTRED},
     [Y4M_420PALDV] = {"420paldv", COSITED, COSITED},
     [Y4M_420] = {"420", COSITED, CENTRED},
+    [Y4M_411] = {"411", COSITED_4, EVERY_SAMPLE},
     [Y4M_422] = {"422", COSITED, EVERY_SAMPLE},
     [Y4M_444] = {"444", EVERY_SAMPLE, EVERY_SAMPLE},
     [Y4M_MONO] = {"mono", EVERY_SAMPLE, EVERY_SAMPLE},
@@ -31,6 +37,7 @@ static const struct {
 struct layout {
     size_t width, height, chroma_width, chroma_height;
     size_t row, chroma_row, cb, cr, total;
+    size_t frame; /* in the file: alpha may lie behind the total */
 };
 
 /* code = zero + span * value, with luma in 0..1 and chroma in -0.5..0.5. */
@@ -57,7 +64,7 @@ static int chroma_tag(int mode, int depth, char tag[16])
         snprintf(tag, 16, "%s", name);
     else if (mode == Y4M_MONO)
         snprintf(tag, 16, "%s%d", name, depth);
-    else if (strlen(name) == 3)
+    else if (strlen(name) == 3 && mode != Y4M_411)
         snprintf(tag, 16, "%sp%d", name, depth);
     else
         return 0;
@@ -71,8 +78,11 @@ static int same_text(const char *a, const char *b)
     return *a == *b;
 }
 
-static int parse_chroma(const char *text, y4m_info *info)
+static int parse_chroma(const char *text, y4m_info *info, int *ignores_alpha)
 {
+    *ignores_alpha = same_text(text, "444alpha");
+    if (*ignores_alpha)
+        text = "444";
     for (int mode = 0; mode < MODE_COUNT; mode++) {
         for (int depth = 8; depth <= Y4M_MAX_DEPTH; depth++) {
             char tag[16];
@@ -108,7 +118,11 @@ static int parse_number(const char *text, int *value)
 static int parse_ratio(const char *text, int *num, int *den)
 {
     const char *colon = parse_digits(text, num);
-    return colon && *colon == ':' && parse_number(colon + 1, den);
+    if (!colon || *colon != ':' || !parse_number(colon + 1, den))
+        return 0;
+    if (*num == 0) /* some write 0:1 for unknown */
+        *den = 0;
+    return 1;
 }
 
 static int parse_extension(const char *text, y4m_info *info,
@@ -147,8 +161,10 @@ static int parse_header(y4m_stream *stream, char *line)
             break;
         case 'I':
             if (strcmp(tag, "Ip") != 0 && strcmp(tag, "I?") != 0)
-                return fail(stream, "interlaced video (%.20s) is not "
-                            "supported: deinterlace it first", tag);
+                return fail(stream, "interlaced video (%.20s) is not read, "
+                            "only progressive (Ip): deinterlace it first, as "
+                            "by ffmpeg -i INPUT -vf bwdif -f yuv4mpegpipe -",
+                            tag);
             break;
         case 'C': chroma = tag + 1; break;
         case 'X': ok = parse_extension(tag + 1, info, &subsampling); break;
@@ -160,8 +176,11 @@ static int parse_header(y4m_stream *stream, char *line)
     /* XYSCSS is an older way to say what C says; C rules. */
     if (!chroma)
         chroma = subsampling ? subsampling : "420jpeg";
-    if (!parse_chroma(chroma, info))
-        return fail(stream, "unsupported chroma mode %.40s", chroma);
+    if (!parse_chroma(chroma, info, &stream->ignores_alpha))
+        return fail(stream, "chroma mode %.40s is not read, only 420, 411, "
+                    "422, 444 and mono, of 8 to 16 bits: convert it, as by "
+                    "ffmpeg -i INPUT -pix_fmt yuv420p -f yuv4mpegpipe -",
+                    chroma);
     return 0;
 }
 
@@ -195,18 +214,20 @@ static int check_info(y4m_stream *stream)
     return 0;
 }
 
-static struct layout layout_of(const y4m_info *info)
+static size_t chroma_count(size_t luma_count, enum siting siting)
 {
+    return (luma_count + SUBSAMPLING[siting] - 1) / SUBSAMPLING[siting];
+}
+
+static struct layout layout_of(const y4m_stream *stream)
+{
+    const y4m_info *info = &stream->info;
     const size_t sample = info->depth > 8 ? 2 : 1;
     struct layout l;
     l.width = (size_t)info->width;
     l.height = (size_t)info->height;
-    l.chroma_width = l.width;
-    l.chroma_height = l.height;
-    if (MODES[info->chroma].horizontal != EVERY_SAMPLE)
-        l.chroma_width = (l.width + 1) / 2;
-    if (MODES[info->chroma].vertical != EVERY_SAMPLE)
-        l.chroma_height = (l.height + 1) / 2;
+    l.chroma_width = chroma_count(l.width, MODES[info->chroma].horizontal);
+    l.chroma_height = chroma_count(l.height, MODES[info->chroma].vertical);
     if (info->chroma == Y4M_MONO)
         l.chroma_width = l.chroma_height = 0;
     l.row = l.width * sample;
@@ -214,6 +235,7 @@ static struct layout layout_of(const y4m_info *info)
     l.cb = l.row * l.height;
     l.cr = l.cb + l.chroma_row * l.chroma_height;
     l.total = l.cr + l.chroma_row * l.chroma_height;
+    l.frame = l.total + (stream->ignores_alpha ? l.row * l.height : 0);
     return l;
 }
 
@@ -221,8 +243,8 @@ static struct layout layout_of(const y4m_info *info)
 
 static int allocate(y4m_stream *stream)
 {
-    const struct layout l = layout_of(&stream->info);
-    stream->bytes = malloc(l.total);
+    const struct layout l = layout_of(stream);
+    stream->bytes = malloc(l.frame);
     stream->scratch = malloc(2 * l.width * sizeof *stream->scratch);
     if (!stream->bytes || !stream->scratch)
         return fail(stream, "out of memory for frames of %dx%d",
@@ -248,7 +270,7 @@ static int read_line(y4m_stream *stream, const char *what, char *line)
         }
         if (c == EOF)
             return fail_short(stream, what);
-        if (c < ' ' || c > '~')
+        if (c < ' ' || c == 127) /* a comment (X) may be in any language */
             return fail(stream, "%s: unexpected byte 0x%02x", what,
                         (unsigned)c);
         line[used] = (char)c;
@@ -382,19 +404,17 @@ struct tap {
 static struct tap upsample_tap(size_t luma, size_t chroma_count,
                                enum siting siting)
 {
-    const int odd = (int)(luma & 1);
-    struct tap t = {luma, luma, 0.0f};
-    if (siting == EVERY_SAMPLE)
-        return t;
-    t.first = t.other = luma / 2;
-    if (siting == COSITED)
-        t.weight = odd ? 0.5f : 0.0f;
-    else
+    const size_t step = SUBSAMPLING[siting], part = luma % step;
+    struct tap t = {luma / step, luma / step, (float)part / (float)step};
+    int before = 0;
+    if (siting == CENTRED) {
+        before = part == 0;
         t.weight = 0.25f;
-    if (odd && t.first + 1 < chroma_count)
-        t.other = t.first + 1;
-    if (!odd && t.first > 0)
-        t.other = t.first - 1;
+    }
+    if (before)
+        t.other -= t.first > 0;
+    else
+        t.other += t.first + 1 < chroma_count;
     return t;
 }
 
@@ -402,7 +422,7 @@ static struct tap upsample_tap(size_t luma, size_t chroma_count,
 static void upsample_row(const y4m_stream *stream, const unsigned char *plane,
                          size_t y, float *out)
 {
-    const struct layout l = layout_of(&stream->info);
+    const struct layout l = layout_of(stream);
     const struct scale s = chroma_scale(&stream->info);
     const enum siting across = MODES[stream->info.chroma].horizontal;
     const int depth = stream->info.depth;
@@ -423,7 +443,7 @@ static void upsample_row(const y4m_stream *stream, const unsigned char *plane,
 /* Fills stream->bytes. Returns 1, 0 at the end of the stream, or -1. */
 static int read_bytes(y4m_stream *stream)
 {
-    const struct layout l = layout_of(&stream->info);
+    const struct layout l = layout_of(stream);
     char what[32], line[LINE_SIZE];
     size_t got;
 
@@ -440,12 +460,12 @@ static int read_bytes(y4m_stream *stream)
     if (line[0] != '\0' && line[0] != ' ')
         return fail(stream, "%s: does not begin with FRAME", what);
 
-    got = fread(stream->bytes, 1, l.total, stream->file);
+    got = fread(stream->bytes, 1, l.frame, stream->file);
     if (ferror(stream->file))
         return fail_short(stream, what);
-    if (got < l.total)
+    if (got < l.frame)
         return fail(stream, "%s: truncated, %zu of %zu bytes are missing",
-                    what, l.total - got, l.total);
+                    what, l.frame - got, l.frame);
     if (stream->info.depth > 8)
         for (size_t i = 1; i < l.total; i += 2)
             if (stream->bytes[i] >> (stream->info.depth - 8))
@@ -458,7 +478,7 @@ int y4m_read_frame(y4m_stream *stream, float *rgb, size_t stride,
                    size_t plane_stride)
 {
     const y4m_info *info = &stream->info;
-    const struct layout l = layout_of(info);
+    const struct layout l = layout_of(stream);
     float kr, kb;
     int got = read_bytes(stream);
     if (got <= 0)
@@ -493,24 +513,30 @@ int y4m_read_frame(y4m_stream *stream, float *rgb, size_t stride,
 
 /* ---- writing ---- */
 
-/* Chroma sample i is a weighted sum of three luma-rate samples, the middle one
-   at i, or 2 * i where the axis is subsampled. */
-static const float DOWNSAMPLE[][3] = {
-    [EVERY_SAMPLE] = {0.0f, 1.0f, 0.0f},
-    [COSITED] = {0.25f, 0.5f, 0.25f},
-    [CENTRED] = {0.0f, 0.5f, 0.5f},
+/* Chroma sample i is a weighted sum of luma-rate samples around the first of
+   those that it stands for. */
+#define MOST_TAPS 7
+
+static const struct filter {
+    int before, taps;
+    float weights[MOST_TAPS];
+} DOWNSAMPLE[] = {
+    [EVERY_SAMPLE] = {0, 1, {1.0f}},
+    [COSITED] = {1, 3, {0.25f, 0.5f, 0.25f}},
+    [CENTRED] = {0, 2, {0.5f, 0.5f}},
+    [COSITED_4] = {3, 7, {0.0625f, 0.125f, 0.1875f, 0.25f, 0.1875f, 0.125f,
+                          0.0625f}},
 };
 
 /* The luma-rate sample of one of those weights, within the picture. */
 static size_t downsample_index(size_t chroma, int tap, size_t luma_count,
                                enum siting siting)
 {
-    size_t middle = siting == EVERY_SAMPLE ? chroma : 2 * chroma;
-    if (tap == 0)
-        return middle > 0 ? middle - 1 : 0;
-    if (tap == 2)
-        return middle + 1 < luma_count ? middle + 1 : luma_count - 1;
-    return middle;
+    const size_t before = (size_t)DOWNSAMPLE[siting].before;
+    const size_t at = SUBSAMPLING[siting] * chroma + (size_t)tap;
+    if (at < before)
+        return 0;
+    return at - before < luma_count ? at - before : luma_count - 1;
 }
 
 /* Adds weight * (difference from luma), Cb's or Cr's, of one row to sums. */
@@ -530,7 +556,7 @@ static void downsample_plane(const y4m_stream *stream, const float *rgb,
                              size_t stride, size_t plane_stride, int is_cr)
 {
     const y4m_info *info = &stream->info;
-    const struct layout l = layout_of(info);
+    const struct layout l = layout_of(stream);
     const enum siting across = MODES[info->chroma].horizontal;
     const enum siting down = MODES[info->chroma].vertical;
     unsigned char *out = stream->bytes + (is_cr ? l.cr : l.cb);
@@ -539,18 +565,16 @@ static void downsample_plane(const y4m_stream *stream, const float *rgb,
     for (size_t y = 0; y < l.chroma_height; y++, out += l.chroma_row) {
         for (size_t x = 0; x < l.width; x++)
             row[x] = 0.0f;
-        for (int tap = 0; tap < 3; tap++) {
-            const float weight = DOWNSAMPLE[down][tap];
+        for (int tap = 0; tap < DOWNSAMPLE[down].taps; tap++) {
             const float *r =
                 rgb + downsample_index(y, tap, l.height, down) * stride;
-            if (weight > 0.0f)
-                add_chroma(info, r, r + plane_stride, r + 2 * plane_stride,
-                           is_cr, weight, row);
+            add_chroma(info, r, r + plane_stride, r + 2 * plane_stride, is_cr,
+                       DOWNSAMPLE[down].weights[tap], row);
         }
         for (size_t x = 0; x < l.chroma_width; x++) {
             float sum = 0.0f;
-            for (int tap = 0; tap < 3; tap++)
-                sum += DOWNSAMPLE[across][tap] *
+            for (int tap = 0; tap < DOWNSAMPLE[across].taps; tap++)
+                sum += DOWNSAMPLE[across].weights[tap] *
                        row[downsample_index(x, tap, l.width, across)];
             store(out, x, info->depth, chroma_scale(info), sum);
         }
@@ -561,7 +585,7 @@ int y4m_write_frame(y4m_stream *stream, const float *rgb, size_t stride,
                     size_t plane_stride)
 {
     const y4m_info *info = &stream->info;
-    const struct layout l = layout_of(info);
+    const struct layout l = layout_of(stream);
     float kr, kb;
 
     luma_weights(info, &kr, &kb);

@@ -11,7 +11,10 @@
  *     y4m_close(&out);
  *
  * Streams need not be seekable, and memory does not grow with their length.
- * Only progressive video is read.
+ * Every layout and depth that ffmpeg writes is read, if it is progressive.
+ * Unknown X tags and the parameters of frames are read over; what is known but
+ * makes no sense is an error. One in a frame, such as an end in the middle of
+ * it, leaves the frames before it good: they were given out.
  */
 #ifndef Y4M_H
 #define Y4M_H
@@ -20,7 +23,7 @@
 #include <stdio.h>
 
 #define Y4M_MAX_SIDE 16384
-#define Y4M_MAX_DEPTH 12
+#define Y4M_MAX_DEPTH 16
 
 /* The C tag: how chroma is subsampled, and where its samples lie. */
 typedef enum y4m_chroma {
@@ -29,6 +32,7 @@ typedef enum y4m_chroma {
     Y4M_420PALDV, /* taken as co-sited both ways, though DV sites Cb and Cr
                      on alternate lines */
     Y4M_420,      /* taken as left */
+    Y4M_411,      /* a quarter of the width, co-sited; 8 bits only */
     Y4M_422,      /* co-sited horizontally */
     Y4M_444,
     Y4M_MONO
@@ -51,8 +55,8 @@ typedef struct y4m_info {
     int rate_num, rate_den;     /* frames per second; 0:0 if unknown */
     int aspect_num, aspect_den; /* of a pixel; 0:0 if unknown */
     y4m_chroma chroma;
-    int depth; /* bits per sample: 8, or up to Y4M_MAX_DEPTH where the C tag
-                  names no siting (420, 422, 444, mono) */
+    int depth; /* bits per sample: 8, or up to Y4M_MAX_DEPTH with 420, 422,
+                  444 and mono, whose C tags can say so */
     y4m_range range;
     y4m_matrix matrix; /* Y4M has no tag for it: unspecified when read */
 } y4m_info;
@@ -60,7 +64,9 @@ typedef struct y4m_info {
 typedef struct y4m_stream {
     y4m_info info; /* after y4m_open_read, range and matrix may be changed */
     unsigned long frames; /* read or written so far; messages count from 0 */
-    char error[160];      /* what went wrong, once a call returned -1 */
+    int ignores_alpha;    /* 1: the frames (444alpha) have alpha, which is
+                             read over; info says 444, 8 bits */
+    char error[320];      /* what went wrong, once a call returned -1 */
 
     /* private */
     FILE *file;

@@ -660,8 +660,8 @@ extern "C" {
 /// scaling go into the file. A file of that name stays as it is until wfvae_latent_writer_finish() replaces it.
 ///
 /// stream: read during the call only; need not live as long as the writer.
-/// path: of the target, a regular file or nothing yet, in a folder that can be written to. Pipes and devices are refused.
-/// UTF-8.
+/// path: of the target, a regular file or nothing yet, in a folder that can be written to. Pipes and devices are refused,
+/// and with WFVAE_STATUS_INVALID_ARGUMENT the files of the stream's model, by any name. UTF-8.
 /// options: NULL for the defaults; read during the call only.
 /// writer: receives the handle on success, to be destroyed with wfvae_latent_writer_destroy(); set to NULL on failure.
 ///
@@ -823,7 +823,8 @@ uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_la
 /// runtimes. Inputs size.0, size.1, ... are whole numbers that follow from the size of a frame, and how many queries attention
 /// takes at a time; the description of each in the file (doc_string) tells which.
 ///
-/// folder: must exist; files of these names are replaced. UTF-8.
+/// folder: must exist; files of these names are replaced. One that holds the model's own files is refused, with
+/// WFVAE_STATUS_INVALID_ARGUMENT and nothing written. UTF-8.
 /// graphs: a wfvae_graphs.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.

@@ -158,6 +158,7 @@ group pipe pipe
 group scrub scrub
 group onnx-checker onnx_checker
 group latent-files latent_files
+group programs python3 tests/check_programs.py $c
 group bench-tool bench_tool
 
 group install tests/install/check.sh

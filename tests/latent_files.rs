@@ -196,6 +196,14 @@ fn only_a_file_can_be_the_target() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     refused(&pipe);
 
+    // What replaces a file that is open for reading leaves its reader what it had.
+    let path = folder.path().join("open");
+    let negated: Vec<f32> = latents.iter().map(|v| -v).collect();
+    write(&path, &info, &latents, &[1], 1).unwrap();
+    let reader = LatentReader::open(&path).unwrap();
+    write(&path, &info, &negated, &[1], 1).unwrap();
+    assert!(read(&reader, 0, 1) == latents && read(&LatentReader::open(&path).unwrap(), 0, 1) == negated);
+
     // A link stays one.
     let (link, file) = (folder.path().join("link"), folder.path().join("file"));
     std::fs::write(&file, "before").unwrap();

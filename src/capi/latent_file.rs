@@ -110,8 +110,8 @@ unsafe impl Sized_ for wfvae_latent_file_info {
 /// scaling go into the file. A file of that name stays as it is until wfvae_latent_writer_finish() replaces it.
 ///
 /// stream: read during the call only; need not live as long as the writer.
-/// path: of the target, a regular file or nothing yet, in a folder that can be written to. Pipes and devices are refused.
-/// UTF-8.
+/// path: of the target, a regular file or nothing yet, in a folder that can be written to. Pipes and devices are refused,
+/// and with WFVAE_STATUS_INVALID_ARGUMENT the files of the stream's model, by any name. UTF-8.
 /// options: NULL for the defaults; read during the call only.
 /// writer: receives the handle on success, to be destroyed with wfvae_latent_writer_destroy(); set to NULL on failure.
 ///
@@ -133,7 +133,10 @@ pub unsafe extern "C" fn wfvae_latent_writer_create(
             false => Some(unsafe { abi::read(options)? }),
         };
         let (mut info, latent_type) = unsafe {
-            wfvae::enter(stream, |handle, stream| Ok((stream.latent_file(handle.latent_type()), handle.latent_type())))?
+            wfvae::enter(stream, |handle, stream| {
+                stream.model().check_target(&path)?;
+                Ok((stream.latent_file(handle.latent_type()), handle.latent_type()))
+            })?
         };
         if let Some(options) = options {
             info.fps = ((options.fps_num, options.fps_den) != (0, 0)).then_some((options.fps_num, options.fps_den));

@@ -338,7 +338,8 @@ pub enum wfvae_graphs {
 /// runtimes. Inputs size.0, size.1, ... are whole numbers that follow from the size of a frame, and how many queries attention
 /// takes at a time; the description of each in the file (doc_string) tells which.
 ///
-/// folder: must exist; files of these names are replaced. UTF-8.
+/// folder: must exist; files of these names are replaced. One that holds the model's own files is refused, with
+/// WFVAE_STATUS_INVALID_ARGUMENT and nothing written. UTF-8.
 /// graphs: a wfvae_graphs.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.

@@ -87,6 +87,11 @@ impl Checkpoint {
         &self.name
     }
 
+    /// The weights' files; none of a model that is part of the program.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().filter(|(_, bytes)| matches!(bytes, Bytes::Mapped(_))).map(|(path, _)| path.as_path())
+    }
+
     fn add_file(&mut self, path: PathBuf) -> Result<()> {
         // Opening a pipe would wait for its writer.
         if std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {

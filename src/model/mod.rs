@@ -9,6 +9,7 @@ mod config;
 mod identity;
 mod layers;
 mod network;
+mod own_files;
 mod reach;
 mod scaling;
 mod v1;

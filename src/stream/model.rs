@@ -387,7 +387,8 @@ impl Model {
     /// the file (`doc_string`) tells which.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io).
+    /// [`Io`](ErrorKind::Io); [`InvalidArgument`](ErrorKind::InvalidArgument) if the folder holds this model's own files, or
+    /// one of the files to be replaced is such a file by another name. Nothing is written then.
     pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
         let folder = folder.as_ref();
         let (encoder, decoder) = match graphs {
@@ -397,9 +398,14 @@ impl Model {
             ),
             Graphs::Clip => (vec![self.encoder_clip()], vec![self.decoder_clip()]),
         };
-        for step in encoder.into_iter().chain(decoder) {
-            let model = folder.join(format!("{}.onnx", step.name));
-            let weights = folder.join(step.weights_file());
+        let steps: Vec<_> = encoder.into_iter().chain(decoder).collect();
+        let targets = |step: &StepGraph| (folder.join(format!("{}.onnx", step.name)), folder.join(step.weights_file()));
+        self.0.checkpoint.check_target_folder(folder)?;
+        for (model, weights) in steps.iter().map(targets) {
+            self.check_target(model).and_then(|()| self.check_target(weights))?;
+        }
+        for step in steps {
+            let (model, weights) = targets(&step);
             let io = |path: &Path, e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {e}", path.display()));
             std::fs::write(&model, &step.onnx).map_err(|e| io(&model, e))?;
             let file = std::fs::File::create(&weights).map_err(|e| io(&weights, e))?;
@@ -408,6 +414,14 @@ impl Model {
             file.flush().map_err(|e| io(&weights, e))?;
         }
         Ok(())
+    }
+
+    /// Fails if a file that is to be written is one of this model's own, by this or another name.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument).
+    pub fn check_target(&self, target: impl AsRef<Path>) -> Result<()> {
+        self.0.checkpoint.check_target(target.as_ref())
     }
 
     pub(crate) fn network(&self) -> &Network {

@@ -6,8 +6,11 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#define PROGRAM "bench"
+
 #include <wfvae.h>
 
+#include "files.h"
 #include "options.h"
 
 #include <fcntl.h>
@@ -40,12 +43,6 @@ static double now(clockid_t clock)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int fail(const char *what)
-{
-    fprintf(stderr, "bench: %s: %s\n", what, wfvae_last_error(NULL));
-    return -1;
-}
-
 static float *map(const char *path, size_t floats, int write)
 {
     int file = open(path, write ? O_RDWR | O_CREAT | O_TRUNC : O_RDONLY, 0666);
@@ -67,20 +64,20 @@ static int load(job *j)
     double start = now(CLOCK_MONOTONIC);
 
     if (open_model(&j->model, &j->handle))
-        return fail("model");
+        return fail_wfvae("model");
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
     options.width = j->width;
     options.height = j->height;
     options.directions = j->decode ? WFVAE_DIRECTION_DECODE : WFVAE_DIRECTION_ENCODE;
     if (wfvae_create(j->handle, &options, &j->stream))
-        return fail("stream");
+        return fail_wfvae("stream");
     printf("{\"event\": \"loaded\", \"load_seconds\": %.6f}\n", now(CLOCK_MONOTONIC) - start);
     fflush(stdout);
 
     j->info.struct_size = sizeof j->info;
     if (wfvae_get_info(j->stream, &j->info))
-        return fail("info");
+        return fail_wfvae("info");
     j->latents = wfvae_latents_for_frames(j->handle, j->frames);
     if (wfvae_frames_for_latents(j->handle, j->latents) != j->frames) {
         fprintf(stderr, "bench: the last latent of %lu frames is not complete\n", (unsigned long)j->frames);
@@ -121,17 +118,17 @@ static int run(job *j)
     size_t chunk = j->chunk ? j->chunk : count, at, done = 0, written;
 
     if (wfvae_reset(j->stream))
-        return fail("reset");
+        return fail_wfvae("reset");
     for (at = 0; at < count; at += chunk) {
         size_t n = count - at < chunk ? count - at : chunk;
         if (j->decode ? wfvae_decode_chunk(j->stream, j->values + at * j->latent, n, j->pictures + done, capacity - done, &written)
                       : wfvae_encode_chunk(j->stream, j->pictures + at, n, j->values + done * j->latent, capacity - done, &written))
-            return fail("chunk");
+            return fail_wfvae("chunk");
         done += written;
     }
     if (j->decode ? wfvae_decode_flush(j->stream, j->pictures + done, capacity - done, &written)
                   : wfvae_encode_flush(j->stream, j->values + done * j->latent, capacity - done, &written))
-        return fail("flush");
+        return fail_wfvae("flush");
     if (done + written != capacity) {
         fprintf(stderr, "bench: %lu came out, not %lu\n", (unsigned long)(done + written), (unsigned long)capacity);
         return -1;
@@ -165,7 +162,7 @@ static int measure(job *j)
     }
     info.struct_size = sizeof info;
     if (!failed && wfvae_model_get_info(j->handle, &info))
-        failed = fail("info");
+        failed = fail_wfvae("info");
     if (!failed) {
         printf("{\"event\": \"done\", ");
         list("seconds", walls, count);
@@ -184,6 +181,7 @@ static int measure(job *j)
 int main(int argc, char **argv)
 {
     job j;
+    files f = {0};
     int letter, failed;
 
     memset(&j, 0, sizeof j);
@@ -207,7 +205,9 @@ int main(int argc, char **argv)
     j.seconds = strtod(argv[8], NULL);
     j.input = argv[9];
     j.output = argv[10];
-    failed = load(&j) || map_clip(&j) || measure(&j);
+    files_model(&f, j.model.path);
+    failed = files_read(&f, "the input", j.input) || files_write(&f, "the output", j.output) ? fail_text(f.error) : 0;
+    failed = failed || load(&j) || map_clip(&j) || measure(&j);
     /* bench.py looks at this process's memory, then closes the input. */
     if (!failed)
         while (getchar() != EOF) {}

@@ -1,0 +1,53 @@
+/* What the programs say on standard error. PROGRAM, the name of the one that includes this, is defined before.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#ifndef MESSAGES_H
+#define MESSAGES_H
+
+#include <wfvae.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* All return -1. */
+static inline int fail(const char *what, const char *text)
+{
+    fprintf(stderr, PROGRAM ": %s: %s\n", what, text);
+    return -1;
+}
+
+static inline int fail_wfvae(const char *what)
+{
+    return fail(what, wfvae_last_error(NULL));
+}
+
+static inline int fail_system(const char *what)
+{
+    return fail(what, strerror(errno));
+}
+
+static inline int fail_text(const char *text)
+{
+    fprintf(stderr, PROGRAM ": %s\n", text);
+    return -1;
+}
+
+static inline void warn(const char *text)
+{
+    fprintf(stderr, PROGRAM ": warning: %s\n", text);
+}
+
+/* After getopt gave `letter`: prints the usage and what was wrong, for the exit status 2. getopt itself names an option
+ * that there is not. */
+static inline int fail_usage(const char *usage, int letter, const char *text)
+{
+    fputs(usage, stderr);
+    if (letter == -1)
+        fputs(PROGRAM ": the names of files are missing, or there are too many\n", stderr);
+    else if (letter != '?')
+        fprintf(stderr, PROGRAM ": -%c %s: out of range, or not one of the values above\n", letter, text ? text : "");
+    return 2;
+}
+
+#endif

@@ -1,0 +1,55 @@
+//! What is written must not take the place of the open model's own files.
+
+use super::checkpoint::Checkpoint;
+use crate::error::{Result, fail};
+use std::fs::metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+impl Checkpoint {
+    /// Fails if `target` is one of the checkpoint's files by any name, through links too.
+    pub(crate) fn check_target(&self, target: &Path) -> Result<()> {
+        if let Some(own) = self.own_files().into_iter().find(|own| is_same(own, target)) {
+            fail!(
+                InvalidArgument,
+                "{}: is the open model's own file {}; give another name",
+                target.display(),
+                own.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Fails if `folder` holds files of the checkpoint.
+    pub(crate) fn check_target_folder(&self, folder: &Path) -> Result<()> {
+        // A cache keeps links to files that lie elsewhere; neither place is for other files.
+        let real = self.paths().filter_map(|file| std::fs::canonicalize(file).ok());
+        let mut files = self.paths().map(Path::to_path_buf).chain(real);
+        if files.any(|file| file.parent().is_some_and(|parent| is_same(or_here(parent), folder))) {
+            fail!(InvalidArgument, "{}: holds the open model's own files; give another folder", folder.display());
+        }
+        Ok(())
+    }
+
+    /// The weights, and the config and the index beside them.
+    fn own_files(&self) -> Vec<PathBuf> {
+        let mut own: Vec<PathBuf> = vec![];
+        for file in self.paths() {
+            let beside =
+                std::fs::read_dir(or_here(file.parent().unwrap_or(Path::new("")))).into_iter().flatten().flatten();
+            own.extend(beside.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json")));
+            own.push(file.to_path_buf());
+        }
+        own
+    }
+}
+
+/// The parent of a plain name is empty.
+fn or_here(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    let id = |path| metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    id(a).is_some_and(|a| Some(a) == id(b))
+}

@@ -1,0 +1,391 @@
+"""Checks what the programs do with files and streams that are not as they should be: whose output is their input, which
+break off, which cannot be written; and their options, warnings and exit statuses. Needs no more than Python.
+
+    check_programs.py PROGRAMS
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+
+PROGRAMS = pathlib.Path(sys.argv[1]).resolve()
+MODEL = pathlib.Path(__file__).resolve().parent / "golden" / "v1-tiny"
+NAMES = ["reconstruct", "encode_file", "decode_file", "save_onnx", "scrub"]
+WIDTH, HEIGHT = 32, 24
+HEADER = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F25:1 Ip A1:1 C444\n".encode()
+
+passed = 0
+
+
+def ok(name):
+    global passed
+    passed += 1
+    print(f"ok {name}")
+
+
+def run(program, *arguments, **more):
+    """Status, standard output, standard error."""
+    more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **more}
+    if "input" in more:
+        del more["stdin"]
+    command = [str(PROGRAMS / program), *map(str, arguments)]
+    result = subprocess.run(command, stderr=subprocess.PIPE, timeout=300, **more)
+    return result.returncode, result.stdout, result.stderr.decode()
+
+
+def works(program, *arguments, **more):
+    status, output, error = run(program, *arguments, **more)
+    assert status == 0, (program, arguments, status, error)
+    return output
+
+
+def fails(text, program, *arguments, **more):
+    status, output, error = run(program, *arguments, **more)
+    assert status == 1 and text in error, (program, arguments, status, error)
+    return output
+
+
+def frames(count, size=WIDTH * HEIGHT):
+    """Something that moves, with its marks."""
+    return [b"FRAME\n" + bytes((i * (p + 2) // 3 + 5 * t + 40 * p) % 200 + 20 for p in range(3) for i in range(size)) for t in range(count)]
+
+
+def clip(count):
+    return HEADER + b"".join(frames(count))
+
+
+def copy_model(folder):
+    folder.mkdir()
+    for name in "config.json", "model.safetensors":
+        shutil.copyfile(MODEL / name, folder / name)
+    return folder
+
+
+def state(folder):
+    """All names below a folder, what they lead to, and what is in the files."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        found[str(path)] = (os.readlink(path) if path.is_symlink() else None, content)
+    return found
+
+
+def check_own_input(folder):
+    """No program writes over what it reads, by whatever name; nothing on the disk changes."""
+    model = copy_model(folder / "model")
+    source, latents, other = folder / "in.y4m", folder / "in.latents", folder / "other.y4m"
+    source.write_bytes(clip(9))
+    other.write_bytes(b"precious")
+    works("encode_file", "-m", model, source, latents)
+    (folder / "soft").symlink_to("in.y4m")
+    (folder / "soft-latents").symlink_to(latents)
+    (folder / "hard").hardlink_to(source)
+    (folder / "hard-weights").hardlink_to(model / "model.safetensors")
+    (folder / "soft-config").symlink_to("model/config.json")
+    (folder / "nowhere").symlink_to("new.y4m")
+    (folder / "soft-folder").symlink_to(folder)
+    (folder / "graphs").mkdir()
+    (folder / "graphs/encoder.0.onnx").symlink_to("../model/config.json")
+    (folder / "raw").write_bytes(bytes(4 * 3 * 16 * 16))
+
+    of_clip = [source, folder / "./in.y4m", folder / "graphs/../in.y4m", folder / "soft", folder / "hard", folder / "soft-folder/in.y4m"]
+    of_model = [model / "config.json", model / "model.safetensors", folder / "hard-weights", folder / "soft-config"]
+    m = ["-m", model]
+    refused = []
+    for output in of_clip:
+        refused += [("the output is the input", "reconstruct", *m, source, output), ("the output is the input", "encode_file", *m, source, output)]
+        refused += [("the picture is the input", "reconstruct", *m, "-p", output, source, folder / "new.y4m")]
+    for output in latents, folder / "soft-latents", folder / "soft-folder/in.latents":
+        refused += [("the output is the input", "decode_file", *m, latents, output)]
+    for output in of_model:
+        refused += [("the output is a file of the model", "reconstruct", *m, source, output)]
+        refused += [("the output is a file of the model", "encode_file", *m, source, output)]
+        refused += [("the output is a file of the model", "decode_file", *m, latents, output)]
+        refused += [("the picture is a file of the model", "reconstruct", *m, "-p", output, source, folder / "new.y4m")]
+        # The model may be named by its weights.
+        refused += [("is a file of the model", "reconstruct", "-m", model / "model.safetensors", source, output)]
+    for a, b in [(other, other), ("new.y4m", "./new.y4m"), ("nowhere", "new.y4m"), ("new.y4m", "soft-folder/new.y4m")]:
+        refused += [("the picture is the output", "reconstruct", *m, "-p", folder / a, source, folder / b)]
+    for graphs in model, folder / "soft-folder/model", f"{model}/.":
+        refused += [("holds the open model's own files", "save_onnx", *m, graphs)]
+    refused += [("own file", "save_onnx", *m, folder / "graphs")]
+    refused += [("the output is the input", "bench", "-", "encode", 1, 16, 16, 1, 1, 1, 0, folder / "raw", folder / "raw")]
+    # The parts of a pipeline lie in folders, the versions of a cache in several.
+    (folder / "cache").mkdir()
+    for part in "vae", "snapshots/1a2b/vae":
+        shutil.copytree(model, folder / "cache" / part)
+        refused += [("is a file of the model", "reconstruct", "-m", folder / "cache", source, folder / "cache" / part / "config.json")]
+    refused += [("the picture is the output", "reconstruct", *m, "-p", "/dev/stdout", source)]
+    refused += [("the report is the picture", "reconstruct", *m, "-p", "/dev/stdout", source, folder / "new.y4m")]
+    before = state(folder)
+    for text, *command in refused:
+        fails(text, *command)
+        assert state(folder) == before, command
+    ok(f"output over input, model or another output: {len(refused)} ways, nothing is written")
+
+    def redirected(text, program, *arguments, read=None, append):
+        with open(read or os.devnull, "rb") as stdin, open(append, "ab") as stdout:
+            fails(text, program, *arguments, stdin=stdin, stdout=stdout)
+        assert state(folder) == before, (program, arguments)
+
+    redirected("the output is the input", "reconstruct", read=source, append=source)
+    redirected("the output is the input", "reconstruct", "-", "-", read=folder / "hard", append=source)
+    redirected("the output is the input", "reconstruct", source, append=folder / "soft")
+    redirected("the output is the input", "reconstruct", "/dev/stdin", "/dev/stdout", read=source, append=source)
+    redirected("the output is the input", "decode_file", latents, append=latents)
+    redirected("standard output is the input", "scrub", source, append=source)
+    redirected("the report is the input", "reconstruct", source, folder / "new.y4m", append=source)
+    redirected("the output is a file of the model", "reconstruct", *m, source, append=model / "config.json")
+    for name in "reconstruct", "encode_file":
+        with open(source, "rb") as stdin:
+            fails("the output is the input", name, "-", source, stdin=stdin)
+            fails("the output is the input", name, "/dev/stdin", source, stdin=stdin)
+    fails("latents cannot be written to standard output", "encode_file", source, "-", cwd=folder)
+    assert state(folder) == before
+    ok("redirections of the shell")
+
+    # What is no mistake.
+    expected = works("reconstruct", "-q", *m, source)
+    for output in other, folder / "nowhere", "/dev/null", "/dev/stdout":
+        text = works("reconstruct", "-q", *m, "-p", folder / "picture.png", source, output)
+        assert output == "/dev/null" or (text if output == "/dev/stdout" else output.read_bytes()) == expected, output
+    assert (folder / "nowhere").is_symlink() and (folder / "new.y4m").read_bytes() == expected
+    assert works("reconstruct", "-q", *m, "-", "-", input=source.read_bytes()) == expected
+    with open(folder / "both", "wb") as stdout:
+        works("reconstruct", "-q", *m, source, folder / "both", stdout=stdout)
+    assert (folder / "both").read_bytes() == expected
+    works("encode_file", *m, source, latents)
+    works("save_onnx", *m, folder)
+    works("save_onnx", *m, folder)
+    ok("other outputs, pipes and devices")
+
+
+def check_broken_clips(folder):
+    """The whole frames before the damage come out as from a clip of so many, then the error."""
+    whole = frames(11)
+    good = lambda count: HEADER + b"".join(whole[:count])
+    damages = {
+        "in a frame": (7, good(7) + whole[7][:1000], "truncated"),
+        "one byte short": (10, good(11)[:-1], "frame 10: truncated, 1 of 2304"),
+        "in the second frame": (1, good(2)[:-5], "frame 1: truncated"),
+        "in the word FRAME": (4, good(4) + b"FRA", "frame 4: truncated"),
+        "after the word FRAME": (4, good(4) + b"FRAME", "frame 4: truncated"),
+        "garbage between frames": (5, good(5) + b"garbage" + whole[5], "frame 5: does not begin with FRAME"),
+        "a damaged word FRAME": (5, good(5) + b"FRAXE" + whole[5][5:] + whole[6], "frame 5: does not begin with FRAME"),
+        "a line break lost": (5, good(5) + b"FRAME" + whole[5][6:], "frame 5: "),
+        "another clip behind it": (3, good(3) + good(3), "frame 3: does not begin with FRAME"),
+    }
+    out, latents = folder / "out.y4m", folder / "out.latents"
+    for name, (count, data, text) in damages.items():
+        kept = f"{count} whole frame{'s' if count > 1 else ''} before it w"
+        expected = works("reconstruct", "-q", input=good(count))
+        for chunk in 1, 4, 7:
+            result = fails(text, "reconstruct", "-q", "-c", chunk, input=data)
+            assert result == expected, (name, chunk)
+        (folder / "in.y4m").write_bytes(data)
+        report = fails(kept, "reconstruct", "-q", "-p", folder / "picture.png", folder / "in.y4m", out)
+        assert out.read_bytes() == expected and f"{count} frames".encode() in report, name
+        fails(kept, "reconstruct", "-q", "-w", 16, folder / "in.y4m", out)
+        assert out.read_bytes().count(b"FRAME\n") == count, name
+
+        works("encode_file", "-", folder / "expected", input=good(count))
+        report = fails(kept, "encode_file", "-", latents, input=data)
+        assert latents.read_bytes() == (folder / "expected").read_bytes(), name
+        assert f"{count} frames of".encode() in report, name
+        if count > 1:
+            report = fails(kept, "scrub", folder / "in.y4m")
+            assert b"forked: the same" in report, name
+    ok(f"clips that break off: {len(damages)} kinds")
+
+    # Where not one frame is whole, what was there stays.
+    out.write_bytes(b"precious")
+    shutil.copyfile(out, latents)
+    nothing = {b"": "not a YUV4MPEG2 stream", HEADER[:20]: "stream header: truncated", HEADER: "no frame in the clip"}
+    nothing |= {HEADER + whole[0][:-1]: "frame 0: truncated, 1 of 2304", HEADER + b"garbage": "frame 0: does not begin"}
+    nothing |= {b"YUV4MPEG2 W2 H1 Cmono10\nFRAME\n\0\3\0\4": "frame 0: a sample exceeds 10 bits"}
+    headers = {(b"W32", b"W99999999"): "frame size 99999999x24", (b"H24", b"H-24"): "bad header tag H-24"}
+    headers |= {(b"Ip", b"It"): "ffmpeg -i INPUT -vf bwdif", (b"C444", b"C410"): "ffmpeg -i INPUT -pix_fmt yuv420p"}
+    nothing |= {clip(3).replace(*change): text for change, text in headers.items()}
+    for data, text in nothing.items():
+        for program, output in ("reconstruct", out), ("encode_file", latents):
+            fails(text, program, "-", output, input=data)
+            assert output.read_bytes() == b"precious", (program, data[:60])
+        fails(text if data != HEADER else "two frames or more", "scrub", "-", input=data)
+    assert {path.name for path in folder.iterdir()} == {"in.y4m", "out.y4m", "out.latents", "expected", "picture.png"}
+    fails("no-such.y4m: No such file", "reconstruct", folder / "no-such.y4m", out)
+    fails("Is a directory", "reconstruct", folder, out)
+    fails("Is a directory", "encode_file", folder, latents)
+    fails("none", "reconstruct", "-m", folder / "none", folder / "in.y4m", out)
+    fails("none", "decode_file", "-m", folder / "none", folder / "expected", out)
+    assert out.read_bytes() == latents.read_bytes() == b"precious"
+    ok(f"no whole frame: {len(nothing)} kinds, and the output is not touched")
+
+    alpha = HEADER.replace(b"C444", b"C444alpha") + b"".join(frame + bytes(WIDTH * HEIGHT) for frame in whole)
+    status, output, error = run("reconstruct", "-q", input=alpha)
+    assert status == 0 and output == works("reconstruct", "-q", input=good(11)) and error.count("alpha is not read") == 1, error
+    ok("alpha is read over, with one warning")
+
+    assert fails("has more frames than -w says", "reconstruct", "-q", "-w", 5, input=good(11)).count(b"FRAME\n") == 5
+    ok("a clip longer than -w")
+
+
+def check_broken_latents(folder):
+    """A file that becomes shorter while it is decoded, which the pipe holds back until that has happened."""
+    source, latents = folder / "in.y4m", folder / "latents"
+    left = 12
+    count = 1 + 4 * (left - 1)
+    source.write_bytes(clip(count))
+    works("encode_file", "-m", MODEL, source, latents)
+    expected = works("decode_file", "-m", MODEL, latents)
+    source.write_bytes(clip(65))
+    for chunk in 1, 5:
+        works("encode_file", "-m", MODEL, source, latents)
+        size = latents.stat().st_size
+        data = struct.unpack("<Q", latents.read_bytes()[:8])[0] + 8
+        with subprocess.Popen([PROGRAMS / "decode_file", "-m", MODEL, "-c", str(chunk), latents], stdout=-1, stderr=-1) as program:
+            start = os.read(program.stdout.fileno(), 1)
+            os.truncate(latents, data + (size - data) // 17 * left + 5)
+            output = start + program.stdout.read()
+            error = program.stderr.read().decode()
+            assert program.wait() == 1 and f"frames before it that were written: {count}" in error, error
+        assert output == expected, (chunk, len(output), len(expected))
+    out = folder / "out.y4m"
+    out.write_bytes(b"precious")
+    fails("latents", "decode_file", "-m", MODEL, latents, out)
+    fails("in.y4m", "decode_file", "-m", MODEL, source, out)
+    assert out.read_bytes() == b"precious"
+    ok("latents that break off: what was decoded is written")
+
+
+def limit_files():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+def check_write_errors(folder):
+    """What did not arrive is an error, wherever it shows."""
+    source, latents = folder / "in.y4m", folder / "latents"
+    source.write_bytes(clip(5))
+    works("encode_file", source, latents)
+    expected = works("reconstruct", "-q", source)
+    full = "No space left on device"
+    fails(full, "reconstruct", "-q", source, "/dev/full")
+    fails(full, "decode_file", latents, "/dev/full")
+    fails("/dev/full", "reconstruct", "-q", "-p", "/dev/full", source, "/dev/null")
+    with open("/dev/full", "wb") as device:
+        fails(full, "reconstruct", "-q", source, stdout=device)
+        fails(full, "decode_file", latents, stdout=device)
+        fails(full, "scrub", source, stdout=device)
+        fails(full, "reconstruct", "-q", source, folder / "out.y4m", stdout=device)
+        fails(full, "encode_file", source, folder / "new", stdout=device)
+        for name in NAMES:
+            fails(full, name, "-h", stdout=device)
+    assert (folder / "out.y4m").read_bytes() == expected and (folder / "new").read_bytes() == latents.read_bytes()
+    fails("File too large", "save_onnx", folder, preexec_fn=limit_files)
+    fails("File too large", "reconstruct", "-q", source, folder / "cut.y4m", preexec_fn=limit_files)
+    fails("File too large", "decode_file", latents, folder / "cut.y4m", preexec_fn=limit_files)
+    ok("full disks")
+
+    for program, file in ("reconstruct", source), ("decode_file", latents):
+        for ignored in True, False:
+            read, write = os.pipe()
+            os.close(read)
+            status, _, error = run(program, file, stdout=write, restore_signals=not ignored, close_fds=True)
+            os.close(write)
+            # Whoever left the signal as it is has the program ended by it, as any in a pipe.
+            assert status == 1 and "Broken pipe" in error if ignored else status == -signal.SIGPIPE, (program, status, error)
+    ok("a reader that went away")
+
+    # A closed descriptor must not become the output, and then receive the report.
+    close = lambda *numbers: lambda: [os.close(number) for number in numbers]
+    shell = lambda closed: subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", PROGRAMS / "reconstruct", "-q", source, folder / "closed.y4m"], capture_output=True
+    )
+    for closed, status in ("<&-", 0), (">&-", 1), ("2>&-", 0), ("<&- >&- 2>&-", 1):
+        assert shell(closed).returncode == status, closed
+        assert (folder / "closed.y4m").read_bytes() == expected, closed
+    result = subprocess.run(["sh", "-c", '"$@" >&-', "sh", PROGRAMS / "reconstruct", "-q", source], capture_output=True)
+    assert result.returncode == 1 and b"Bad file descriptor" in result.stderr, result
+    ok("closed descriptors")
+
+
+def check_options(folder):
+    source = folder / "in.y4m"
+    source.write_bytes(clip(5))
+    for name in NAMES:
+        text = works(name, "-h").decode()
+        assert text.startswith(f"usage: {name} [options]") and max(map(len, text.splitlines())) <= 120
+        listed = set(re.findall(r"^  -(\w)", text, re.M))
+        letters = map(chr, itertools.chain(range(ord("a"), ord("z") + 1), range(ord("A"), ord("Z") + 1)))
+        taken = {letter for letter in letters if "invalid option" not in run(name, f"-{letter}")[2]}
+        assert taken == listed, (name, taken ^ listed)
+        for wrong in ["-N", "-t", "0"], ["-t", "1025"], ["-t", "-1"], ["-t", "4x"], ["-P", "cuda:256"], ["-F", "F16"], ["-L", ""]:
+            status, _, error = run(name, *wrong, source, folder / "out")
+            assert status == 2 and error.startswith(f"usage: {name}") and f"{name}: {' '.join(wrong[-2:])}:" in error, (name, wrong, error)
+    wrong = {
+        "reconstruct": [["-c", "0"], ["-c", "257"], ["-w", "65537"], ["-T", "x"], ["-s", "32769"], ["-b", "1e3"], ["-M", "2020"], ["-R", "tv"], ["-p", "-"]],
+        "encode_file": [["-c", "257"], ["-p", "mode"], ["-s", "18446744073709551616"], ["-s", "-1"], ["-M", ""], ["-R", "Full"]],
+        "decode_file": [["-c", "0"], ["-c", "65"], ["-c", "99999999999999999999"]],
+        "scrub": [["-M", "2020"]],
+    }
+    for name, options in wrong.items():
+        for option in options:
+            status, output, error = run(name, *option, source, folder / "out")
+            assert status == 2 and not output and f"{name}: {' '.join(option)}:" in error, (name, option, error)
+    for name, count in ("reconstruct", 3), ("encode_file", 1), ("encode_file", 3), ("decode_file", 0), ("decode_file", 3), ("save_onnx", 0), ("scrub", 0):
+        status, _, error = run(name, *[source] * count)
+        assert status == 2 and "the names of files are missing, or there are too many" in error, (name, count)
+    assert not (folder / "out").exists()
+    ok("options out of range, and those of -h are those that there are")
+
+
+def check_warnings(folder):
+    """Every program shows what the library warns of, once, and says by itself which program it is."""
+    model = copy_model(folder / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "a_field_of_tomorrow": 1}))
+    source, latents = folder / "in.y4m", folder / "latents"
+    source.write_bytes(clip(5))
+    (folder / "raw").write_bytes(bytes(4 * 3 * 16 * 16))
+    commands = [["encode_file", "-m", model, source, latents], ["decode_file", "-m", model, latents, "/dev/null"]]
+    commands += [["reconstruct", "-q", "-m", model, source, "/dev/null"], ["save_onnx", "-m", model, folder]]
+    commands += [["scrub", "-m", model, source], ["scrub", source, model]]
+    commands += [["bench", model, "encode", 1, 16, 16, 1, 1, 1, 0, folder / "raw", folder / "values"]]
+    for command in commands:
+        status, _, error = run(*command)
+        lines = [line for line in error.splitlines() if "a_field_of_tomorrow" in line]
+        assert status == 0 and len(lines) == 1 and lines[0].startswith(f"{command[0]}: warning: "), (command, error)
+        quiet = [MODEL if argument == model else argument for argument in command]
+        assert "warning" not in run(*quiet)[2], quiet
+    ok(f"warnings: {len(commands)} programs")
+
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    size = struct.unpack("<Q", weights[:8])[0]
+    tensors = json.loads(weights[8 : 8 + size])
+    start = 8 + size + tensors["decoder.conv_out.weight"]["data_offsets"][0]
+    weights[start : start + 4] = struct.pack("<f", float("nan"))
+    (model / "model.safetensors").write_bytes(weights)
+    for program, *arguments in commands[2:5]:
+        fails("tensor decoder.conv_out.weight: element 0 is NaN", program, "-N", *arguments)
+    ok("-N looks for NaN")
+
+
+def main():
+    for check in check_own_input, check_broken_clips, check_broken_latents, check_write_errors, check_options, check_warnings:
+        with tempfile.TemporaryDirectory() as folder:
+            check(pathlib.Path(folder).resolve())
+    print(f"{passed} passed, 0 failed")
+
+
+if __name__ == "__main__":
+    main()
