@@ -5,7 +5,10 @@
  *
  *     ffmpeg -i in.mkv -vf "tpad=stop_mode=clone:stop=5,frei0r=wfvae,trim=start_frame=5,setpts=PTS-5/FRAME_RATE/TB" out.mkv
  *
- * There is no way to report an error either: the reason goes to standard error, once, and pictures stay black.
+ * Alpha is not run through the model: frame n comes out with the alpha that it came in with. The first D pictures, which
+ * stand for no frame, are transparent black, so that on a lower track nothing is covered; so are all after an error.
+ *
+ * There is no way to report an error either: the reason goes to standard error, once, as do the library's warnings.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <frei0r.h>
@@ -22,6 +25,7 @@ typedef struct instance {
     wfvae *stream;
     void *latent;
     uint32_t *pictures;       /* ring of decoded frames */
+    unsigned char *alphas;    /* ring of the alpha of the frames that went in */
     size_t capacity, delay;
     uint64_t in, decoded;
     int failed;
@@ -76,6 +80,7 @@ void f0r_destruct(f0r_instance_t handle)
     wfvae_model_close(i->model);
     free(i->latent);
     free(i->pictures);
+    free(i->alphas);
     free(i->model_path);
     free(i);
 }
@@ -108,25 +113,43 @@ static int fail(instance *i, const char *text)
     return -1;
 }
 
+static void print_message(void *user, uint32_t level, const char *text)
+{
+    (void)user;
+    /* Errors come back as a status too, and fail() prints them. */
+    if (level == WFVAE_LOG_LEVEL_WARN)
+        fprintf(stderr, "frei0r wfvae: warning: %s\n", text);
+}
+
 static uint32_t *picture(const instance *i, uint64_t index)
 {
     return i->pictures + index % i->capacity * i->width * i->height;
 }
 
+/* Alpha waits in a ring of as many frames as the delay, and this one. */
+static unsigned char *alpha(const instance *i, uint64_t index)
+{
+    return i->alphas + index % (i->delay + 1) * i->width * i->height;
+}
+
 /* The model is a parameter, and parameters come after the instance. */
 static int open_stream(instance *i)
 {
+    wfvae_model_options opening = {0};
     wfvae_model_info model = {0};
     wfvae_options options = {0};
     wfvae_info info = {0};
 
+    opening.struct_size = sizeof opening;
+    opening.log_callback = print_message;
+    opening.log_level = WFVAE_LOG_LEVEL_WARN;
     model.struct_size = sizeof model;
     info.struct_size = sizeof info;
     options.struct_size = sizeof options;
     options.width = i->width;
     options.height = i->height;
     options.padding = 1;
-    if (wfvae_model_open(i->model_path, NULL, &i->model) || wfvae_model_get_info(i->model, &model) ||
+    if (wfvae_model_open(i->model_path, &opening, &i->model) || wfvae_model_get_info(i->model, &model) ||
         wfvae_create(i->model, &options, &i->stream) || wfvae_get_info(i->stream, &info))
         return fail(i, wfvae_last_error(NULL));
     i->delay = model.encode_delay + model.decode_delay;
@@ -134,7 +157,8 @@ static int open_stream(instance *i)
     i->capacity = i->delay + 2 * model.temporal_compression;
     i->latent = malloc(info.encoded_size);
     i->pictures = malloc(i->capacity * i->width * i->height * sizeof(uint32_t));
-    return i->latent && i->pictures ? 0 : fail(i, "not enough memory");
+    i->alphas = malloc((i->delay + 1) * i->width * i->height);
+    return i->latent && i->pictures && i->alphas ? 0 : fail(i, "not enough memory");
 }
 
 static wfvae_frame describe(const instance *i, void *pixels)
@@ -171,11 +195,24 @@ static int run(instance *i, const uint32_t *pixels)
 void f0r_update(f0r_instance_t handle, double time, const uint32_t *in, uint32_t *out)
 {
     instance *i = handle;
-    size_t bytes = (size_t)i->width * i->height * sizeof(uint32_t);
+    size_t pixels = (size_t)i->width * i->height, p;
+    const unsigned char *from = (const unsigned char *)in, *waited;
+    unsigned char *to = (unsigned char *)out, *waits;
 
     (void)time;
-    if (i->failed || (!i->stream && open_stream(i)) || run(i, in) || i->in <= i->delay)
-        memset(out, 0, bytes);
-    else
-        memcpy(out, picture(i, i->in - 1 - i->delay), bytes);
+    if (i->failed || (!i->stream && open_stream(i))) {
+        memset(out, 0, pixels * sizeof *out);
+        return;
+    }
+    waits = alpha(i, i->in);
+    for (p = 0; p < pixels; p++)
+        waits[p] = from[4 * p + 3];
+    if (run(i, in) || i->in <= i->delay) {
+        memset(out, 0, pixels * sizeof *out);
+        return;
+    }
+    memcpy(out, picture(i, i->in - 1 - i->delay), pixels * sizeof *out);
+    waited = alpha(i, i->in - 1 - i->delay);
+    for (p = 0; p < pixels; p++)
+        to[4 * p + 3] = waited[p];
 }

@@ -60,6 +60,12 @@ typedef AVFilterLink FilterLink;
 
 enum Mode { MODE_ROUNDTRIP, MODE_ENCODE, MODE_DECODE, MODE_SUBBANDS };
 
+#ifdef AV_FRAME_FLAG_INTERLACED
+#define INTERLACED(frame) ((frame)->flags & AV_FRAME_FLAG_INTERLACED)
+#else
+#define INTERLACED(frame) ((frame)->interlaced_frame)
+#endif
+
 /* The largest temporal compression; a group's time stamps have this much room
  * in the header. */
 #define MAX_GROUP 8
@@ -78,14 +84,28 @@ enum {
     HEADER_OFFSET     = 12, /* sample value of zero */
     HEADER_IDENTITY   = 13, /* 4: of the model */
     HEADER_TIME_BASE  = 17, /* 4: of the times below */
-    HEADER_AGES       = 21, /* 2 each: how long before the latent's pts */
-    HEADER_DURATIONS  = HEADER_AGES + 2 * MAX_GROUP, /* 2 each: containers make their own up */
-    HEADER_CHECKSUM   = HEADER_DURATIONS + 2 * MAX_GROUP, /* 2: of all other samples */
+    HEADER_FLAGS      = 21,
+    HEADER_RATE       = 22, /* 4: latents a second that the encoder announced, or 0 */
+    HEADER_PTS        = 26, /* 4: of the latent frame */
+    HEADER_SLOT       = 30, /* 4: its place, counted with HEADER_RATE */
+    HEADER_TIMES      = 34, /* 4 each: pts of the frames of the video */
+    HEADER_DURATIONS  = HEADER_TIMES + 4 * MAX_GROUP, /* 4 each */
+    HEADER_CHECKSUM   = HEADER_DURATIONS + 4 * MAX_GROUP, /* 2: of all other samples */
     HEADER_SIZE       = HEADER_CHECKSUM + 2,
+
+    /* Version 1 has other times, and no flags. */
+    HEADER_1_AGES      = 21, /* 2 each: how long before the latent's pts */
+    HEADER_1_DURATIONS = HEADER_1_AGES + 2 * MAX_GROUP, /* 2 each */
+    HEADER_1_CHECKSUM  = HEADER_1_DURATIONS + 2 * MAX_GROUP, /* 2 */
+    HEADER_1_SIZE      = HEADER_1_CHECKSUM + 2,
 };
 #define LATENT_MAGIC   MKTAG('W', 'F', 'V', 'L')
-#define LATENT_VERSION 1
+#define LATENT_VERSION 2
 #define LATENT_ZERO    32768
+#define LATENT_LAST    1 /* flag: of its clip */
+
+/* So many frames without a readable latent are no latents. */
+#define MAX_UNREADABLE 32
 
 typedef struct WFVAEContext {
     const AVClass *class;
@@ -96,6 +116,7 @@ typedef struct WFVAEContext {
     int device;
     int precision;
     int convolution;
+    int layout;
     int n_threads;
     int cache;
     int64_t memory;
@@ -105,6 +126,8 @@ typedef struct WFVAEContext {
     int chunk;
     float step;
     int width, height;           ///< size option: of decoded video
+    int strict;                  ///< a latent that cannot be read is an error
+    int any_encoder;             ///< decode what another model encoded
 
     wfvae_model *model;
     wfvae_model_info model_info;
@@ -120,16 +143,24 @@ typedef struct WFVAEContext {
     float *latents;
     size_t latents_capacity;
 
-    AVFifo *properties;          ///< AVFrame without data for each frame that is inside
+    AVFifo *properties;          ///< AVFrame for each frame that is inside, with data only for its alpha
     AVFifo *ready;               ///< AVFrame to output
     int tiles_x, tiles_y;        ///< channels of a latent frame
     int band_frames;             ///< frames in a picture of sub-bands, after the first
     int header_rows;
+    AVFrame *held;               ///< latent frame that waits for the next one's time
     uint32_t latent_index;       ///< of the next latent frame
     uint64_t frame_count;        ///< of the clip being decoded
     int64_t last_pts;
+    int64_t next_slot;           ///< of the next latent frame at the announced rate
+    int64_t offset;              ///< from the header's times to the output's
+    int64_t end;                 ///< of the last frame that was decoded
+    int64_t container_end;       ///< of the last latent, as its container has it
+    int clock_differs;           ///< the container's times are not the header's
+    uint32_t last_checksum;
+    uint64_t read, unreadable;   ///< latents
     uint64_t clipped, values;    ///< quantised values beyond 16 bits, and all
-    int size_warned;
+    int size_warned, encoder_warned, alpha_warned, interlaced_warned, rate_warned;
     int clip_ended;              ///< the latents so far end with a short group
 
     int eof, eof_status;
@@ -178,6 +209,31 @@ static void log_message(void *user, uint32_t level, const char *text)
 static av_cold int init(AVFilterContext *ctx)
 {
     WFVAEContext *s = ctx->priv;
+
+    s->properties = av_fifo_alloc2(16, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
+    s->ready      = av_fifo_alloc2(16, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
+    s->batch      = av_calloc(FFMAX(s->chunk, 2), sizeof(*s->batch));
+    if (!s->properties || !s->ready || !s->batch)
+        return AVERROR(ENOMEM);
+    s->last_pts      = AV_NOPTS_VALUE;
+    s->end           = AV_NOPTS_VALUE;
+    s->container_end = AV_NOPTS_VALUE;
+    s->band_frames   = 2;
+    if (s->overlap && s->tiling != WFVAE_TILING_BLENDED) {
+        av_log(ctx, AV_LOG_ERROR, "overlap is for tiles=blended; exact tiles overlap by what the model needs.\n");
+        return AVERROR(EINVAL);
+    }
+    if (s->tile && s->tiling == WFVAE_TILING_OFF) {
+        av_log(ctx, AV_LOG_ERROR, "tile is the size of tiles: add tiles=exact or tiles=blended.\n");
+        return AVERROR(EINVAL);
+    }
+    return 0;
+}
+
+/* Not in init: newer versions of ffmpeg call that one twice, to look at the graph first. */
+static int open_model(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
     wfvae_model_options options = {
         .struct_size  = sizeof(options),
         .provider     = s->provider,
@@ -188,29 +244,14 @@ static av_cold int init(AVFilterContext *ctx)
         .log_level    = WFVAE_LOG_LEVEL_DEBUG,
         .cache_type   = s->cache,
         .convolution  = s->convolution,
+        .layout       = s->layout,
         .encode_precision = s->precision,
         .decode_precision = s->precision,
     };
     wfvae_status status;
 
-    s->properties = av_fifo_alloc2(16, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
-    s->ready      = av_fifo_alloc2(16, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
-    s->batch      = av_calloc(FFMAX(s->chunk, 2), sizeof(*s->batch));
-    if (!s->properties || !s->ready || !s->batch)
-        return AVERROR(ENOMEM);
-    s->last_pts    = AV_NOPTS_VALUE;
-    s->band_frames = 2;
-    if (s->mode == MODE_SUBBANDS && !s->model_path)
+    if (s->model || (s->mode == MODE_SUBBANDS && !s->model_path))
         return 0;
-    if (s->overlap && s->tiling != WFVAE_TILING_BLENDED) {
-        av_log(ctx, AV_LOG_ERROR, "overlap is for tiles=blended; exact tiles overlap by what the model needs.\n");
-        return AVERROR(EINVAL);
-    }
-    if (s->tile && s->tiling == WFVAE_TILING_OFF) {
-        av_log(ctx, AV_LOG_ERROR, "tile is the size of tiles: add tiles=exact or tiles=blended.\n");
-        return AVERROR(EINVAL);
-    }
-
     status = wfvae_model_open(s->model_path, &options, &s->model);
     if (status)
         return fail(ctx, status);
@@ -262,24 +303,29 @@ static av_cold void uninit(AVFilterContext *ctx)
     av_freep(&s->frames);
     av_freep(&s->decoded);
     av_freep(&s->latents);
+    av_frame_free(&s->held);
     free_frames(&s->properties);
     free_frames(&s->ready);
 }
 
+/* Those with alpha come first: what is decoded has none. */
 static const enum AVPixelFormat video_formats[] = {
+    AV_PIX_FMT_GBRAP, AV_PIX_FMT_GBRAPF32, AV_PIX_FMT_GBRAP10, AV_PIX_FMT_GBRAP12, AV_PIX_FMT_GBRAP16,
+#define FORMATS_WITH_ALPHA 5
     AV_PIX_FMT_GBRP, AV_PIX_FMT_GBRPF32, AV_PIX_FMT_GBRP10, AV_PIX_FMT_GBRP12, AV_PIX_FMT_GBRP14, AV_PIX_FMT_GBRP16,
     AV_PIX_FMT_NONE
 };
-static const enum AVPixelFormat subband_formats[] = { AV_PIX_FMT_GBRP, AV_PIX_FMT_NONE };
+/* Alpha is taken, to warn that it is dropped. */
+static const enum AVPixelFormat subband_formats[] = { AV_PIX_FMT_GBRAP, AV_PIX_FMT_GBRP, AV_PIX_FMT_NONE };
 static const enum AVPixelFormat latent_formats[]  = { AV_PIX_FMT_GRAY16, AV_PIX_FMT_NONE };
 
 static const enum AVPixelFormat *formats_of(const WFVAEContext *s, int output)
 {
     if (s->mode == MODE_SUBBANDS)
-        return subband_formats;
+        return subband_formats + output;
     if (s->mode == (output ? MODE_ENCODE : MODE_DECODE))
         return latent_formats;
-    return video_formats;
+    return video_formats + (s->mode == MODE_DECODE ? FORMATS_WITH_ALPHA : 0);
 }
 
 #if NEW_QUERY
@@ -299,7 +345,7 @@ static int query_formats(AVFilterContext *ctx)
     if (ret < 0)
         return ret;
     /* A round trip keeps the format; elsewhere the two sides are apart. */
-    if (s->mode != MODE_ROUNDTRIP && s->mode != MODE_SUBBANDS)
+    if (s->mode != MODE_ROUNDTRIP)
         formats = ff_make_format_list((const int *)formats_of(s, 1));
     return ff_formats_ref(formats, out);
 }
@@ -348,6 +394,32 @@ static int create_stream(AVFilterContext *ctx, int width, int height)
     return status ? fail(ctx, status) : 0;
 }
 
+/* The header's rows. A file's version is seen in its frames' height, before there is a frame: other versions leave another
+ * remainder of the tiles' rows. */
+static int header_rows(const WFVAEContext *s, int version, int width)
+{
+    int old = (HEADER_1_SIZE + width - 1) / width, rows = (HEADER_SIZE + width - 1) / width;
+
+    if (version == 1)
+        return old;
+    return rows > old && (rows - old) % s->tiles_y == 0 ? rows + 1 : rows;
+}
+
+/* A time base for the frames of latents from inlink, whose own one, in the header, is not known yet: it is fine enough for
+ * the usual ones. */
+static AVRational decoded_time_base(AVRational in, AVRational frame_rate)
+{
+    const int dens[] = { in.den, frame_rate.num, 90000, 120000, 1000000, 15360, 12800, 12288, 16384, 44100 };
+    int64_t den = 1;
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(dens); i++) {
+        int64_t multiple = dens[i] > 0 ? den / av_gcd(den, dens[i]) * dens[i] : INT64_MAX;
+        if (multiple <= INT_MAX)
+            den = multiple;
+    }
+    return (AVRational){ 1, den };
+}
+
 /* Channels are tiles of a near-square grid below the header. */
 static void place_tiles(WFVAEContext *s)
 {
@@ -361,8 +433,11 @@ static int config_output(AVFilterLink *outlink)
     WFVAEContext *s      = ctx->priv;
     AVFilterLink *inlink = ctx->inputs[0];
     FilterLink *in = ff_filter_link(inlink), *out = ff_filter_link(outlink);
-    int unit = s->model_info.temporal_compression, ret;
+    int unit, ret;
 
+    if ((ret = open_model(ctx)) < 0)
+        return ret;
+    unit = s->model_info.temporal_compression;
     s->in_width                  = inlink->w;
     s->in_height                 = inlink->h;
     s->in_format                 = inlink->format;
@@ -380,7 +455,7 @@ static int config_output(AVFilterLink *outlink)
             return ret;
         place_tiles(s);
         outlink->w     = s->tiles_x * s->info.latent_width;
-        s->header_rows = (HEADER_SIZE + outlink->w - 1) / outlink->w;
+        s->header_rows = header_rows(s, LATENT_VERSION, outlink->w);
         outlink->h     = s->tiles_y * s->info.latent_height + s->header_rows;
         if (in->frame_rate.num > 0)
             out->frame_rate = av_div_q(in->frame_rate, (AVRational){ unit, 1 });
@@ -389,7 +464,9 @@ static int config_output(AVFilterLink *outlink)
         int scale = s->model_info.spatial_compression, latent_width, latent_height;
 
         place_tiles(s);
-        s->header_rows = (HEADER_SIZE + inlink->w - 1) / inlink->w;
+        s->header_rows = header_rows(s, LATENT_VERSION, inlink->w);
+        if ((inlink->h - s->header_rows) % s->tiles_y)
+            s->header_rows = header_rows(s, 1, inlink->w);
         latent_width   = inlink->w / s->tiles_x;
         latent_height  = (inlink->h - s->header_rows) / s->tiles_y;
         if (latent_width < 1 || latent_height < 1 || latent_width * s->tiles_x != inlink->w ||
@@ -406,6 +483,7 @@ static int config_output(AVFilterLink *outlink)
                    outlink->w, outlink->h, latent_width * scale, latent_height * scale);
             return AVERROR(EINVAL);
         }
+        outlink->time_base = decoded_time_base(inlink->time_base, in->frame_rate);
         if (in->frame_rate.num > 0)
             out->frame_rate = av_mul_q(in->frame_rate, (AVRational){ unit, 1 });
         return create_stream(ctx, outlink->w, outlink->h);
@@ -431,19 +509,25 @@ static int push(AVFifo *fifo, AVFrame *frame)
     return ret;
 }
 
-/* Keeps a frame's properties, without its picture, until its result comes. */
+static int has_alpha(const AVFrame *frame)
+{
+    return !!(av_pix_fmt_desc_get(frame->format)->flags & AV_PIX_FMT_FLAG_ALPHA);
+}
+
+/* Keeps a frame's properties until its result comes, and the picture only if there is alpha to keep. */
 static int push_properties(WFVAEContext *s, const AVFrame *frame, int64_t pts, int64_t duration)
 {
-    AVFrame *properties = av_frame_alloc();
+    AVFrame *properties;
     int ret;
 
-    if (!properties)
-        return AVERROR(ENOMEM);
-    ret = av_frame_copy_props(properties, frame);
-    if (ret < 0) {
+    if (s->mode == MODE_ROUNDTRIP && has_alpha(frame)) {
+        properties = av_frame_clone(frame);
+    } else if ((properties = av_frame_alloc()) && (ret = av_frame_copy_props(properties, frame)) < 0) {
         av_frame_free(&properties);
         return ret;
     }
+    if (!properties)
+        return AVERROR(ENOMEM);
     properties->pts = pts;
     FRAME_DURATION(properties) = duration;
     return push(s->properties, properties);
@@ -537,6 +621,9 @@ static int decode(AVFilterContext *ctx, const float *latents, size_t nb_latents,
             goto end;
         }
         ret = av_frame_copy_props(frame, properties);
+        if (properties->data[3])
+            av_image_copy_plane(frame->data[3], frame->linesize[3], properties->data[3], properties->linesize[3],
+                                frame->width * av_pix_fmt_desc_get(frame->format)->comp[3].step, frame->height);
         av_frame_free(&properties);
         s->decoded[i] = NULL;
         if (ret < 0) {
@@ -568,6 +655,29 @@ static uint32_t get32(const uint16_t *from)
     return from[0] | (uint32_t)from[1] << 16;
 }
 
+static void put64(uint16_t *to, uint64_t value)
+{
+    put32(to, value);
+    put32(to + 2, value >> 32);
+}
+
+static uint64_t get64(const uint16_t *from)
+{
+    return get32(from) | (uint64_t)get32(from + 2) << 32;
+}
+
+/* Rationals as the header has them. */
+static void put_rational(uint16_t *to, AVRational value)
+{
+    put32(to, value.num);
+    put32(to + 2, value.den);
+}
+
+static AVRational get_rational(const uint16_t *from)
+{
+    return (AVRational){ get32(from), get32(from + 2) };
+}
+
 /* Header samples lie in the first rows, one after the other. */
 static uint16_t *header_sample(const AVFrame *frame, int index)
 {
@@ -577,7 +687,7 @@ static uint16_t *header_sample(const AVFrame *frame, int index)
 }
 
 /* Of all samples but the checksum's own, in little endian as they are stored. */
-static uint32_t checksum(const AVFrame *frame)
+static uint32_t checksum(const AVFrame *frame, int place)
 {
     const AVCRC *table = av_crc_get_table(AV_CRC_32_IEEE_LE);
     uint32_t crc = UINT32_MAX;
@@ -587,7 +697,7 @@ static uint32_t checksum(const AVFrame *frame)
         const uint16_t *row = (const uint16_t *)(frame->data[0] + y * frame->linesize[0]);
         for (int x = 0; x < frame->width; x++, index++) {
             uint8_t bytes[2];
-            if (index == HEADER_CHECKSUM || index == HEADER_CHECKSUM + 1)
+            if (index == place || index == place + 1)
                 continue;
             AV_WL16(bytes, row[x]);
             crc = av_crc(table, crc, bytes, 2);
@@ -605,6 +715,58 @@ static uint16_t *tile_row(const WFVAEContext *s, const AVFrame *frame, int chann
     return (uint16_t *)(frame->data[0] + row * frame->linesize[0]) + column;
 }
 
+/* What says in the header which encoder made the latents. */
+static uint64_t latents_identity(const wfvae_model_info *info)
+{
+    return info->identity;
+}
+
+/* Lets the latent frame out that waited for the next one's time, which is its end; or for the clip's end. */
+static int release_held(AVFilterContext *ctx, int64_t next_pts, int last)
+{
+    WFVAEContext *s = ctx->priv;
+    AVFrame *frame  = s->held;
+    uint16_t sum[2];
+
+    if (!frame)
+        return 0;
+    s->held = NULL;
+    if (last)
+        *header_sample(frame, HEADER_FLAGS) |= LATENT_LAST;
+    else if (next_pts != AV_NOPTS_VALUE && frame->pts != AV_NOPTS_VALUE)
+        FRAME_DURATION(frame) = next_pts - frame->pts;
+    put32(sum, checksum(frame, HEADER_CHECKSUM));
+    *header_sample(frame, HEADER_CHECKSUM)     = sum[0];
+    *header_sample(frame, HEADER_CHECKSUM + 1) = sum[1];
+    return push(s->ready, frame);
+}
+
+/* Latents a second, as ffmpeg counts them: 25 if nothing is known. */
+static AVRational announced_rate(AVFilterContext *ctx)
+{
+    AVRational rate = ff_filter_link(ctx->outputs[0])->frame_rate;
+
+    return rate.num > 0 && rate.den > 0 ? rate : (AVRational){ 25, 1 };
+}
+
+/* The time of a latent frame whose last frame has that time and duration: the same, so that at a constant rate latents
+ * have one too. But where frames come faster than the input's rate says, begin below zero, or the last group is short, it
+ * is later by what it takes that no two fall together at the announced rate, which ffmpeg makes the encoder's time base
+ * and counts from zero. The header has the true times. */
+static int64_t latent_pts(AVFilterContext *ctx, int64_t pts, int64_t duration, int short_group)
+{
+    WFVAEContext *s      = ctx->priv;
+    AVRational time_base = ctx->outputs[0]->time_base, tick = av_inv_q(announced_rate(ctx));
+    int64_t earliest;
+
+    if (pts == AV_NOPTS_VALUE)
+        return pts;
+    earliest = av_rescale_q_rnd(2 * s->next_slot - 1, av_div_q(tick, (AVRational){ 2, 1 }), time_base, AV_ROUND_UP);
+    pts = FFMAX(pts, earliest - (short_group ? duration : 0));
+    s->next_slot = FFMAX(av_rescale_q(pts, time_base, tick), s->next_slot) + 1;
+    return pts;
+}
+
 /* Makes a frame of a latent, with the properties of the frames that it holds. */
 static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
 {
@@ -614,7 +776,7 @@ static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
     int group             = s->latent_index ? unit : 1;
     AVFrame *properties[MAX_GROUP] = { NULL };
     uint16_t header[HEADER_SIZE] = { 0 };
-    int64_t duration = 0, last_duration, pts;
+    int64_t last_duration, pts;
     AVFrame *frame;
     int ret;
 
@@ -627,21 +789,18 @@ static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
     }
     if ((ret = av_frame_copy_props(frame, properties[valid - 1])) < 0)
         goto end;
-    /* A latent has the time of its group's last frame, so that at a constant
-     * rate latents have one too; a short last group's time is made up. */
     pts           = frame->pts;
-    last_duration = FRAME_DURATION(properties[valid - 1]);
-    for (int i = 0; i < valid; i++)
-        duration += FRAME_DURATION(properties[i]);
+    last_duration = FRAME_DURATION(frame);
     if (!last_duration && pts != AV_NOPTS_VALUE && s->last_pts != AV_NOPTS_VALUE && valid == 1)
         last_duration = pts - s->last_pts;
     if (!last_duration && valid > 1 && pts != AV_NOPTS_VALUE && properties[valid - 2]->pts != AV_NOPTS_VALUE)
         last_duration = pts - properties[valid - 2]->pts;
     s->last_pts = pts;
-    if (pts != AV_NOPTS_VALUE)
-        pts += (group - valid) * last_duration;
+    pts = latent_pts(ctx, pts, last_duration, valid < group);
+    if ((ret = release_held(ctx, pts, 0)) < 0)
+        goto end;
     frame->pts             = pts;
-    FRAME_DURATION(frame)  = duration + (group - valid) * last_duration;
+    FRAME_DURATION(frame)  = last_duration;
     frame->color_range     = AVCOL_RANGE_JPEG;
     frame->colorspace      = AVCOL_SPC_UNSPECIFIED;
     frame->color_primaries = AVCOL_PRI_UNSPECIFIED;
@@ -657,14 +816,16 @@ static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
     put32(header + HEADER_INDEX, s->latent_index);
     put32(header + HEADER_STEP, av_float2int(s->step));
     header[HEADER_OFFSET] = LATENT_ZERO;
-    put32(header + HEADER_IDENTITY, s->model_info.identity);
-    put32(header + HEADER_IDENTITY + 2, s->model_info.identity >> 32);
-    put32(header + HEADER_TIME_BASE, outlink->time_base.num);
-    put32(header + HEADER_TIME_BASE + 2, outlink->time_base.den);
+    put64(header + HEADER_IDENTITY, latents_identity(&s->model_info));
+    put_rational(header + HEADER_TIME_BASE, outlink->time_base);
+    if (s->next_slot) {
+        put_rational(header + HEADER_RATE, announced_rate(ctx));
+        put64(header + HEADER_SLOT, s->next_slot - 1);
+    }
+    put64(header + HEADER_PTS, pts);
     for (int i = 0; i < valid; i++) {
-        int64_t age = pts == AV_NOPTS_VALUE || properties[i]->pts == AV_NOPTS_VALUE ? 0 : pts - properties[i]->pts;
-        put32(header + HEADER_AGES + 2 * i, av_clip64(age, 0, UINT32_MAX));
-        put32(header + HEADER_DURATIONS + 2 * i, av_clip64(FRAME_DURATION(properties[i]), 0, UINT32_MAX));
+        put64(header + HEADER_TIMES + 4 * i, properties[i]->pts);
+        put64(header + HEADER_DURATIONS + 4 * i, FRAME_DURATION(properties[i]));
     }
 
     for (int y = 0; y < frame->height; y++)
@@ -682,13 +843,10 @@ static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
         }
     }
     s->values += (uint64_t)s->info.latent_channels * s->info.latent_width * s->info.latent_height;
-    put32(header + HEADER_CHECKSUM, checksum(frame));
-    *header_sample(frame, HEADER_CHECKSUM)     = header[HEADER_CHECKSUM];
-    *header_sample(frame, HEADER_CHECKSUM + 1) = header[HEADER_CHECKSUM + 1];
 
     s->latent_index++;
-    ret   = push(s->ready, frame);
-    frame = NULL;
+    s->held = frame;
+    frame   = NULL;
 end:
     for (int i = 0; i < valid; i++)
         av_frame_free(&properties[i]);
@@ -760,44 +918,72 @@ static int flush_encoder(AVFilterContext *ctx)
         return fail(ctx, status);
     if ((ret = take_latents(ctx, count, 1)) < 0)
         return ret;
-    return s->mode == MODE_ROUNDTRIP ? decode(ctx, NULL, 0, 1) : 0;
+    return s->mode == MODE_ROUNDTRIP ? decode(ctx, NULL, 0, 1) : release_held(ctx, AV_NOPTS_VALUE, 1);
 }
 
-/* Checks what must not have changed on the way from the encoder. */
+/* Says why a latent frame cannot be used. It costs its own pictures, not the file. */
+static int av_printf_format(3, 4) unreadable(AVFilterContext *ctx, const AVFrame *frame, const char *format, ...)
+{
+    WFVAEContext *s = ctx->priv;
+    char text[256], place[32] = "";
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (frame->pts != AV_NOPTS_VALUE)
+        snprintf(place, sizeof(place), "At %.3f s: ", frame->pts * av_q2d(ctx->inputs[0]->time_base));
+    av_log(ctx, AV_LOG_ERROR, "%s%s\n", place, text);
+    s->unreadable++;
+    if (s->strict)
+        return AVERROR_INVALIDDATA;
+    if (!s->read && s->unreadable == MAX_UNREADABLE) {
+        av_log(ctx, AV_LOG_ERROR, "None of the first %d frames is a latent frame that can be read.\n", MAX_UNREADABLE);
+        return AVERROR_INVALIDDATA;
+    }
+    return 0;
+}
+
+/* Checks what must not have changed on the way from the encoder. Returns 1 if the latent can be decoded, 0 if it is to be
+ * left out. */
 static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *header)
 {
     WFVAEContext *s = ctx->priv;
     uint64_t identity;
+    int place;
 
+    if (frame->width != s->in_width || frame->height != s->in_height || frame->format != s->in_format)
+        return unreadable(ctx, frame, "Damaged latent frame: size or format changed in the middle, from %dx%d to %dx%d.",
+                          s->in_width, s->in_height, frame->width, frame->height);
+    /* The rows of an old header are fewer samples; what follows is not looked at. */
     for (int i = 0; i < HEADER_SIZE; i++)
-        header[i] = *header_sample(frame, i);
-    identity = get32(header + HEADER_IDENTITY) | (uint64_t)get32(header + HEADER_IDENTITY + 2) << 32;
-    if (get32(header + HEADER_MAGIC) != LATENT_MAGIC) {
-        av_log(ctx, AV_LOG_ERROR, "Not a latent frame: made by mode=encode and stored without loss (gray16, FFV1)?\n");
-        return AVERROR_INVALIDDATA;
-    }
-    if (header[HEADER_VERSION] != LATENT_VERSION) {
-        av_log(ctx, AV_LOG_ERROR, "Latent frame of version %d, this filter reads %d.\n",
-               header[HEADER_VERSION], LATENT_VERSION);
-        return AVERROR_INVALIDDATA;
-    }
-    if (get32(header + HEADER_CHECKSUM) != checksum(frame)) {
-        av_log(ctx, AV_LOG_ERROR, "Damaged latent frame: latents must be stored without loss and neither scaled, "
-               "filtered nor converted.\n");
-        return AVERROR_INVALIDDATA;
-    }
-    if (identity != s->model_info.identity) {
-        av_log(ctx, AV_LOG_ERROR, "Latents of another model: encoded by %016"PRIx64", model \"%s\" is %016"PRIx64".\n",
-               identity, s->model_info.name, s->model_info.identity);
-        return AVERROR_INVALIDDATA;
+        header[i] = i < s->header_rows * frame->width ? *header_sample(frame, i) : 0;
+    if (get32(header + HEADER_MAGIC) != LATENT_MAGIC)
+        return unreadable(ctx, frame, "Not a latent frame: made by mode=encode and stored without loss (gray16, FFV1)?");
+    if (header[HEADER_VERSION] < 1 || header[HEADER_VERSION] > LATENT_VERSION)
+        return unreadable(ctx, frame, "Latent frame of version %d, this filter reads 1 to %d.",
+                          header[HEADER_VERSION], LATENT_VERSION);
+    place = header[HEADER_VERSION] == 1 ? HEADER_1_CHECKSUM : HEADER_CHECKSUM;
+    if (header_rows(s, header[HEADER_VERSION], frame->width) != s->header_rows ||
+        get32(header + place) != checksum(frame, place))
+        return unreadable(ctx, frame, "Damaged latent frame: latents must be stored without loss and neither scaled, "
+                          "filtered nor converted.");
+    identity = get64(header + HEADER_IDENTITY);
+    if (identity != latents_identity(&s->model_info)) {
+        av_log(ctx, s->any_encoder ? AV_LOG_VERBOSE : AV_LOG_ERROR,
+               "Latents of another model: encoded by %016"PRIx64", model \"%s\" is %016"PRIx64"%s.\n",
+               identity, s->model_info.name, latents_identity(&s->model_info),
+               s->any_encoder ? "" : "; any_encoder=1 decodes them all the same");
+        if (!s->any_encoder)
+            return AVERROR_INVALIDDATA;
+        if (!s->encoder_warned++)
+            av_log(ctx, AV_LOG_WARNING, "Decoding latents of another model, as any_encoder says.\n");
     }
     if (header[HEADER_GROUP] != s->model_info.temporal_compression ||
         header[HEADER_CHANNELS] != s->info.latent_channels ||
         header[HEADER_VALID] < 1 || header[HEADER_VALID] > header[HEADER_GROUP] ||
-        !isnormal(av_int2float(get32(header + HEADER_STEP))) || av_int2float(get32(header + HEADER_STEP)) <= 0) {
-        av_log(ctx, AV_LOG_ERROR, "Latent frame with impossible values.\n");
-        return AVERROR_INVALIDDATA;
-    }
+        !isnormal(av_int2float(get32(header + HEADER_STEP))) || av_int2float(get32(header + HEADER_STEP)) <= 0)
+        return unreadable(ctx, frame, "Latent frame with impossible values.");
     if (header[HEADER_WIDTH] != s->info.width || header[HEADER_HEIGHT] != s->info.height) {
         if (s->width) {
             av_log(ctx, AV_LOG_ERROR, "size=%dx%d: the video was %dx%d.\n",
@@ -808,7 +994,114 @@ static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *he
             av_log(ctx, AV_LOG_WARNING, "The video was %dx%d: add size=%dx%d to crop the padding.\n",
                    header[HEADER_WIDTH], header[HEADER_HEIGHT], header[HEADER_WIDTH], header[HEADER_HEIGHT]);
     }
-    return 0;
+    return 1;
+}
+
+/* A time in another time base. One so far off that sums of it would not fit is as good as unknown. */
+static int64_t rescale_time(int64_t time, AVRational from, AVRational to)
+{
+    if (time != AV_NOPTS_VALUE)
+        time = av_rescale_q(time, from, to);
+    return time > INT64_MIN / 8 && time < INT64_MAX / 8 ? time : AV_NOPTS_VALUE;
+}
+
+/* Where the container has a latent frame, in the output's time base. */
+static int64_t container_pts(AVFilterContext *ctx, const AVFrame *frame)
+{
+    return rescale_time(frame->pts, ctx->inputs[0]->time_base, ctx->outputs[0]->time_base);
+}
+
+static void note_container_end(AVFilterContext *ctx, const AVFrame *frame)
+{
+    WFVAEContext *s      = ctx->priv;
+    AVFilterLink *inlink = ctx->inputs[0];
+    AVRational rate      = ff_filter_link(inlink)->frame_rate, time_base = ctx->outputs[0]->time_base;
+
+    s->container_end = container_pts(ctx, frame);
+    if (s->container_end == AV_NOPTS_VALUE)
+        return;
+    if (FRAME_DURATION(frame) > 0)
+        s->container_end += av_rescale_q(FRAME_DURATION(frame), inlink->time_base, time_base);
+    else if (rate.num > 0 && rate.den > 0)
+        s->container_end += av_rescale_q(1, av_inv_q(rate), time_base);
+}
+
+/* Times of a latent's frames, from first on, in the output's time base: the header's, and an offset to where the container
+ * has the clip now. The container's own times are coarser or made up, so that they say no more than where a clip starts
+ * that was cut, moved or joined to another. */
+static void place_in_time(AVFilterContext *ctx, const AVFrame *frame, const uint16_t *header, int first, int new_run,
+                          int goes_on, int64_t *times, int64_t *durations)
+{
+    WFVAEContext *s      = ctx->priv;
+    AVRational time_base = ctx->outputs[0]->time_base, from = get_rational(header + HEADER_TIME_BASE);
+    AVRational rate      = get_rational(header + HEADER_RATE);
+    AVRational announced = ff_filter_link(ctx->outputs[0])->frame_rate;
+    int64_t pts          = container_pts(ctx, frame), offset = s->offset;
+    int64_t half_tick    = av_rescale_q(1, ctx->inputs[0]->time_base, time_base) / 2 + 1;
+    int64_t millisecond  = av_rescale_q(1, (AVRational){ 1, 1000 }, time_base);
+    int old = header[HEADER_VERSION] == 1, valid = header[HEADER_VALID];
+
+    if (from.num <= 0 || from.den <= 0)
+        from = time_base;
+    for (int i = 0; i < valid; i++) {
+        int64_t time     = old ? get32(header + HEADER_1_AGES + 2 * i)      : get64(header + HEADER_TIMES + 4 * i);
+        int64_t duration = old ? get32(header + HEADER_1_DURATIONS + 2 * i) : get64(header + HEADER_DURATIONS + 4 * i);
+        times[i]     = rescale_time(time, from, time_base);
+        durations[i] = FFMAX(rescale_time(duration, from, time_base), 0);
+        if (old)
+            times[i] = pts == AV_NOPTS_VALUE || times[i] == AV_NOPTS_VALUE ? AV_NOPTS_VALUE : pts - times[i];
+    }
+
+    if (pts != AV_NOPTS_VALUE && times[first] != AV_NOPTS_VALUE) {
+        /* The container has what the encoder gave it, or that at the rate which the encoder announced. */
+        int64_t given = old ? pts : get64(header + HEADER_PTS), slot = given;
+        int agrees, later;
+
+        if (!old) {
+            given = rescale_time(given, from, time_base);
+            if (given == AV_NOPTS_VALUE)
+                given = times[first];
+            slot = rate.num <= 0 || rate.den <= 0 ? AV_NOPTS_VALUE :
+                   rescale_time(get64(header + HEADER_SLOT), av_inv_q(rate), time_base);
+            if (slot == AV_NOPTS_VALUE)
+                slot = given;
+        }
+        agrees = FFABS(pts - given - offset) <= half_tick || FFABS(pts - slot - offset) <= half_tick;
+        later  = s->end == AV_NOPTS_VALUE || times[first] + offset >= s->end - millisecond;
+        if (new_run && !(goes_on && later && (agrees || old || s->clock_differs))) {
+            if (s->container_end != AV_NOPTS_VALUE && s->end != AV_NOPTS_VALUE &&
+                pts <= s->container_end + half_tick + 2 * millisecond)
+                offset = s->end - times[first]; /* joined */
+            else if (old)
+                offset = 0;
+            else if (!agrees)
+                offset = pts - slot;
+        } else {
+            s->clock_differs = !agrees;
+        }
+    }
+    /* Not before what came out. */
+    if (times[first] != AV_NOPTS_VALUE && s->end != AV_NOPTS_VALUE && (new_run || old) &&
+        times[first] + offset < s->end - millisecond)
+        offset = s->end - times[first];
+    if (new_run)
+        s->offset = offset;
+    for (int i = first; i < valid; i++)
+        if (times[i] != AV_NOPTS_VALUE)
+            times[i] += offset;
+
+    if (times[valid - 1] != AV_NOPTS_VALUE) {
+        int64_t least = announced.num > 0 && announced.den > 0 ? av_rescale_q(1, av_inv_q(announced), time_base) : 0;
+        int64_t apart = durations[valid - 1];
+        if (valid - first > 1 && times[valid - 2] != AV_NOPTS_VALUE)
+            apart = times[valid - 1] - times[valid - 2];
+        s->end = times[valid - 1] + (durations[valid - 1] ? durations[valid - 1] : apart ? apart : least);
+        if (apart && apart < least - least / 4 && !s->rate_warned++)
+            av_log(ctx, AV_LOG_WARNING, "Frames are %.4g s apart, and the rate of the input says %.4g s: ffmpeg drops those "
+                   "that fall together. Say the rate of the latents before the input (-framerate, 1/%d of the video's) "
+                   "or use -fps_mode passthrough.\n",
+                   apart * av_q2d(time_base), least * av_q2d(time_base), s->model_info.temporal_compression);
+    }
 }
 
 static int start_clip(AVFilterContext *ctx)
@@ -827,22 +1120,38 @@ static int start_clip(AVFilterContext *ctx)
 
 static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
 {
-    AVFilterLink *outlink = ctx->outputs[0];
-    WFVAEContext *s       = ctx->priv;
+    WFVAEContext *s = ctx->priv;
     uint16_t header[HEADER_SIZE];
-    uint32_t index;
-    AVRational time_base;
-    int valid, first, ret;
+    int64_t times[MAX_GROUP], durations[MAX_GROUP];
+    uint32_t index, sum;
+    int valid, first, last, new_run, goes_on, ret;
     float step, *latent;
 
-    if ((ret = check_header(ctx, frame, header)) < 0 || (ret = reserve_latents(s, 1)) < 0)
+    if ((ret = check_header(ctx, frame, header)) <= 0) {
+        note_container_end(ctx, frame);
         return ret;
-    index     = get32(header + HEADER_INDEX);
-    valid     = header[HEADER_VALID];
-    step      = av_int2float(get32(header + HEADER_STEP));
-    time_base = (AVRational){ get32(header + HEADER_TIME_BASE), get32(header + HEADER_TIME_BASE + 2) };
+    }
+    if ((ret = reserve_latents(s, 1)) < 0)
+        return ret;
+    index = get32(header + HEADER_INDEX);
+    valid = header[HEADER_VALID];
+    step  = av_int2float(get32(header + HEADER_STEP));
+    last  = header[HEADER_VERSION] != 1 && header[HEADER_FLAGS] & LATENT_LAST;
+    sum   = get32(header + (header[HEADER_VERSION] == 1 ? HEADER_1_CHECKSUM : HEADER_CHECKSUM));
 
-    if (index != s->latent_index || !index || s->clip_ended) {
+    /* Muxers with a constant rate have ffmpeg repeat frames where the latents have gaps. Clips of one frame, joined, are
+     * no such repetitions. */
+    if (s->read && sum == s->last_checksum && index + 1 == s->latent_index &&
+        (index || (header[HEADER_VERSION] != 1 && !last))) {
+        av_log(ctx, AV_LOG_DEBUG, "Latent %"PRIu32" once more: left out.\n", index);
+        note_container_end(ctx, frame);
+        return 0;
+    }
+    goes_on = !s->read || (index >= s->latent_index && index && !s->clip_ended);
+    new_run = !s->read || index != s->latent_index || !index || s->clip_ended;
+    s->last_checksum = sum;
+    s->read++;
+    if (new_run) {
         if (index)
             av_log(ctx, AV_LOG_WARNING, "Latent %"PRIu32" without those before it: "
                    "the first pictures after a seek or cut %s approximate.\n", index,
@@ -854,22 +1163,19 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
     first = s->frame_count ? 0 : valid - 1;
     s->latent_index  = index + 1;
     s->frame_count  += valid - first;
-    if (time_base.num <= 0 || time_base.den <= 0)
-        time_base = outlink->time_base;
-    for (int i = first; i < valid; i++) {
-        int64_t age      = av_rescale_q(get32(header + HEADER_AGES + 2 * i), time_base, outlink->time_base);
-        int64_t duration = av_rescale_q(get32(header + HEADER_DURATIONS + 2 * i), time_base, outlink->time_base);
-        int64_t pts      = frame->pts == AV_NOPTS_VALUE ? frame->pts : frame->pts - age;
-        if ((ret = push_properties(s, frame, pts, duration)) < 0)
+    place_in_time(ctx, frame, header, first, new_run, goes_on, times, durations);
+    note_container_end(ctx, frame);
+    for (int i = first; i < valid; i++)
+        if ((ret = push_properties(s, frame, times[i], durations[i])) < 0)
             return ret;
-    }
     /* A short group is the clip's last. */
     if (index && valid < header[HEADER_GROUP]) {
         wfvae_status status = wfvae_set_frame_count(s->stream, s->frame_count);
         if (status)
             return fail(ctx, status);
-        s->clip_ended = 1;
+        last = 1;
     }
+    s->clip_ended = last;
 
     latent = s->latents;
     for (int c = 0; c < s->info.latent_channels; c++) {
@@ -880,6 +1186,22 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
         }
     }
     return decode(ctx, s->latents, 1, 0);
+}
+
+/* The input's end: the last frames, unless there were none. */
+static int flush_decoder(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+
+    if (!s->read && s->unreadable && s->eof_status == AVERROR_EOF) {
+        av_log(ctx, AV_LOG_ERROR, "No latent frame could be read.\n");
+        return AVERROR_INVALIDDATA;
+    }
+    if (s->end != AV_NOPTS_VALUE)
+        s->eof_pts = s->end;
+    else if (s->eof_pts != AV_NOPTS_VALUE)
+        s->eof_pts = av_rescale_q(s->eof_pts, ctx->inputs[0]->time_base, ctx->outputs[0]->time_base);
+    return decode(ctx, NULL, 0, 1);
 }
 
 static int decode_batch(AVFilterContext *ctx)
@@ -1005,9 +1327,24 @@ static int run_flush(AVFilterContext *ctx)
 
     switch (s->mode) {
     case MODE_SUBBANDS: return subbands_batch(ctx, 1);
-    case MODE_DECODE:   return decode(ctx, NULL, 0, 1);
+    case MODE_DECODE:   return flush_decoder(ctx);
     default:            return flush_encoder(ctx);
     }
+}
+
+/* Says once what the results will not show. */
+static void warn_of(AVFilterContext *ctx, const AVFrame *frame)
+{
+    WFVAEContext *s = ctx->priv;
+
+    if (s->mode == MODE_DECODE)
+        return;
+    if (INTERLACED(frame) && !s->interlaced_warned++)
+        av_log(ctx, AV_LOG_WARNING, "Interlaced frames: the model takes both fields for one picture and blurs what moves. "
+               "Deinterlace them first, with bwdif for example.\n");
+    if (s->mode != MODE_ROUNDTRIP && has_alpha(frame) && !s->alpha_warned++)
+        av_log(ctx, AV_LOG_WARNING, "Alpha is dropped: %s.\n",
+               s->mode == MODE_ENCODE ? "latents do not hold it" : "sub-bands are shown without it");
 }
 
 static int activate(AVFilterContext *ctx)
@@ -1036,12 +1373,14 @@ static int activate(AVFilterContext *ctx)
             return ret;
         if (!ret)
             break;
-        if (frame->width != s->in_width || frame->height != s->in_height || frame->format != s->in_format) {
+        if (s->mode != MODE_DECODE &&
+            (frame->width != s->in_width || frame->height != s->in_height || frame->format != s->in_format)) {
             av_log(ctx, AV_LOG_ERROR, "Size or format of frames changed in the middle, from %dx%d to %dx%d.\n",
                    s->in_width, s->in_height, frame->width, frame->height);
             av_frame_free(&frame);
             return AVERROR(EINVAL);
         }
+        warn_of(ctx, frame);
         s->batch[s->nb_batch++] = frame;
     }
     if (s->nb_batch == batch_size(s)) {
@@ -1087,6 +1426,10 @@ static const AVOption wfvae_options_table[] = {
     {   "direct",    "by ONNX Runtime, three added", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_DIRECT }, 0, 0, FLAGS, "convolution" },
     {   "stacked",   "by ONNX Runtime, three frames as channels", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_STACKED }, 0, 0, FLAGS, "convolution" },
     {   "volume",    "by ONNX Runtime, in three dimensions", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_VOLUME }, 0, 0, FLAGS, "convolution" },
+    { "layout", "set how frames lie in memory between the network's layers", OFFSET(layout), AV_OPT_TYPE_INT, { .i64 = WFVAE_LAYOUT_AUTO }, 0, WFVAE_LAYOUT_CHANNELS_LAST, FLAGS, "layout" },
+    {   "auto",      "what is best", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_LAYOUT_AUTO }, 0, 0, FLAGS, "layout" },
+    {   "planes",    "a plane for each channel", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_LAYOUT_PLANES }, 0, 0, FLAGS, "layout" },
+    {   "channels-last", "a pixel's channels side by side", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_LAYOUT_CHANNELS_LAST }, 0, 0, FLAGS, "layout" },
     { "n_threads", "set threads, 0 for all processors", OFFSET(n_threads), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1024, FLAGS },
     { "cache",     "set precision of the causal caches", OFFSET(cache), AV_OPT_TYPE_INT, { .i64 = WFVAE_CACHE_TYPE_F32 }, 0, WFVAE_CACHE_TYPE_F16, FLAGS, "cache" },
     {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CACHE_TYPE_F32 }, 0, 0, FLAGS, "cache" },
@@ -1105,6 +1448,8 @@ static const AVOption wfvae_options_table[] = {
     { "chunk",     "set frames for each call; results do not depend on it", OFFSET(chunk), AV_OPT_TYPE_INT, { .i64 = 4 }, 1, 1024, FLAGS },
     { "step",      "set quantisation step of stored latents", OFFSET(step), AV_OPT_TYPE_FLOAT, { .dbl = 0.02 }, 1e-6, 1e3, FLAGS },
     { "size",      "set size of decoded video, to crop the padding", OFFSET(width), AV_OPT_TYPE_IMAGE_SIZE, { .str = NULL }, 0, 0, FLAGS },
+    { "strict",    "end with an error at the first latent that cannot be read", OFFSET(strict), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, FLAGS },
+    { "any_encoder", "decode latents of another model too", OFFSET(any_encoder), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, FLAGS },
     { NULL }
 };
 

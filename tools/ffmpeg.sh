@@ -134,7 +134,7 @@ set -- --disable-everything --disable-autodetect --disable-doc --disable-network
     --enable-encoder=ffv1,rawvideo,png,wrapped_avframe,pcm_s16le \
     --enable-parser=h264,png --enable-bsf=h264_mp4toannexb \
     --enable-filter=wfvae,scale,format,null,psnr,ssim,crop,pad,hstack,vstack,split,concat,trim,tpad,loop,fps,setpts,settb \
-    --enable-filter=setsar,setparams,select,showinfo,metadata,drawbox,aresample \
+    --enable-filter=setsar,setparams,setfield,select,showinfo,metadata,drawbox,addroi,aresample \
     --enable-filter=testsrc,testsrc2,life,mandelbrot,color,nullsrc,nullsink,sine \
     --extra-ldflags="-Wl,-rpath,$prefix/lib"
 if [ "${FFMPEG_ASAN:-0}" = 1 ]; then

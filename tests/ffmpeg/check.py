@@ -9,18 +9,24 @@ Runs in the repository's root. Ends with the number of checks that passed and fa
 import argparse
 import fractions
 import itertools
+import json
 import os
 import pathlib
+import re
 import shutil
+import struct
 import subprocess
 import tempfile
 
 CLIP = "target/demo/box-320x240.y4m"
 BUILTIN = "src/model/builtin"
 GOLDEN = "tests/golden"
+OLD = "tests/ffmpeg/latents-1.mkv"
 # Models of the second generation, by frames for each latent.
 SECOND = {"v2-tiny": 4, "own-v2-16x": 4, "own-v2-2x": 2, "own-v2-8x": 8}
 IMAGES = {"own-v2-image-clip": 1, "own-v2-image-mixing": 1, "own-v2-groupnorm-image": 1}
+# Parts of a second: a multiple of what the usual time bases count.
+FINE = 18000000
 passed, failed = [], []
 
 
@@ -44,7 +50,7 @@ class Ffmpeg:
 
     def run(self, *arguments, ok=True, environment=None):
         """Standard output as bytes; with ok=False, the text of the failure."""
-        command = [self.path, "-v", "error", "-y", *map(str, arguments)]
+        command = [self.path, "-v", "repeat+error", "-y", *map(str, arguments)]
         result = subprocess.run(
             command, capture_output=True, timeout=300, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
         )
@@ -52,6 +58,20 @@ class Ffmpeg:
             check(" ".join(command)[:200], result.returncode == 0, result.stderr.decode()[-800:])
             return result.stdout
         return None if result.returncode == 0 else result.stderr.decode()
+
+    def words(self, *arguments, level="warning"):
+        """What a run that ends well says, down to warnings."""
+        command = [self.path, "-v", f"repeat+{level}", "-y", *map(str, arguments)]
+        result = subprocess.run(command, capture_output=True, timeout=300, stdin=subprocess.DEVNULL)
+        text = result.stderr.decode(errors="replace")
+        check(" ".join(command)[:200], result.returncode == 0, text[-800:])
+        return text
+
+    def seconds(self, *arguments):
+        """Times of the frames that come out, exactly, in seconds."""
+        fine = ["-fps_mode", "passthrough", "-enc_time_base", f"1:{FINE}"]
+        output = self.run(*arguments, *fine, "-f", "framecrc", "-").decode()
+        return [fractions.Fraction(int(line.split(",")[2]), FINE) for line in output.splitlines() if not line.startswith("#")]
 
     def frames(self, *arguments):
         """(pts, duration, checksum) of each frame that comes out."""
@@ -89,7 +109,7 @@ def timestamps(ffmpeg, full):
 
 
 def properties(ffmpeg, ffprobe, folder):
-    """Colour tags, shape of pixels and side data survive."""
+    """Colour tags, shape of pixels, side data and metadata survive."""
     out = folder / "tags.mkv"
     ffmpeg.run(
         *source(6, "64x48"), "-vf", "setsar=4/3,setparams=color_primaries=bt709:color_trc=bt709,wfvae", "-c:v", "ffv1", out
@@ -98,6 +118,15 @@ def properties(ffmpeg, ffprobe, folder):
     text = subprocess.run([ffprobe, "-v", "error", "-show_entries", entries, out], capture_output=True, text=True).stdout
     for tag in ["sample_aspect_ratio=4:3", "color_primaries=bt709", "color_transfer=bt709"]:
         check(f"tag {tag}", tag in text, text)
+    clip, length = source(7, "64x48"), 7
+    for chunk in [1, 4]:
+        regions = f"addroi=x=8:y=0:w=8:h=8,wfvae=chunk={chunk},showinfo"
+        text = ffmpeg.words(*clip, "-vf", regions, "-f", "null", "-", level="info")
+        equal(f"side data, chunk={chunk}", text.lower().count("regions of interest"), length)
+        marks = ",".join(f"metadata=add:key=n{n}:value={n}:enable='eq(n,{n})'" for n in range(length))
+        text = ffmpeg.run(*clip, "-vf", f"{marks},wfvae=chunk={chunk},metadata=print:file=-", "-f", "null", "-").decode()
+        kept = [line for line in text.splitlines() if line.startswith("n")]
+        equal(f"metadata, chunk={chunk}", kept, [f"n{n}={n}" for n in range(length)])
 
 
 def graphs(ffmpeg, folder):
@@ -133,10 +162,10 @@ def subbands(ffmpeg):
 
 
 def in_milliseconds(ffmpeg, *arguments):
-    """The frames, and their times since the first with their durations."""
+    """The frames' times and durations."""
     frames = ffmpeg.frames(*arguments)
     unit = float(1000 * ffmpeg.time_base)
-    return frames, [((f[0] - frames[0][0]) * unit, f[1] * unit) for f in frames]
+    return [(f[0] * unit, f[1] * unit) for f in frames]
 
 
 def latents(ffmpeg, folder, full):
@@ -147,21 +176,17 @@ def latents(ffmpeg, folder, full):
             stored_and_back(ffmpeg, folder, f"latents of {length} frames {size} vfr={vfr}", source(length, size, vfr), size)
 
 
-def stored_and_back(ffmpeg, folder, name, clip, size, model=BUILTIN, step=0.001, most=2, slow=False):
-    """Returns the pictures of a roundtrip. most: what the step may do to them; slow: the latents have a rate that FFmpeg 5,
-    which has no durations, does not guess."""
+def stored_and_back(ffmpeg, folder, name, clip, size, model=BUILTIN, step=0.001, most=2):
+    """Returns the pictures of a roundtrip. most: what the step may do to them."""
     first, second, options = folder / "latents.mkv", folder / "remuxed.nut", f"wfvae=model={model}"
-    ffmpeg.run(*clip, "-vf", f"{options}:mode=encode:step={step}", "-c:v", "ffv1", *ffmpeg.exact, first)
+    ffmpeg.run(*clip, "-vf", f"{options}:mode=encode:step={step}", "-c:v", "ffv1", first)
     ffmpeg.run("-i", first, "-c", "copy", second)
     decode = ["-i", second, "-vf", f"{options}:mode=decode:size={size}"]
-    through, found = in_milliseconds(ffmpeg, *decode)
-    direct, expected = in_milliseconds(ffmpeg, *clip, "-vf", options)
-    equal(f"{name}: count", len(through), len(direct))
-    # Matroska counts in milliseconds; the file starts with the clip's first frame.
-    near = all(abs(a[0] - b[0]) <= 1 for a, b in zip(found, expected))
-    check(f"{name}: times", near, f"{found} {expected}")
-    near = all(abs(a[1] - b[1]) <= 1 for a, b in zip(found, expected))
-    check(f"{name}: durations", near or (slow and ffmpeg.is_5), f"{found} {expected}")
+    equal(f"{name}: times", ffmpeg.seconds(*decode), ffmpeg.seconds(*clip, "-vf", options))
+    through, expected = (in_milliseconds(ffmpeg, *way) for way in [decode, [*clip, "-vf", options]])
+    near = [abs(a[1] - b[1]) <= 1 for a, b in zip(through, expected)]
+    # The encoder of FFmpeg 5 does not hand durations on.
+    check(f"{name}: durations", all(near) or ffmpeg.is_5, f"{through} {expected}")
     a = ffmpeg.run(*decode, *ffmpeg.exact, "-f", "rawvideo", "-pix_fmt", "gbrp", "-")
     b = ffmpeg.run(*clip, "-vf", options, *ffmpeg.exact, "-f", "rawvideo", "-")
     check(f"{name}: pictures", difference(a, b) <= most, difference(a, b))
@@ -191,12 +216,13 @@ def second_generation(ffmpeg, folder, full):
             equal(text, times(ffmpeg.frames(*clip, "-vf", roundtrip)), before)
             # Random weights blow the smallest differences up, and 16 bits hold no smaller steps.
             step = 0.0001 if name in SECOND else 0.0002
-            out = stored_and_back(ffmpeg, folder, text, clip, size, model, step, most=4, slow=unit == 8)
+            out = stored_and_back(ffmpeg, folder, text, clip, size, model, step, most=4)
             raw = ffmpeg.run(*clip, *ffmpeg.exact, "-f", "rawvideo", "-")
             check(f"{text}: the C API's pictures", out == c_program(raw, size, model))
         clip = source(2 * unit + 2, "61x35")
-        # A latent has the time of its last frame, also where that is not there.
-        equal(f"{name}: latents", [f[0] for f in ffmpeg.frames(*clip, "-vf", encode)], [n * unit for n in range(4)])
+        # A latent has the time of its last frame; of a last group that is short, of what is there, if it is far enough.
+        ends = [n * unit for n in range(3)] + [2 * unit + 1 if unit < 8 else 19]
+        equal(f"{name}: latents", [f[0] for f in ffmpeg.frames(*clip, "-vf", encode)], ends)
         chunks = [ffmpeg.run(*clip, "-vf", f"{roundtrip}:chunk={chunk}", "-f", "rawvideo", "-") for chunk in [1, 64]]
         check(f"{name}: chunks", chunks[0] == chunks[1])
 
@@ -289,6 +315,9 @@ def computing(ffmpeg):
         other = picture(f"provider=cpu:convolution={convolution}")
         check(f"convolution={convolution}", difference(other, whole) <= 1, difference(other, whole))
         check(f"convolution={convolution} is not another's", (other == whole) == (convolution == "exact"))
+    for layout in ["auto", "planes", "channels-last"]:
+        other = picture(f"provider=cpu:convolution=stacked:layout={layout}")
+        check(f"layout={layout}", difference(other, whole) <= 1, difference(other, whole))
     half = picture("precision=f16")
     check("precision=f16", half != whole and difference(half, whole) <= 4, difference(half, whole))
     for options, needle in [
@@ -297,9 +326,265 @@ def computing(ffmpeg):
         ("provider=cuda:device=2", "CUDA device 2: "),
         ("precision=f8", "f8"),
         ("convolution=nonsense", "nonsense"),
+        ("layout=nonsense", "nonsense"),
     ]:
         text = ffmpeg.run(*clip, "-vf", f"{wfvae}={options}", "-f", "null", "-", ok=False)
         check(options, text is not None and needle in text, text)
+
+
+def numbered(length, rate, times="N"):
+    """A clip with the given times, in units of the rate. Its arguments end with a filter, for others to follow."""
+    rate = fractions.Fraction(rate)
+    unit = f"(1/({rate.numerator}/{rate.denominator})/TB)"
+    clip = ["-f", "lavfi", "-i", f"life=s=64x48:r={rate.numerator}/{rate.denominator}:mold=10:random_seed=1,"
+            f"trim=end_frame={length},format=gbrp"]
+    return [*clip, "-vf", "null" if times == "N" else f"setpts='({times})*{unit}'"]
+
+
+def store(ffmpeg, folder, kind, clip, rate, unit=4):
+    """Encodes a clip to latents in a container, as users do, and returns the arguments that read it."""
+    rate = fractions.Fraction(rate) / unit
+    slow = ["-framerate", f"{rate.numerator}/{rate.denominator}"]
+    encode = [*clip[:-1], f"{clip[-1]},wfvae=mode=encode"]
+    if kind == "png":
+        for old in folder.glob("l_*.png"):
+            old.unlink()
+        ffmpeg.run(*encode, folder / "l_%03d.png")
+        return [*slow, "-i", folder / "l_%03d.png"]
+    if kind == "raw":
+        ffmpeg.run(*encode, "-f", "rawvideo", folder / "l.raw")
+        width, height = latent_size(ffmpeg)
+        return ["-f", "rawvideo", "-pix_fmt", "gray16le", "-s", f"{width}x{height}", *slow, "-i", folder / "l.raw"]
+    out = folder / f"l.{kind}"
+    ffmpeg.run(*encode, *(["-strict", "-1"] if kind == "y4m" else ["-c:v", "ffv1"]), out)
+    return ["-i", out]
+
+
+def latent_size(ffmpeg, cache=[]):
+    """Of the built-in model's latents of 64x48."""
+    if not cache:
+        text = ffmpeg.words(*source(1, "64x48"), "-vf", "wfvae=mode=encode,showinfo", "-f", "null", "-", level="info")
+        cache += map(int, re.search(r" s:(\d+)x(\d+) ", text).groups())
+    return cache
+
+
+def containers(ffmpeg, folder, full):
+    """Every frame has its own time, whatever the container makes of the latents' times. As users call it: nothing is said
+    of time bases or of how frames are timed, but for the rate of files that have none."""
+    decode = "wfvae=mode=decode"
+    steady = "N"
+    gaps = "N+3*floor(N/5)+trunc(N/9)"
+    jitter = "2*N+mod(N*N,2)/2+mod(N,3)/4"
+    every = "mkv nut mov avi png raw y4m"
+    cases = [
+        ("25", steady, every),
+        ("24000/1001", steady, "mkv mov"),
+        ("30000/1001", gaps, "mkv mov avi raw"),
+        ("50", jitter, "mkv nut"),
+        ("120", steady, "mkv"),
+        ("2997/100", steady, "avi"),
+        ("1/3", steady, "nut"),
+    ]
+    for rate, times_, kinds in cases:
+        clip = numbered(22, rate, times_)
+        expected = ffmpeg.seconds(*clip)
+        equal(f"source at {rate}", len(set(expected)), 22)
+        one = [*clip[:-1], f"{clip[-1]},wfvae=mode=encode,{decode}"]
+        equal(f"{rate} {times_}: one process", ffmpeg.seconds(*one), expected)
+        equal(f"{rate} {times_}: roundtrip", ffmpeg.seconds(*clip[:-1], f"{clip[-1]},wfvae"), expected)
+        for kind in (every if full else kinds).split():
+            stored = store(ffmpeg, folder, kind, clip, rate)
+            equal(f"{rate} {times_}: {kind}", ffmpeg.seconds(*stored, "-vf", decode), expected)
+            if times_ == steady:
+                # Without a word about time bases, which are then a frame long.
+                default = ffmpeg.run(*stored, "-vf", decode, "-f", "framecrc", "-").decode().splitlines()
+                pts = [int(line.split(",")[2]) for line in default if not line.startswith("#")]
+                equal(f"{rate}: {kind}, nothing lost", pts, list(range(22)))
+    # Faster than the rate that is announced, then with long gaps: no two latents may fall together.
+    clip = numbered(40, "25")
+    clip[-1] = "settb=1/1000,setpts='if(lt(N,8),N*40,320+(N-8)*10+1000*gt(N,30))'"
+    expected = ffmpeg.seconds(*clip)
+    for kind in ["mkv", "mov"]:
+        stored = store(ffmpeg, folder, kind, clip, "25")
+        equal(f"a burst: {kind}", ffmpeg.seconds(*stored, "-vf", decode), expected)
+    # A wrong rate of the latents moves nothing either.
+    clip = numbered(22, "25")
+    stored = store(ffmpeg, folder, "png", clip, "25")
+    for rate in ["25", "1", "1000"]:
+        equal(f"read at {rate}/s", ffmpeg.seconds("-framerate", rate, *stored[2:], "-vf", decode), ffmpeg.seconds(*clip))
+    text = ffmpeg.words("-framerate", "1", *stored[2:], "-vf", decode, "-f", "null", "-")
+    equal("a wrong rate is said to be one, once", text.count("-framerate"), 1)
+
+    # The clip's start: late, below zero, after a seek; and hours between two frames, in nanoseconds.
+    for name, times_ in [("late start", "N+1000"), ("negative", "N-7")]:
+        clip = numbered(14, "25", times_)
+        ffmpeg.run(*clip[:-1], f"{clip[-1]},wfvae=mode=encode", "-c:v", "ffv1", folder / "start.nut")
+        equal(name, ffmpeg.seconds("-copyts", "-i", folder / "start.nut", "-vf", decode), ffmpeg.seconds(*clip))
+    clip = numbered(14, "25")
+    clip[-1] = "settb=1/1000000000,setpts='N*40000000+if(gte(N,7),20000000000000)'"
+    stored = folder / "hours.nut"
+    ffmpeg.run(*clip[:-1], f"{clip[-1]},wfvae=mode=encode", "-c:v", "ffv1", stored)
+    hours = [fractions.Fraction(n, 25) + (20000 if n >= 7 else 0) for n in range(14)]
+    for name, arguments in [("one process", [*clip[:-1], f"{clip[-1]},wfvae=mode=encode,{decode}"]),
+                            ("stored", ["-i", stored, "-vf", decode])]:
+        equal(f"hours between frames, {name}", ffmpeg.seconds(*arguments), hours)
+    for kind in ["mkv", "mov"]:
+        stored = store(ffmpeg, folder, kind, numbered(22, "25"), "25")
+        # The first latent from there on is that of 0.32 s.
+        found = ffmpeg.seconds("-ss", "0.3", *stored, "-vf", decode)
+        expected = [fractions.Fraction(n, 25) - fractions.Fraction(3, 10) for n in range(8, 22)]
+        check(f"seek in {kind}", len(found) == 14 and all(abs(a - b) <= 0.001 for a, b in zip(found, expected)), found)
+
+
+def old_latents(ffmpeg):
+    """A file of the header's version 1: 11 frames at 25/s."""
+    found = ffmpeg.seconds("-i", OLD, "-vf", "wfvae=mode=decode")
+    equal("old latents: times", found, [fractions.Fraction(n, 25) for n in range(11)])
+    clip = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25,trim=end_frame=11,format=gbrp"]
+    raw = lambda *arguments: ffmpeg.run(*arguments, "-f", "rawvideo", "-pix_fmt", "gbrp", "-")
+    apart = difference(raw("-i", OLD, "-vf", "wfvae=mode=decode"), raw(*clip, "-vf", "wfvae"))
+    check("old latents: pictures", apart <= 8, apart)
+
+
+def joined(ffmpeg, folder):
+    """A clip begins where the one before it ends, though a container counts whole latents."""
+    decode, listed = "wfvae=mode=decode", folder / "list.txt"
+
+    def join(*files):
+        listed.write_text("".join(f"file '{file}'\n" for file in files))
+        return ffmpeg.seconds("-f", "concat", "-safe", 0, "-i", listed, "-vf", decode)
+
+    old = os.path.abspath(OLD)
+    equal("joined: old", join(old, old, old), [fractions.Fraction(n, 25) for n in range(33)])
+    for kind in ["mkv", "mov", "avi"]:
+        for rate in ["25", "30000/1001"]:
+            files, total = [], 0
+            for length in [1, 11, 1, 1, 7, 13]:
+                stored = store(ffmpeg, folder, kind, numbered(length, rate), rate)[-1]
+                files.append(folder / f"join{length}.{kind}")
+                shutil.copy(stored, files[-1])
+                total += length
+            equal(f"joined: {kind} at {rate}", join(*files), [n / fractions.Fraction(rate) for n in range(total)])
+    # A pause that the list asks for stays.
+    first, second = folder / "join11.mkv", folder / "join7.mkv"
+    for length, out in [(11, first), (7, second)]:
+        shutil.copy(store(ffmpeg, folder, "mkv", numbered(length, "25"), "25")[-1], out)
+    listed.write_text(f"file '{first}'\nduration 2\nfile '{second}'\n")
+    expected = [fractions.Fraction(n, 25) for n in range(11)] + [2 + fractions.Fraction(n, 25) for n in range(7)]
+    equal("joined with a pause", ffmpeg.seconds("-f", "concat", "-safe", 0, "-i", listed, "-vf", decode), expected)
+    # Files without times.
+    stored = store(ffmpeg, folder, "raw", numbered(11, "25"), "25")
+    stored[-1].write_bytes(2 * stored[-1].read_bytes())
+    equal("joined: raw", ffmpeg.seconds(*stored, "-vf", decode), [fractions.Fraction(n, 25) for n in range(22)])
+
+
+def damaged_latents(ffmpeg, folder):
+    """A latent that cannot be read costs its own frames and those that need it, and the file goes on."""
+    decode = "wfvae=mode=decode"
+    stored = store(ffmpeg, folder, "raw", numbered(22, "25"), "25")
+    whole, path = stored[-1].read_bytes(), stored[-1]
+    width, height = latent_size(ffmpeg)
+    size = 2 * width * height
+    equal("latents", len(whole), 7 * size)
+    frames_of = lambda n: range(0, 1) if n == 0 else range(4 * n - 3, min(4 * n + 1, 22))
+
+    def left(*lost):
+        """A latent after a lost one gives its last frame only."""
+        kept = []
+        for n in range(7):
+            if n not in lost:
+                kept += list(frames_of(n))[-1:] if n - 1 in lost else frames_of(n)
+        return [fractions.Fraction(n, 25) for n in kept]
+
+    def spoil(lost, place):
+        data = bytearray(whole)
+        for n in lost:
+            data[n * size + place] ^= 0x10
+        path.write_bytes(data)
+
+    for lost, place in [([2], size - 100), ([0], size - 100), ([6], 4), ([1, 2], 0), ([3], 2 * 3), ([2, 4], 2 * 36)]:
+        spoil(lost, place)
+        equal(f"damaged latents {lost} at {place}", ffmpeg.seconds(*stored, "-vf", decode), left(*lost))
+        text = ffmpeg.words(*stored, "-vf", decode, "-f", "null", "-", level="error")
+        equal(f"damaged latents {lost} at {place} are said", text.count("atent frame"), len(lost))
+        text = ffmpeg.run(*stored, "-vf", f"{decode}:strict=1", "-f", "null", "-", ok=False)
+        check(f"damaged latents {lost} at {place}: strict", text is not None and "atent frame" in text, text)
+    text = ffmpeg.words(*stored, "-vf", decode, "-f", "null", "-")
+    equal("after a damaged latent", text.count("approximate"), 2)
+    spoil(range(7), 100)
+    text = ffmpeg.run(*stored, "-vf", decode, "-f", "null", "-", ok=False)
+    check("all damaged", text is not None and "No latent frame could be read" in text, text)
+    path.write_bytes(40 * whole)
+    spoil_all = bytearray(40 * whole)
+    for n in range(280):
+        spoil_all[n * size] ^= 1
+    path.write_bytes(spoil_all)
+    text = ffmpeg.run(*stored, "-vf", decode, "-f", "null", "-", ok=False)
+    check("no latents at all end early", text is not None and text.count("Not a latent") == 32, text)
+
+    # The same pictures as of a decoder that starts there.
+    spoil([2], size - 100)
+    picture = 3 * 64 * 48
+    pictures = lambda: ffmpeg.run(*stored, "-vf", f"{decode},format=gbrp", "-fps_mode", "passthrough", "-f", "rawvideo", "-")
+    around = pictures()
+    path.write_bytes(whole[3 * size :])
+    after = pictures()
+    check("pictures after a damaged latent", around[-len(after) :] == after and len(around) == 5 * picture + len(after))
+
+    # Latents that are not there, and one of another size.
+    stored = store(ffmpeg, folder, "mkv", numbered(22, "25"), "25")
+    equal("a lost latent", ffmpeg.seconds(*stored, "-vf", f"select='not(eq(n,3))',{decode}"), left(3))
+    for n in range(7):
+        size = "64x48" if n != 3 else "32x48"
+        ffmpeg.run(*source(1, size), "-vf", "wfvae=mode=encode", "-frames:v", 1, folder / f"sized{n}.png")
+    mixed = ["-reinit_filter", 0, "-framerate", "25", "-i", folder / "sized%d.png", "-vf", f"scale=iw:ih:eval=frame,{decode}"]
+    equal("one of another size", len(ffmpeg.seconds(*mixed)), 6)
+
+
+def alpha(ffmpeg, folder):
+    """Alpha goes round the model with its own frame; latents have none, which is said once."""
+    length, plane, path = 11, 64 * 48, folder / "alpha.raw"
+    for fmt, bytes_ in [("gbrap", 1), ("gbrap10le", 2), ("gbrap12le", 2), ("gbrap16le", 2), ("gbrapf32le", 4)]:
+        opaque = fmt.replace("gbrap", "gbrp")
+        pictures = ffmpeg.run(*source(length, "64x48"), "-pix_fmt", opaque, "-f", "rawvideo", "-")
+        size = 3 * plane * bytes_
+        alphas = []
+        for n in range(length):
+            values = [(n * 37 + i * 11) % 251 for i in range(plane)]
+            alphas.append(bytes(values) if bytes_ == 1 else
+                          struct.pack(f"<{plane}{'H' if bytes_ == 2 else 'f'}", *[v / 256 if bytes_ == 4 else v for v in values]))
+        path.write_bytes(b"".join(pictures[n * size : (n + 1) * size] + alphas[n] for n in range(length)))
+        clip = ["-f", "rawvideo", "-pix_fmt", fmt, "-s", "64x48", "-i", path]
+        found = ffmpeg.run(*clip, "-vf", "wfvae", "-f", "rawvideo", "-")
+        path2 = folder / "opaque.raw"
+        path2.write_bytes(pictures)
+        model = ffmpeg.run("-f", "rawvideo", "-pix_fmt", opaque, "-s", "64x48", "-i", path2, "-vf", "wfvae", "-f", "rawvideo", "-")
+        expected = b"".join(model[n * size : (n + 1) * size] + alphas[n] for n in range(length))
+        check(f"alpha, {fmt}", found == expected and len(model) == length * size)
+        for mode in ["roundtrip", "encode", "subbands"]:
+            text = ffmpeg.words(*clip, "-vf", f"wfvae=mode={mode}", "-f", "null", "-")
+            equal(f"alpha, {fmt}, {mode}: warnings", text.count("Alpha is dropped"), int(mode != "roundtrip"))
+    # What has no alpha gets none.
+    text = ffmpeg.words(*source(2, "64x48", fmt="yuv420p"), "-vf", "wfvae,showinfo", "-f", "null", "-", level="info")
+    check("no alpha", "fmt:gbrp" in text and "fmt:gbrap" not in text, text)
+
+
+def warnings(ffmpeg, folder):
+    """What the results do not show is said, once."""
+    clip = source(9, "64x48")
+    for mode in ["roundtrip", "encode", "subbands"]:
+        for field, count in [("tff", 1), ("bff", 1), ("prog", 0)]:
+            text = ffmpeg.words(*clip, "-vf", f"setfield={field},wfvae=mode={mode}", "-f", "null", "-")
+            equal(f"interlaced {field}, {mode}", text.count("nterlaced frames"), count)
+    # The library's own words.
+    model = folder / "spelt"
+    shutil.copytree(BUILTIN, model)
+    config = json.loads((model / "config.json").read_text())
+    config["latent_dims"] = 8
+    (model / "config.json").write_text(json.dumps(config))
+    text = ffmpeg.words(*clip, "-vf", f"wfvae=model={model}", "-f", "null", "-")
+    equal("the library's warnings", text.count("latent_dims"), 1)
+    return model
 
 
 def refusals(ffmpeg, folder):
@@ -321,7 +606,7 @@ def refusals(ffmpeg, folder):
         bytes_ = bytearray(raw)
         bytes_[2 * width * height + place] ^= 1
         damaged.write_bytes(bytes_)
-        refused(f"a changed bit at {place}", "atent frame", *reader, "-vf", decode)
+        refused(f"a changed bit at {place}", "atent frame", *reader, "-vf", f"{decode}:strict=1")
     damaged.write_bytes(raw)
     equal("undamaged", len(ffmpeg.frames(*reader, "-vf", decode)), 9)
     refused("scaled", "Not a latent frame", "-i", stored, "-vf", f"scale=80:60,scale={width}:{height},format=gray16,{decode}")
@@ -331,8 +616,9 @@ def refusals(ffmpeg, folder):
     refused("wrong size option", "size=", "-i", stored, "-vf", f"{decode}:size=300x200")
     for i, size in enumerate(["96x64", "64x48"]):
         ffmpeg.run(*source(1, size), "-vf", "wfvae=mode=encode,format=gray16be", folder / f"size{i}.png")
-    mixed = ["-reinit_filter", 0, "-i", folder / "size%d.png"]
-    refused("another size in the middle", "in the middle", *mixed, "-vf", f"scale=iw:ih:eval=frame,format=gray16le,{decode}")
+    mixed, scale = ["-reinit_filter", 0, "-i", folder / "size%d.png"], "scale=iw:ih:eval=frame,format=gray16le"
+    refused("another size in the middle", "in the middle", *mixed, "-vf", f"{scale},{decode}:strict=1")
+    refused("a video's size in the middle", "in the middle", *mixed, "-vf", "scale=iw:ih:eval=frame,format=gbrp,wfvae")
     # The same shape, one weight another.
     other = folder / "other"
     shutil.copytree(BUILTIN, other)
@@ -340,7 +626,10 @@ def refusals(ffmpeg, folder):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    refused("another model", "another model", "-i", stored, "-vf", f"{decode}:model={other}")
+    refused("another model", "any_encoder=1", "-i", stored, "-vf", f"{decode}:model={other}")
+    text = ffmpeg.words("-i", stored, "-vf", f"{decode}:model={other}:any_encoder=1", "-f", "null", "-")
+    equal("another model's latents all the same", text.count("another model"), 1)
+    equal("all of them", len(ffmpeg.frames("-i", stored, "-vf", f"{decode}:model={other}:any_encoder=1")), 9)
 
     for name, options, needle in [
         ("no model", f"model={folder}/none", "No such file"),
@@ -393,6 +682,42 @@ def frei0r(ffmpeg, stock, plugins):
             check(f"frei0r, {name}: pictures", result.stdout == own, result.stderr)
 
 
+# A host of the plugin: frames with alpha of their own go in; what comes out is printed.
+HOST = """
+import ctypes, sys
+plugin = ctypes.CDLL(sys.argv[1])
+plugin.f0r_construct.restype = ctypes.c_void_p
+call = lambda name, *arguments: getattr(plugin, name)(*arguments)
+call("f0r_init")
+instance = ctypes.c_void_p(call("f0r_construct", 64, 48))
+if len(sys.argv) > 2:
+    path = ctypes.c_char_p(sys.argv[2].encode())
+    call("f0r_set_param_value", instance, ctypes.byref(path), 0)
+for n in range(14):
+    pixels = bytes(value for i in range(64 * 48) for value in (90, 120, 150, (n * 37 + i * 11) % 251))
+    out = ctypes.create_string_buffer(len(pixels))
+    call("f0r_update", instance, ctypes.c_double(n / 25), ctypes.create_string_buffer(pixels, len(pixels)), out)
+    sys.stdout.buffer.write(out.raw)
+call("f0r_destruct", instance)
+"""
+
+
+def frei0r_alpha(plugins, model):
+    """Alpha comes out with its own frame, and the library's warnings reach standard error."""
+    size, delay = 4 * 64 * 48, 5
+    command = ["python3", "-c", HOST, f"{plugins}/wfvae.so"]
+    for arguments, said in [([], 0), ([model], 1)]:
+        result = subprocess.run([*command, *arguments], capture_output=True)
+        equal("frei0r in a host", (result.returncode, len(result.stdout)), (0, 14 * size))
+        equal("frei0r: the library's warnings", result.stderr.count(b"latent_dims"), said)
+        frames = [result.stdout[n * size : (n + 1) * size] for n in range(14)]
+        check("frei0r: nothing before the first frame", not any(b"".join(frames[:delay])))
+        for n in range(14 - delay):
+            expected = bytes((n * 37 + i * 11) % 251 for i in range(64 * 48))
+            check(f"frei0r: alpha of frame {n}", frames[n + delay][3::4] == expected)
+            check(f"frei0r: picture of frame {n}", frames[n + delay][:2] != b"\0\0")
+
+
 def readme(stock, plugins):
     """Users copy the README's commands; each is run as it stands, in a folder with a clip."""
     text = pathlib.Path("README.md").read_text()
@@ -436,6 +761,28 @@ def sanitizers(ffmpeg, folder):
     clean("decode", "-i", stored, "-vf", "wfvae=mode=decode", *null)
     clean("decode, early stop", "-i", stored, "-vf", "wfvae=mode=decode", "-frames:v", 3, *null)
     clean("decode after a seek", "-ss", "0.5", "-i", stored, "-vf", "wfvae=mode=decode", *null)
+    transparent = source(9, "64x48", fmt="gbrap")
+    for mode in ["roundtrip", "encode", "subbands"]:
+        clean(f"{mode}, alpha", *transparent, "-vf", f"wfvae=mode={mode}", *null)
+        clean(f"{mode}, alpha, early stop", *transparent, "-vf", f"wfvae=mode={mode}", "-frames:v", 2, *null)
+        clean(f"{mode}, interlaced", *clip, "-vf", f"setfield=tff,wfvae=mode={mode}", *null)
+    clean("decode old latents", "-i", OLD, "-vf", "wfvae=mode=decode", *null)
+    lost = "select='not(eq(n,2)+eq(n,4))'"
+    clean("decode with latents lost", "-i", stored, "-vf", f"{lost},wfvae=mode=decode", *null)
+    spoilt = store(ffmpeg, folder, "raw", numbered(22, "25"), "25")
+    data = bytearray(spoilt[-1].read_bytes())
+    for place in [len(data) // 2, len(data) // 7 * 2]:
+        data[place] ^= 1
+    spoilt[-1].write_bytes(data)
+    clean("decode damaged latents", *spoilt, "-vf", "wfvae=mode=decode", *null)
+    clean("decode damaged latents, strict", *spoilt, "-vf", "wfvae=mode=decode:strict=1", *null, fails=True)
+    listed = folder / "list.txt"
+    listed.write_text(f"file '{stored}'\nfile '{os.path.abspath(OLD)}'\n")
+    clean("decode joined latents", "-f", "concat", "-safe", 0, "-i", listed, "-vf", "wfvae=mode=decode", *null)
+    other = shutil.copytree(BUILTIN, folder / "other-weights") / "diffusion_pytorch_model.safetensors"
+    other.write_bytes(other.read_bytes()[:-1] + b"\x01")
+    clean("another model's latents", "-i", stored, "-vf", f"wfvae=mode=decode:model={other.parent}", *null, fails=True)
+    clean("any encoder", "-i", stored, "-vf", f"wfvae=mode=decode:any_encoder=1:model={other.parent}", *null)
     clean("decode what is not latents", "-i", stored, "-vf", "scale=16:13,scale=32:26,format=gray16,wfvae=mode=decode", *null, fails=True)
     for model in ["v2-tiny", "own-v2-2x", "own-v2-image-clip"]:
         for mode in ["roundtrip", "encode", "subbands"]:
@@ -496,6 +843,12 @@ def main():
             graphs(ffmpeg, folder)
             subbands(ffmpeg)
             latents(ffmpeg, folder, options.full)
+            containers(ffmpeg, folder, options.full)
+            old_latents(ffmpeg)
+            joined(ffmpeg, folder)
+            damaged_latents(ffmpeg, folder)
+            alpha(ffmpeg, folder)
+            misspelt = warnings(ffmpeg, folder)
             refusals(ffmpeg, folder)
             second_generation(ffmpeg, folder, options.full)
             whole_clips(ffmpeg)
@@ -506,6 +859,7 @@ def main():
             readme(ffmpeg, options.frei0r)
             if options.frei0r:
                 frei0r(ffmpeg, Ffmpeg(options.stock), os.path.abspath(options.frei0r))
+                frei0r_alpha(os.path.abspath(options.frei0r), misspelt)
     print(f"{len(passed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
