@@ -86,29 +86,46 @@ fn main() -> ExitCode {
     if let Some(more) = std::env::var_os("WFVAE_GOLDEN_DIR") {
         folders.extend(case_folders(Path::new(&more)));
     }
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed) = (0, vec![]);
     for folder in folders {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match Case::open(name.clone(), &folder) {
-            Ok(case) => match case.run() {
-                Ok(line) => {
-                    passed += 1;
-                    println!("{line}");
-                }
-                Err(line) => {
-                    failed += 1;
-                    println!("{line} FAILED");
-                }
-            },
-            Err(e) if e.kind() == ErrorKind::UnsupportedModel => println!("{name} skip: {e}"),
-            Err(e) => {
-                failed += 1;
-                println!("{name} FAILED to open: {e}");
+        // A case that panics, which prints why, is one that failed: the others are run all the same.
+        match std::panic::catch_unwind(|| run_case(&name, &folder)) {
+            Ok(Outcome::Passed(line)) => {
+                passed += 1;
+                println!("{line}");
+            }
+            Ok(Outcome::Skipped(line)) => println!("{line}"),
+            Ok(Outcome::Failed(line)) => {
+                println!("{line}");
+                failed.push(name);
+            }
+            Err(_) => {
+                println!("{name} FAILED: it panicked");
+                failed.push(name);
             }
         }
     }
-    println!("golden: {passed} passed, {failed} failed");
-    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("golden: {passed} passed, {} failed", failed.len());
+    if !failed.is_empty() {
+        println!("golden: failed: {}", failed.join(" "));
+    }
+    if failed.is_empty() && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A case's line.
+enum Outcome {
+    Passed(String),
+    Skipped(String),
+    Failed(String),
+}
+
+fn run_case(name: &str, folder: &Path) -> Outcome {
+    match Case::open(name.into(), folder) {
+        Ok(case) => case.run().map_or_else(|line| Outcome::Failed(format!("{line} FAILED")), Outcome::Passed),
+        Err(e) if e.kind() == ErrorKind::UnsupportedModel => Outcome::Skipped(format!("{name} skip: {e}")),
+        Err(e) => Outcome::Failed(format!("{name} FAILED to open: {e}")),
+    }
 }
 
 /// NaN is the worst.

@@ -7,6 +7,7 @@ use half::f16;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::TempDir;
 use wfvae::{
@@ -160,6 +161,8 @@ fn an_unfinished_file_leaves_nothing() {
     assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains("17 numbers"), "{e}");
     writer.write(Latents::F32(&latents[16..])).unwrap();
     writer.write(Latents::F16(&[])).unwrap();
+    let e = writer.finish(1).expect_err("refused");
+    assert!(e.kind() == ErrorKind::InvalidState && e.text().contains("2 latents were written, 1 frames have 1"), "{e}");
     writer.finish(5).unwrap();
     assert_eq!(names(&folder).len(), 1);
     assert!(read(&LatentReader::open(&path).unwrap(), 0, 2) == latents);
@@ -204,6 +207,13 @@ fn only_a_file_can_be_the_target() {
     write(&path, &info, &negated, &[1], 1).unwrap();
     assert!(read(&reader, 0, 1) == latents && read(&LatentReader::open(&path).unwrap(), 0, 1) == negated);
 
+    // As open to others as any new file.
+    let (ours, any) = (folder.path().join("ours"), folder.path().join("any"));
+    write(&ours, &info, &latents, &[1], 1).unwrap();
+    std::fs::write(&any, "").unwrap();
+    let [ours, any] = [ours, any].map(|path| std::fs::metadata(path).unwrap().permissions().mode());
+    assert_eq!(ours, any);
+
     // A link stays one.
     let (link, file) = (folder.path().join("link"), folder.path().join("file"));
     std::fs::write(&file, "before").unwrap();
@@ -218,11 +228,13 @@ fn a_description_that_contradicts_itself_is_not_written() {
     let stream = Stream::new(&model, &options(17, 9, MEAN, false)).unwrap();
     let folder = TempDir::new().unwrap();
     type Change = fn(&mut LatentFileInfo);
-    let changes: [(Change, &str); 8] = [
+    let changes: [(Change, &str); 10] = [
         (|i| i.padded = false, "padded is false, but 17x9"),
         (|i| i.width = 0, "width is 0"),
+        (|i| i.height = 32769, "height is 32769, expected 1 to 32768"),
         (|i| i.temporal_compression = 0, "temporal_compression is 0"),
         (|i| i.fps = Some((25, 0)), "fps is 25/0"),
+        (|i| i.fps = Some((0, 1)), "fps is 0/1"),
         (|i| i.note = "x".repeat(65537), "the note has 65537 bytes"),
         (|i| i.scale = vec![1.0], "scale has 1 entries for 4 channels"),
         (|i| i.shift[2] = f32::NAN, "must be finite"),
@@ -412,4 +424,47 @@ fn files_of_another_model_size_or_scaling_are_refused() {
     std::fs::write(&path, changed).unwrap();
     let text = refused(model.check_latent_file(&LatentReader::open(&path).unwrap()));
     assert!(text.contains("scaled with other scale and shift"), "{text}");
+}
+
+/// What the identity implies is compared all the same, each number by itself; so is each side of the frames.
+#[test]
+fn numbers_that_are_not_the_model_s_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let (path, bytes) = sample_file(&folder, MEAN);
+    let model = common::open("v1-tiny");
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let with = |changes: &[(&str, &str)]| {
+        let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        changes.iter().for_each(|(key, value)| header["__metadata__"][key] = (*value).into());
+        let header = header.to_string();
+        let changed = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes[8 + length..]].concat();
+        std::fs::write(&path, changed).unwrap();
+        LatentReader::open(&path).unwrap()
+    };
+    model.check_latent_file(&with(&[])).unwrap();
+    // Four latents of 3x2 values too, but of another clip.
+    for changes in [
+        &[("temporal_compression", "8"), ("frames", "25")][..],
+        &[("spatial_compression", "4"), ("width", "9"), ("height", "5")],
+    ] {
+        let e = model.check_latent_file(&with(changes)).expect_err("refused");
+        assert!(e.kind() == ErrorKind::LatentFile && e.text().contains("its metadata is wrong"), "{e}");
+    }
+    let reader = with(&[]);
+    for (width, height) in [(17, 10), (18, 9)] {
+        let stream = Stream::new(&model, &options(width, height, MEAN, false)).unwrap();
+        let e = stream.check_latent_file(&reader).expect_err("refused");
+        let text = format!("its frames are 17x9, those of the stream {width}x{height}");
+        assert!(e.kind() == ErrorKind::LatentFile && e.text().contains(&text), "{e}");
+    }
+}
+
+/// Moments are never scaled, whatever the stream does with other latents.
+#[test]
+fn moments_of_a_scaled_stream_are_not_scaled() {
+    let model = common::open("v1-tiny");
+    let stream = Stream::new(&model, &options(16, 16, Posterior::Moments, true)).unwrap();
+    assert!(!stream.latent_file(LatentType::F32).scaled);
+    let stream = Stream::new(&model, &options(16, 16, MEAN, true)).unwrap();
+    assert!(stream.latent_file(LatentType::F32).scaled);
 }

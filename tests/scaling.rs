@@ -151,3 +151,63 @@ fn short_lists_of_unequal_entries_are_refused_where_they_matter() {
         }
     }
 }
+
+/// They would divide by zero, or make everything NaN.
+#[test]
+fn lists_that_cannot_scale_are_refused_where_they_matter() {
+    let mut zero = SCALE_8;
+    zero[3] = 0.0;
+    let mut subnormal = SCALE_8;
+    subnormal[5] = 1e-39;
+    let mut huge = vec![0.0; 8];
+    huge[7] = 1e39;
+    for (scale, shift) in [
+        (Some(json!(zero)), None),
+        (Some(json!([0.0])), None),
+        (Some(json!(subnormal)), None),
+        (Some(json!(huge.iter().map(|v| 1.0 + v).collect::<Vec<f64>>())), None),
+        (None, Some(json!(huge))),
+    ] {
+        let (_folder, model) = model(8, scale, shift);
+        assert!(!model.info().has_scaling);
+        stream(&model, Posterior::Mean, false).unwrap();
+        let e = stream(&model, Posterior::Mean, true).err().expect("refused");
+        assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains("scale not zero"), "{e}");
+    }
+}
+
+/// The reference's bounds, -30 to 20, hold for moments and for the noise of samples.
+#[test]
+fn log_variances_are_clamped() {
+    let (folder, _) = model(8, None, None);
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let bias = {
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        file.tensor("encoder.conv_out.conv.bias").unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize
+    };
+    // The last channels are far above and far below.
+    for (channel, value) in [(6, 1e4f32), (7, -1e4)] {
+        bytes[bias + 4 * (8 + channel)..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let model = Model::open(folder.path(), &ModelOptions::default()).unwrap();
+    let video = clip(FRAMES, WIDTH, HEIGHT, 5);
+    let run = |posterior| encode(&mut stream(&model, posterior, false).unwrap(), &video, &[FRAMES]);
+    let [moments, means, samples] = [Posterior::Moments, Posterior::Mean, Posterior::Sample { seed: 3 }].map(run);
+    let plane = WIDTH / 8 * (HEIGHT / 8);
+    let (mut squares, mut count) = (0.0, 0);
+    for (latent, moments) in moments.chunks(16 * plane).enumerate() {
+        let log_variance = |channel: usize| &moments[(8 + channel) * plane..][..plane];
+        assert!(log_variance(6).iter().all(|v| *v == 20.0) && log_variance(7).iter().all(|v| *v == -30.0));
+        assert!(log_variance(0).iter().all(|v| *v > -30.0 && *v < 20.0));
+        let noise = |channel: usize| {
+            let place = (latent * 8 + channel) * plane;
+            means[place..][..plane].iter().zip(&samples[place..][..plane]).map(|(mean, sample)| sample - mean)
+        };
+        assert!(noise(7).all(|e| e.abs() <= 6.0 * (-15.0f32).exp()));
+        squares += noise(6).map(|e| (e / 10.0f32.exp()).powi(2)).sum::<f32>();
+        count += plane;
+    }
+    assert!((0.2..4.0).contains(&(squares / count as f32)), "a variance of {}", squares / count as f32);
+}

@@ -506,6 +506,48 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     stream(&model, WIDTH, HEIGHT).restore(&padded).unwrap();
 }
 
+/// A stream that gets whole clips goes to a clip's start or end, not to its middle, in neither direction.
+#[test]
+fn the_middle_of_a_clip_is_not_for_whole_clips() {
+    let model = open("v1-tiny");
+    let video = clip(LENGTH, WIDTH, HEIGHT, 14);
+    let mut options = StreamOptions::new(WIDTH, HEIGHT);
+    options.clip_frames = LENGTH as u64;
+    let at_once = || Stream::new(&model, &options).unwrap();
+    let other = ErrorKind::InvalidArgument;
+    let text = "the snapshot is of the middle of a clip, this stream takes whole clips";
+    // The first frame gives a latent, which is decoded.
+    for position in [1, 6, LENGTH, LENGTH + 1] {
+        refused(at_once().restore(&stream_at(&model, &video, position).snapshot().unwrap()), other, text);
+    }
+    let mut encoding = stream(&model, WIDTH, HEIGHT);
+    encode(&mut encoding, &video[..FRAME]);
+    refused(at_once().restore(&encoding.snapshot().unwrap()), other, text);
+    at_once().restore(&stream_at(&model, &video, 0).snapshot().unwrap()).unwrap();
+    let mut ended = at_once();
+    ended.restore(&stream_at(&model, &video, LENGTH + 2).snapshot().unwrap()).unwrap();
+    assert_eq!(counters(&ended), counters(&stream_at(&model, &video, LENGTH + 2)));
+    assert_eq!(ended.encode_count(1).unwrap_err().kind(), ErrorKind::InvalidState);
+}
+
+/// A clip whose last group was completed by the flush, and of which the decoder held frames back until its own.
+#[test]
+fn an_ended_clip_keeps_its_counters() {
+    for (case, [latents, frames]) in [("v1-tiny", [3, 9]), ("v1-tiny-8x", [2, 9]), ("v1-tiny-nearest", [3, 9])] {
+        let model = open(case);
+        let mut ended = stream(&model, WIDTH, HEIGHT);
+        let latents_of = common::encode(&mut ended, &clip(7, WIDTH, HEIGHT, 15), &[7]);
+        common::decode(&mut ended, &latents_of, &[1]);
+        assert_eq!(counters(&ended), [7, latents, latents, frames], "{case}");
+        let mut restored = stream(&model, WIDTH, HEIGHT);
+        restored.restore(&ended.snapshot().unwrap()).unwrap();
+        for stream in [restored, ended.fork().unwrap()] {
+            assert_eq!(counters(&stream), counters(&ended), "{case}");
+            assert_eq!((stream.encode_flush_count().unwrap(), stream.decode_flush_count().unwrap()), (0, 0), "{case}");
+        }
+    }
+}
+
 /// Caches of other tiles may have the same sizes; they are of other parts of the frame.
 #[test]
 fn snapshots_belong_to_their_tiles() {

@@ -3,7 +3,10 @@
 mod common;
 
 use common::{Lcg, builtin, clip, decode, encode, open, stream};
-use wfvae::{ErrorKind, Image, ImageMut, Latents, LatentsMut, Model, PixelFormat, Posterior, Stream, StreamOptions};
+use wfvae::{
+    Convolution, ErrorKind, Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, PixelFormat, Posterior, Stream,
+    StreamOptions,
+};
 
 /// Both temporal factors with both interpolations.
 const KINDS: [&str; 4] = ["v1-tiny", "v1-tiny-nearest", "v1-tiny-8x", "own-8x-nearest"];
@@ -75,6 +78,11 @@ fn pictures(buffers: &mut [Vec<u8>]) -> Vec<ImageMut<'_>> {
     buffers.iter_mut().map(|b| one(b.as_mut_slice())).collect()
 }
 
+fn counters(stream: &Stream) -> [u64; 4] {
+    let info = stream.info();
+    [info.frames_in, info.latents_out, info.latents_in, info.frames_out]
+}
+
 /// A long clip's numbers are those of the short clip it begins with: no state leaks backwards, and a reset forgets all.
 #[test]
 fn a_reset_stream_equals_a_new_one() {
@@ -93,12 +101,84 @@ fn a_reset_stream_equals_a_new_one() {
         reused.reset().unwrap();
         assert!((latents, frames) == fresh(video));
     }
+    assert_eq!(counters(&reused), [0; 4]);
     // A reset in the middle, with frames and latents waiting inside.
     let mut latents = vec![0.0; 5 * first.len()];
     let pieces: Vec<Image> = first.chunks(3 * SIDE * SIDE).map(|f| common::image(f, SIDE, SIDE)).collect();
     reused.encode(&pieces[..7], LatentsMut::F32(&mut latents)).unwrap();
     reused.reset().unwrap();
     assert!(encode(&mut reused, &second, &[9]) == fresh(&second).0);
+}
+
+/// With a frame count too, only the frames that a call says it wrote are touched.
+#[test]
+fn frames_beyond_the_count_are_not_touched() {
+    let model = open("v1-tiny");
+    let mut stream = stream(&model, SIDE, SIDE);
+    let latents = encode(&mut stream, &clip(9, SIDE, SIDE, 11), &[9]);
+    for (limit, written) in [(None, [7, 2]), (Some(9), [7, 2]), (Some(8), [7, 1]), (Some(5), [5, 0]), (Some(0), [0, 0])]
+    {
+        stream.reset().unwrap();
+        stream.set_frame_count(limit);
+        let mut room = vec![vec![7u8; 3 * SIDE * SIDE]; 10];
+        let mut frames = pictures(&mut room);
+        let first = stream.decode(Latents::F32(&latents), &mut frames).unwrap();
+        let rest = stream.decode_flush(&mut frames[first..]).unwrap();
+        assert_eq!([first, rest], written, "{limit:?}");
+        for (i, frame) in room.iter().enumerate() {
+            assert_eq!(frame.iter().any(|v| *v != 7), i < first + rest, "{limit:?}: frame {i}");
+        }
+    }
+}
+
+/// What a clip left in memory is not read after a reset, not even with weight 0: that does not cancel what is no number.
+#[test]
+fn a_reset_forgets_what_is_no_number() {
+    for (case, convolution) in
+        ["v1-tiny", "own-8x-nearest"].into_iter().flat_map(|c| [(c, Convolution::Exact), (c, Convolution::Direct)])
+    {
+        let mut options = ModelOptions::default();
+        options.convolution = convolution;
+        let model = Model::open(common::golden(case), &options).unwrap();
+        let video = clip(9, SIDE, SIDE, 10);
+        let mut stream = stream(&model, SIDE, SIDE);
+        let latents = encode(&mut stream, &video, &[4]);
+        let frames = decode(&mut stream, &latents, &[1]);
+        stream.reset().unwrap();
+        // The network's sums overflow. Whether that is an error is not asked here.
+        let huge = vec![3e38f32; 2 * video.len()];
+        let images: Vec<Image> = huge.chunks(3 * SIDE * SIDE).map(|f| common::image(f, SIDE, SIDE)).collect();
+        let mut room = vec![0.0; 4 * latents.len()];
+        let _ = stream.encode(&images, LatentsMut::F32(&mut room));
+        stream.reset().unwrap();
+        let mut room = vec![vec![0u8; 3 * SIDE * SIDE]; 40];
+        let latent = latents.len() / (1 + 8 / model.info().temporal_compression as usize);
+        let _ = stream.decode(Latents::F32(&huge[..4 * latent]), &mut pictures(&mut room));
+        stream.reset().unwrap();
+        assert!(encode(&mut stream, &video, &[4]) == latents, "{case} {convolution:?}");
+        assert!(decode(&mut stream, &latents, &[1]) == frames, "{case} {convolution:?}");
+    }
+}
+
+/// The last group's missing frames are its last one, however many are missing, to the bit.
+#[test]
+fn a_flush_repeats_the_last_frame() {
+    for case in KINDS {
+        let model = open(case);
+        let unit = model.info().temporal_compression as usize;
+        let mut stream = stream(&model, SIDE, SIDE);
+        let frame = 3 * SIDE * SIDE;
+        let video = clip(2 * unit, SIDE, SIDE, 9);
+        for length in unit + 2..=2 * unit {
+            let flushed = encode(&mut stream, &video[..length * frame], &[3]);
+            stream.reset().unwrap();
+            let mut repeated = video[..length * frame].to_vec();
+            (length..2 * unit + 1)
+                .for_each(|_| repeated.extend_from_slice(&video[(length - 1) * frame..length * frame]));
+            assert!(flushed == encode(&mut stream, &repeated, &[2]), "{case}: {length} frames");
+            stream.reset().unwrap();
+        }
+    }
 }
 
 /// Each latent costs the same number of network steps, at the start, in the middle and at the end: nothing is computed

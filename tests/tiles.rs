@@ -32,10 +32,10 @@ fn exact_tiles_equal_the_whole_frame() {
         for encoding in [true, false] {
             let halo = if encoding { info.encode_halo } else { info.decode_halo }.unwrap();
             let tile = 2 * halo + unit;
-            // Two tiles across and three down, the last of which are not full.
-            let (width, height) = (tile + unit, tile + 2 * unit);
+            // Two tiles across and three down, the last of which are not full and reach beyond the picture.
+            let (width, height) = (tile + unit - 3, tile + 2 * unit - 1);
             let mut options = StreamOptions::new(width, height);
-            (options.encode, options.decode) = (encoding, !encoding);
+            (options.encode, options.decode, options.pad) = (encoding, !encoding, true);
             let mut whole = Stream::new(&model, &options).unwrap();
             let mut reference = Stream::new(&direct, &options).unwrap();
             (options.tiling, options.tile_width, options.tile_height) = (Tiling::Exact, tile, tile);
@@ -238,6 +238,16 @@ fn whole_clips_have_a_length_and_an_end() {
         let mut room = vec![0.0; 3 * info.latent_channels * info.latent_width * info.latent_height];
         let error = stream.encode(&images[..7], LatentsMut::F32(&mut room)).unwrap_err();
         assert!(error.text().contains("a clip of 7 frames: clip_frames is 6"), "{case}: {error}");
+        let counters = |stream: &Stream| {
+            let info = stream.info();
+            [info.frames_in, info.latents_out, info.latents_in, info.frames_out]
+        };
+        assert_eq!(counters(&stream), [0; 4], "{case}: a call that was refused");
+        assert_eq!(stream.encode(&images[..6], LatentsMut::F32(&mut room)).unwrap(), 3, "{case}");
+        assert_eq!(decode(&mut stream, &room, &[3]).len(), video.len(), "{case}");
+        assert_eq!(counters(&stream), [6, 3, 3, 9], "{case}");
+        stream.reset().unwrap();
+        assert_eq!(counters(&stream), [0; 4], "{case}: after a reset");
         assert_eq!(stream.encode_flush(LatentsMut::F32(&mut room)).unwrap(), 0);
         assert_eq!(stream.decode_flush(&mut []).unwrap(), 0);
         let error = stream.encode(&images[..6], LatentsMut::F32(&mut room)).unwrap_err();

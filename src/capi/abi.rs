@@ -105,3 +105,100 @@ pub(super) fn flag(value: u32, name: &str) -> Result<bool> {
         other => fail!(InvalidArgument, "{name} is {other}, expected 0 or 1"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Old {
+        struct_size: usize,
+        number: u32,
+        other: u32,
+        pointer: usize,
+    }
+
+    unsafe impl Sized_ for Old {
+        const NAME: &'static str = "old";
+        const FIRST_SIZE: usize = 16;
+    }
+
+    /// A caller's memory: the struct as its own version has it, with `size` bytes, and guards behind.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Caller {
+        old: Old,
+        more: [u8; 40],
+    }
+
+    fn caller(size: usize) -> Caller {
+        Caller { old: Old { struct_size: size, number: 7, other: 8, pointer: 9 }, more: [0; 40] }
+    }
+
+    /// Each unknown byte counts, the last too; what lies behind the caller's struct is nobody's.
+    #[test]
+    fn any_field_that_is_not_known_is_refused() {
+        for size in size_of::<Old>()..size_of::<Caller>() {
+            let unknown = size - size_of::<Old>();
+            let mut from = caller(size);
+            from.more[unknown..].fill(0xff);
+            assert_eq!(unsafe { read(&raw const from.old) }.unwrap(), from.old);
+            for byte in 0..unknown {
+                let mut from = from;
+                from.more[byte] = 1 << (byte % 8);
+                let error = unsafe { read(&raw const from.old) }.unwrap_err();
+                assert!(error.text().contains("sets fields that this version"), "{size} {byte}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_older_caller_lacks_is_zero() {
+        let from = caller(Old::FIRST_SIZE);
+        let expected = Old { pointer: 0, ..from.old };
+        assert_eq!(unsafe { read(&raw const from.old) }.unwrap(), expected);
+    }
+
+    #[test]
+    fn only_the_caller_s_bytes_are_written() {
+        let value = Old { struct_size: 1, number: 2, other: 3, pointer: 4 };
+        for size in Old::FIRST_SIZE..size_of::<Caller>() {
+            let mut to = caller(size);
+            to.more.fill(0xff);
+            unsafe { write(&raw mut to.old, &value) }.unwrap();
+            let Old { struct_size, number, other, pointer } = to.old;
+            assert_eq!((struct_size, number, other), (size, 2, 3));
+            let written = size.saturating_sub(16).min(8);
+            let expected: [u8; 8] =
+                std::array::from_fn(|i| if i < written { 4usize.to_ne_bytes()[i] } else { 9usize.to_ne_bytes()[i] });
+            assert_eq!(pointer.to_ne_bytes(), expected, "{size}");
+            let cleared = size.saturating_sub(size_of::<Old>());
+            assert!(to.more[..cleared].iter().all(|byte| *byte == 0), "{size}");
+            assert!(to.more[cleared..].iter().all(|byte| *byte == 0xff), "{size}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_pointers_that_cannot_be_are_refused() {
+        for size in [0, Old::FIRST_SIZE - 1, 64 * 1024 + 1, usize::MAX] {
+            let from = caller(size);
+            let error = unsafe { checked_size(&raw const from.old) }.unwrap_err();
+            assert!(error.text().contains(&format!("struct_size is {size}, set it to sizeof(old)")), "{error}");
+        }
+        let from = caller(64 * 1024);
+        assert_eq!(unsafe { checked_size(&raw const from.old) }.unwrap(), 64 * 1024);
+        assert!(unsafe { checked_size::<Old>(std::ptr::null()) }.unwrap_err().text().contains("old is NULL"));
+        let odd = (&raw const from.old).wrapping_byte_add(4);
+        assert!(unsafe { checked_size(odd) }.unwrap_err().text().contains("is not aligned"));
+        let odd = (&raw const from.old.number).wrapping_byte_add(1).cast_mut();
+        assert!(unsafe { out(odd, "count") }.unwrap_err().text().contains("count is NULL or not aligned"));
+        assert!(unsafe { out::<u32>(std::ptr::null_mut(), "count") }.is_err());
+    }
+
+    #[test]
+    fn flags_are_zero_or_one() {
+        assert_eq!([flag(0, "flag").unwrap(), flag(1, "flag").unwrap()], [false, true]);
+        assert!(flag(2, "flag").unwrap_err().text().contains("flag is 2, expected 0 or 1"));
+    }
+}

@@ -396,6 +396,9 @@ fn to_integer(value: f32, max: f32) -> u32 {
 }
 
 #[cfg(test)]
+mod reference;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -200,4 +200,55 @@ mod tests {
             assert!(whole.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{length} {size} {overlap}");
         }
     }
+
+    /// In both directions, of pixels and of latents, several channels: where all tiles hold the same picture, that picture.
+    #[test]
+    fn tiles_of_one_picture_join_to_it() {
+        let unit = 4;
+        let shapes = [(10, 4, 1), (7, 3, 2), (9, 5, 2), (5, 5, 2), (13, 6, 4)];
+        for ((across, down), blended) in shapes
+            .iter()
+            .flat_map(|across| shapes.iter().map(move |down| (across, down)))
+            .flat_map(|s| [(s, true), (s, false)])
+        {
+            let pieces = |(length, size, overlap): (usize, usize, usize)| {
+                // What exact tiles see on both sides.
+                let overlap = if blended { overlap } else { overlap / 2 * 2 };
+                split(length * unit, size * unit, overlap * unit, unit, blended)
+            };
+            let (width, height) = (across.1 * unit, down.1 * unit);
+            let tiles = Tiles { columns: pieces(*across), rows: pieces(*down), width, height, blended };
+            for divisor in [1, unit] {
+                let (whole_width, whole_height) = (across.0 * unit / divisor, down.0 * unit / divisor);
+                let value = |c: usize, y: usize, x: usize| ((c * 31 + y * 7 + x * 13) % 29) as f32 - 14.0;
+                let mut whole = vec![0.0; 2 * whole_width * whole_height];
+                for i in 0..tiles.count() {
+                    let (held, _) = tiles.tile(i, divisor);
+                    let tile: Vec<f32> =
+                        places(2, held.height, held.width).map(|(c, y, x)| value(c, held.y + y, held.x + x)).collect();
+                    tiles.join(i, divisor, &tile, &mut whole, whole_width);
+                }
+                for (found, (c, y, x)) in whole.iter().zip(places(2, whole_height, whole_width)) {
+                    let expected = value(c, y, x);
+                    assert!((found - expected).abs() < 1e-4, "{across:?} {down:?} {blended} {divisor}: {c} {y} {x}");
+                }
+            }
+        }
+    }
+
+    fn places(channels: usize, height: usize, width: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..channels).flat_map(move |c| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x))))
+    }
+
+    /// A tile counts less towards its neighbour, in a straight line over what they share, and all where it is alone.
+    #[test]
+    fn blended_weights_fall_towards_a_neighbour() {
+        let columns = split(12, 8, 4, 1, true);
+        assert_eq!(columns.iter().map(|piece| piece.start).collect::<Vec<_>>(), [0, 4]);
+        let rows = vec![Piece { start: 0, owned: 0..1 }];
+        let tiles = Tiles { columns, rows, width: 8, height: 1, blended: true };
+        let mut whole = vec![0.0; 12];
+        tiles.join(0, 1, &[1.0; 8], &mut whole, 12);
+        assert_eq!(whole, [1.0, 1.0, 1.0, 1.0, 0.875, 0.625, 0.375, 0.125, 0.0, 0.0, 0.0, 0.0]);
+    }
 }

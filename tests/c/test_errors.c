@@ -578,6 +578,80 @@ static void test_sizes(void)
     PLAIN("model info: size huge", INVALID_ARGUMENT, "struct_size is", model_info_of_size(1 << 20));
 }
 
+/* Every number of a stream whose width, height, latents and encoded latents all differ. */
+static void test_infos(void)
+{
+    wfvae_options options = {0};
+    wfvae_info info = {0};
+    wfvae *stream;
+
+    options.struct_size = sizeof options;
+    options.width = 5 * SIDE - 1;
+    options.height = 3 * SIDE;
+    options.padding = 1;
+    options.latent_type = WFVAE_LATENT_TYPE_F16;
+    options.posterior = WFVAE_POSTERIOR_MOMENTS;
+    options.directions = WFVAE_DIRECTION_ENCODE;
+    must(!wfvae_create(s.model, &options, &stream), "stream");
+    info.struct_size = sizeof info;
+    must(!wfvae_get_info(stream, &info), "info");
+    result("info: sizes", info.width == 5 * SIDE - 1 && info.height == 3 * SIDE && info.latent_width == 5 * SIDE / 8 &&
+                              info.latent_height == 3 * SIDE / 8);
+    result("info: channels", info.latent_channels == 4 && info.encoded_channels == 8);
+    result("info: bytes of a latent of moments, float16", info.latent_size == (uint64_t)2 * 4 * 15 * SIDE / 8 * SIDE / 8 &&
+                                                              info.encoded_size == 2 * info.latent_size);
+    result("info: state of one direction", info.encode_state_bytes > 0 && info.decode_state_bytes == 0);
+    result("info: at the start", !info.frames_in && !info.latents_out && !info.latents_in && !info.frames_out &&
+                                     !info.encode_steps && !info.decode_steps && !info.needs_reset && !info.reserved);
+    wfvae_destroy(stream);
+}
+
+/* Of models in which no two of these numbers are the same by chance. */
+static void test_model_infos(void)
+{
+    wfvae_model_options model_options = {0};
+    wfvae_options options = {0};
+    wfvae_memory memory = {0};
+    wfvae_model_info info = {0};
+    wfvae_model *builtin;
+
+    info.struct_size = sizeof info;
+    must(!wfvae_model_get_info(s.model, &info), "model info");
+    result("model info: the network", info.generation == 1 && info.latent_channels == 4 && info.spatial_compression == 8 &&
+                                          info.temporal_compression == 4 && info.encode_delay == 3 && info.decode_delay == 2);
+    result("model info: attention has no halo", info.has_attention == 1 && !info.encode_halo && !info.decode_halo);
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    memory.struct_size = sizeof memory;
+    must(!wfvae_estimate(s.model, &options, &memory), "estimate");
+    result("model info: weights of both directions, in float32", info.weight_bytes == memory.weight_bytes &&
+                                                                     info.weight_bytes > 3 * info.parameters);
+
+    model_options.struct_size = sizeof model_options;
+    model_options.provider = WFVAE_PROVIDER_CPU;
+    model_options.decode_precision = WFVAE_PRECISION_F16;
+    must(!wfvae_model_open(NULL, &model_options, &builtin) && !wfvae_model_get_info(builtin, &info), "built-in model");
+    result("model info: built-in", info.latent_channels == 16 && !info.has_attention && info.has_scaling && !info.whole_clips);
+    result("model info: halos", info.encode_halo == 80 && info.decode_halo == 168);
+    result("model info: nothing is loaded yet", !info.sessions && !info.weight_bytes && info.parameters > 1000000);
+    result("model info: precisions", info.encode_precision == WFVAE_PRECISION_F32 &&
+                                         info.decode_precision == WFVAE_PRECISION_F16);
+    result("model info: CPU", !strcmp(info.provider, "CPU") && !*info.fallback && !info.device && !info.device_bytes);
+    options.width = 4 * SIDE;
+    must(!wfvae_estimate(builtin, &options, &memory), "estimate");
+    result("estimate: each part by itself",
+           memory.encode_state_bytes > 0 && memory.decode_state_bytes > 0 && memory.working_bytes > 0 &&
+               memory.encode_state_bytes != memory.decode_state_bytes && memory.encode_tile_width == 4 * SIDE &&
+               memory.encode_tile_height == SIDE && memory.decode_tile_width == 4 * SIDE && memory.encode_tiles == 1 &&
+               memory.total_bytes == memory.weight_bytes + memory.encode_state_bytes + memory.decode_state_bytes +
+                                         memory.working_bytes);
+    options.directions = WFVAE_DIRECTION_DECODE;
+    must(!wfvae_estimate(builtin, &options, &memory), "estimate");
+    result("estimate: decoding only", !memory.encode_state_bytes && memory.decode_state_bytes && !memory.encode_tiles &&
+                                          !memory.encode_tile_width && memory.decode_tiles == 1);
+    wfvae_model_close(builtin);
+}
+
 /* ---- frames ---- */
 
 /* Makes the clip's next frame one of another format. */
@@ -1429,6 +1503,54 @@ static void test_latent_writer(void)
     wfvae_latent_reader_close(reader);
 }
 
+/* Every number and text of a file in which no two are the same by chance. */
+static void test_latent_file_info(void)
+{
+    const char *path = path_of(folder, LATENT_FILE);
+    static const float scale[] = {0.6f, 0.9f, 1.2f, 0.75f}, shift[] = {-0.4f, 0.29f, 0.06f, -0.17f};
+    const uint16_t latents[2 * 4 * 5 * 3] = {0};
+    wfvae_latent_writer_options writer_options = {0};
+    wfvae_latent_file_info info = {0};
+    wfvae_model_info model_info = {0};
+    wfvae_options options = {0};
+    wfvae_latent_writer *writer;
+    wfvae_latent_reader *reader;
+    wfvae *stream;
+
+    options.struct_size = sizeof options;
+    options.width = 5 * SIDE - 1;
+    options.height = 3 * SIDE;
+    options.padding = options.scaled = 1;
+    options.directions = WFVAE_DIRECTION_ENCODE;
+    options.latent_type = WFVAE_LATENT_TYPE_F16;
+    options.posterior = WFVAE_POSTERIOR_SAMPLE;
+    options.seed = UINT64_MAX - 5;
+    writer_options.struct_size = sizeof writer_options;
+    writer_options.fps_num = 30000;
+    writer_options.fps_den = 1001;
+    writer_options.note = "a note";
+    must(!wfvae_create(s.model, &options, &stream) && !wfvae_latent_writer_create(stream, path, &writer_options, &writer) &&
+             !wfvae_latent_writer_write(writer, latents, 2) && !wfvae_latent_writer_finish(writer, 4) &&
+             !wfvae_latent_reader_open(path, &reader),
+         "file");
+    info.struct_size = sizeof info;
+    model_info.struct_size = sizeof model_info;
+    must(!wfvae_latent_reader_get_info(reader, &info) && !wfvae_model_get_info(s.model, &model_info), "info");
+    result("file info: model", info.model_identity == model_info.identity && info.spatial_compression == 8 &&
+                                   info.temporal_compression == 4 && info.latent_channels == 4);
+    result("file info: clip", info.n_frames == 4 && info.n_latents == 2 && info.fps_num == 30000 && info.fps_den == 1001);
+    result("file info: sizes", info.width == 5 * SIDE - 1 && info.height == 3 * SIDE && info.padded == 1 &&
+                                   info.latent_width == 5 * SIDE / 8 && info.latent_height == 3 * SIDE / 8);
+    result("file info: latents", info.posterior == WFVAE_POSTERIOR_SAMPLE && info.seed == UINT64_MAX - 5 &&
+                                     info.latent_type == WFVAE_LATENT_TYPE_F16 && info.scaled == 1);
+    result("file info: lists", !memcmp(info.scale, scale, sizeof scale) && !memcmp(info.shift, shift, sizeof shift));
+    result("file info: texts", !strcmp(info.note, "a note") && strstr(info.generator, "libwfvae") == info.generator);
+    wfvae_latent_reader_close(reader);
+    wfvae_latent_writer_destroy(writer);
+    wfvae_destroy(stream);
+    remove(path);
+}
+
 static void test_latent_reader(void)
 {
     const char *path = path_of(folder, LATENT_FILE);
@@ -1590,6 +1712,52 @@ static void test_own_files(void)
     must(!remove(at[1]) && !remove(path_of(folder, "links")), "remove");
 }
 
+/* ---- messages ---- */
+
+static struct {
+    int messages, wrong;
+    uint32_t level;
+} heard;
+
+static void hear(void *user, uint32_t level, const char *text)
+{
+    heard.messages += strstr(text, "unheard_of") != NULL;
+    heard.level = strstr(text, "unheard_of") ? level : heard.level;
+    heard.wrong += user != (void *)golden || strchr(text, '\n') != NULL;
+}
+
+/* How often the folder's model warns of its config's unknown field at this level. */
+static int warnings_at(uint32_t log_level)
+{
+    wfvae_model_options options = {0};
+
+    memset(&heard, 0, sizeof heard);
+    options.struct_size = sizeof options;
+    options.provider = WFVAE_PROVIDER_CPU;
+    options.log_callback = hear;
+    options.log_user = golden;
+    options.log_level = log_level;
+    must(!open_model(folder, &options), "model with a warning");
+    return heard.wrong || (heard.messages && heard.level != WFVAE_LOG_LEVEL_WARN) ? -1 : heard.messages;
+}
+
+static void test_messages(void)
+{
+    good_files();
+    edit(CONFIG_JSON, "{", "{\"unheard_of\": 1, ");
+    result("messages: no warning at error", warnings_at(WFVAE_LOG_LEVEL_ERROR) == 0);
+    result("messages: warning at warn", warnings_at(WFVAE_LOG_LEVEL_WARN) == 1);
+    result("messages: warning at info", warnings_at(WFVAE_LOG_LEVEL_INFO) == 1);
+    result("messages: warning by default", warnings_at(WFVAE_LOG_LEVEL_DEFAULT) == 1);
+    result("messages: warning at debug", warnings_at(WFVAE_LOG_LEVEL_DEBUG) == 1);
+    good_files();
+    edit(CONFIG_JSON, "{", "{\"\\u0000unheard_of\": 1, ");
+    result("messages: a text with a NUL", warnings_at(WFVAE_LOG_LEVEL_WARN) == 1);
+    good_files();
+    edit(CONFIG_JSON, "{", "{\"_unheard_of\": 1, ");
+    result("messages: none of metadata", warnings_at(WFVAE_LOG_LEVEL_DEBUG) == 0);
+}
+
 static void test_others(void)
 {
     PLAIN("save: no folder", IO, "no-such-folder", wfvae_model_save_onnx(s.model, path_of(folder, "no-such-folder"), 0));
@@ -1644,6 +1812,8 @@ int main(int argc, char **argv)
     test_estimate();
     test_clips();
     test_sizes();
+    test_infos();
+    test_model_infos();
     test_frames();
     test_counts();
     test_direction(WFVAE_DIRECTION_ENCODE);
@@ -1660,8 +1830,10 @@ int main(int argc, char **argv)
     test_weights();
     test_latent_writer();
     test_latent_reader();
+    test_latent_file_info();
     test_full_disk();
     test_own_files();
+    test_messages();
     test_others();
 
     for (i = 0; i < sizeof files / sizeof *files; i++)

@@ -8,10 +8,12 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { FRAMES = 7, LATENTS = 3, STREAMS = 4, LONG_FRAMES = 4001, LONG_LATENTS = 1001 };
 
@@ -44,6 +46,37 @@ static void *allocate(size_t size)
 
     must(memory != NULL, "memory");
     return memory;
+}
+
+/* ---- a time limit for each test, so that a deadlock fails and says where ---- */
+
+/* Many times what the slowest takes; valgrind is slower still. */
+enum { LIMIT = 300, LIMIT_QUICK = 900 };
+
+static const char *volatile in_progress;
+
+/* Only what a signal handler may call. */
+static void too_long(int signal)
+{
+    const char *texts[] = {"FAILED ", in_progress, ": it hangs; this is where it was stopped\n"};
+    size_t i;
+
+    (void)signal;
+    for (i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (write(STDOUT_FILENO, texts[i], strlen(texts[i])) < 0)
+            break;
+    abort();
+}
+
+static void begin_test(const char *name)
+{
+    struct sigaction action;
+
+    memset(&action, 0, sizeof action);
+    action.sa_handler = too_long;
+    sigaction(SIGALRM, &action, NULL);
+    in_progress = name;
+    alarm(quick ? LIMIT_QUICK : LIMIT);
 }
 
 static double now(void)
@@ -494,19 +527,28 @@ int main(int argc, char **argv)
     quick = argc > 1;
     path = quick ? argv[1] : NULL;
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+    begin_test("each clip alone");
     model = open_model();
     for (i = 0; i < STREAMS; i++) {
         alone[i] = make_nth(model, i);
         play(&alone[i]);
     }
+    begin_test("two streams in turns");
     test_turns(model);
+    begin_test("streams in threads");
     test_threads();
+    begin_test("cancel of encode");
     test_cancel(model, 0);
+    begin_test("cancel of decode");
     test_cancel(model, 1);
+    begin_test("many cancels");
     test_many_cancels(model);
+    begin_test("destroy in encode");
     test_destroy(model);
+    begin_test("an ending thread");
     test_ending_thread();
 
+    begin_test("closing the model");
     for (i = 0; i < STREAMS; i++)
         drop(&alone[i]);
     wfvae_model_close(model);
