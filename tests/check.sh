@@ -100,6 +100,11 @@ latent_files() {
     tools/venv.sh && $python tests/check_latents.py $c target/release/libwfvae.so
 }
 
+# The converter for training checkpoints; those of torch.save() where Python has torch.
+converter() {
+    tools/venv.sh && $python training/test_convert.py
+}
+
 # The benchmark's arithmetic, programs and output; not the times.
 bench_tool() {
     tools/venv.sh && $python tests/check_bench.py
@@ -159,6 +164,7 @@ group scrub scrub
 group onnx-checker onnx_checker
 group latent-files latent_files
 group programs python3 tests/check_programs.py $c
+group converter converter
 group bench-tool bench_tool
 
 group install tests/install/check.sh

@@ -1,118 +1,528 @@
-"""Converts a PyTorch checkpoint of a training run to a folder that the library opens.
+"""Converts the checkpoint of a training run to a folder that libwfvae opens.
 
-    convert.py CHECKPOINT.ckpt OUT_DIR [--config config.json] [--no-ema]
+    convert.py CHECKPOINT OUT_DIR [--config config.json] [--no-ema] [--library libwfvae.so]
 
-The weights may lie at the top, under state_dict, or under state_dict.gen_model, and in ema_state_dict; keys may carry
-the prefixes of parallel training. EMA weights are taken where there are any; what they lack, such as buffers, comes
-from the others. Types are kept, but for float64. A config.json beside the checkpoint is taken if none is named.
+CHECKPOINT is what torch.save() wrote (needs torch), or a .safetensors file (does not). The weights may lie at the top or
+below state_dict, model, module, gen_model, vae and the like. What wrappers put into names is dropped (module., _orig_mod.,
+_checkpoint_wrapped_module., _fsdp_wrapped_module.), and so is one prefix before encoder.* and decoder.*.
+
+An average of the weights (EMA) is taken where there is one; what it lacks, such as buffers, comes from the last weights. An
+average that is not understood is an error: --no-ema takes the last weights.
+
+Types are kept, but for float64, which becomes float32. Integers and all that is not encoder.* or decoder.* are left out. The
+config is --config, else the one in OUT_DIR, else the one beside the checkpoint. Before anything is put in place, the library
+opens the result if it is found (--library, WFVAE_LIBRARY, or target/release here); else names and shapes are compared with
+the config, which needs numpy.
 """
 
 import argparse
+import array
+import ctypes
 import json
+import math
+import os
 import pathlib
+import re
 import shutil
+import struct
 import sys
+import tempfile
 
-import torch
-from safetensors.torch import save_file
+HERE = pathlib.Path(__file__).resolve().parent
 
-# Of DistributedDataParallel and torch.compile, in any order.
-PREFIXES = ("module.", "_orig_mod.")
-STORED = (torch.float32, torch.float16, torch.bfloat16)
+WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "module")
+# Where training programs keep the weights of a model.
+PLACES = ("state_dict", "model_state_dict", "model", "module", "gen_model", "generator", "vae", "autoencoder", "net",
+          "network", "params", "weights")
+# What a dictionary with an average keeps its weights under.
+SHADOWS = ("shadow", "shadow_params", "state_dict", "model_state_dict", "model", "module", "ema_model", "gen_model", "params")
+AVERAGE = re.compile(r"(?:^|[._])(?i:ema|shadow|averaged?|swa)(?:[._\d]|$)|EMA|^(?:current_)?averaging_state$")
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+TAKE_LAST = "--no-ema takes the last weights"
 
 
 class Refused(Exception):
     pass
 
 
+class Tensor:
+    """The name of the type as safetensors has it, the shape, and a function that gives the bytes."""
+
+    def __init__(self, dtype, shape, data):
+        self.dtype, self.shape, self.data = dtype, tuple(shape), data
+        self.elements = math.prod(self.shape)
+
+    def as_single(self):
+        return Tensor("F32", self.shape, lambda: array.array("f", array.array("d", self.data())).tobytes())
+
+
+# ---- reading ----
+
+
 def load(path):
+    """What a checkpoint holds: dictionaries and lists of Tensor, and other values."""
+    if path.is_dir():
+        raise Refused("a folder; name a file in it. What torch.distributed wrote in parts (*.distcp) becomes a file by: "
+                      "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE")
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            start, size = file.read(4096), os.fstat(file.fileno()).st_size
     except OSError as e:
-        raise Refused(f"{path}: {e.strerror}")
+        raise Refused(e.strerror)
+    if not start:
+        raise Refused("the file is empty")
+    if start.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise Refused("a Git LFS pointer, not the file itself: run `git lfs pull` in its folder, or download it again")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise Refused("a text (HTML or XML) page, not the file itself: the download failed")
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        return load_safetensors(path, size)
+    return load_pickle(path)
+
+
+def load_safetensors(path, size):
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if length > size - 8:
+            raise Refused(f"truncated, or not safetensors: the header is {length} bytes, {max(size - 8, 0)} are there")
+        try:
+            header = json.loads(file.read(length), object_pairs_hook=unique)
+        except ValueError as e:
+            raise Refused(f"damaged, or not safetensors: its header: {e}")
+    header.pop("__metadata__", None)
+    body = 8 + length
+    tensors = {}
+    for key, info in header.items():
+        try:
+            dtype, shape, (begin, end) = info["dtype"], info["shape"], info["data_offsets"]
+            fits = dtype not in SIZES or math.prod(shape) * SIZES[dtype] == end - begin
+            if not fits or not 0 <= begin <= end <= size - body:
+                raise ValueError
+        except (TypeError, KeyError, ValueError):
+            raise Refused(f"truncated or damaged: tensor {key} does not fit the file")
+        tensors[key] = Tensor(dtype, shape, reader(path, body + begin, end - begin))
+    return tensors
+
+
+def reader(path, start, size):
+    def data():
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+    return data
+
+
+def unique(pairs):
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)} is there twice")
+    return dict(pairs)
+
+
+def load_pickle(path):
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        import torch
+    except ImportError:
+        raise Refused("reading this needs PyTorch, which this Python does not have (pip install torch); .safetensors files "
+                      "are read without it")
+    try:
+        try:
+            # Mapped: a run's checkpoint is several times what is kept of it.
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as e:
+            # Files as PyTorch wrote them before 1.6.
+            if "mmap can only be used" not in str(e):
+                raise
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:
         # torch raises many types. One line says what it met, where others advise to run code from the file.
         lines = (str(e) or type(e).__name__).splitlines()
+        unknown = next((line.strip() for line in lines if "Unsupported global" in line), None)
+        if unknown:
+            raise Refused(
+                f"torch.load(weights_only=True) refuses it: {unknown}\n"
+                "It holds Python objects besides tensors, which could run any code. Only if you trust who made it: load it "
+                "with weights_only=False, torch.save() its state_dict alone, and convert that."
+            )
         reason = next((line.strip() for line in lines if "Unpickler error" in line), lines[0])
-        raise Refused(
-            f"{path}: torch.load(weights_only=True) refuses it: {reason}\n"
-            "It is damaged, or holds Python objects besides tensors, which could run any code. Only if you trust who "
-            "made it: load it with weights_only=False, torch.save() its state_dict alone, and convert that."
-        )
+        raise Refused(f"torch.load(weights_only=True) refuses it: {reason}\nIt is damaged, or not a PyTorch checkpoint.")
+
+    types = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+    def of_torch(value):
+        dense = value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
+        data = lambda: value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return Tensor(types.get(value.dtype, str(value.dtype)) if dense else "not plain", value.shape, data)
+
+    def walk(value):
+        if isinstance(value, torch.Tensor):
+            return of_torch(value)
+        if isinstance(value, dict):
+            return {key: walk(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [walk(inner) for inner in value]
+        return value
+
+    return walk(loaded)
 
 
-def plain(key):
-    while key.startswith(PREFIXES):
-        key = key.split(".", 1)[1]
-    return key
+# ---- choosing ----
 
 
-def tensors(weights):
-    """A state dict with plain keys, or {}."""
-    if not isinstance(weights, dict):
-        return {}
-    return {plain(k): v for k, v in weights.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
+def plain_names(weights, place):
+    """The tensors of a state dict by names without wrappers."""
+    result, names = {}, {}
+    for key, value in weights.items():
+        if isinstance(key, str) and isinstance(value, Tensor):
+            name = ".".join(part for part in key.split(".") if part not in WRAPPERS)
+            if name in result:
+                raise Refused(f"{place}: {names[name]} and {key} are one name without wrappers")
+            result[name], names[name] = value, key
+    return result
+
+
+def prefixes(names):
+    """What stands before both encoder.* and decoder.*."""
+    found = {half: set() for half in ("encoder", "decoder")}
+    for name in names:
+        for half, before in found.items():
+            if match := re.match(rf"(.*?\.|){half}\.", name):
+                before.add(match.group(1))
+    return sorted(found["encoder"] & found["decoder"])
+
+
+def under(names, prefix):
+    halves = (prefix + "encoder.", prefix + "decoder.")
+    return {name[len(prefix):]: value for name, value in names.items() if name.startswith(halves)}
+
+
+def below(place, name):
+    return f"{place}.{name}" if place else str(name)
+
+
+def find_weights(holder, place="", averages=False):
+    """encoder.* and decoder.*, the prefix that they had, and where they were; None: there are none."""
+    names = plain_names(holder, place or "top level")
+    found = [prefix for prefix in prefixes(names) if averages or not AVERAGE.search(prefix)]
+    if "" in found:
+        found = [""]
+    if len(found) > 1:
+        raise Refused(f"{place or 'top level'}: several networks have an encoder and a decoder: {', '.join(found)}; save the "
+                      "state_dict of one of them alone")
+    if found:
+        return under(names, found[0]), found[0], place or "top level"
+    for name, inner in holder.items():
+        known = name in PLACES or averages and isinstance(name, str) and AVERAGE.search(name)
+        if known and isinstance(inner, dict) and (weights := find_weights(inner, below(place, name), averages)):
+            return weights
+    return None
+
+
+def average_in(value, weights, place):
+    """The average that a value keeps, by the names of `weights`; None: it keeps none."""
+    if isinstance(value, list):
+        return average_list(value, weights, place)
+    names = plain_names(value, place)
+    if found := prefixes(names):
+        return under(names, found[0])
+    if average := without_dots(names, weights):
+        return average
+    for name, inner in value.items():
+        known = name in SHADOWS or isinstance(name, str) and AVERAGE.search(name)
+        if known and isinstance(inner, (dict, list)) and (average := average_in(inner, weights, below(place, name))):
+            return average
+    return None
+
+
+def without_dots(names, weights):
+    """LitEma's buffers, which have the names without their dots."""
+    flat = {}
+    for key in weights:
+        flat.setdefault(key.replace(".", ""), []).append(key)
+    found = {flat[name][0]: value for name, value in names.items() if len(flat.get(name, ())) == 1}
+    return found if len(found) > 1 else None
+
+
+def average_list(values, weights, place):
+    """A list has no names: it has the model's parameters in their order, which buffers are not among. The shapes tell."""
+    if not values or not all(isinstance(value, Tensor) for value in values):
+        return None
+    floats = [key for key, value in weights.items() if value.dtype in SIZES]
+    for buffers in ("wavelet_transform", "inverse_wavelet_transform", "encoder.wavelet_transform", None):
+        keys = [key for key in floats if buffers is None or buffers not in key]
+        if [weights[key].shape for key in keys] == [value.shape for value in values]:
+            return dict(zip(keys, values))
+    raise Refused(f"{place}: a list of {len(values)} tensors without names, whose shapes are not those of the weights in their "
+                  f"order; {TAKE_LAST}")
+
+
+def find_averages(holder, weights, place=""):
+    """All that is named like an average: (place, the average or None where it is not understood)."""
+    names = plain_names(holder, place or "top level")
+    groups = {}
+    for name, value in names.items():
+        parts = name.split(".")
+        first = next((i for i, part in enumerate(parts[:-1]) if AVERAGE.search(part)), None)
+        if first is not None:
+            groups.setdefault(".".join(parts[:first + 1]), {})[".".join(parts[first + 1:])] = value
+    for name, group in groups.items():
+        yield below(place, name), group
+    for name, value in holder.items():
+        if not isinstance(name, str) or not isinstance(value, (dict, list)) or "optim" in name.lower():
+            continue
+        if AVERAGE.search(name):
+            yield below(place, name), value
+        elif isinstance(value, dict):
+            yield from find_averages(value, weights, below(place, name))
+
+
+def most_elements(value):
+    if isinstance(value, Tensor):
+        return value.elements
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max(map(most_elements, inner), default=0)
+
+
+def choose_average(checkpoint, weights):
+    """The average of `weights` and its place, or (None, None)."""
+    found, unclear = {}, []
+    for place, value in find_averages(checkpoint, weights):
+        if average := average_in(value, weights, place):
+            found[place] = average
+        elif most_elements(value) > 1:
+            unclear.append(place)
+    if len(found) > 1:
+        raise Refused(f"several averages of the weights: {', '.join(found)}; keep one of them, or {TAKE_LAST}")
+    if not found and unclear:
+        raise Refused(f"{unclear[0]}: named like an average of the weights (EMA), in a form that is not understood; {TAKE_LAST}")
+    for place, average in found.items():
+        for key, value in average.items():
+            if key not in weights or weights[key].shape != value.shape:
+                raise Refused(f"{place}: an average of another network: {key} is not in the last weights, or in another shape; "
+                              f"{TAKE_LAST}")
+        for key, value in weights.items():
+            if key not in average and value.dtype in SIZES and "wavelet_transform" not in key:
+                raise Refused(f"{place}: an average of a part of the weights: {key} is not in it; {TAKE_LAST}")
+        return average, place
+    return None, None
 
 
 def select(checkpoint, use_ema):
-    """The weights of the model, and where they were."""
+    """The weights of the model, where they were, and the prefix that was dropped."""
     if not isinstance(checkpoint, dict):
         raise Refused(f"found a {type(checkpoint).__name__}, expected a dictionary of weights")
-    weights, place = checkpoint, "top level"
-    for name in ("state_dict", "gen_model"):
-        if isinstance(weights.get(name), dict):
-            weights = weights[name]
-            place = name if place == "top level" else f"{place}.{name}"
-    weights = tensors(weights)
-    ema = tensors(checkpoint.get("ema_state_dict")) if use_ema else {}
-    if ema:
-        weights, place = {**weights, **ema}, "ema_state_dict"
-    if not any(key.startswith("encoder.") for key in weights) or not any(key.startswith("decoder.") for key in weights):
-        keys = ", ".join(map(str, list(weights or checkpoint)[:5]))
-        raise Refused(f"found no weights of a WF-VAE, encoder.* and decoder.*; the first keys are: {keys}")
-    return weights, place
+    if found := find_weights(checkpoint):
+        weights, prefix, place = found
+        average, where = choose_average(checkpoint, weights) if use_ema else (None, None)
+        return ({**weights, **average}, where, prefix) if average else (weights, place, prefix)
+    if found := find_weights(checkpoint, averages=True):
+        if not use_ema:
+            raise Refused(f"{found[2]}: an average of the weights alone, and no last weights: leave --no-ema out")
+        return found[0], found[2], found[1]
+    keys = list(leaves(checkpoint))
+    alone = [half for half in ("encoder", "decoder") if any(re.search(rf"(^|\.){half}\.", key) for key in keys)]
+    what = f"found {alone[0]}.* alone" if len(alone) == 1 else "found no weights of a WF-VAE"
+    raise Refused(f"{what}, expected encoder.* and decoder.*; the first keys are: {', '.join(keys[:5])}")
 
 
-def convert(checkpoint, folder, config=None, use_ema=True):
-    checkpoint, folder = pathlib.Path(checkpoint), pathlib.Path(folder)
-    output = folder / "model.safetensors"
-    if config is None and (checkpoint.parent / "config.json").is_file():
-        config = checkpoint.parent / "config.json"
-    if output.exists():
-        raise Refused(f"{output}: exists; remove it, or name another folder")
-    if config is not None:
-        try:
-            json.loads(pathlib.Path(config).read_text())
-        except (OSError, ValueError) as e:
-            raise Refused(f"{config}: {e}")
+def leaves(value, place=""):
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from leaves(inner, below(place, key))
+        else:
+            yield below(place, key)
+
+
+# ---- checking ----
+
+
+def read_config(path):
     try:
-        weights, place = select(load(checkpoint), use_ema)
-    except Refused as e:
-        text = str(e)
-        raise Refused(text if text.startswith(str(checkpoint)) else f"{checkpoint}: {text}")
+        config = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as e:
+        raise Refused(f"{path}: {e.strerror if isinstance(e, OSError) else e}")
+    if not isinstance(config, dict):
+        raise Refused(f"{path}: expected a JSON object")
+    return config
 
-    kept, notes = {}, []
+
+def choose_config(checkpoint, folder, named):
+    target, beside = folder / "config.json", checkpoint.parent / "config.json"
+    source = named or next((path for path in (target, beside) if path.exists()), None)
+    if source is None:
+        raise Refused(f"there is no config.json in {folder} nor beside the checkpoint: name the model's with --config")
+    config = read_config(source)
+    if target.exists() and read_config(target) != config:
+        raise Refused(f"{target}: exists and differs from {source}; remove one of them, or name another folder")
+    return source, config
+
+
+def check_folder(folder):
+    """Nothing there may be opened in place of what is written."""
+    if not folder.exists():
+        if folder.is_symlink():
+            raise Refused(f"{folder}: a link that leads nowhere; name another folder")
+        return
+    if not folder.is_dir():
+        raise Refused(f"{folder}: not a folder; name another")
+    for entry in sorted(folder.iterdir()):
+        if ".safetensors" in entry.name and entry.name.endswith((".safetensors", ".json")):
+            raise Refused(f"{entry}: exists, and the library could open it instead; remove it, or name another folder")
+    if (folder / "model_index.json").exists() and (folder / "vae/config.json").exists():
+        raise Refused(f"{folder / 'vae'}: exists, and the library would open it instead; name another folder")
+
+
+def find_library(named):
+    """libwfvae.so, loaded, and its path; (None, None): there is none."""
+    named = named or os.environ.get("WFVAE_LIBRARY")
+    path = pathlib.Path(named or HERE.parent / "target/release/libwfvae.so").absolute()
+    try:
+        library = ctypes.CDLL(str(path))
+        library.wfvae_last_error.restype = ctypes.c_char_p
+    except (OSError, AttributeError) as e:
+        if named:
+            raise Refused(f"{path}: {e}")
+        return None, None
+    return library, path
+
+
+def open_with(wfvae, folder):
+    """Opens the folder with the library, which says what is wrong with it."""
+    model = ctypes.c_void_p()
+    status = wfvae.wfvae_model_open(os.fsencode(folder), None, ctypes.byref(model))
+    text = wfvae.wfvae_last_error(None).decode(errors="replace") if status else ""
+    # From 300 on it is ONNX Runtime that is missing or fails, which is looked for after the files were checked.
+    if 0 < status < 300:
+        raise Refused(f"libwfvae refuses the result: {text.replace(str(folder), '').lstrip('/')}")
+    if not status:
+        wfvae.wfvae_model_close(model)
+
+
+def compare(weights, config):
+    """Names and shapes are those of the config."""
+    sys.path.insert(0, str(HERE))
+    try:
+        from random_checkpoint import shapes
+    except ImportError:
+        raise Refused("neither libwfvae nor numpy is there to check the result: build the library, name it with --library, or "
+                      "pip install numpy")
+    finally:
+        sys.path.pop(0)
+    counted = [int(m.group(1)) for key in weights if (m := re.match(r"decoder\.connect_l1\.(\d+)\.", key))]
+    try:
+        expected = shapes({"connect_res_layer_num": max(counted, default=1), **config})
+    except (ValueError, TypeError, KeyError, IndexError) as e:
+        raise Refused(f"config.json: {e}")
+    for key, shape in expected.items():
+        found = weights.get(key)
+        if found is None and "wavelet_transform" not in key:
+            raise Refused(f"tensor {key} is missing, which config.json describes: do they belong together?")
+        if found is not None and found.shape != tuple(shape):
+            raise Refused(f"tensor {key}: found shape {list(found.shape)}, config.json says {list(shape)}: do they belong together?")
+    extra = [key for key in weights if key not in expected and "wavelet_transform" not in key]
+    if extra:
+        raise Refused(f"{extra[0]} and {len(extra) - 1} more are not in config.json: do they belong together?")
+
+
+# ---- writing ----
+
+
+def write(path, parts):
+    """A new file, as the umask has it; it is on the disk afterwards."""
+    with path.open("xb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def safetensors(weights):
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for key, tensor in sorted(weights.items()):
+        end = at + tensor.elements * SIZES[tensor.dtype]
+        header[key] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield struct.pack("<Q", len(text)) + text
+    for key, tensor in sorted(weights.items()):
+        data = tensor.data()
+        if len(data) != tensor.elements * SIZES[tensor.dtype]:
+            raise Refused(f"tensor {key}: found {len(data)} bytes: was the checkpoint changed meanwhile?")
+        yield data
+
+
+def sync(folder):
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def place(stage, folder):
+    """Moves the finished files to the folder; renaming never follows a link."""
+    if not folder.exists():
+        umask = os.umask(0)
+        os.umask(umask)
+        stage.chmod(0o777 & ~umask)
+        stage.rename(folder)
+    else:
+        check_folder(folder)
+        config, added = folder / "config.json", False
+        if not config.exists():
+            os.replace(stage / "config.json", config)
+            added = True
+        try:
+            os.replace(stage / "model.safetensors", folder / "model.safetensors")
+        except OSError:
+            if added:
+                config.unlink()
+            raise
+        sync(folder)
+    sync(folder.parent)
+
+
+def convert(checkpoint, folder, config=None, use_ema=True, library=None):
+    """Converts, and gives the lines to say about it."""
+    checkpoint, folder = pathlib.Path(checkpoint), pathlib.Path(os.path.abspath(folder))
+    check_folder(folder)
+    source, fields = choose_config(checkpoint, folder, pathlib.Path(config) if config else None)
+    try:
+        weights, place_of, prefix = select(load(checkpoint), use_ema)
+    except Refused as e:
+        raise Refused(f"{checkpoint}: {e}")
+    kept, lines = {}, [f"the prefix {prefix} is dropped"] if prefix else []
     for key, value in weights.items():
-        if not value.is_floating_point():
-            notes.append(f"{key}: {value.dtype}, left out")
+        if value.dtype not in SIZES:
+            lines.append(f"{key}: {value.dtype}, left out")
             continue
-        if value.dtype not in STORED:
-            notes.append(f"{key}: {value.dtype}, stored as float32")
-            value = value.float()
-        # Copies, because safetensors refuses tensors that share memory.
-        kept[key] = value.detach().clone().contiguous()
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(kept, output)
-    target = folder / "config.json"
-    if config is not None and not (target.exists() and target.samefile(config)):
-        shutil.copyfile(config, target)
-    for note in notes:
-        print(note)
-    print(f"{output}: {len(kept)} tensors of {place}")
-    if not target.exists():
-        print(f"{target} is missing: put the model's config there before you open the folder")
+        if value.dtype == "F64":
+            lines.append(f"{key}: float64, stored as float32")
+            value = value.as_single()
+        kept[key] = value
+
+    library, library_path = find_library(library)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Hidden, so that the library does not see it, and on the same file system.
+    stage = pathlib.Path(tempfile.mkdtemp(prefix=".convert-", dir=folder if folder.exists() else folder.parent))
+    try:
+        if library is None:
+            compare(kept, fields)
+        write(stage / "config.json", [source.read_bytes()])
+        write(stage / "model.safetensors", safetensors(kept))
+        if library is not None:
+            open_with(library, stage)
+        sync(stage)
+        place(stage, folder)
+    except Refused as e:
+        raise Refused(f"{checkpoint}: {e}")
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    by = f"opened by {library_path}" if library else "names and shapes as in its config.json"
+    return [*lines, f"{folder / 'model.safetensors'}: {len(kept)} tensors of {place_of}, {by}"]
 
 
 def main():
@@ -121,11 +531,15 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--config", help="the model's config.json, which is copied")
     parser.add_argument("--no-ema", action="store_true", help="the last weights instead of their moving average")
+    parser.add_argument("--library", help="the libwfvae.so that opens the result")
     arguments = parser.parse_args()
     try:
-        convert(arguments.checkpoint, arguments.folder, arguments.config, not arguments.no_ema)
-    except (Refused, OSError) as e:
+        lines = convert(arguments.checkpoint, arguments.folder, arguments.config, not arguments.no_ema, arguments.library)
+    except Refused as e:
         sys.exit(f"convert.py: {e}")
+    except OSError as e:
+        sys.exit(f"convert.py: {e.filename}: {e.strerror}" if e.filename else f"convert.py: {e}")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

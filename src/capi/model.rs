@@ -188,7 +188,7 @@ unsafe impl Sized_ for wfvae_model_options {
 pub struct wfvae_model_info {
     /// sizeof(wfvae_model_info), set by the caller.
     pub struct_size: usize,
-    /// The checkpoint's path, or "the built-in model".
+    /// The folder or file of the checkpoint that was opened, or "the built-in model".
     pub name: *const c_char,
     /// The execution provider that runs the network: "CPU" or "CUDA".
     pub provider: *const c_char,
@@ -250,9 +250,15 @@ unsafe impl Sized_ for wfvae_model_info {
 
 /// Opens a model and checks all of its checkpoint. Weights are loaded by the first stream that needs them.
 ///
-/// path: a folder with config.json and *.safetensors (one file, or shards with their index), or one .safetensors file
-/// with config.json beside it; UTF-8. NULL: the model built into the library. The files must not change while the model
-/// is open.
+/// path: a folder with config.json and *.safetensors; the folder of a pipeline, whose vae/ is opened; a folder
+/// models--OWNER--NAME of a download cache, whose snapshot of refs/main is opened, or its only one; or one .safetensors
+/// file or index (*.safetensors.index.json) with config.json beside it. UTF-8. NULL: the model built into the library. The
+/// files must not change while the model is open.
+/// Of several weights in a folder, diffusion_pytorch_model.safetensors is taken before model.safetensors, and the index of
+/// either (NAME.safetensors.index.json, with its shards) before the single file. Without one of these there must be one
+/// *.safetensors file, or one index with its shards, of any name and variant.
+/// Weights are F32, F16, BF16, or F64, which is rounded to float32; tensors that the network does not use may have any type.
+/// A field of config.json that the library does not know is an error if it may change the results, else a warning.
 /// options: NULL for the defaults. Read during the call only, but for log_user.
 /// model: receives the handle on success, to be closed with wfvae_model_close(); set to NULL on failure.
 ///

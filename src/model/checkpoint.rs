@@ -1,27 +1,48 @@
 //! Safetensors files of one checkpoint, memory-mapped, looked up by tensor name.
 
-use super::Config;
+use super::files::{self, Files, Weights};
+use super::{Config, damage, header};
 use crate::error::{Result, fail};
 use half::{bf16, f16};
 use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
-/// Taken, in this order, when a folder holds several safetensors files and no index.
-const PREFERRED: [&str; 2] = ["diffusion_pytorch_model.safetensors", "model.safetensors"];
-const MAX_JSON_BYTES: u64 = 64 << 20;
-
 /// The element types that weights are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WeightType {
+pub(super) enum WeightType {
+    F64,
     F32,
     F16,
     Bf16,
 }
+
+impl WeightType {
+    /// By its name in safetensors; `None`: one that no weight of ours has.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        match name {
+            "F64" => Some(WeightType::F64),
+            "F32" => Some(WeightType::F32),
+            "F16" => Some(WeightType::F16),
+            "BF16" => Some(WeightType::Bf16),
+            _ => None,
+        }
+    }
+
+    /// Bytes of an element.
+    pub(super) fn size(self) -> usize {
+        match self {
+            WeightType::F64 => 8,
+            WeightType::F32 => 4,
+            WeightType::F16 | WeightType::Bf16 => 2,
+        }
+    }
+}
+
+/// What programs put between the parts of a name; the last one ends others.
+const WRAPPERS: [&str; 4] = ["_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "module."];
 
 enum Bytes {
     Mapped(Mmap),
@@ -30,7 +51,8 @@ enum Bytes {
 
 struct TensorEntry {
     file: usize,
-    dtype: WeightType,
+    /// As the file names it; looked at when the network needs the tensor.
+    dtype: String,
     shape: Vec<usize>,
     range: Range<usize>,
 }
@@ -43,25 +65,13 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder with `config.json` and weights, or a weights file with `config.json` beside it.
+    /// Opens what `path` means, see [`files`].
     pub(crate) fn open(path: &Path) -> Result<(Self, Config)> {
-        let meta = match std::fs::metadata(path) {
-            Ok(meta) => meta,
-            Err(e) => fail!(Io, "checkpoint {}: {e}", path.display()),
-        };
-        let is_folder = meta.is_dir();
-        let folder = if is_folder { path } else { path.parent().unwrap_or(Path::new(".")) };
-        if !is_folder {
-            refuse_pickle(path)?;
-        }
-        let config_path = folder.join("config.json");
-        let config = Config::parse(&read_json(&config_path)?, &config_path)?;
-        let files = if is_folder { weight_files(folder)? } else { WeightFiles::One(path.to_path_buf()) };
-
-        let mut checkpoint = Checkpoint { name: path.display().to_string(), files: vec![], tensors: HashMap::new() };
-        match files {
-            WeightFiles::One(file) => checkpoint.add_file(file)?,
-            WeightFiles::Sharded { index, shards } => {
+        let Files { name, folder, config, weights } = files::find(path)?;
+        let mut checkpoint = Checkpoint { name: name.display().to_string(), files: vec![], tensors: HashMap::new() };
+        match weights {
+            Weights::One(file) => checkpoint.add_file(file)?,
+            Weights::Sharded { index, shards } => {
                 for shard in shards.iter().map(|(file, _)| file) {
                     checkpoint.add_file(folder.join(shard))?;
                 }
@@ -94,12 +104,14 @@ impl Checkpoint {
 
     fn add_file(&mut self, path: PathBuf) -> Result<()> {
         // Opening a pipe would wait for its writer.
-        if std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
-            fail!(Io, "{}: not a file", path.display());
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => fail!(Io, "{}: a folder, expected a file", path.display()),
+            Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a file", path.display()),
+            _ => {}
         }
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(e) => fail!(Io, "{}: {e}", path.display()),
+            Err(e) => fail!(Io, "{}", files::cannot_open(&path, &e)),
         };
         if file.metadata().is_ok_and(|m| m.len() == 0) {
             fail!(Checkpoint, "{}: the file is empty", path.display());
@@ -115,30 +127,19 @@ impl Checkpoint {
 
     fn add(&mut self, path: PathBuf, bytes: Bytes) -> Result<()> {
         let data = bytes.as_slice();
-        let parsed = match SafeTensors::deserialize(data) {
-            Ok(parsed) => parsed,
-            Err(e) => fail!(Checkpoint, "{}: {}", path.display(), explain_damage(data, &e)),
+        let entries = match header::parse(data) {
+            Ok(entries) => entries,
+            Err(text) => {
+                let text = damage::what_it_is(data).or_else(|| damage::as_text(data)).unwrap_or(text);
+                fail!(Checkpoint, "{}: {text}", path.display());
+            }
         };
-        let base = data.as_ptr() as usize;
-        for (key, view) in parsed.iter() {
-            let dtype = match view.dtype() {
-                Dtype::F32 => WeightType::F32,
-                Dtype::F16 => WeightType::F16,
-                Dtype::BF16 => WeightType::Bf16,
-                other => {
-                    fail!(Checkpoint, "{}: tensor {key}: found {other:?}, expected F32, F16 or BF16", path.display())
-                }
-            };
-            let start = view.data().as_ptr() as usize - base;
-            let entry = TensorEntry {
-                file: self.files.len(),
-                dtype,
-                shape: view.shape().to_vec(),
-                range: start..start + view.data().len(),
-            };
-            if self.tensors.insert(key.to_string(), entry).is_some() {
+        for header::Entry { key, dtype, shape, range } in entries {
+            let entry = TensorEntry { file: self.files.len(), dtype, shape, range };
+            if self.tensors.contains_key(&key) {
                 fail!(Checkpoint, "{}: tensor {key} is in another shard as well", path.display());
             }
+            self.tensors.insert(key, entry);
         }
         self.files.push((path, bytes));
         Ok(())
@@ -153,10 +154,40 @@ impl Checkpoint {
         self.tensors.get(key).map(|t| t.shape.as_slice())
     }
 
+    /// A tensor that the network needs has a type that this library reads.
+    pub(super) fn check_type(&self, key: &str) -> Result<()> {
+        match self.tensors.get(key).map(|tensor| &tensor.dtype) {
+            Some(dtype) if WeightType::of(dtype).is_none() => {
+                fail!(Checkpoint, "{}: tensor {key}: found {dtype}, expected F32, F16, BF16 or F64", self.file_of(key))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a tensor counts something or keeps a wrapper's state, as a layer's weights never do.
+    pub(super) fn is_integer(&self, key: &str) -> bool {
+        let integers = ["BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"];
+        self.tensors.get(key).is_some_and(|tensor| integers.contains(&tensor.dtype.as_str()))
+    }
+
+    /// The name that a tensor has instead of `key` because a program wrapped the model or a part of it.
+    pub(super) fn wrapped(&self, key: &str) -> Option<&str> {
+        let plain = |name: &str| WRAPPERS.iter().fold(name.to_string(), |name, wrapper| name.replace(wrapper, ""));
+        let is = |name: &&str| {
+            let name = plain(name);
+            name == key || name.strip_suffix(key).is_some_and(|prefix| prefix.ends_with('.'))
+        };
+        self.keys().filter(is).min()
+    }
+
     /// A tensor as it is stored.
     pub(super) fn bytes(&self, key: &str) -> &[u8] {
         let entry = &self.tensors[key];
         &self.files[entry.file].1.as_slice()[entry.range.clone()]
+    }
+
+    fn weight_type(&self, key: &str) -> WeightType {
+        WeightType::of(&self.tensors[key].dtype).unwrap_or_else(|| unreachable!("checked: {key} has a type of weights"))
     }
 
     /// The file that a message about `key` should name: the tensor's own, or the checkpoint's for a missing one.
@@ -171,7 +202,8 @@ impl Checkpoint {
     /// Reads a tensor as float32: of each `stride` elements, the `block` that start at `first`.
     fn read_blocks(&self, key: &str, first: usize, stride: usize, block: usize, out: &mut [f32]) {
         let bytes = self.bytes(key);
-        match self.tensors[key].dtype {
+        match self.weight_type(key) {
+            WeightType::F64 => copy_blocks(bytes, first, stride, block, out, |b| f64::from_le_bytes(b) as f32),
             WeightType::F32 => copy_blocks(bytes, first, stride, block, out, f32::from_le_bytes),
             WeightType::F16 => copy_blocks(bytes, first, stride, block, out, |b| f16::from_le_bytes(b).to_f32()),
             WeightType::Bf16 => copy_blocks(bytes, first, stride, block, out, |b| bf16::from_le_bytes(b).to_f32()),
@@ -261,11 +293,12 @@ impl Checkpoint {
         }
     }
 
-    /// Fails at the first tensor that holds a NaN or an infinity.
-    pub(crate) fn check_finite(&self) -> Result<()> {
-        for (key, entry) in &self.tensors {
+    /// Fails at the first of these tensors that holds a NaN or an infinity.
+    pub(crate) fn check_finite<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<()> {
+        for key in keys {
             let bytes = self.bytes(key);
-            let found = match entry.dtype {
+            let found = match self.weight_type(key) {
+                WeightType::F64 => first_not_finite(bytes, |b| f64::from_le_bytes(b) as f32),
                 WeightType::F32 => first_not_finite(bytes, f32::from_le_bytes),
                 WeightType::F16 => first_not_finite(bytes, |b| f16::from_le_bytes(b).to_f32()),
                 WeightType::Bf16 => first_not_finite(bytes, |b| bf16::from_le_bytes(b).to_f32()),
@@ -311,136 +344,4 @@ fn copy_blocks<const N: usize>(
             *value = convert(element.try_into().expect("chunks of N bytes"));
         }
     }
-}
-
-enum WeightFiles {
-    One(PathBuf),
-    Sharded { index: PathBuf, shards: Vec<(String, Vec<String>)> },
-}
-
-fn weight_files(folder: &Path) -> Result<WeightFiles> {
-    let index = folder.join(INDEX);
-    if index.exists() {
-        let shards = read_index(&index)?;
-        return Ok(WeightFiles::Sharded { index, shards });
-    }
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) => fail!(Io, "{}: {e}", folder.display()),
-    };
-    let names: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-    let found: Vec<&PathBuf> = names.iter().filter(|p| p.extension().is_some_and(|e| e == "safetensors")).collect();
-    let preferred = PREFERRED.iter().map(|name| folder.join(name)).find(|p| p.exists());
-    match (preferred, found.as_slice()) {
-        (Some(file), _) => Ok(WeightFiles::One(file)),
-        (None, [one]) => Ok(WeightFiles::One((*one).clone())),
-        (None, []) => {
-            for path in &names {
-                refuse_pickle(path)?;
-            }
-            fail!(Io, "{}: no *.safetensors file in this folder", folder.display())
-        }
-        (None, several) => fail!(
-            Checkpoint,
-            "{}: {} safetensors files, no {INDEX} and none named {} or {}; name the file to open",
-            folder.display(),
-            several.len(),
-            PREFERRED[0],
-            PREFERRED[1]
-        ),
-    }
-}
-
-/// The shards of a Hugging Face index with the keys that it places in each.
-fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
-    let json: serde_json::Value = match serde_json::from_slice(&read_json(index)?) {
-        Ok(json) => json,
-        Err(e) => fail!(Checkpoint, "{}: {e}", index.display()),
-    };
-    let Some(map) = json.get("weight_map").and_then(|m| m.as_object()) else {
-        fail!(Checkpoint, "{}: no \"weight_map\" object", index.display());
-    };
-    let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (key, file) in map {
-        // A plain name: an index must not reach outside its folder.
-        let plain = file.as_str().filter(|f| Path::new(f).file_name().is_some_and(|name| name == *f));
-        let Some(file) = plain else {
-            fail!(
-                Checkpoint,
-                "{}: tensor {key}: found {file}, expected the name of a file in this folder",
-                index.display()
-            );
-        };
-        shards.entry(file.to_string()).or_default().push(key.clone());
-    }
-    if shards.is_empty() {
-        fail!(Checkpoint, "{}: \"weight_map\" names no tensor", index.display());
-    }
-    Ok(shards.into_iter().collect())
-}
-
-fn refuse_pickle(path: &Path) -> Result<()> {
-    let pickle = ["ckpt", "pt", "pth", "bin"];
-    if path.extension().and_then(|e| e.to_str()).is_some_and(|e| pickle.contains(&e)) {
-        fail!(
-            Checkpoint,
-            "{}: a PyTorch pickle, which this library does not read; convert it with training/convert.py, or in Python: \
-             state_dict = torch.load(\"{}\", weights_only=True); \
-             safetensors.torch.save_file(state_dict, \"model.safetensors\")",
-            path.display(),
-            path.file_name().unwrap_or_default().display()
-        );
-    }
-    Ok(())
-}
-
-fn read_json(path: &Path) -> Result<Vec<u8>> {
-    let size = match std::fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a file", path.display()),
-        Ok(meta) => meta.len(),
-        Err(e) => fail!(Io, "{}: {e}", path.display()),
-    };
-    if size > MAX_JSON_BYTES {
-        fail!(Config, "{}: {size} bytes, more than any such file has", path.display());
-    }
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(e) => fail!(Io, "{}: {e}", path.display()),
-    }
-}
-
-/// safetensors reports a damaged file without numbers; find the tensor and say what does not fit.
-fn explain_damage(data: &[u8], error: &SafeTensorError) -> String {
-    let header = data.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
-    let Some(header) = header else { return format!("found {} bytes, expected a safetensors header", data.len()) };
-    let available = data.len() as u64 - 8;
-    if header > available {
-        return format!("truncated, or not safetensors: the header is {header} bytes, {available} are there");
-    }
-    let json = serde_json::from_slice::<serde_json::Value>(&data[8..8 + header as usize]);
-    let Some(tensors) = json.ok().and_then(|j| j.as_object().cloned()) else { return error.to_string() };
-    let available = available - header;
-    for (key, info) in tensors.iter().filter(|(key, _)| *key != "__metadata__") {
-        let offsets = info.get("data_offsets").and_then(|o| Some((o.get(0)?.as_u64()?, o.get(1)?.as_u64()?)));
-        let Some((start, end)) = offsets else { return format!("tensor {key}: no valid data_offsets") };
-        if end > available || start > end {
-            return format!(
-                "truncated or damaged: tensor {key} is at bytes {start}..{end}, found {available} bytes of data"
-            );
-        }
-        let shape = info.get("shape").and_then(|s| s.as_array());
-        let elements = shape.and_then(|s| s.iter().try_fold(1u64, |n, d| n.checked_mul(d.as_u64()?)));
-        let size = match info.get("dtype").and_then(|d| d.as_str()) {
-            Some("F32") => 4,
-            Some("F16" | "BF16") => 2,
-            _ => continue,
-        };
-        let Some(elements) = elements else {
-            return format!("tensor {key}: found {} bytes, and no shape that a tensor can have", end - start);
-        };
-        if elements.checked_mul(size) != Some(end - start) {
-            return format!("tensor {key}: found {} bytes, its shape and type need {elements} x {size}", end - start);
-        }
-    }
-    error.to_string()
 }

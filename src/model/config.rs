@@ -1,5 +1,6 @@
 //! `config.json`, read strictly: a field of the wrong type or with an unknown value is an error that names it.
 
+use super::{damage, scaling};
 use crate::error::{Result, fail};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -7,6 +8,26 @@ use std::path::{Path, PathBuf};
 /// More blocks or channels than this is a damaged file, not a model.
 pub(super) const MAX_BLOCKS: u64 = 64;
 const MAX_CHANNELS: u64 = 1 << 16;
+/// Fields of other tools, which say nothing about the network.
+const HOUSEKEEPING: [&str; 9] = [
+    "architectures",
+    "auto_map",
+    "dtype",
+    "force_upcast",
+    "model_type",
+    "sample_size",
+    "torch_dtype",
+    "transformers_version",
+    "diffusers_version",
+];
+/// Fields of other autoencoders, with the values that every WF-VAE has.
+const FIXED: [(&str, &str); 5] = [
+    ("in_channels", "[3]"),
+    ("out_channels", "[3]"),
+    ("act_fn", "[\"silu\", \"swish\"]"),
+    ("norm_num_groups", "[32]"),
+    ("norm_eps", "[1e-6]"),
+];
 
 /// How the decoder doubles the frame rate (spec: `t_interpolation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +47,35 @@ pub(crate) enum NormType {
 pub(crate) struct Config {
     path: PathBuf,
     fields: Map<String, Value>,
+    /// About the files, from before the config was understood.
+    warnings: Vec<String>,
+}
+
+/// JSON as people and tools write it, or what is wrong with it.
+pub(super) fn json(text: &[u8]) -> Result<Value, String> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    serde_json::from_slice(text).map_err(|e| {
+        if text.iter().all(u8::is_ascii_whitespace) {
+            return "the file is empty".into();
+        }
+        let number = || damage::python_number(std::str::from_utf8(text).ok()?);
+        let number = || number().map(|(field, number)| format!("{field}: found {number}, which is not JSON"));
+        damage::what_it_is(text).or_else(number).unwrap_or_else(|| e.to_string())
+    })
 }
 
 impl Config {
     pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Self> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(fields)) => Ok(Config { path: path.to_path_buf(), fields }),
+        match json(text) {
+            Ok(Value::Object(fields)) => Ok(Config { path: path.to_path_buf(), fields, warnings: vec![] }),
             Ok(_) => fail!(Config, "{}: expected a JSON object", path.display()),
-            Err(e) => fail!(Config, "{}: {e}", path.display()),
+            Err(text) => fail!(Config, "{}: {text}", path.display()),
         }
+    }
+
+    /// What the owner of the model should hear about its files.
+    pub(super) fn warn(&mut self, text: String) {
+        self.warnings.push(text);
     }
 
     /// The file's name, for messages.
@@ -46,11 +87,46 @@ impl Config {
         self.value(field).is_some()
     }
 
-    /// A warning for each field that is neither metadata (`_...`) nor in `known`.
-    pub(crate) fn unknown_fields(&self, known: &[&str]) -> Vec<String> {
-        let names = self.fields.keys().map(String::as_str);
-        let unknown = names.filter(|name| !name.starts_with('_') && !known.contains(name));
-        unknown.map(|field| format!("{}: unknown field {field} is ignored", self.path.display())).collect()
+    pub(super) fn has_any(&self, fields: &[&str]) -> bool {
+        fields.iter().any(|field| self.has(field))
+    }
+
+    pub(super) fn is_list(&self, field: &str) -> bool {
+        self.value(field).is_some_and(Value::is_array)
+    }
+
+    /// The field whose object has some of `fields`, where a program keeps the configs of several models in one file.
+    pub(super) fn nested(&self, fields: &[&str]) -> Option<&str> {
+        let inside =
+            |value: &Value| value.as_object().is_some_and(|o| fields.iter().any(|field| o.contains_key(*field)));
+        self.fields.iter().find(|(_, value)| inside(value)).map(|(name, _)| name.as_str())
+    }
+
+    /// Fields that are not `known`: an error where one may change the results, a warning for each where not. `other`: the
+    /// fields of the other generation and its class.
+    pub(super) fn check_fields(&self, known: &[&str], other: (&[&str], &str)) -> Result<Vec<String>> {
+        let path = self.path.display();
+        let mut warnings = self.warnings.clone();
+        for (name, value) in self.fields.iter().filter(|(name, value)| !name.starts_with('_') && !value.is_null()) {
+            let name = name.as_str();
+            if [known, &HOUSEKEEPING, &scaling::OTHERS].iter().any(|fields| fields.contains(&name)) {
+                continue;
+            }
+            if let Some((_, fixed)) = FIXED.iter().find(|(field, _)| *field == name) {
+                if !serde_json::from_str::<Vec<Value>>(fixed).is_ok_and(|fixed| fixed.iter().any(|f| same(f, value))) {
+                    fail!(UnsupportedModel, "{path}: {name}: found {value}, every WF-VAE has one of {fixed}");
+                }
+                continue;
+            }
+            if other.0.contains(&name) {
+                fail!(Config, "{path}: {name}: a field of {}, the other generation; is _class_name right?", other.1);
+            }
+            if let Some(meant) = known.iter().find(|known| alike(name, known)).filter(|meant| **meant != "dropout") {
+                fail!(Config, "{path}: {name}: there is no such field; is {meant} meant?");
+            }
+            warnings.push(format!("{path}: unknown field {name} is ignored"));
+        }
+        Ok(warnings)
     }
 
     fn value(&self, field: &str) -> Option<&Value> {
@@ -155,4 +231,29 @@ impl Config {
     pub(crate) fn unknown_value<T>(&self, field: &str, found: &str, expected: &str) -> Result<T> {
         fail!(Config, "{}: {field}: found \"{found}\", expected {expected}", self.path.display())
     }
+}
+
+fn same(a: &Value, b: &Value) -> bool {
+    a == b || a.as_f64().is_some_and(|a| Some(a) == b.as_f64())
+}
+
+/// Whether `name` is `known`, written differently or with one or two letters wrong.
+fn alike(name: &str, known: &str) -> bool {
+    let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
+    distance(&plain(name), &plain(known)) <= if known.len() < 8 { 1 } else { 2 }
+}
+
+/// Letters to insert, remove or change.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, c) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, d) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(c != *d);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }

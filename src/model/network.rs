@@ -272,7 +272,7 @@ impl Network {
         }
         for weight in &weights {
             match checkpoint.shape(&weight.key) {
-                Some(shape) if shape == weight.shape => {}
+                Some(shape) if shape == weight.shape => checkpoint.check_type(&weight.key)?,
                 Some(shape) => fail!(
                     Checkpoint,
                     "{}: tensor {}: found shape {shape:?}, expected {:?}",
@@ -282,10 +282,14 @@ impl Network {
                 ),
                 None => fail!(
                     Checkpoint,
-                    "{}: tensor {} is missing, expected shape {:?}",
+                    "{}: tensor {} is missing, {}",
                     checkpoint.file_of(&weight.key),
                     weight.key,
-                    weight.shape
+                    match checkpoint.wrapped(&weight.key) {
+                        Some(found) =>
+                            format!("but there is {found}: training/convert.py writes a folder with plain names"),
+                        None => format!("expected shape {:?}", weight.shape),
+                    }
                 ),
             }
         }
@@ -293,7 +297,7 @@ impl Network {
         let known: HashSet<&str> = weights.iter().map(|w| w.key.as_str()).collect();
         let extra = checkpoint.keys().filter(|key| {
             let ours = key.starts_with("encoder.") || key.starts_with("decoder.");
-            ours && !key.contains("wavelet_transform") && !known.contains(key)
+            ours && !key.contains("wavelet_transform") && !known.contains(key) && !checkpoint.is_integer(key)
         });
         let mut extra: Vec<&str> = extra.collect();
         extra.sort_unstable();

@@ -10,9 +10,30 @@ pub(crate) struct Scaling {
     pub(crate) shift: Vec<f32>,
 }
 
+/// How other autoencoders write it; the library does not guess that the same is meant.
+pub(super) const OTHERS: [&str; 4] = ["scaling_factor", "shift_factor", "latents_mean", "latents_std"];
+
 /// The lists for `channels` channels, or why they cannot be used. A list of another length serves if all its entries are
 /// equal; `default_len` is that of the reference's defaults.
-pub(super) fn scaling(config: &Config, channels: usize, default_len: usize) -> Result<Result<Scaling, String>> {
+pub(super) fn scaling(
+    config: &Config,
+    channels: usize,
+    default_len: usize,
+    warnings: &mut Vec<String>,
+) -> Result<Result<Scaling, String>> {
+    if let Some(other) = OTHERS.iter().find(|other| config.has(other)) {
+        let path = config.path().display();
+        if config.has("scale") {
+            warnings.push(format!("{path}: {other} is ignored, scale and shift are used"));
+        } else {
+            let text = format!(
+                "{path}: {other} is not read, and there is no scale: write it as \"scale\" and \"shift\", lists with one \
+                 number for all channels or one for each"
+            );
+            warnings.push(format!("{text}; until then latents cannot be scaled"));
+            return Ok(Err(text));
+        }
+    }
     let list = |field: &str, default: f32| -> Result<Result<Vec<f32>, String>> {
         let values = config.numbers(field, &vec![default; default_len])?;
         let equal = values.windows(2).all(|w| w[0] == w[1]);

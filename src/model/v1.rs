@@ -5,11 +5,11 @@ use super::layers::{Layers, causal, conv2d, resampling_conv, spatial};
 use super::scaling::scaling;
 use super::{
     Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Interpolation, Layer, Network, NormType,
-    Up, wavelet,
+    Up, v2, wavelet,
 };
 use crate::error::{Result, fail};
 
-const FIELDS: [&str; 22] = [
+pub(super) const FIELDS: [&str; 22] = [
     "latent_dim",
     "base_channels",
     "encoder_num_resblocks",
@@ -37,6 +37,7 @@ const FIELDS: [&str; 22] = [
 /// Describes the network that `config.json` names.
 pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
     let path = config.path().display();
+    let mut warnings = config.check_fields(&FIELDS, (&v2::FIELDS, "WFVAE2Model"))?;
     let layers = Layers { norm: config.norm_type(NormType::Group)?, frames_are_images: false };
     let attention = config.flag("use_attention", true)?;
     match config.text("attention_type", "AttnBlock3DFix")? {
@@ -70,9 +71,9 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
         interpolation: config.interpolation(Interpolation::Nearest)?,
         encoder,
         decoder,
-        scaling: scaling(config, latent, 4)?,
+        scaling: scaling(config, latent, 4, &mut warnings)?,
         identity: 0,
-        warnings: config.unknown_fields(&FIELDS),
+        warnings,
     })
 }
 

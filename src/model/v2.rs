@@ -4,11 +4,11 @@ use super::layers::{Layers, causal, conv2d, resampling_conv, spatial};
 use super::scaling::scaling;
 use super::{
     Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Interpolation, Layer, Network, NormType,
-    Up, wavelet,
+    Up, v1, wavelet,
 };
 use crate::error::{Result, fail};
 
-const FIELDS: [&str; 16] = [
+pub(super) const FIELDS: [&str; 16] = [
     "latent_dim",
     "base_channels",
     "decoder_base_channels",
@@ -55,6 +55,7 @@ struct Shape {
 /// Describes the network that `config.json` names.
 pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
     let path = config.path().display();
+    let mut warnings = config.check_fields(&FIELDS, (&v1::FIELDS, "WFVAEModel"))?;
     let image = match config.text("input_type", "video")? {
         "video" => false,
         "image" => true,
@@ -97,9 +98,9 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
         interpolation: config.interpolation(Interpolation::Trilinear)?,
         encoder: shape.encoder(&encoder_widths, flows[0], encoder_blocks - 1, checkpoint)?,
         decoder: shape.decoder(&decoder_widths, flows[1], decoder_blocks - 2, checkpoint)?,
-        scaling: scaling(config, shape.latent, 8)?,
+        scaling: scaling(config, shape.latent, 8, &mut warnings)?,
         identity: 0,
-        warnings: config.unknown_fields(&FIELDS),
+        warnings,
     })
 }
 

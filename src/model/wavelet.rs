@@ -63,6 +63,7 @@ fn stored_gain(
         if found != shape {
             fail!(Checkpoint, "{file}: tensor {key}: found shape {found:?}, expected {shape:?}");
         }
+        checkpoint.check_type(key)?;
         let signs = signs(band);
         let mut kernel = vec![0.0; signs.len()];
         checkpoint.read(key, &mut kernel);

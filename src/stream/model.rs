@@ -240,9 +240,11 @@ impl Model {
         Self::new(None, options)
     }
 
-    /// Opens a checkpoint: a folder with `config.json` and `*.safetensors`, or a weights file with its config beside it.
-    /// Everything is checked now; weights are loaded by the first stream that needs them. The files must not change
-    /// while the model is open.
+    /// Opens a checkpoint: a folder with `config.json` and `*.safetensors`, the folder of a pipeline or of a download cache
+    /// above it, or a weights file or index with its config beside it. Of several weights in a folder,
+    /// `diffusion_pytorch_model.safetensors` is taken before `model.safetensors`, and the index of either before the single
+    /// file; without one of these there must be one file or index. Everything is checked now; weights are loaded by the
+    /// first stream that needs them. The files must not change while the model is open.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io), [`Config`](ErrorKind::Config), [`Checkpoint`](ErrorKind::Checkpoint),

@@ -1,0 +1,102 @@
+//! What a file is that is not what its name says: the mistake that a user can mend, not where a parser stopped.
+
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// Bytes at the start that tell.
+const START: usize = 4096;
+
+pub(super) const CONVERT_PICKLE: &str = "a PyTorch pickle, which this library does not read; convert it with \
+                                         training/convert.py";
+
+/// By the first bytes of a file that could not be read; `None`: they do not tell.
+pub(super) fn what_it_is(data: &[u8]) -> Option<String> {
+    let start = &data[..data.len().min(START)];
+    // A header's size can begin like any of these; the brace behind it cannot.
+    if start.get(4..9) == Some(b"\0\0\0\0{") {
+        return None;
+    }
+    let holds = |text: &[u8]| start.windows(text.len()).any(|window| window == text);
+    let known = if start.starts_with(LFS_POINTER) {
+        "a Git LFS pointer, not the file itself: run `git lfs pull` in its folder, or download the file again"
+    } else if start.starts_with(b"PK\x03\x04") && holds(b"data.pkl") || matches!(start, [0x80, 2..=5, ..]) {
+        CONVERT_PICKLE
+    } else if start.starts_with(b"PK\x03\x04") || start.starts_with(b"7z\xbc\xaf\x27\x1c") {
+        "an archive: unpack it first"
+    } else if start.starts_with(&[0x1f, 0x8b])
+        || start.starts_with(b"\xfd7zXZ\0")
+        || start.starts_with(b"BZh")
+        || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+    {
+        "a compressed file: unpack it first"
+    } else if start.starts_with(b"GGUF") {
+        "a GGUF file, which this library does not read: get the model as safetensors"
+    } else if start.starts_with(b"\x89HDF") {
+        "an HDF5 file, which this library does not read: get the model as safetensors"
+    } else if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+        "UTF-16 text: save it as UTF-8"
+    } else if start.len() >= 64 && start.iter().all(|byte| *byte == 0) {
+        "it begins with zeros only: a download that was not finished; download the file again"
+    } else {
+        return markup(start);
+    };
+    Some(known.into())
+}
+
+/// Pages that servers send in place of a file.
+fn markup(start: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(start).to_lowercase();
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let page = ["<!doctype", "<html", "<head", "<!--", "<?xml"].iter().any(|tag| text.starts_with(tag));
+    page.then(|| "a text (HTML or XML) page, not the file itself: the download failed; download the file again".into())
+}
+
+/// The start of a text where no text belongs; `None`: it is not text.
+pub(super) fn as_text(data: &[u8]) -> Option<String> {
+    let start = &data[..data.len().min(64)];
+    let start = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        // Cut inside a letter.
+        Err(e) if start.len() - e.valid_up_to() < 4 && data.len() > 64 => {
+            std::str::from_utf8(&start[..e.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return None,
+    };
+    let printable = start.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
+    let line = start.trim().lines().next()?;
+    printable.then(|| format!("a text file (\"{line}\"), not safetensors: was the download refused?"))
+}
+
+/// Python writes numbers that JSON does not have: the first one in `text`, and its field.
+pub(super) fn python_number(text: &str) -> Option<(String, String)> {
+    const MARK: &str = "\u{1}";
+    const NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+    let mut marked = String::new();
+    let (mut rest, mut in_string) = (text, false);
+    while let Some(c) = rest.chars().next() {
+        let number = NUMBERS.iter().find(|number| !in_string && rest.starts_with(**number));
+        let taken = match (number, c) {
+            (Some(number), _) => {
+                marked.push_str(&format!("\"\\u0001{number}\""));
+                rest = &rest[number.len()..];
+                continue;
+            }
+            (None, '\\') if in_string => rest.chars().take(2).map(char::len_utf8).sum(),
+            (None, '"') => {
+                in_string = !in_string;
+                1
+            }
+            (None, c) => c.len_utf8(),
+        };
+        marked.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    fn find(value: &serde_json::Value, path: &str) -> Option<(String, String)> {
+        let inside = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+        match value {
+            serde_json::Value::String(text) => Some((path.to_string(), text.strip_prefix(MARK)?.to_string())),
+            serde_json::Value::Array(list) => list.iter().find_map(|value| find(value, path)),
+            serde_json::Value::Object(fields) => fields.iter().find_map(|(name, value)| find(value, &inside(name))),
+            _ => None,
+        }
+    }
+    find(&serde_json::from_str(&marked).ok()?, "")
+}

@@ -1,0 +1,304 @@
+//! Which files are meant by the path of a checkpoint. Tools name and place them in many ways, and people name the folder
+//! above or a file inside.
+
+use super::config::{Config, json};
+use super::damage;
+use crate::error::{Result, fail};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Taken, in this order, where a folder has several; an index before a single file.
+const USUAL: [&str; 2] = ["diffusion_pytorch_model", "model"];
+const MAX_JSON_BYTES: u64 = 64 << 20;
+/// Of downloads that go on, or were ended.
+const UNFINISHED: [&str; 9] =
+    ["incomplete", "part", "partial", "crdownload", "download", "aria2", "opdownload", "tmp", "lock"];
+const PICKLES: [&str; 7] = ["ckpt", "pt", "pth", "bin", "pkl", "pickle", "th"];
+const FOREIGN: [&str; 9] = ["gguf", "onnx", "msgpack", "h5", "npz", "zip", "tar", "gz", "distcp"];
+
+pub(super) enum Weights {
+    One(PathBuf),
+    /// The shards with the tensors that the index places in each.
+    Sharded {
+        index: PathBuf,
+        shards: Vec<(String, Vec<String>)>,
+    },
+}
+
+pub(super) struct Files {
+    /// The folder or file that is opened, for messages.
+    pub(super) name: PathBuf,
+    /// Where the shards are.
+    pub(super) folder: PathBuf,
+    pub(super) config: Config,
+    pub(super) weights: Weights,
+}
+
+/// Finds config and weights of what a user named.
+pub(super) fn find(path: &Path) -> Result<Files> {
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) => fail!(Io, "checkpoint {}", cannot_open(path, &e)),
+    };
+    if meta.is_dir() {
+        let folder = model_folder(path)?;
+        let mut config = config_of(&folder)?;
+        let weights = weights_of(&folder, &mut config)?;
+        return Ok(Files { name: folder.clone(), folder, config, weights });
+    }
+    let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if is_index(&name) {
+        let weights = Weights::Sharded { index: path.to_path_buf(), shards: read_index(path)? };
+        return Ok(Files { name: path.to_path_buf(), config: config_of(&folder)?, folder, weights });
+    }
+    if name.ends_with(".json") {
+        fail!(Checkpoint, "{}: not weights: name the folder, or the *.safetensors file beside it", path.display());
+    }
+    refuse_pickle(path)?;
+    if let Some(count) = shard(&name).filter(|count| *count > 1) {
+        fail!(Checkpoint, "{}: one of {count} shards: name the folder or the index (*.index.json)", path.display());
+    }
+    let config = config_of(&folder)?;
+    Ok(Files { name: path.to_path_buf(), folder, config, weights: Weights::One(path.to_path_buf()) })
+}
+
+/// "path: why", where a link that leads nowhere is said to be one.
+pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
+    match std::fs::read_link(path) {
+        Ok(target) if error.kind() == std::io::ErrorKind::NotFound => {
+            let target = target.display();
+            format!("{}: a link to {target}, which is not there; was the download finished?", path.display())
+        }
+        _ => format!("{}: {error}", path.display()),
+    }
+}
+
+/// The folder with the model's files: the named one, the `vae` of a pipeline, or the current snapshot of a download cache.
+fn model_folder(path: &Path) -> Result<PathBuf> {
+    let has = |folder: &Path, name: &str| folder.join(name).symlink_metadata().is_ok();
+    let mut folder = path.to_path_buf();
+    if folder.join("snapshots").is_dir() && !has(&folder, "config.json") {
+        folder = snapshot(&folder)?;
+    }
+    let vae = folder.join("vae");
+    if has(&vae, "config.json") && (!has(&folder, "config.json") || has(&folder, "model_index.json")) {
+        folder = vae;
+    }
+    Ok(folder)
+}
+
+/// Of a cache folder `models--OWNER--NAME`: the one that its `refs/main` names, or the only one.
+fn snapshot(cache: &Path) -> Result<PathBuf> {
+    let snapshots = cache.join("snapshots");
+    if let Ok(hash) = std::fs::read_to_string(cache.join("refs/main")) {
+        let current = snapshots.join(hash.trim());
+        if Path::new(hash.trim()).file_name().is_some_and(|name| name == hash.trim()) && current.is_dir() {
+            return Ok(current);
+        }
+    }
+    let names: Vec<String> = names(&snapshots)?.into_iter().filter(|name| snapshots.join(name).is_dir()).collect();
+    match names.as_slice() {
+        [only] => Ok(snapshots.join(only)),
+        [] => fail!(Io, "{}: no snapshot in it; was the download finished?", snapshots.display()),
+        several => fail!(
+            Io,
+            "{}: refs/main names none of its snapshots; name one to open: {}",
+            snapshots.display(),
+            several.join(", ")
+        ),
+    }
+}
+
+fn config_of(folder: &Path) -> Result<Config> {
+    let path = folder.join("config.json");
+    if let Err(e) = path.symlink_metadata()
+        && e.kind() == std::io::ErrorKind::NotFound
+    {
+        fail!(Io, "{}: {e}; {}", path.display(), instead_of_config(folder));
+    }
+    Config::parse(&read_json(&path)?, &path)
+}
+
+/// What to do where a folder has no config.
+fn instead_of_config(folder: &Path) -> String {
+    let names = names(folder).unwrap_or_default();
+    let inside = |name: &&String| ["config.json", "snapshots"].iter().any(|file| folder.join(name).join(file).exists());
+    let models: Vec<String> = names.iter().filter(inside).map(|name| folder.join(name).display().to_string()).collect();
+    match models.as_slice() {
+        [] => {}
+        [one] => return format!("there is {one}: open that folder"),
+        several => return format!("open one of the folders {}", several.join(", ")),
+    }
+    match unfinished(folder) {
+        Some(file) => format!("a download that was not finished: {}", file.display()),
+        None => "a checkpoint is a folder with the model's config.json and *.safetensors".into(),
+    }
+}
+
+fn unfinished(folder: &Path) -> Option<PathBuf> {
+    let has_ending = |name: &&String, endings: &[&str]| {
+        let ending = Path::new(name).extension().and_then(|e| e.to_str());
+        ending.is_some_and(|e| endings.contains(&e))
+    };
+    let here = names(folder).unwrap_or_default();
+    if let Some(name) = here.iter().find(|name| has_ending(name, &UNFINISHED)) {
+        return Some(folder.join(name));
+    }
+    // Where the Hugging Face client keeps its files; locks stay there after a success.
+    let cache = folder.join(".cache/huggingface/download");
+    let cached = names(&cache).unwrap_or_default();
+    cached.iter().find(|name| has_ending(name, &UNFINISHED[..1])).map(|name| cache.join(name))
+}
+
+/// The names of a folder's entries, sorted, without hidden ones: `._model.safetensors` is what macOS puts beside a file.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) => fail!(Io, "{}: {e}", folder.display()),
+    };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// `NAME.safetensors.index.json`, with a variant before `.json` or somewhere else.
+fn is_index(name: &str) -> bool {
+    name.ends_with(".json") && name.contains(".safetensors") && name.contains(".index.")
+}
+
+/// Of how many shards a file is one, by its name: `NAME-00001-of-00003.safetensors`, with a variant on either side.
+fn shard(name: &str) -> Option<u64> {
+    let (before, after) = name.rsplit_once("-of-")?;
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    let numbered = before.rsplit_once('-').is_some_and(|(_, n)| n.len() == 5 && n.parse::<u32>().is_ok());
+    (numbered && digits.len() == 5).then(|| digits.parse().ok()).flatten()
+}
+
+/// The weights of a folder. Where one of the usual names is there, it is taken; otherwise there must be one file, or one
+/// index with its shards.
+fn weights_of(folder: &Path, config: &mut Config) -> Result<Weights> {
+    let names = names(folder)?;
+    let open = |name: &str| -> Result<Weights> {
+        let path = folder.join(name);
+        Ok(match is_index(name) {
+            true => Weights::Sharded { shards: read_index(&path)?, index: path },
+            false => Weights::One(path),
+        })
+    };
+    let usual = USUAL.iter().flat_map(|base| [format!("{base}.safetensors.index.json"), format!("{base}.safetensors")]);
+    let usual: Vec<String> = usual.filter(|name| names.contains(name)).collect();
+    if let [first, others @ ..] = usual.as_slice() {
+        let weights = open(first)?;
+        let part = |name: &str| match &weights {
+            Weights::Sharded { shards, .. } => shards.iter().any(|(file, _)| file == name),
+            Weights::One(_) => false,
+        };
+        for other in others.iter().filter(|name| !part(name)) {
+            config.warn(format!("{}: {first} is opened, {other} is not looked at", folder.display()));
+        }
+        return Ok(weights);
+    }
+
+    let mut indexed = vec![];
+    for index in names.iter().filter(|name| is_index(name)) {
+        indexed.extend(read_index(&folder.join(index))?.into_iter().map(|(file, _)| file));
+    }
+    let is_file = |name: &str| name.ends_with(".safetensors");
+    let whole = |name: &String| is_file(name) && shard(name).is_none_or(|count| count == 1) && !indexed.contains(name);
+    let found: Vec<String> = names.iter().filter(|name| is_index(name) || whole(name)).cloned().collect();
+    match found.as_slice() {
+        [one] => open(one),
+        [] => fail!(Checkpoint, "{}", instead_of_weights(folder, &names)?),
+        several => fail!(
+            Checkpoint,
+            "{}: {} safetensors files or indexes, and none is named {} or {}; name the one to open: {}",
+            folder.display(),
+            several.len(),
+            USUAL[0],
+            USUAL[1],
+            several.join(", ")
+        ),
+    }
+}
+
+/// Why a folder has no weights that can be opened, with the error where that is no fault of the files.
+fn instead_of_weights(folder: &Path, names: &[String]) -> Result<String> {
+    if let Some(name) = names.iter().find(|name| name.ends_with(".safetensors")) {
+        let file = folder.join(name);
+        return Ok(format!("{}: a shard, and its index (*.safetensors.index.json) is missing", file.display()));
+    }
+    let ending = |name: &&String, endings: &[&str]| {
+        Path::new(name).extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e))
+    };
+    for name in names {
+        refuse_pickle(&folder.join(name))?;
+    }
+    if let Some(file) = unfinished(folder) {
+        fail!(Io, "{}: a download that was not finished", file.display());
+    }
+    if let Some(name) = names.iter().find(|name| ending(name, &FOREIGN)) {
+        let file = folder.join(name);
+        return Ok(format!("{}: this library reads *.safetensors, and there is none in the folder", file.display()));
+    }
+    fail!(Io, "{}: no *.safetensors file in this folder", folder.display())
+}
+
+/// The shards of a Hugging Face index with the keys that it places in each.
+fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
+    let json = match json(&read_json(index)?) {
+        Ok(json) => json,
+        Err(text) => fail!(Checkpoint, "{}: {text}", index.display()),
+    };
+    let Some(map) = json.get("weight_map").and_then(|m| m.as_object()) else {
+        fail!(Checkpoint, "{}: no \"weight_map\" object", index.display());
+    };
+    let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, file) in map {
+        // A plain name: an index must not reach outside its folder.
+        let plain = file.as_str().filter(|f| Path::new(f).file_name().is_some_and(|name| name == *f));
+        let Some(file) = plain else {
+            fail!(
+                Checkpoint,
+                "{}: tensor {key}: found {file}, expected the name of a file in this folder",
+                index.display()
+            );
+        };
+        shards.entry(file.to_string()).or_default().push(key.clone());
+    }
+    if shards.is_empty() {
+        fail!(Checkpoint, "{}: \"weight_map\" names no tensor", index.display());
+    }
+    Ok(shards.into_iter().collect())
+}
+
+fn refuse_pickle(path: &Path) -> Result<()> {
+    if path.extension().and_then(|e| e.to_str()).is_some_and(|e| PICKLES.contains(&e)) {
+        fail!(
+            Checkpoint,
+            "{}: {}, or in Python: state_dict = torch.load(\"{}\", weights_only=True); \
+             safetensors.torch.save_file(state_dict, \"model.safetensors\")",
+            path.display(),
+            damage::CONVERT_PICKLE,
+            path.file_name().unwrap_or_default().display()
+        );
+    }
+    Ok(())
+}
+
+fn read_json(path: &Path) -> Result<Vec<u8>> {
+    let size = match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => fail!(Io, "{}: a folder, expected a file", path.display()),
+        Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a file", path.display()),
+        Ok(meta) => meta.len(),
+        Err(e) => fail!(Io, "{}", cannot_open(path, &e)),
+    };
+    if size > MAX_JSON_BYTES {
+        fail!(Config, "{}: {size} bytes, more than any such file has", path.display());
+    }
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(bytes),
+        Err(e) => fail!(Io, "{}: {e}", path.display()),
+    }
+}

@@ -1,0 +1,124 @@
+//! The header of a safetensors file. Read here, because a tensor of a type that nobody knew when this was written must not
+//! refuse a file in which the network never uses it.
+
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use std::ops::Range;
+
+/// What the format allows.
+const MAX_BYTES: u64 = 100_000_000;
+
+/// One tensor; `range` is in the whole file and inside it.
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) dtype: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) range: Range<usize>,
+}
+
+#[derive(serde::Deserialize)]
+struct Info {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+/// All tensors of a file in the order of their bytes, or what is wrong with it.
+pub(super) fn parse(data: &[u8]) -> Result<Vec<Entry>, String> {
+    let Some(size) = data.first_chunk::<8>().map(|n| u64::from_le_bytes(*n)) else {
+        return Err(format!("found {} bytes, expected a safetensors header", data.len()));
+    };
+    let available = data.len() as u64 - 8;
+    if size > available {
+        return Err(format!("truncated, or not safetensors: the header is {size} bytes, {available} are there"));
+    }
+    if size > MAX_BYTES {
+        return Err(format!(
+            "damaged, or not safetensors: the header is {size} bytes, at most {MAX_BYTES} are allowed"
+        ));
+    }
+    let (header, body) = data[8..].split_at(size as usize);
+    let text = std::str::from_utf8(header).map_err(|e| format!("invalid UTF-8 in header: {e}"))?;
+    let tensors = Tensors::read(text).map_err(|e| format!("invalid JSON in header: {e}"))?;
+    let mut entries = vec![];
+    for (key, info) in tensors {
+        entries.push(entry(key, info, body.len() as u64, 8 + size)?);
+    }
+    entries.sort_by_key(|entry| (entry.range.start, entry.range.end));
+    covered(&entries, 8 + size as usize, data.len())?;
+    Ok(entries)
+}
+
+/// The names with their values, in the order of the text, and none twice.
+struct Tensors(Vec<(String, serde_json::Value)>);
+
+impl Tensors {
+    fn read(text: &str) -> serde_json::Result<Vec<(String, serde_json::Value)>> {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let tensors = reader.deserialize_map(Tensors(vec![]))?;
+        reader.end()?;
+        Ok(tensors)
+    }
+}
+
+impl<'de> Visitor<'de> for Tensors {
+    type Value = Vec<(String, serde_json::Value)>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut seen = std::collections::HashSet::new();
+        while let Some((key, value)) = map.next_entry::<String, serde_json::Value>()? {
+            if !seen.insert(key.clone()) {
+                return Err(A::Error::custom(format!("the name {key} is there twice")));
+            }
+            if key != "__metadata__" {
+                self.0.push((key, value));
+            }
+        }
+        Ok(self.0)
+    }
+}
+
+/// `body`: bytes behind the header, which begin at `offset`.
+fn entry(key: String, info: serde_json::Value, body: u64, offset: u64) -> Result<Entry, String> {
+    let Info { dtype, shape, data_offsets: (start, end) } =
+        serde_json::from_value(info).map_err(|e| format!("tensor {key}: {e}"))?;
+    if end > body || start > end {
+        return Err(format!(
+            "truncated or damaged: tensor {key} is at bytes {start}..{end}, found {body} bytes of data"
+        ));
+    }
+    let bytes = end - start;
+    let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
+    if let Some(size) = super::checkpoint::WeightType::of(&dtype).map(|weight| weight.size() as u64) {
+        let Some(elements) = elements else {
+            return Err(format!("tensor {key}: found {bytes} bytes, and no shape that a tensor can have"));
+        };
+        if elements.checked_mul(size) != Some(bytes) {
+            return Err(format!("tensor {key}: found {bytes} bytes, its shape and type need {elements} x {size}"));
+        }
+    }
+    let shape = shape.iter().map(|n| *n as usize).collect();
+    Ok(Entry { key, dtype, shape, range: (offset + start) as usize..(offset + end) as usize })
+}
+
+/// Every byte between `start` and `end` belongs to one tensor.
+fn covered(entries: &[Entry], start: usize, end: usize) -> Result<(), String> {
+    let mut at = start;
+    for entry in entries {
+        let (key, Range { start: from, end: to }) = (&entry.key, entry.range.clone());
+        if from < at {
+            return Err(format!("damaged: tensor {key} begins {} bytes inside the tensor before it", at - from));
+        }
+        if from > at {
+            return Err(format!("damaged: {} bytes before tensor {key} belong to none", from - at));
+        }
+        at = to;
+    }
+    match end - at {
+        0 => Ok(()),
+        more => Err(format!("{more} bytes after the last tensor: damaged, or two files in one; download it again")),
+    }
+}
