@@ -32,13 +32,14 @@ static const char usage[] =
     "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes standard output. If a latent cannot be read\n"
     "or decoded, the frames before it are written, before the error.\n"
     MODEL_USAGE
-    "  -c LATENTS  latents for each call, 1 to 64 (default 1)\n";
+    "  -c LATENTS  latents for each call, 1 to 64 (default 1)\n"
+    "  -E          decodes latents of other encoders too, as long as their sizes fit\n";
 
 typedef struct job {
     model_choice model_choice;
     const char *input, *output;
     size_t chunk;
-    int help;
+    int any_encoder, help;
 
     wfvae_latent_reader *reader;
     wfvae_latent_file_info file;
@@ -104,7 +105,8 @@ static int open_all(job *j)
 
     if (open_model(&j->model_choice, &j->model))
         return fail_wfvae("model");
-    if (wfvae_latent_reader_check_model(j->reader, j->model))
+    /* Before the stream loads weights, which takes a while. */
+    if (!j->any_encoder && wfvae_latent_reader_check_model(j->reader, j->model))
         return fail_wfvae("input");
 
     options.struct_size = sizeof options;
@@ -114,6 +116,7 @@ static int open_all(job *j)
     options.scaled = j->file.scaled;
     options.latent_type = j->file.latent_type;
     options.directions = WFVAE_DIRECTION_DECODE;
+    options.any_encoder = (uint32_t)j->any_encoder;
     if (wfvae_create(j->model, &options, &j->stream))
         return fail_wfvae("stream");
     j->info.struct_size = sizeof j->info;
@@ -214,7 +217,7 @@ static int parse(int argc, char **argv, job *j)
 {
     int letter;
 
-    while ((letter = getopt(argc, argv, MODEL_LETTERS "c:")) != -1) {
+    while ((letter = getopt(argc, argv, MODEL_LETTERS "c:E")) != -1) {
         int taken = model_option(letter, optarg, &j->model_choice);
         if (taken < 0)
             goto wrong;
@@ -222,6 +225,7 @@ static int parse(int argc, char **argv, job *j)
             continue;
         switch (letter) {
         case 'c': j->chunk = number(optarg, 64); if (!j->chunk) goto wrong; break;
+        case 'E': j->any_encoder = 1; break;
         case 'h': fputs(usage, stdout); j->help = 1; return 0;
         default: goto wrong;
         }

@@ -130,14 +130,16 @@ typedef enum wfvae_status {
   WFVAE_STATUS_PROVIDER = 302,
   /// ONNX Runtime failed to load or to run a graph. A stream needs wfvae_reset() afterwards.
   WFVAE_STATUS_RUNTIME = 303,
-  /// The network's output holds a NaN or an infinity: half precision cannot hold what it computes. A stream needs
-  /// wfvae_reset() afterwards.
+  /// A NaN or an infinity, or a number too large for float16; the error text says where. In frames, latents, latent
+  /// files or snapshots that came in: nothing was consumed, and the call may be repeated with others. In a result of the
+  /// network: the stream needs wfvae_reset() afterwards, as wfvae_info.needs_reset says.
   WFVAE_STATUS_NOT_FINITE = 304,
   /// The call was cancelled by wfvae_cancel(). The stream needs wfvae_reset() afterwards.
   WFVAE_STATUS_CANCELLED = 400,
   /// Memory could not be allocated. A stream that existed needs wfvae_reset() afterwards.
   WFVAE_STATUS_OUT_OF_MEMORY = 401,
-  /// A bug in libwfvae; please report it with the error text.
+  /// A bug in libwfvae; please report it with the error text. Any call may return it, so that their lists leave it out. A
+  /// stream needs wfvae_reset() afterwards.
   WFVAE_STATUS_INTERNAL = 900,
 } wfvae_status;
 
@@ -264,8 +266,8 @@ typedef enum wfvae_layout {
 ///
 /// Below float32, convolutions, matrix products and causal caches are of the narrower type, and weights take half of the
 /// memory; residual sums, the statistics of norms, the scores of attention, wavelets and interpolation stay float32, whose
-/// products a CUDA device may then round to TF32. An output that is not finite is then WFVAE_STATUS_NOT_FINITE. Models with
-/// whole_clips compute in float32 only.
+/// products a CUDA device may then round to TF32. More inputs then make an output that is not finite, which is
+/// WFVAE_STATUS_NOT_FINITE in every precision. Models with whole_clips compute in float32 only.
 typedef enum wfvae_precision {
   /// float32 throughout.
   WFVAE_PRECISION_F32 = 0,
@@ -400,6 +402,11 @@ typedef struct wfvae_latent_file_info {
   const char *generator;
   /// The writer's own text, empty if there is none. UTF-8, by whoever made the file.
   const char *note;
+  /// wfvae_model_info.encoder_identity of the encoder that made the latents; 0 if an early version wrote the file, which
+  /// knew model_identity only.
+  uint64_t encoder_identity;
+  /// wfvae_model_info.decoder_identity of the model that made the latents; 0 if it held no decoder, or as above.
+  uint64_t decoder_identity;
 } wfvae_latent_file_info;
 
 /// Receives messages. level is a wfvae_log_level; text is UTF-8 without a line end and valid during the call only.
@@ -423,7 +430,8 @@ typedef struct wfvae_model_options {
   uint32_t device;
   /// Threads that work on one call, up to 1024; 0: all processors that the process may use. They sleep between calls.
   uint32_t n_threads;
-  /// 1: also refuse weights that hold a NaN or an infinity, which reads the whole checkpoint. 0: do not look.
+  /// 1: also refuse weights that hold a NaN or an infinity now, and say which, which reads the whole checkpoint. 0: do not
+  /// look; the first result that is not finite is WFVAE_STATUS_NOT_FINITE.
   uint32_t check_finite;
   /// NULL: no messages. Nothing is ever printed.
   wfvae_log_callback log_callback;
@@ -465,10 +473,10 @@ typedef struct wfvae_model_info {
   const char *runtime_path;
   /// Its version.
   const char *runtime_version;
-  /// Trainable numbers.
+  /// Trainable numbers that the checkpoint holds.
   uint64_t parameters;
   /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
-  /// same on every machine and in every release; a copy of the weights in another precision is another model.
+  /// same on every machine and in every release; a copy of the weights in another precision has another one.
   uint64_t identity;
   /// Bytes of the weights loaded so far, as the network computes with them.
   uint64_t weight_bytes;
@@ -508,8 +516,15 @@ typedef struct wfvae_model_info {
   uint32_t encode_precision;
   /// In what the decoder computes.
   uint32_t decode_precision;
-  /// 0.
-  uint32_t reserved;
+  /// WFVAE_DIRECTION_ENCODE, WFVAE_DIRECTION_DECODE or both: what streams of the model can do. A checkpoint may hold
+  /// the encoder or the decoder alone.
+  uint32_t directions;
+  /// Tells this model's encoder, and so its latents, from others: a hash of samples of the encoder's weights, by their
+  /// numbers and not by the type that they are stored in. The same on every machine and in every release; 0 if the
+  /// checkpoint holds no encoder.
+  uint64_t encoder_identity;
+  /// The same of the decoder and of the interpolation.
+  uint64_t decoder_identity;
 } wfvae_model_info;
 
 /// How a stream is made. Fill with zero, set struct_size, width and height; zero is the default of all else.
@@ -520,7 +535,8 @@ typedef struct wfvae_options {
   uint32_t width;
   /// As width.
   uint32_t height;
-  /// WFVAE_DIRECTION_ENCODE, WFVAE_DIRECTION_DECODE or both; 0: both. A direction that the stream lacks costs no
+  /// WFVAE_DIRECTION_ENCODE, WFVAE_DIRECTION_DECODE or both; 0: all that the model has, which is both unless its checkpoint
+  /// holds one half alone (wfvae_model_info.directions). A direction that the stream lacks costs no
   /// memory, and no weights of it are loaded.
   uint32_t directions;
   /// 1: any width and height; encoding repeats the last column and row up to the next multiple, decoding crops them.
@@ -543,8 +559,9 @@ typedef struct wfvae_options {
   uint32_t tile_height;
   /// By how many pixels blended tiles overlap at least, rounded up likewise; 0: a quarter of a tile's shorter side.
   uint32_t tile_overlap;
-  /// Must be 0.
-  uint32_t reserved;
+  /// 1: wfvae_latent_reader_check_stream() lets latents of other encoders through, as long as their sizes are the model's:
+  /// for a copy of the model in another precision, or where you know that they fit.
+  uint32_t any_encoder;
   /// Above 0: each encode and each decode call gets a whole clip, of at most so many frames, and ends it;
   /// wfvae_reset() comes before the next one. Tiles are then worked on one after the other through all frames, so that
   /// only one tile's causal caches exist. 0: the clip comes in any number of calls; a model that takes whole clips
@@ -679,6 +696,7 @@ enum wfvae_status wfvae_latent_writer_create(const struct wfvae *stream,
 /// n_latents: 0 to 65536.
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_STATE (the file is finished, or an earlier call failed), _BUSY;
+/// _NOT_FINITE for a NaN, an infinity, or a number that a float16 file cannot hold, after which nothing was appended;
 /// _IO, after which the temporary file is gone and the writer can only be destroyed.
 /// Thread-safety: one thread at a time for each writer.
 enum wfvae_status wfvae_latent_writer_write(struct wfvae_latent_writer *writer,
@@ -722,16 +740,17 @@ enum wfvae_status wfvae_latent_reader_open(const char *path,
 enum wfvae_status wfvae_latent_reader_get_info(const struct wfvae_latent_reader *reader,
                                                struct wfvae_latent_file_info *info);
 
-/// Fails unless the latents of a file are those of a model: its identity, its sizes, and for scaled latents its scale and
-/// shift.
+/// Fails unless the latents of a file are those of a model's encoder: its identity, its sizes, and for scaled latents its
+/// scale and shift. Whether the decoder is the one that was beside the encoder does not matter, but for a checkpoint without
+/// an encoder, which must hold that one. Files of early versions name whole models only.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT; _LATENT_FILE, with a text that names both and says what to do.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_latent_reader_check_model(const struct wfvae_latent_reader *reader,
                                                   const struct wfvae_model *model);
 
-/// Fails unless a stream can decode the latents of a file: as wfvae_latent_reader_check_model(), and the frames' size and
-/// wfvae_options.scaled.
+/// Fails unless a stream can decode the latents of a file: as wfvae_latent_reader_check_model(), unless
+/// wfvae_options.any_encoder is set, and the frames' size and wfvae_options.scaled.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _LATENT_FILE, with a text that names both and says what to do.
 /// Thread-safety: one thread at a time for each stream.
@@ -746,7 +765,8 @@ enum wfvae_status wfvae_latent_reader_check_stream(const struct wfvae_latent_rea
 /// latents: receives [n_latents, latent_channels, latent_height, latent_width] without gaps; aligned for latent_type. Its
 /// contents are unspecified on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _NOT_FINITE if a latent holds a NaN, an infinity, or a number that
+/// latent_type cannot hold.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_latent_reader_read(const struct wfvae_latent_reader *reader,
                                            uint64_t start,
@@ -760,7 +780,8 @@ enum wfvae_status wfvae_latent_reader_read(const struct wfvae_latent_reader *rea
 /// latents: receives [n_latents, 2 * latent_channels, latent_height, latent_width], each latent's mean before its
 /// log-variance.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _INVALID_STATE if the file holds no moments.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _NOT_FINITE as wfvae_latent_reader_read(); _INVALID_STATE if the file
+/// holds no moments.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_latent_reader_read_moments(const struct wfvae_latent_reader *reader,
                                                    uint64_t start,
@@ -780,17 +801,20 @@ void wfvae_latent_reader_close(struct wfvae_latent_reader *reader);
 /// path: a folder with config.json and *.safetensors; the folder of a pipeline, whose vae/ is opened; a folder
 /// models--OWNER--NAME of a download cache, whose snapshot of refs/main is opened, or its only one; or one .safetensors
 /// file or index (*.safetensors.index.json) with config.json beside it. UTF-8. NULL: the model built into the library. The
-/// files must not change while the model is open.
+/// checkpoint may hold the encoder or the decoder alone.
 /// Of several weights in a folder, diffusion_pytorch_model.safetensors is taken before model.safetensors, and the index of
 /// either (NAME.safetensors.index.json, with its shards) before the single file. Without one of these there must be one
 /// *.safetensors file, or one index with its shards, of any name and variant.
 /// Weights are F32, F16, BF16, or F64, which is rounded to float32; tensors that the network does not use may have any type.
 /// A field of config.json that the library does not know is an error if it may change the results, else a warning.
+/// Files that are written to while the model is open make wfvae_create() and wfvae_model_save_onnx()
+/// WFVAE_STATUS_CHECKPOINT, where weights are still to be read; one that is deleted or replaced by a new file of its name
+/// stays the old one here.
 /// options: NULL for the defaults. Read during the call only, but for log_user.
 /// model: receives the handle on success, to be closed with wfvae_model_close(); set to NULL on failure.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _IO, _CONFIG, _CHECKPOINT, _UNSUPPORTED_MODEL,
-/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME. The text, from wfvae_last_error(NULL), names file, tensor
+/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME, _OUT_OF_MEMORY. The text, from wfvae_last_error(NULL), names file, tensor
 /// or field, what was found and what was expected.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_model_open(const char *path,
@@ -831,9 +855,10 @@ uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_la
 ///
 /// folder: must exist; files of these names are replaced. One that holds the model's own files is refused, with
 /// WFVAE_STATUS_INVALID_ARGUMENT and nothing written. UTF-8.
-/// graphs: a wfvae_graphs.
+/// graphs: a wfvae_graphs. A half that the checkpoint lacks is left out.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _CHECKPOINT if its files changed since they were opened, and the files
+/// of the graph that was being written are then gone.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model,
                                         const char *folder,
@@ -862,10 +887,13 @@ const char *wfvae_last_error(const struct wfvae *stream);
 /// options: read during the call only.
 /// stream: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME. The text is in
-/// wfvae_last_error(NULL).
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME; _PROVIDER if the precision cannot
+/// be had where the model runs; _CHECKPOINT if the checkpoint's files changed since they were opened, _IO if they cannot be
+/// read any more. The text is in wfvae_last_error(NULL).
 /// Thread-safety: safe.
-enum wfvae_status wfvae_create(struct wfvae_model *model, const struct wfvae_options *options, struct wfvae **stream);
+enum wfvae_status wfvae_create(struct wfvae_model *model,
+                               const struct wfvae_options *options,
+                               struct wfvae **stream);
 
 /// Says what a stream with these options would take and how it would be tiled. Allocates and loads nothing. For a model
 /// that takes whole clips these have clip_frames frames; where that is 0, the shortest ones of more than one latent.
@@ -898,7 +926,9 @@ void wfvae_destroy(struct wfvae *stream);
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_SIZE, _CAPACITY, _INVALID_STATE, _BUSY, _NEEDS_RESET, after which
 /// nothing was consumed; _RUNTIME, _CANCELLED, _OUT_OF_MEMORY, after which the contents of latents are unspecified and the
-/// stream needs wfvae_reset().
+/// stream needs wfvae_reset(); _NOT_FINITE for float frames (in decoding: latents) with a NaN or an infinity, after which
+/// nothing was consumed, and for results that hold one or that latents of float16 cannot hold, after which the stream needs
+/// wfvae_reset(). wfvae_info.needs_reset tells the two apart.
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_encode_chunk(struct wfvae *stream,
                                      const struct wfvae_frame *frames,
@@ -1011,7 +1041,8 @@ enum wfvae_status wfvae_decode_flush_count(const struct wfvae *stream, size_t *c
 /// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _NEEDS_RESET after a failure, which leaves no whole state;
-/// _OUT_OF_MEMORY, after which the stream goes on.
+/// _NOT_FINITE if the state holds a NaN or an infinity, which the next result will show too; _OUT_OF_MEMORY, and _RUNTIME if
+/// a device's memory cannot be read, after which the stream goes on.
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_snapshot_create(const struct wfvae *stream,
                                         struct wfvae_snapshot **snapshot);
@@ -1024,8 +1055,9 @@ enum wfvae_status wfvae_snapshot_create(const struct wfvae *stream,
 /// snapshot: is not changed and can be used again.
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles, another
-/// cache_type, or from a version that keeps its state in another way; _INVALID_SIZE for one of another size; _BUSY, _RUNTIME. After a failure
-/// the stream is as it was before.
+/// cache_type, or from a version that keeps its state in another way; _INVALID_SIZE for one of another size;
+/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure the stream is as it
+/// was before; if copying to a device failed, it needs wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_snapshot_restore(struct wfvae *stream,
                                          const struct wfvae_snapshot *snapshot);

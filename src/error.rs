@@ -36,7 +36,8 @@ pub enum ErrorKind {
     Provider,
     /// ONNX Runtime failed to load or to run a graph.
     Runtime,
-    /// The network's output holds a NaN or an infinity: half precision cannot hold what it computes.
+    /// A NaN or an infinity, or a number too large for float16, in what came in or in what the network made of it. The text
+    /// says where. If it came in, nothing was consumed.
     NotFinite,
     /// The call was cancelled from another thread.
     Cancelled,

@@ -40,6 +40,7 @@
 
 mod capi;
 mod error;
+mod finite;
 mod graph;
 mod kernels;
 mod logger;

@@ -117,6 +117,8 @@ def check_clip(folder, width, height, frames, chroma, rate):
         "format": "wfvae-latents",
         "format_version": "1",
         "model": "c87dbf89e0a193dc",
+        "encoder": "63a04ed0837b4b59",
+        "decoder": "74e85060fdd88dd8",
         "width": str(width),
         "height": str(height),
         "padded": "true" if width % 8 or height % 8 else "false",
@@ -242,7 +244,8 @@ def check_refusals(folder):
     _, values, metadata = tensor(latents)
     files = set(folder.iterdir())
 
-    run("decode_file", "-m", GOLDEN / "v1-tiny", latents, output, fails="of the model c87dbf89e0a193dc, this is")
+    run("decode_file", "-m", GOLDEN / "v1-tiny", latents, output, fails="encoders and decoders differ")
+    run("decode_file", "-m", GOLDEN / "v1-tiny", "-E", latents, output, fails="latent channels")
     run("decode_file", clip, output, fails="clip.y4m: truncated or unfinished, or not safetensors")
     run("decode_file", folder / "none", output, fails="none: No such file")
     run("encode_file", "-x", clip, output, fails="45x31: width and height must be multiples of 8")

@@ -100,6 +100,39 @@ fn shared_library() -> PathBuf {
     library
 }
 
+/// The calls' comments name what they return. `tests/c/statuses.h` compares that with what they do return, of each of them.
+#[test]
+fn every_status_function_says_what_it_returns() {
+    let header = std::fs::read_to_string(root().join(HEADER)).unwrap();
+    let wrappers = std::fs::read_to_string(root().join("tests/c/statuses.h")).unwrap();
+    let known: BTreeSet<&str> = header
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("WFVAE_STATUS_")?.split_once(" = ").map(|(name, _)| name))
+        .collect();
+    assert!(known.len() >= 20 && known.contains("NOT_FINITE"));
+    let functions: Vec<&str> = header
+        .lines()
+        .filter_map(|line| line.strip_prefix("enum wfvae_status ")?.split_once('(').map(|(name, _)| name))
+        .collect();
+    assert!(functions.len() > 25, "{functions:?}");
+    for name in functions {
+        let (before, _) = header.split_once(&format!("enum wfvae_status {name}(")).unwrap();
+        let comment = before.rsplit("\n\n").next().unwrap();
+        let returns =
+            comment.split("/// Returns:").nth(1).unwrap_or_else(|| panic!("{name} does not say what it returns"));
+        let returns = returns.split("/// Thread-safety").next().unwrap();
+        let as_other = returns.trim_start().starts_with("as wfvae_");
+        assert!(as_other || returns.contains("WFVAE_STATUS_OK"), "{name}: {returns}");
+        let words = returns.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        for word in words.filter(|word| word.len() > 1 && word.chars().all(|c| c == '_' || c.is_ascii_uppercase())) {
+            let status = word.strip_prefix("WFVAE_STATUS").unwrap_or(word).strip_prefix('_');
+            assert!(status.is_none_or(|status| known.contains(status)), "{name}: there is no {word}");
+        }
+        let wrapper = format!("#define {name}(...) seen(\"{name}\", {name}(__VA_ARGS__))\n");
+        assert!(wrappers.contains(&wrapper), "tests/c/statuses.h lacks {name}");
+    }
+}
+
 fn compile_header(compiler: &str, arguments: &[&str]) -> std::io::Result<()> {
     let output = Command::new(compiler)
         .args(arguments)

@@ -407,7 +407,8 @@ fn files_of_another_model_size_or_scaling_are_refused() {
     let other = common::open("v1-tiny-nearest");
     model.check_latent_file(&reader).unwrap();
     let text = refused(other.check_latent_file(&reader));
-    let (found, expected) = (format!("{:016x}", model.info().identity), format!("{:016x}", other.info().identity));
+    let hexadecimal = |model: &Model| format!("{:016x}", model.info().encoder_identity);
+    let (found, expected) = (hexadecimal(&model), hexadecimal(&other));
     assert!(text.contains(&found) && text.contains(&expected) && text.contains("v1-tiny-nearest"), "{text}");
     refused(stream(&other, &options(17, 9, MEAN, false)).check_latent_file(&reader));
     let text = refused(stream(&model, &options(24, 16, MEAN, false)).check_latent_file(&reader));
@@ -419,11 +420,15 @@ fn files_of_another_model_size_or_scaling_are_refused() {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let text = std::str::from_utf8(&bytes[8..8 + length]).unwrap();
     let scale = reader.info().scale[0].to_string();
-    let changed = text.replace("\"scaled\":\"false\"", "\"scaled\":\"true\"").replacen(&scale, "2", 1);
-    let changed = [&(changed.len() as u64).to_le_bytes(), changed.as_bytes(), &bytes[8 + length..]].concat();
-    std::fs::write(&path, changed).unwrap();
-    let text = refused(model.check_latent_file(&LatentReader::open(&path).unwrap()));
-    assert!(text.contains("scaled with other scale and shift"), "{text}");
+    let shift = reader.info().shift[0].to_string();
+    assert!(text.contains(&scale) && text.contains(&shift));
+    for wrong in [&scale, &shift] {
+        let changed = text.replace("\"scaled\":\"false\"", "\"scaled\":\"true\"").replacen(wrong, "2", 1);
+        let changed = [&(changed.len() as u64).to_le_bytes(), changed.as_bytes(), &bytes[8 + length..]].concat();
+        std::fs::write(&path, changed).unwrap();
+        let text = refused(model.check_latent_file(&LatentReader::open(&path).unwrap()));
+        assert!(text.contains("scaled with other scale and shift"), "{wrong}: {text}");
+    }
 }
 
 /// What the identity implies is compared all the same, each number by itself; so is each side of the frames.

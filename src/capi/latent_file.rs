@@ -99,6 +99,11 @@ pub struct wfvae_latent_file_info {
     pub generator: *const c_char,
     /// The writer's own text, empty if there is none. UTF-8, by whoever made the file.
     pub note: *const c_char,
+    /// wfvae_model_info.encoder_identity of the encoder that made the latents; 0 if an early version wrote the file, which
+    /// knew model_identity only.
+    pub encoder_identity: u64,
+    /// wfvae_model_info.decoder_identity of the model that made the latents; 0 if it held no decoder, or as above.
+    pub decoder_identity: u64,
 }
 
 unsafe impl Sized_ for wfvae_latent_file_info {
@@ -155,6 +160,7 @@ pub unsafe extern "C" fn wfvae_latent_writer_create(
 /// n_latents: 0 to 65536.
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_STATE (the file is finished, or an earlier call failed), _BUSY;
+/// _NOT_FINITE for a NaN, an infinity, or a number that a float16 file cannot hold, after which nothing was appended;
 /// _IO, after which the temporary file is gone and the writer can only be destroyed.
 /// Thread-safety: one thread at a time for each writer.
 #[unsafe(no_mangle)]
@@ -241,8 +247,9 @@ pub unsafe extern "C" fn wfvae_latent_reader_get_info(
     guard!(status: { unsafe { abi::write(info, &wfvae_latent_reader::from_ptr(reader)?.info()) } })
 }
 
-/// Fails unless the latents of a file are those of a model: its identity, its sizes, and for scaled latents its scale and
-/// shift.
+/// Fails unless the latents of a file are those of a model's encoder: its identity, its sizes, and for scaled latents its
+/// scale and shift. Whether the decoder is the one that was beside the encoder does not matter, but for a checkpoint without
+/// an encoder, which must hold that one. Files of early versions name whole models only.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT; _LATENT_FILE, with a text that names both and says what to do.
 /// Thread-safety: safe.
@@ -257,8 +264,8 @@ pub unsafe extern "C" fn wfvae_latent_reader_check_model(
     })
 }
 
-/// Fails unless a stream can decode the latents of a file: as wfvae_latent_reader_check_model(), and the frames' size and
-/// wfvae_options.scaled.
+/// Fails unless a stream can decode the latents of a file: as wfvae_latent_reader_check_model(), unless
+/// wfvae_options.any_encoder is set, and the frames' size and wfvae_options.scaled.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _LATENT_FILE, with a text that names both and says what to do.
 /// Thread-safety: one thread at a time for each stream.
@@ -281,7 +288,8 @@ pub unsafe extern "C" fn wfvae_latent_reader_check_stream(
 /// latents: receives [n_latents, latent_channels, latent_height, latent_width] without gaps; aligned for latent_type. Its
 /// contents are unspecified on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _NOT_FINITE if a latent holds a NaN, an infinity, or a number that
+/// latent_type cannot hold.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_latent_reader_read(
@@ -305,7 +313,8 @@ pub unsafe extern "C" fn wfvae_latent_reader_read(
 /// latents: receives [n_latents, 2 * latent_channels, latent_height, latent_width], each latent's mean before its
 /// log-variance.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _INVALID_STATE if the file holds no moments.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _NOT_FINITE as wfvae_latent_reader_read(); _INVALID_STATE if the file
+/// holds no moments.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_latent_reader_read_moments(
@@ -421,6 +430,8 @@ impl wfvae_latent_reader {
             shift: list(&info.shift),
             generator: self.generator.as_ptr(),
             note: self.note.as_ptr(),
+            encoder_identity: info.encoder,
+            decoder_identity: info.decoder,
         }
     }
 }

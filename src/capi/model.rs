@@ -1,6 +1,7 @@
 use super::abi::{self, Sized_};
 use super::guard::{c_text, guard};
 use super::status::wfvae_status;
+use super::stream::{WFVAE_DIRECTION_DECODE, WFVAE_DIRECTION_ENCODE};
 use crate::error::{Result, fail};
 use crate::logger::Logger;
 use crate::stream::{CacheType, Convolution, Graphs, Layout, Model, ModelOptions, Precision, Provider};
@@ -39,8 +40,8 @@ pub enum wfvae_provider {
 ///
 /// Below float32, convolutions, matrix products and causal caches are of the narrower type, and weights take half of the
 /// memory; residual sums, the statistics of norms, the scores of attention, wavelets and interpolation stay float32, whose
-/// products a CUDA device may then round to TF32. An output that is not finite is then WFVAE_STATUS_NOT_FINITE. Models with
-/// whole_clips compute in float32 only.
+/// products a CUDA device may then round to TF32. More inputs then make an output that is not finite, which is
+/// WFVAE_STATUS_NOT_FINITE in every precision. Models with whole_clips compute in float32 only.
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_precision {
@@ -147,7 +148,8 @@ pub struct wfvae_model_options {
     pub device: u32,
     /// Threads that work on one call, up to 1024; 0: all processors that the process may use. They sleep between calls.
     pub n_threads: u32,
-    /// 1: also refuse weights that hold a NaN or an infinity, which reads the whole checkpoint. 0: do not look.
+    /// 1: also refuse weights that hold a NaN or an infinity now, and say which, which reads the whole checkpoint. 0: do not
+    /// look; the first result that is not finite is WFVAE_STATUS_NOT_FINITE.
     pub check_finite: u32,
     /// NULL: no messages. Nothing is ever printed.
     pub log_callback: wfvae_log_callback,
@@ -196,10 +198,10 @@ pub struct wfvae_model_info {
     pub runtime_path: *const c_char,
     /// Its version.
     pub runtime_version: *const c_char,
-    /// Trainable numbers.
+    /// Trainable numbers that the checkpoint holds.
     pub parameters: u64,
     /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
-    /// same on every machine and in every release; a copy of the weights in another precision is another model.
+    /// same on every machine and in every release; a copy of the weights in another precision has another one.
     pub identity: u64,
     /// Bytes of the weights loaded so far, as the network computes with them.
     pub weight_bytes: u64,
@@ -239,8 +241,15 @@ pub struct wfvae_model_info {
     pub encode_precision: u32,
     /// In what the decoder computes.
     pub decode_precision: u32,
-    /// 0.
-    pub reserved: u32,
+    /// WFVAE_DIRECTION_ENCODE, WFVAE_DIRECTION_DECODE or both: what streams of the model can do. A checkpoint may hold
+    /// the encoder or the decoder alone.
+    pub directions: u32,
+    /// Tells this model's encoder, and so its latents, from others: a hash of samples of the encoder's weights, by their
+    /// numbers and not by the type that they are stored in. The same on every machine and in every release; 0 if the
+    /// checkpoint holds no encoder.
+    pub encoder_identity: u64,
+    /// The same of the decoder and of the interpolation.
+    pub decoder_identity: u64,
 }
 
 unsafe impl Sized_ for wfvae_model_info {
@@ -253,17 +262,20 @@ unsafe impl Sized_ for wfvae_model_info {
 /// path: a folder with config.json and *.safetensors; the folder of a pipeline, whose vae/ is opened; a folder
 /// models--OWNER--NAME of a download cache, whose snapshot of refs/main is opened, or its only one; or one .safetensors
 /// file or index (*.safetensors.index.json) with config.json beside it. UTF-8. NULL: the model built into the library. The
-/// files must not change while the model is open.
+/// checkpoint may hold the encoder or the decoder alone.
 /// Of several weights in a folder, diffusion_pytorch_model.safetensors is taken before model.safetensors, and the index of
 /// either (NAME.safetensors.index.json, with its shards) before the single file. Without one of these there must be one
 /// *.safetensors file, or one index with its shards, of any name and variant.
 /// Weights are F32, F16, BF16, or F64, which is rounded to float32; tensors that the network does not use may have any type.
 /// A field of config.json that the library does not know is an error if it may change the results, else a warning.
+/// Files that are written to while the model is open make wfvae_create() and wfvae_model_save_onnx()
+/// WFVAE_STATUS_CHECKPOINT, where weights are still to be read; one that is deleted or replaced by a new file of its name
+/// stays the old one here.
 /// options: NULL for the defaults. Read during the call only, but for log_user.
 /// model: receives the handle on success, to be closed with wfvae_model_close(); set to NULL on failure.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _IO, _CONFIG, _CHECKPOINT, _UNSUPPORTED_MODEL,
-/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME. The text, from wfvae_last_error(NULL), names file, tensor
+/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME, _OUT_OF_MEMORY. The text, from wfvae_last_error(NULL), names file, tensor
 /// or field, what was found and what was expected.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
@@ -346,9 +358,10 @@ pub enum wfvae_graphs {
 ///
 /// folder: must exist; files of these names are replaced. One that holds the model's own files is refused, with
 /// WFVAE_STATUS_INVALID_ARGUMENT and nothing written. UTF-8.
-/// graphs: a wfvae_graphs.
+/// graphs: a wfvae_graphs. A half that the checkpoint lacks is left out.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _CHECKPOINT if its files changed since they were opened, and the files
+/// of the graph that was being written are then gone.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_model_save_onnx(
@@ -420,7 +433,13 @@ impl wfvae_model {
             device: info.device,
             encode_precision: info.encode_precision as u32,
             decode_precision: info.decode_precision as u32,
-            reserved: 0,
+            directions: match (info.encodes, info.decodes) {
+                (true, false) => WFVAE_DIRECTION_ENCODE,
+                (false, true) => WFVAE_DIRECTION_DECODE,
+                _ => WFVAE_DIRECTION_ENCODE | WFVAE_DIRECTION_DECODE,
+            },
+            encoder_identity: info.encoder_identity,
+            decoder_identity: info.decoder_identity,
         }
     }
 }

@@ -23,7 +23,8 @@ pub struct wfvae_snapshot(Snapshot);
 /// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _NEEDS_RESET after a failure, which leaves no whole state;
-/// _OUT_OF_MEMORY, after which the stream goes on.
+/// _NOT_FINITE if the state holds a NaN or an infinity, which the next result will show too; _OUT_OF_MEMORY, and _RUNTIME if
+/// a device's memory cannot be read, after which the stream goes on.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_create(
@@ -46,8 +47,9 @@ pub unsafe extern "C" fn wfvae_snapshot_create(
 /// snapshot: is not changed and can be used again.
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles, another
-/// cache_type, or from a version that keeps its state in another way; _INVALID_SIZE for one of another size; _BUSY, _RUNTIME. After a failure
-/// the stream is as it was before.
+/// cache_type, or from a version that keeps its state in another way; _INVALID_SIZE for one of another size;
+/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure the stream is as it
+/// was before; if copying to a device failed, it needs wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_restore(stream: *mut wfvae, snapshot: *const wfvae_snapshot) -> wfvae_status {

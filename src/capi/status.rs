@@ -43,8 +43,9 @@ pub enum wfvae_status {
     Provider = 302,
     /// ONNX Runtime failed to load or to run a graph. A stream needs wfvae_reset() afterwards.
     Runtime = 303,
-    /// The network's output holds a NaN or an infinity: half precision cannot hold what it computes. A stream needs
-    /// wfvae_reset() afterwards.
+    /// A NaN or an infinity, or a number too large for float16; the error text says where. In frames, latents, latent
+    /// files or snapshots that came in: nothing was consumed, and the call may be repeated with others. In a result of the
+    /// network: the stream needs wfvae_reset() afterwards, as wfvae_info.needs_reset says.
     NotFinite = 304,
 
     /// The call was cancelled by wfvae_cancel(). The stream needs wfvae_reset() afterwards.
@@ -52,7 +53,8 @@ pub enum wfvae_status {
     /// Memory could not be allocated. A stream that existed needs wfvae_reset() afterwards.
     OutOfMemory = 401,
 
-    /// A bug in libwfvae; please report it with the error text.
+    /// A bug in libwfvae; please report it with the error text. Any call may return it, so that their lists leave it out. A
+    /// stream needs wfvae_reset() afterwards.
     Internal = 900,
 }
 
@@ -104,7 +106,7 @@ fn describe(status: i32) -> &'static CStr {
         n if is(n, s::RuntimeTooOld) => c"ONNX Runtime too old",
         n if is(n, s::Provider) => c"execution provider not available",
         n if is(n, s::Runtime) => c"ONNX Runtime failed",
-        n if is(n, s::NotFinite) => c"result not finite",
+        n if is(n, s::NotFinite) => c"not a finite number",
         n if is(n, s::Cancelled) => c"cancelled",
         n if is(n, s::OutOfMemory) => c"out of memory",
         n if is(n, s::Internal) => c"internal error in libwfvae",

@@ -5,7 +5,7 @@ use super::model::wfvae_model;
 use super::status::wfvae_status;
 use crate::error::{ErrorKind, Result, fail};
 use crate::media::{LatentType, Latents, LatentsMut, Posterior};
-use crate::stream::{Canceller, Estimate, Stream, StreamOptions, Tiling};
+use crate::stream::{Canceller, Estimate, ModelInfo, Stream, StreamOptions, Tiling};
 use half::f16;
 use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
@@ -116,7 +116,8 @@ pub struct wfvae_options {
     pub width: u32,
     /// As width.
     pub height: u32,
-    /// WFVAE_DIRECTION_ENCODE, WFVAE_DIRECTION_DECODE or both; 0: both. A direction that the stream lacks costs no
+    /// WFVAE_DIRECTION_ENCODE, WFVAE_DIRECTION_DECODE or both; 0: all that the model has, which is both unless its checkpoint
+    /// holds one half alone (wfvae_model_info.directions). A direction that the stream lacks costs no
     /// memory, and no weights of it are loaded.
     pub directions: u32,
     /// 1: any width and height; encoding repeats the last column and row up to the next multiple, decoding crops them.
@@ -139,8 +140,9 @@ pub struct wfvae_options {
     pub tile_height: u32,
     /// By how many pixels blended tiles overlap at least, rounded up likewise; 0: a quarter of a tile's shorter side.
     pub tile_overlap: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// 1: wfvae_latent_reader_check_stream() lets latents of other encoders through, as long as their sizes are the model's:
+    /// for a copy of the model in another precision, or where you know that they fit.
+    pub any_encoder: u32,
     /// Above 0: each encode and each decode call gets a whole clip, of at most so many frames, and ends it;
     /// wfvae_reset() comes before the next one. Tiles are then worked on one after the other through all frames, so that
     /// only one tile's causal caches exist. 0: the clip comes in any number of calls; a model that takes whole clips
@@ -213,8 +215,9 @@ unsafe impl Sized_ for wfvae_info {
 /// options: read during the call only.
 /// stream: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME. The text is in
-/// wfvae_last_error(NULL).
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME; _PROVIDER if the precision cannot
+/// be had where the model runs; _CHECKPOINT if the checkpoint's files changed since they were opened, _IO if they cannot be
+/// read any more. The text is in wfvae_last_error(NULL).
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_create(
@@ -226,7 +229,7 @@ pub unsafe extern "C" fn wfvae_create(
         let out = unsafe { abi::out(stream, "stream")? };
         out.write(std::ptr::null_mut());
         let model = unsafe { wfvae_model::from_ptr(model)? };
-        let (options, latent_type) = unsafe { abi::read(options)? }.convert()?;
+        let (options, latent_type) = unsafe { abi::read(options)? }.convert(&model.model().info())?;
         let stream = Stream::new(model.model(), &options)?;
         out.write(wfvae::new(stream, latent_type));
         Ok(())
@@ -249,7 +252,7 @@ pub unsafe extern "C" fn wfvae_estimate(
 ) -> wfvae_status {
     guard!(status: {
         let model = unsafe { wfvae_model::from_ptr(model)? };
-        let (options, _) = unsafe { abi::read(options)? }.convert()?;
+        let (options, _) = unsafe { abi::read(options)? }.convert(&model.model().info())?;
         let estimate = Stream::estimate(model.model(), &options)?;
         unsafe { abi::write(memory, &wfvae_memory::from(&estimate)) }
     })
@@ -282,7 +285,9 @@ pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae) {
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_SIZE, _CAPACITY, _INVALID_STATE, _BUSY, _NEEDS_RESET, after which
 /// nothing was consumed; _RUNTIME, _CANCELLED, _OUT_OF_MEMORY, after which the contents of latents are unspecified and the
-/// stream needs wfvae_reset().
+/// stream needs wfvae_reset(); _NOT_FINITE for float frames (in decoding: latents) with a NaN or an infinity, after which
+/// nothing was consumed, and for results that hold one or that latents of float16 cannot hold, after which the stream needs
+/// wfvae_reset(). wfvae_info.needs_reset tells the two apart.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_encode_chunk(
@@ -718,13 +723,15 @@ impl From<&Estimate> for wfvae_memory {
 }
 
 impl wfvae_options {
-    fn convert(&self) -> Result<(StreamOptions, LatentType)> {
+    /// For a stream of that model.
+    fn convert(&self, model: &ModelInfo) -> Result<(StreamOptions, LatentType)> {
         let name = "wfvae_options";
         let mut options = StreamOptions::new(self.width as usize, self.height as usize);
         options.pad = abi::flag(self.padding, "wfvae_options: padding")?;
         options.scaled = abi::flag(self.scaled, "wfvae_options: scaled")?;
         (options.encode, options.decode) = match self.directions {
-            0 | 3 => (true, true),
+            0 => (model.encodes, model.decodes),
+            3 => (true, true),
             WFVAE_DIRECTION_ENCODE => (true, false),
             WFVAE_DIRECTION_DECODE => (false, true),
             other => fail!(InvalidArgument, "{name}: directions is {other}, expected WFVAE_DIRECTION_ flags"),
@@ -748,9 +755,36 @@ impl wfvae_options {
         };
         (options.tile_width, options.tile_height) = (self.tile_width as usize, self.tile_height as usize);
         (options.clip_frames, options.memory_limit) = (self.clip_frames, self.memory_limit);
-        if self.reserved != 0 {
-            fail!(InvalidArgument, "{name}: reserved is not 0");
-        }
+        options.any_encoder = abi::flag(self.any_encoder, "wfvae_options: any_encoder")?;
         Ok((options, latent_type))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::stream::{Model, ModelOptions};
+
+    /// Nobody knows how far the call came, so the stream is of no use before a reset.
+    #[test]
+    fn a_stream_whose_call_panicked_needs_a_reset() {
+        let model = Model::builtin(&ModelOptions::default()).unwrap();
+        let stream = wfvae::new(Stream::new(&model, &StreamOptions::new(16, 16)).unwrap(), LatentType::F32);
+        let mut written = 7;
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let failed = unsafe { wfvae::write(stream, &mut written, |_, _| panic!("on purpose")) }.unwrap_err();
+        std::panic::set_hook(hook);
+        assert!(failed.kind() == ErrorKind::Internal && failed.text().contains("on purpose") && written == 0);
+
+        let kind = |result: Result<()>| result.err().as_ref().map(Error::kind);
+        let next =
+            || kind(unsafe { wfvae::write(stream, &mut 0, |_, stream| stream.encode_flush(LatentsMut::F32(&mut []))) });
+        assert_eq!(next(), Some(ErrorKind::NeedsReset));
+        assert!(unsafe { wfvae::enter(stream, |handle, stream| Ok(handle.info(stream).needs_reset)) }.unwrap() == 1);
+        assert!(unsafe { wfvae_reset(stream) } == wfvae_status::Ok);
+        assert_eq!(next(), None);
+        unsafe { wfvae_destroy(stream) };
     }
 }

@@ -31,7 +31,9 @@ const MAX_NOTE_BYTES: usize = 1 << 16;
 /// |---|---|
 /// | `format` | `wfvae-latents` |
 /// | `format_version` | `1` |
-/// | `model` | the model's identity, 16 hexadecimal digits |
+/// | `model` | the model's identity, as it is stored, 16 hexadecimal digits |
+/// | `encoder` | the identity of the model's encoder, which made the latents, likewise; absent in files of early versions |
+/// | `decoder` | that of its decoder; absent there too, and where the checkpoint held no decoder |
 /// | `width`, `height` | of the frames, in pixels |
 /// | `padded` | `true` if width or height is not a multiple of the spatial compression, else `false` |
 /// | `spatial_compression`, `temporal_compression` | pixels per latent value; frames per latent, after the first |
@@ -45,12 +47,18 @@ const MAX_NOTE_BYTES: usize = 1 << 16;
 /// | `generator` | what wrote the file |
 /// | `note` | the writer's own text; absent if there is none |
 ///
-/// Readers ignore other keys; what changes the meaning of these gets another version.
+/// `docs/formats.md` says how identities are computed. Readers ignore other keys; what changes the meaning of these gets another version.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LatentFileInfo {
     /// [`ModelInfo::identity`](crate::ModelInfo::identity) of the model that the latents belong to.
     pub model: u64,
+    /// [`ModelInfo::encoder_identity`](crate::ModelInfo::encoder_identity) of the encoder that made the latents; 0 if an
+    /// early version wrote the file, which knew `model` only.
+    pub encoder: u64,
+    /// [`ModelInfo::decoder_identity`](crate::ModelInfo::decoder_identity) of the model that made the latents; 0 if it held
+    /// no decoder, or as above.
+    pub decoder: u64,
     /// Of the frames, in pixels.
     pub width: usize,
     /// Of the frames, in pixels.
@@ -164,6 +172,11 @@ impl LatentFileInfo {
         if let Posterior::Sample { seed } = self.posterior {
             entries.push(("seed", seed.to_string()));
         }
+        for (key, identity) in [("encoder", self.encoder), ("decoder", self.decoder)] {
+            if identity != 0 {
+                entries.push((key, format!("{identity:016x}")));
+            }
+        }
         if !self.scale.is_empty() {
             entries.extend([("scale", list(&self.scale)), ("shift", list(&self.shift))]);
         }
@@ -173,7 +186,7 @@ impl LatentFileInfo {
         if !self.note.is_empty() {
             entries.push(("note", self.note.clone()));
         }
-        entries.into_iter().map(|(key, value)| (key.into(), value)).collect()
+        entries.into_iter().map(|(key, value): (&str, String)| (key.into(), value)).collect()
     }
 
     /// Reads a header that safetensors found consistent in itself.
@@ -221,7 +234,9 @@ impl LatentFileInfo {
             other => return Err(format!("tensor {name}: found {other:?}, expected F32 or F16; convert it")),
         };
         let info = LatentFileInfo {
-            model: fields.model()?,
+            model: fields.identity("model")?,
+            encoder: if fields.0.contains_key("encoder") { fields.identity("encoder")? } else { 0 },
+            decoder: if fields.0.contains_key("decoder") { fields.identity("decoder")? } else { 0 },
             width: fields.number("width", 1..=MAX_SIDE)? as usize,
             height: fields.number("height", 1..=MAX_SIDE)? as usize,
             padded: fields.flag("padded")?,
@@ -317,11 +332,11 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text).map_err(|e| format!("metadata {key}: expected a JSON list of numbers: {e}"))
     }
 
-    fn model(&self) -> Result<u64, String> {
-        let text = self.text("model")?;
+    fn identity(&self, key: &str) -> Result<u64, String> {
+        let text = self.text(key)?;
         let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let number = u64::from_str_radix(text, 16).ok().filter(|_| digits);
-        number.ok_or_else(|| format!("metadata model: found {}, expected 16 hexadecimal digits", quoted(text)))
+        number.ok_or_else(|| format!("metadata {key}: found {}, expected 16 hexadecimal digits", quoted(text)))
     }
 
     fn fps(&self) -> Result<Option<(u32, u32)>, String> {

@@ -1,6 +1,7 @@
 //! Latents in the caller's type, drawn from the posterior and scaled.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::finite::{first_f16_not_finite, first_not_f16, first_not_finite};
 use crate::model::Network;
 use half::f16;
 use rand_chacha::ChaCha8Rng;
@@ -78,6 +79,24 @@ impl Latents<'_> {
     }
 }
 
+impl Latents<'_> {
+    /// The first number that is no finite one, or that would be none as that type.
+    pub(super) fn first_not_finite(&self, stored: LatentType) -> Option<usize> {
+        match (self, stored) {
+            (Latents::F32(values), LatentType::F32) => first_not_finite(values),
+            (Latents::F32(values), LatentType::F16) => first_not_f16(values),
+            (Latents::F16(values), _) => first_f16_not_finite(values),
+        }
+    }
+
+    pub(super) fn number(&self, index: usize) -> f32 {
+        match self {
+            Latents::F32(values) => values[index],
+            Latents::F16(values) => values[index].to_f32(),
+        }
+    }
+}
+
 impl LatentsMut<'_> {
     /// Numbers, not latents.
     pub fn len(&self) -> usize {
@@ -90,6 +109,14 @@ impl LatentsMut<'_> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Some of them, to read.
+    pub(super) fn part(&self, start: usize, count: usize) -> Latents<'_> {
+        match self {
+            LatentsMut::F32(values) => Latents::F32(&values[start..][..count]),
+            LatentsMut::F16(values) => Latents::F16(&values[start..][..count]),
+        }
     }
 
     pub(super) fn write(&mut self, start: usize, values: impl Iterator<Item = f32>) {
@@ -142,8 +169,23 @@ impl LatentCodec {
         self.scaling.len() * self.plane
     }
 
-    /// Writes latent `place` of the call, which is latent `index` of the clip.
-    pub(crate) fn encode(&self, moments: &[f32], index: u64, place: usize, out: &mut LatentsMut<'_>) {
+    /// Writes latent `place` of the call, which is latent `index` of the clip, from moments that are finite.
+    pub(crate) fn encode(&self, moments: &[f32], index: u64, place: usize, out: &mut LatentsMut<'_>) -> Result<()> {
+        self.write(moments, index, place, out);
+        let numbers = place * self.encoded_len()..(place + 1) * self.encoded_len();
+        match out {
+            LatentsMut::F32(values) if first_not_finite(&values[numbers.clone()]).is_some() => {
+                fail!(NotFinite, "latent {index}: scaled, it is too large for float32; the config's scale is wrong")
+            }
+            LatentsMut::F16(values) if first_f16_not_finite(&values[numbers.clone()]).is_some() => fail!(
+                NotFinite,
+                "latent {index}: too large for float16, whose largest number is 65504; store float32 latents, or scaled ones"
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, moments: &[f32], index: u64, place: usize, out: &mut LatentsMut<'_>) {
         let start = place * self.encoded_len();
         let (mean, log_variance) = moments.split_at(self.decoded_len());
         let log_variance = log_variance.iter().map(|v| v.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1));
@@ -169,13 +211,45 @@ impl LatentCodec {
         })
     }
 
+    /// Fails at the first number of these latents, the first of which is latent `first` of the clip, that is not finite.
+    pub(crate) fn check(&self, latents: &Latents<'_>, first: u64) -> Result<()> {
+        let size = self.decoded_len();
+        let bad = match latents {
+            Latents::F32(values) => self.first_not_finite(values, |z| z),
+            Latents::F16(values) => self.first_not_finite(values, f16::to_f32),
+        };
+        let Some(bad) = bad else { return Ok(()) };
+        let (place, channel, value) = (bad / size, bad % size / self.plane, latents.number(bad));
+        let text = if value.is_finite() { ", too large to be unscaled" } else { ", expected finite numbers" };
+        fail!(
+            NotFinite,
+            "latents: latent {place} of the call, latent {} of the clip: channel {channel}: number {} of its plane is \
+             {value}{text}",
+            first + place as u64,
+            bad % self.plane
+        )
+    }
+
+    /// As they are, and as the network is given them.
+    fn first_not_finite<T: Copy>(&self, values: &[T], number: impl Fn(T) -> f32) -> Option<usize> {
+        values.chunks_exact(self.plane).enumerate().find_map(|(i, plane)| {
+            let first = i % self.scaling.len() * self.plane;
+            let bad = |z: &T| !self.unscale(first, number(*z)).is_finite();
+            // Without a branch for each number.
+            let any = plane.iter().fold(false, |found, z| found | bad(z));
+            any.then(|| i * self.plane + plane.iter().position(bad).expect("one of them is"))
+        })
+    }
+
+    fn unscale(&self, i: usize, z: f32) -> f32 {
+        let (scale, shift) = self.scaling[i / self.plane];
+        z / scale + shift
+    }
+
     /// Fills the network's input from latent `place` of the call.
     pub(crate) fn decode(&self, latents: &Latents<'_>, place: usize, out: &mut [f32]) {
         let range = place * self.decoded_len()..(place + 1) * self.decoded_len();
-        let unscale = |i: usize, z: f32| {
-            let (scale, shift) = self.scaling[i / self.plane];
-            z / scale + shift
-        };
+        let unscale = |i: usize, z: f32| self.unscale(i, z);
         match latents {
             Latents::F32(values) => {
                 out.iter_mut().zip(&values[range]).enumerate().for_each(|(i, (out, z))| *out = unscale(i, *z));

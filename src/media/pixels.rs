@@ -1,6 +1,7 @@
 //! Pictures in the caller's layout, to and from the planes that the network reads: R, G, B, float32, -1 to 1.
 
 use crate::error::{Result, fail};
+use crate::finite::first_not_finite;
 use std::marker::PhantomData;
 
 /// What the numbers of float pictures mean. Integers always span their whole range.
@@ -189,6 +190,25 @@ impl<'a> Image<'a> {
             });
         }
         bytes
+    }
+
+    /// The first number, as the network would read it, that is a NaN or an infinity: its channel, row and column.
+    /// Integers are never.
+    pub(crate) fn first_not_finite(&self) -> Option<[usize; 3]> {
+        if !matches!(self.layout.format, PixelFormat::RgbPlanarF32(_) | PixelFormat::GbrPlanarF32(_)) {
+            return None;
+        }
+        let mut part = [0.0; 256];
+        for (channel, y) in (0..3).flat_map(|channel| (0..self.height()).map(move |y| (channel, y))) {
+            for x in (0..self.width()).step_by(part.len()) {
+                let part = &mut part[..(self.width() - x).min(256)];
+                self.layout.read_row(channel, x, y, part);
+                if let Some(place) = first_not_finite(part) {
+                    return Some([channel, y, x + place]);
+                }
+            }
+        }
+        None
     }
 
     /// `read` gets a channel, where in the picture a row begins, and the row's part inside of it.

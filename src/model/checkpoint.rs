@@ -1,14 +1,23 @@
-//! Safetensors files of one checkpoint, memory-mapped, looked up by tensor name.
+//! Safetensors files of one checkpoint, looked up by tensor name. They stay open, and weights are read when they are asked
+//! for: a file that another program cuts meanwhile is then an error, where a map of it would end the process.
 
 use super::files::{self, Files, Weights};
 use super::{Config, damage, header};
-use crate::error::{Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::finite::first_not_finite;
 use half::{bf16, f16};
 use memmap2::Mmap;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+/// Bytes that are read at a time.
+const BLOCK: usize = 1 << 18;
+/// Bytes of each tensor that tell whether a file was written to, at its start, middle and end.
+const SAMPLE: usize = 64;
 
 /// The element types that weights are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +54,14 @@ impl WeightType {
 const WRAPPERS: [&str; 4] = ["_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "module."];
 
 enum Bytes {
-    Mapped(Mmap),
+    File(OpenFile),
     Static(&'static [u8]),
+}
+
+struct OpenFile {
+    file: File,
+    /// Size in bytes, and time of the last change in seconds and nanoseconds.
+    state: (u64, i64, i64),
 }
 
 struct TensorEntry {
@@ -62,13 +77,17 @@ pub(crate) struct Checkpoint {
     name: String,
     files: Vec<(PathBuf, Bytes)>,
     tensors: HashMap<String, TensorEntry>,
+    /// Of all tensors, when the files were opened.
+    samples: u32,
+    /// Why a file could not be read.
+    failure: Mutex<Option<Error>>,
 }
 
 impl Checkpoint {
     /// Opens what `path` means, see [`files`].
     pub(crate) fn open(path: &Path) -> Result<(Self, Config)> {
         let Files { name, folder, config, weights } = files::find(path)?;
-        let mut checkpoint = Checkpoint { name: name.display().to_string(), files: vec![], tensors: HashMap::new() };
+        let mut checkpoint = Checkpoint::new(&name.display().to_string());
         match weights {
             Weights::One(file) => checkpoint.add_file(file)?,
             Weights::Sharded { index, shards } => {
@@ -82,13 +101,19 @@ impl Checkpoint {
                 }
             }
         }
+        checkpoint.samples = checkpoint.sample();
         Ok((checkpoint, config))
+    }
+
+    fn new(name: &str) -> Self {
+        let (files, tensors) = (vec![], HashMap::new());
+        Checkpoint { name: name.into(), files, tensors, samples: 0, failure: Mutex::new(None) }
     }
 
     /// Weights that are part of the program.
     pub(crate) fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
-        let mut checkpoint = Checkpoint { name: name.into(), files: vec![], tensors: HashMap::new() };
-        checkpoint.add(PathBuf::from(name), Bytes::Static(bytes))?;
+        let mut checkpoint = Checkpoint::new(name);
+        checkpoint.add(PathBuf::from(name), bytes, Bytes::Static(bytes))?;
         Ok(checkpoint)
     }
 
@@ -99,7 +124,7 @@ impl Checkpoint {
 
     /// The weights' files; none of a model that is part of the program.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().filter(|(_, bytes)| matches!(bytes, Bytes::Mapped(_))).map(|(path, _)| path.as_path())
+        self.files.iter().filter(|(_, bytes)| matches!(bytes, Bytes::File(_))).map(|(path, _)| path.as_path())
     }
 
     fn add_file(&mut self, path: PathBuf) -> Result<()> {
@@ -113,20 +138,20 @@ impl Checkpoint {
             Ok(file) => file,
             Err(e) => fail!(Io, "{}", files::cannot_open(&path, &e)),
         };
-        if file.metadata().is_ok_and(|m| m.len() == 0) {
-            fail!(Checkpoint, "{}: the file is empty", path.display());
-        }
-        // SAFETY: the map is read only. A file that another program truncates later faults, as with any mapped file;
-        // the header says not to touch a checkpoint in use.
+        let state = match file_state(&file) {
+            Ok((0, ..)) => fail!(Checkpoint, "{}: the file is empty", path.display()),
+            Ok(state) => state,
+            Err(e) => fail!(Io, "{}: {e}", path.display()),
+        };
+        // SAFETY: the map is read only, and lives until the header is read.
         let map = match unsafe { Mmap::map(&file) } {
             Ok(map) => map,
             Err(e) => fail!(Io, "{}: {e}", path.display()),
         };
-        self.add(path, Bytes::Mapped(map))
+        self.add(path, &map, Bytes::File(OpenFile { file, state }))
     }
 
-    fn add(&mut self, path: PathBuf, bytes: Bytes) -> Result<()> {
-        let data = bytes.as_slice();
+    fn add(&mut self, path: PathBuf, data: &[u8], bytes: Bytes) -> Result<()> {
         let entries = match header::parse(data) {
             Ok(entries) => entries,
             Err(text) => {
@@ -180,10 +205,78 @@ impl Checkpoint {
         self.keys().filter(is).min()
     }
 
-    /// A tensor as it is stored.
-    pub(super) fn bytes(&self, key: &str) -> &[u8] {
-        let entry = &self.tensors[key];
-        &self.files[entry.file].1.as_slice()[entry.range.clone()]
+    /// Bytes that a tensor takes.
+    pub(super) fn stored_bytes(&self, key: &str) -> usize {
+        self.tensors[key].range.len()
+    }
+
+    /// Some of a tensor's bytes, as they are stored.
+    pub(super) fn stored(&self, key: &str, range: Range<usize>) -> Vec<u8> {
+        let mut bytes = vec![0; range.len()];
+        self.read_bytes(&self.tensors[key], range.start, &mut bytes);
+        bytes
+    }
+
+    /// The bytes from `start` of a tensor. What cannot be read is 0, and `while_unchanged` says so.
+    fn read_bytes(&self, tensor: &TensorEntry, start: usize, out: &mut [u8]) {
+        let (path, bytes) = &self.files[tensor.file];
+        let start = tensor.range.start + start;
+        match bytes {
+            Bytes::Static(bytes) => out.copy_from_slice(&bytes[start..][..out.len()]),
+            Bytes::File(open) => {
+                if let Err(e) = open.file.read_exact_at(out, start as u64) {
+                    out.fill(0);
+                    let error = match e.kind() {
+                        std::io::ErrorKind::UnexpectedEof => changed(path),
+                        _ => Error::new(ErrorKind::Io, format!("{}: {e}", path.display())),
+                    };
+                    self.failure.lock().get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    /// What `read` makes of the weights, if these are those of the opening, before and after.
+    pub(crate) fn while_unchanged<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check_unchanged()?;
+        let result = read();
+        self.check_unchanged()?;
+        result
+    }
+
+    /// A file that was renamed, deleted or replaced by another of its name is still the one that is open, with the same
+    /// weights. One that was written to is not.
+    fn check_unchanged(&self) -> Result<()> {
+        for (path, bytes) in &self.files {
+            if let Bytes::File(open) = bytes
+                && file_state(&open.file).ok() != Some(open.state)
+            {
+                return Err(changed(path));
+            }
+        }
+        // A clock may be too coarse to tell two writes apart, and times can be set.
+        let samples = self.sample();
+        if let Some(failure) = self.failure.lock().clone() {
+            return Err(failure);
+        }
+        if samples != self.samples {
+            return Err(changed(Path::new(&self.name)));
+        }
+        Ok(())
+    }
+
+    fn sample(&self) -> u32 {
+        let mut hash = crc32fast::Hasher::new();
+        let mut bytes = [0; SAMPLE];
+        for tensor in self.tensors.values().filter(|t| matches!(self.files[t.file].1, Bytes::File(_))) {
+            let size = tensor.range.len();
+            for start in [0, size / 2, size.saturating_sub(SAMPLE)] {
+                let bytes = &mut bytes[..SAMPLE.min(size - start)];
+                self.read_bytes(tensor, start, bytes);
+                hash.update(bytes);
+            }
+        }
+        hash.finalize()
     }
 
     fn weight_type(&self, key: &str) -> WeightType {
@@ -201,13 +294,41 @@ impl Checkpoint {
 
     /// Reads a tensor as float32: of each `stride` elements, the `block` that start at `first`.
     fn read_blocks(&self, key: &str, first: usize, stride: usize, block: usize, out: &mut [f32]) {
-        let bytes = self.bytes(key);
-        match self.weight_type(key) {
-            WeightType::F64 => copy_blocks(bytes, first, stride, block, out, |b| f64::from_le_bytes(b) as f32),
-            WeightType::F32 => copy_blocks(bytes, first, stride, block, out, f32::from_le_bytes),
-            WeightType::F16 => copy_blocks(bytes, first, stride, block, out, |b| f16::from_le_bytes(b).to_f32()),
-            WeightType::Bf16 => copy_blocks(bytes, first, stride, block, out, |b| bf16::from_le_bytes(b).to_f32()),
+        if block == 0 {
+            return;
         }
+        let tensor = &self.tensors[key];
+        let weight_type = self.weight_type(key);
+        let width = weight_type.size();
+        // As many strides at a time as a block holds, or a part of one.
+        let strides = (BLOCK / (stride * width)).max(1);
+        let most = if strides > 1 { strides * block } else { block.min(BLOCK / width) };
+        let mut bytes = vec![];
+        let mut done = 0;
+        while done < out.len() {
+            let (row, column) = (done / block, done % block);
+            let count = match strides {
+                1 => most.min(block - column),
+                _ => most.min(out.len() - done),
+            };
+            let target = &mut out[done..done + count];
+            let block = block.min(count);
+            bytes.resize(((count / block - 1) * stride + block) * width, 0);
+            self.read_bytes(tensor, (row * stride + first + column) * width, &mut bytes);
+            match weight_type {
+                WeightType::F64 => copy_blocks(&bytes, stride, block, target, |b| f64::from_le_bytes(b) as f32),
+                WeightType::F32 => copy_blocks(&bytes, stride, block, target, f32::from_le_bytes),
+                WeightType::F16 => copy_blocks(&bytes, stride, block, target, |b| f16::from_le_bytes(b).to_f32()),
+                WeightType::Bf16 => copy_blocks(&bytes, stride, block, target, |b| bf16::from_le_bytes(b).to_f32()),
+            }
+            done += count;
+        }
+    }
+
+    /// The numbers from `start` on.
+    pub(super) fn read_part(&self, key: &str, start: usize, out: &mut [f32]) {
+        let n = out.len();
+        self.read_blocks(key, start, n, n, out);
     }
 
     /// The whole tensor, which must have `out.len()` elements.
@@ -283,63 +404,44 @@ impl Checkpoint {
         }
     }
 
-    /// Gives mapped pages back to the system, which reads them again if they are needed again.
-    pub(crate) fn release_pages(&self) {
-        for (_, bytes) in &self.files {
-            if let Bytes::Mapped(map) = bytes {
-                // SAFETY: the map is read only, so its pages are the file's. A refusal costs memory only.
-                let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-            }
-        }
-    }
-
     /// Fails at the first of these tensors that holds a NaN or an infinity.
     pub(crate) fn check_finite<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<()> {
+        let mut values = vec![0.0; BLOCK / size_of::<f32>()];
         for key in keys {
-            let bytes = self.bytes(key);
-            let found = match self.weight_type(key) {
-                WeightType::F64 => first_not_finite(bytes, |b| f64::from_le_bytes(b) as f32),
-                WeightType::F32 => first_not_finite(bytes, f32::from_le_bytes),
-                WeightType::F16 => first_not_finite(bytes, |b| f16::from_le_bytes(b).to_f32()),
-                WeightType::Bf16 => first_not_finite(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            };
-            if let Some((index, value)) = found {
-                let file = self.file_of(key);
-                fail!(Checkpoint, "{file}: tensor {key}: element {index} is {value}, expected a finite number");
+            let numbers = self.tensors[key].shape.iter().product();
+            for start in (0..numbers).step_by(values.len()) {
+                let part = (numbers - start).min(values.len());
+                let values = &mut values[..part];
+                self.read_part(key, start, values);
+                if let Some(index) = first_not_finite(values) {
+                    let (file, value, index) = (self.file_of(key), values[index], start + index);
+                    fail!(Checkpoint, "{file}: tensor {key}: element {index} is {value}, expected a finite number");
+                }
             }
         }
-        self.release_pages();
         Ok(())
     }
 }
 
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Static(bytes) => bytes,
-        }
-    }
+fn file_state(file: &File) -> std::io::Result<(u64, i64, i64)> {
+    file.metadata().map(|meta| (meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
-fn first_not_finite<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Option<(usize, f32)> {
-    let values = bytes.chunks_exact(N).map(|b| convert(b.try_into().expect("chunks of N bytes")));
-    values.enumerate().find(|(_, value)| !value.is_finite())
+fn changed(path: &Path) -> Error {
+    let text = "changed since it was opened; open it again, when nobody writes to it any more";
+    Error::new(ErrorKind::Checkpoint, format!("{}: {text}", path.display()))
 }
 
+/// Of each `stride` elements the first `block`; the last stride may end there.
 fn copy_blocks<const N: usize>(
     bytes: &[u8],
-    first: usize,
     stride: usize,
     block: usize,
     out: &mut [f32],
     convert: impl Fn([u8; N]) -> f32,
 ) {
-    if block == 0 {
-        return;
-    }
-    for (source, target) in bytes.chunks_exact(stride * N).zip(out.chunks_exact_mut(block)) {
-        let source = &source[first * N..(first + block) * N];
+    for (source, target) in bytes.chunks(stride * N).zip(out.chunks_exact_mut(block)) {
+        let source = &source[..block * N];
         for (element, value) in source.chunks_exact(N).zip(target) {
             *value = convert(element.try_into().expect("chunks of N bytes"));
         }

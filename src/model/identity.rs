@@ -1,15 +1,33 @@
-//! A number that tells models apart, for files that hold latents of one of them.
+//! Numbers that tell models apart, for files that hold latents of one of them. docs/formats.md writes them down: they are
+//! kept in files, so they never change.
 
-use super::{Checkpoint, Network};
+use super::{Checkpoint, Half, Interpolation, Network, NormScope, Weight};
 
-/// Bytes of each tensor that are looked at, at its start, middle and end. Training changes them all, and a large
-/// checkpoint need not be read whole.
-const SAMPLE: usize = 64;
+/// Bytes of each tensor that the identity of the whole model looks at, at its start, middle and end. Training changes
+/// them all, and a large checkpoint need not be read whole.
+const SAMPLE_BYTES: usize = 64;
+/// Numbers of each tensor that the identity of a half looks at, likewise.
+const SAMPLE_NUMBERS: usize = 32;
+
+/// Which model this is, whole and by halves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Identities {
+    /// Of the weights as they are stored, and of how time is interpolated.
+    pub(crate) model: u64,
+    /// Of the numbers that the weights are, in whatever type; 0 where the checkpoint lacks the half.
+    pub(crate) encoder: u64,
+    /// The same.
+    pub(crate) decoder: u64,
+}
 
 /// FNV-1a, 64 bit: fixed forever, unlike the standard library's hasher.
 struct Hash(u64);
 
 impl Hash {
+    fn new() -> Self {
+        Hash(0xcbf2_9ce4_8422_2325)
+    }
+
     fn add(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
@@ -17,19 +35,72 @@ impl Hash {
     }
 }
 
-/// Of the weights and of how time is interpolated; the same in every release.
-pub(super) fn identity(network: &Network, checkpoint: &Checkpoint) -> u64 {
-    let mut hash = Hash(0xcbf2_9ce4_8422_2325);
-    hash.add(format!("{:?}", network.interpolation).to_lowercase().as_bytes());
-    let mut keys: Vec<&str> = network.weights().into_iter().map(|w| w.key.as_str()).collect();
-    keys.sort_unstable();
-    for key in keys {
-        let bytes = checkpoint.bytes(key);
+/// Of a network whose weights were checked.
+pub(super) fn identities(network: &Network, checkpoint: &Checkpoint) -> Identities {
+    let half = |half| if network.has(half) { of_half(network, half, checkpoint) } else { 0 };
+    Identities { model: whole(network, checkpoint), encoder: half(Half::Encoder), decoder: half(Half::Decoder) }
+}
+
+fn whole(network: &Network, checkpoint: &Checkpoint) -> u64 {
+    let mut hash = Hash::new();
+    hash.add(interpolation(network.interpolation).as_bytes());
+    for Weight { key, .. } in sorted(network.weights()) {
+        let size = checkpoint.stored_bytes(key);
         hash.add(key.as_bytes());
-        hash.add(&(bytes.len() as u64).to_le_bytes());
-        for start in [0, bytes.len() / 2, bytes.len().saturating_sub(SAMPLE)] {
-            hash.add(&bytes[start..(start + SAMPLE).min(bytes.len())]);
+        hash.add(&(size as u64).to_le_bytes());
+        for start in [0, size / 2, size.saturating_sub(SAMPLE_BYTES)] {
+            hash.add(&checkpoint.stored(key, start..(start + SAMPLE_BYTES).min(size)));
         }
     }
     hash.0
+}
+
+/// As float32, so that a copy in a wider type is the same half.
+fn of_half(network: &Network, half: Half, checkpoint: &Checkpoint) -> u64 {
+    let mut hash = Hash::new();
+    match half {
+        Half::Encoder => hash.add(b"encoder"),
+        Half::Decoder => {
+            hash.add(b"decoder ");
+            hash.add(interpolation(network.interpolation).as_bytes());
+        }
+    }
+    // What the names and shapes of the weights do not tell.
+    hash.add(&[network.generation as u8]);
+    for wavelet in network.wavelets(half) {
+        hash.add(&wavelet.gain().to_le_bytes());
+    }
+    for norm in network.norms_of(half) {
+        hash.add(match norm.scope {
+            NormScope::Pixel => b"p",
+            NormScope::FrameGroups => b"f",
+            NormScope::ClipGroups => b"c",
+        });
+    }
+    for Weight { key, shape } in sorted(network.weights_of(half)) {
+        hash.add(key.as_bytes());
+        for side in shape {
+            hash.add(&(*side as u64).to_le_bytes());
+        }
+        let numbers: usize = shape.iter().product();
+        for start in [0, numbers / 2, numbers.saturating_sub(SAMPLE_NUMBERS)] {
+            let mut values = vec![0.0; SAMPLE_NUMBERS.min(numbers - start)];
+            checkpoint.read_part(key, start, &mut values);
+            values.iter().for_each(|value| hash.add(&value.to_le_bytes()));
+        }
+    }
+    // 0 stands for a half that is not there.
+    hash.0.max(1)
+}
+
+fn sorted(mut weights: Vec<&Weight>) -> Vec<&Weight> {
+    weights.sort_unstable_by_key(|weight| weight.key.as_str());
+    weights
+}
+
+fn interpolation(interpolation: Interpolation) -> &'static str {
+    match interpolation {
+        Interpolation::Nearest => "nearest",
+        Interpolation::Trilinear => "trilinear",
+    }
 }

@@ -8,6 +8,7 @@ mod checkpoint;
 mod config;
 mod damage;
 mod files;
+mod half;
 mod header;
 mod identity;
 mod layers;
@@ -21,6 +22,8 @@ mod wavelet;
 
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use config::{Config, Interpolation, NormType};
+pub(crate) use half::Half;
+pub(crate) use identity::Identities;
 pub(crate) use network::{
     Attention, Conv, ConvKind, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Layer, NORM_GROUPS, Network, Norm,
     NormScope, ResBlock, Up, Wavelet, Weight,
@@ -37,12 +40,16 @@ pub(crate) fn open(path: Option<&Path>, check_finite: bool) -> Result<(Network, 
         Some(path) => Checkpoint::open(path)?,
         None => builtin::open()?,
     };
-    let mut network = describe(&config, &checkpoint)?;
-    network.check(&checkpoint)?;
-    network.identity = identity::identity(&network, &checkpoint);
-    if check_finite {
-        checkpoint.check_finite(network.weights().into_iter().map(|weight| weight.key.as_str()))?;
-    }
+    let network = checkpoint.while_unchanged(|| {
+        let mut network = describe(&config, &checkpoint)?;
+        network.missing = half::missing(&checkpoint);
+        network.check(&checkpoint)?;
+        network.identities = identity::identities(&network, &checkpoint);
+        if check_finite {
+            checkpoint.check_finite(network.weights().into_iter().map(|weight| weight.key.as_str()))?;
+        }
+        Ok(network)
+    })?;
     Ok((network, checkpoint))
 }
 

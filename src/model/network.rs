@@ -4,7 +4,7 @@
 //! resolution it works at; a temporal one also halves (doubles) the frame rate. The energy flow of the paper (arXiv
 //! 2411.17459, figure 2) is the wavelet beside each level.
 
-use super::{Checkpoint, Interpolation, Scaling};
+use super::{Checkpoint, Half, Identities, Interpolation, Scaling};
 use crate::error::{Result, fail};
 use std::collections::HashSet;
 
@@ -146,8 +146,10 @@ pub(crate) struct Network {
     pub(crate) decoder: Decoder,
     /// Or why the config's lists cannot be used.
     pub(crate) scaling: Result<Scaling, String>,
-    /// Tells this model from others, see `identity`; 0 until the weights are checked.
-    pub(crate) identity: u64,
+    /// The half that the checkpoint lacks; known once it was looked at.
+    pub(crate) missing: Option<Half>,
+    /// Tell this model from others, see `identity`; 0 until the weights are checked.
+    pub(crate) identities: Identities,
     /// What the owner of the model should hear about the config.
     pub(crate) warnings: Vec<String>,
 }
@@ -155,6 +157,14 @@ pub(crate) struct Network {
 impl Wavelet {
     pub(crate) fn is_temporal(self) -> bool {
         matches!(self, Wavelet::Haar3d { .. })
+    }
+
+    /// Of a 3D transform, which is the checkpoint's; 0 of a 2D one, which is always the same.
+    pub(super) fn gain(self) -> f32 {
+        match self {
+            Wavelet::Haar2d => 0.0,
+            Wavelet::Haar3d { gain } => gain,
+        }
     }
 }
 
@@ -204,7 +214,12 @@ impl Network {
         self.norms().any(|norm| norm.scope == NormScope::ClipGroups)
     }
 
-    /// Trainable numbers.
+    /// Whether the checkpoint holds that half.
+    pub(crate) fn has(&self, half: Half) -> bool {
+        self.missing != Some(half)
+    }
+
+    /// Trainable numbers that the checkpoint holds.
     pub(crate) fn parameters(&self) -> u64 {
         self.weights().iter().map(|w| w.shape.iter().product::<usize>() as u64).sum()
     }
@@ -224,6 +239,28 @@ impl Network {
         })
     }
 
+    pub(super) fn norms_of(&self, half: Half) -> impl Iterator<Item = &Norm> {
+        self.norms().filter(move |norm| half.owns(&norm.weight.key))
+    }
+
+    pub(super) fn wavelets(&self, half: Half) -> Vec<Wavelet> {
+        match half {
+            Half::Encoder => {
+                let levels = self.encoder.levels.iter().map(|level| level.wavelet);
+                [self.encoder.wavelet].into_iter().chain(levels).collect()
+            }
+            Half::Decoder => {
+                let levels = self.decoder.levels.iter().map(|level| level.wavelet);
+                levels.chain([self.decoder.wavelet]).collect()
+            }
+        }
+    }
+
+    pub(super) fn weights_of(&self, half: Half) -> Vec<&Weight> {
+        self.weights().into_iter().filter(|weight| half.owns(&weight.key)).collect()
+    }
+
+    /// Of the halves that the checkpoint holds.
     pub(crate) fn weights(&self) -> Vec<&Weight> {
         let mut weights = vec![];
         for level in &self.encoder.levels {
@@ -252,6 +289,9 @@ impl Network {
                 }
                 Layer::Silu => {}
             }
+        }
+        if let Some(missing) = self.missing {
+            weights.retain(|weight| !missing.owns(&weight.key));
         }
         weights
     }

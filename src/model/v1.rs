@@ -4,8 +4,8 @@ use super::config::MAX_BLOCKS;
 use super::layers::{Layers, causal, conv2d, resampling_conv, spatial};
 use super::scaling::scaling;
 use super::{
-    Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Interpolation, Layer, Network, NormType,
-    Up, v2, wavelet,
+    Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Identities, Interpolation, Layer, Network,
+    NormType, Up, v2, wavelet,
 };
 use crate::error::{Result, fail};
 
@@ -72,7 +72,8 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
         encoder,
         decoder,
         scaling: scaling(config, latent, 4, &mut warnings)?,
-        identity: 0,
+        identities: Identities::default(),
+        missing: None,
         warnings,
     })
 }

@@ -3,8 +3,8 @@
 use super::layers::{Layers, causal, conv2d, resampling_conv, spatial};
 use super::scaling::scaling;
 use super::{
-    Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Interpolation, Layer, Network, NormType,
-    Up, v1, wavelet,
+    Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Identities, Interpolation, Layer, Network,
+    NormType, Up, v1, wavelet,
 };
 use crate::error::{Result, fail};
 
@@ -99,7 +99,8 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
         encoder: shape.encoder(&encoder_widths, flows[0], encoder_blocks - 1, checkpoint)?,
         decoder: shape.decoder(&decoder_widths, flows[1], decoder_blocks - 2, checkpoint)?,
         scaling: scaling(config, shape.latent, 8, &mut warnings)?,
-        identity: 0,
+        identities: Identities::default(),
+        missing: None,
         warnings,
     })
 }

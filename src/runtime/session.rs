@@ -48,7 +48,6 @@ impl Session {
         let weights = pack_weights(step, checkpoint)?;
         let pack = |kernel| pack_kernel(kernel, checkpoint, options.threads);
         let kernels = step.kernels.iter().map(pack).collect::<Result<Vec<_>>>()?;
-        checkpoint.release_pages();
         let build = || -> ort::Result<ort::session::Session> {
             let mut builder = ort::session::Session::builder(&runtime.environment)?
                 .with_log_id(&step.name)?

@@ -68,6 +68,7 @@ impl ClipEncoder {
         let mut latent = zeros(moments.data().len() / latents)?;
         for t in 0..latents {
             gather(moments.data(), &mut latent, t, latents, self.step.outputs[0].channels);
+            self.step.check_finite(&latent, "latent", t as u64)?;
             sink(t as u64, &latent);
         }
         Ok(())
@@ -136,6 +137,7 @@ impl ClipDecoder {
         let mut planes = zeros(3 * part.width * part.height)?;
         for t in 0..frames {
             gather(video.data(), &mut planes, t, frames, 3);
+            self.step.check_finite(&planes, "frame", t as u64)?;
             sink(t as u64, &planes, &part);
         }
         Ok(())

@@ -203,7 +203,9 @@ impl Shared<'_> {
             // The temporal inverse wavelet makes two frames; the clip's first has no partner.
             let first = usize::from(starting && self.pictures.len() == 2);
             for picture in &self.pictures[first..] {
-                (self.sink)(*self.frames_out, stage.step().leaving(picture)?);
+                let planes = picture.data();
+                stage.step().check_finite(planes, "frame", *self.frames_out)?;
+                (self.sink)(*self.frames_out, planes);
                 *self.frames_out += 1;
             }
             return Ok(());

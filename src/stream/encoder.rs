@@ -196,7 +196,9 @@ impl StreamEncoder {
         let inputs = &inputs[..self.frames.len()];
         if run(&mut self.stages, &mut self.pairs, &self.moments, inputs, canceller)? {
             let last = self.stages.last().expect("an encoder has steps").step();
-            sink(self.latents_out, last.leaving(&self.moments)?);
+            let moments = self.moments.data();
+            last.check_finite(moments, "latent", self.latents_out)?;
+            sink(self.latents_out, moments);
             self.latents_out += 1;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What streams and latent files know of each other.
 
-use super::{Model, Stream, StreamOptions};
+use super::{Model, ModelInfo, Stream, StreamOptions};
 use crate::error::{Result, fail};
 use crate::media::{LatentFileInfo, LatentReader, LatentType, Posterior};
 
@@ -14,30 +14,35 @@ impl StreamOptions {
 }
 
 impl Model {
-    /// Fails unless the latents of a file are this model's.
+    /// Fails unless the latents of a file are of this model's encoder; whether the decoder is the one that was beside it does
+    /// not matter. A checkpoint without an encoder must hold the decoder that was beside it. Files of early versions name
+    /// whole models only.
     ///
     /// # Errors
     /// [`LatentFile`](crate::ErrorKind::LatentFile), with a text that names both.
     pub fn check_latent_file(&self, file: &LatentReader) -> Result<()> {
+        self.check_latents(file, false)
+    }
+
+    fn check_latents(&self, file: &LatentReader, any_encoder: bool) -> Result<()> {
         let (path, info, model) = (file.path().display(), file.info(), self.info());
         let name = &model.name;
-        if info.model != model.identity {
+        if !any_encoder && let Err(text) = check_identity(info, &model) {
             fail!(
                 LatentFile,
-                "latent file {path}: its latents are of the model {:016x}, this is {:016x} ({name}); open the model that \
-                 made them",
-                info.model,
-                model.identity
+                "latent file {path}: {text}; open the model that made them or, if you know that they fit, ask for latents of \
+                 any encoder (any_encoder of a stream's options, decode_file -E)"
             );
         }
         // The identity implies these in every file that this library wrote.
         let found = [info.latent_channels, info.spatial_compression, info.temporal_compression as usize];
         let expected = [model.latent_channels, model.spatial_compression, model.temporal_compression as usize];
         if found != expected {
+            let advice = if any_encoder { "no decoder of other sizes can read them" } else { "its metadata is wrong" };
             fail!(
                 LatentFile,
                 "latent file {path}: its latent channels, spatial and temporal compression are {found:?}, those of \
-                 {name} are {expected:?}; its metadata is wrong"
+                 {name} are {expected:?}; {advice}"
             );
         }
         if info.scaled {
@@ -54,6 +59,41 @@ impl Model {
     }
 }
 
+/// Whether these are latents of the model's encoder, and if not, what differs.
+fn check_identity(file: &LatentFileInfo, model: &ModelInfo) -> Result<(), String> {
+    let name = &model.name;
+    if file.encoder == 0 {
+        return match file.model == model.identity {
+            true => Ok(()),
+            false => Err(format!(
+                "its latents are of the model {:016x}, this is {:016x} ({name}); an early version wrote the file, which does \
+                 not say whether only the decoders differ",
+                file.model, model.identity
+            )),
+        };
+    }
+    let same_decoder = file.decoder != 0 && file.decoder == model.decoder_identity;
+    if file.encoder == model.encoder_identity || (!model.encodes && same_decoder) {
+        return Ok(());
+    }
+    if !model.encodes {
+        return Err(format!(
+            "its latents are of the encoder {:016x}, beside which was the decoder {:016x}; {name} holds no encoder and \
+             another decoder, {:016x}, so nothing tells whether they fit",
+            file.encoder, file.decoder, model.decoder_identity
+        ));
+    }
+    let halves = match (same_decoder, file.decoder) {
+        (true, _) => "only the encoders differ, the decoders are the same",
+        (false, 0) => "the encoders differ",
+        (false, _) => "encoders and decoders differ",
+    };
+    Err(format!(
+        "its latents are of the encoder {:016x}, that of {name} is {:016x}: {halves}",
+        file.encoder, model.encoder_identity
+    ))
+}
+
 impl Stream {
     /// How this stream was made.
     pub fn options(&self) -> &StreamOptions {
@@ -68,6 +108,8 @@ impl Stream {
         let geometry = &self.geometry;
         LatentFileInfo {
             model: model.identity,
+            encoder: model.encoder_identity,
+            decoder: model.decoder_identity,
             width: geometry.width,
             height: geometry.height,
             padded: (geometry.padded_width, geometry.padded_height) != (geometry.width, geometry.height),
@@ -87,12 +129,12 @@ impl Stream {
         }
     }
 
-    /// Fails unless this stream can decode the latents of a file: model, size and scaling.
+    /// Fails unless this stream can decode the latents of a file: encoder (unless `any_encoder` was set), size and scaling.
     ///
     /// # Errors
     /// [`LatentFile`](crate::ErrorKind::LatentFile), with a text that names both.
     pub fn check_latent_file(&self, file: &LatentReader) -> Result<()> {
-        self.model.check_latent_file(file)?;
+        self.model.check_latents(file, self.options.any_encoder)?;
         let (path, info, geometry) = (file.path().display(), file.info(), &self.geometry);
         if (info.width, info.height) != (geometry.width, geometry.height) {
             fail!(

@@ -56,6 +56,9 @@ pub struct StreamOptions {
     pub posterior: Posterior,
     /// Latents outside the library are `(z - shift) * scale`, with the config's lists, instead of the network's own z.
     pub scaled: bool,
+    /// [`check_latent_file`](Stream::check_latent_file) lets latents of other encoders through, as long as their sizes are
+    /// the model's: for a copy of the model in another precision, or where you know that they fit.
+    pub any_encoder: bool,
     /// Above 0: each call gets a whole clip, of at most so many frames, and ends it; a reset comes before the next one.
     /// Tiles are then worked on one after the other through all frames, so that only one tile's causal caches exist.
     pub clip_frames: u64,
@@ -81,6 +84,7 @@ impl StreamOptions {
             encode: true,
             decode: true,
             posterior: Posterior::Mean,
+            any_encoder: false,
             scaled: false,
             clip_frames: 0,
             tiling: Tiling::Off,
@@ -162,7 +166,8 @@ impl Stream {
     ///
     /// # Errors
     /// [`InvalidSize`](ErrorKind::InvalidSize), [`InvalidArgument`](ErrorKind::InvalidArgument),
-    /// [`OutOfMemory`](ErrorKind::OutOfMemory), [`Runtime`](ErrorKind::Runtime).
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory), [`Runtime`](ErrorKind::Runtime), [`Provider`](ErrorKind::Provider);
+    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened.
     pub fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
         let Plan { geometry, at_once, encode, decode, estimate } = Plan::new(model, options)?;
         let network = model.network();
@@ -330,8 +335,9 @@ impl Stream {
     ///
     /// # Errors
     /// [`Capacity`](ErrorKind::Capacity), [`InvalidSize`](ErrorKind::InvalidSize) and
-    /// [`InvalidState`](ErrorKind::InvalidState) consume nothing. After [`Runtime`](ErrorKind::Runtime) or
-    /// [`Cancelled`](ErrorKind::Cancelled) the stream needs a reset.
+    /// [`InvalidState`](ErrorKind::InvalidState) consume nothing, and neither does [`NotFinite`](ErrorKind::NotFinite) for
+    /// an input that holds a NaN or an infinity. After NotFinite for a result, [`Runtime`](ErrorKind::Runtime) or
+    /// [`Cancelled`](ErrorKind::Cancelled) the stream needs a reset, as [`info`](Self::info) says.
     pub fn encode(&mut self, frames: &[Image<'_>], mut latents: LatentsMut<'_>) -> Result<usize> {
         self.check_ready()?;
         let count = self.encode_count(frames.len() as u64)?;
@@ -340,19 +346,17 @@ impl Stream {
         if frames.is_empty() {
             return Ok(0);
         }
+        self.check_finite(frames)?;
         let clip = self.check_clip(frames.len() as u64, |longest| longest)?;
         let encoder = self.encoder.as_mut().expect("encode_count checked it");
-        let (codec, canceller) = (&self.codec, &self.canceller);
-        let mut place = 0;
-        let mut sink = |index: u64, moments: &[f32]| {
-            codec.encode(moments, index, place, &mut latents);
-            place += 1;
-        };
+        let mut output = LatentOutput::new(&self.codec, &mut latents);
+        let mut sink = |index: u64, moments: &[f32]| output.take(index, moments);
         let result = match clip {
-            true => encoder.clip(frames, self.model.counting(), canceller, &mut sink),
-            false => encoder.push(frames, canceller, &mut sink),
+            true => encoder.clip(frames, self.model.counting(), &self.canceller, &mut sink),
+            false => encoder.push(frames, &self.canceller, &mut sink),
         };
-        self.settle(result.map(|()| place))
+        let result = result.and_then(|()| output.count());
+        self.settle(result)
     }
 
     /// Ends the clip: writes the latent of an incomplete last group, whose missing frames repeat the last one.
@@ -367,14 +371,10 @@ impl Stream {
         if encoder.flushed() {
             return Ok(0);
         }
-        let codec = &self.codec;
-        let mut place = 0;
-        let mut sink = |index: u64, moments: &[f32]| {
-            codec.encode(moments, index, place, &mut latents);
-            place += 1;
-        };
-        let result = encoder.flush(&self.canceller, &mut sink);
-        self.settle(result.map(|()| place))
+        let mut output = LatentOutput::new(&self.codec, &mut latents);
+        let result = encoder.flush(&self.canceller, &mut |index: u64, moments: &[f32]| output.take(index, moments));
+        let result = result.and_then(|()| output.count());
+        self.settle(result)
     }
 
     /// Decodes latents, `[n, C, h, w]`; writes the frames that are final and returns their number.
@@ -395,6 +395,7 @@ impl Stream {
         if latent_count == 0 {
             return Ok(0);
         }
+        self.codec.check(&latents, self.decoder()?.latents_in())?;
         let longest = |frames| counting.frames(counting.latents(frames));
         let clip = self.check_clip(counting.frames(latent_count as u64), longest)?;
         let limit = self.frame_limit.unwrap_or(u64::MAX);
@@ -545,6 +546,23 @@ impl Stream {
         Ok(())
     }
 
+    /// Before anything is consumed. What comes out is checked too, but a frame with a NaN may be of no latent of this call.
+    fn check_finite(&self, frames: &[Image<'_>]) -> Result<()> {
+        let first = self.encoder()?.frames_in();
+        for (i, frame) in frames.iter().enumerate() {
+            if let Some([channel, y, x]) = frame.first_not_finite() {
+                fail!(
+                    NotFinite,
+                    "frame {i} of the call, frame {} of the clip: {} at column {x}, row {y} is a NaN or an infinity, or too \
+                     large for float32",
+                    first + i as u64,
+                    ["R", "G", "B"][channel]
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn check_latent_capacity(&self, count: u64, numbers: usize) -> Result<()> {
         let capacity = (numbers / self.codec.encoded_len()) as u64;
         if capacity < count {
@@ -581,6 +599,29 @@ fn zeros(len: usize) -> Result<Vec<f32>> {
     }
     values.resize(len, 0.0);
     Ok(values)
+}
+
+/// The caller's latents, in the order in which they come.
+struct LatentOutput<'a, 'b> {
+    codec: &'a LatentCodec,
+    latents: &'a mut LatentsMut<'b>,
+    written: Result<usize>,
+}
+
+impl<'a, 'b> LatentOutput<'a, 'b> {
+    fn new(codec: &'a LatentCodec, latents: &'a mut LatentsMut<'b>) -> Self {
+        LatentOutput { codec, latents, written: Ok(0) }
+    }
+
+    fn take(&mut self, index: u64, moments: &[f32]) {
+        if let Ok(count) = self.written {
+            self.written = self.codec.encode(moments, index, count, self.latents).map(|()| count + 1);
+        }
+    }
+
+    fn count(self) -> Result<usize> {
+        self.written
+    }
 }
 
 /// The caller's frames, from clip frame `first` on.

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{self, Element, Operators, StepGraph, Taps};
 use crate::kernels;
 use crate::logger::Logger;
-use crate::model::{self, Checkpoint, Network};
+use crate::model::{self, Checkpoint, Half, Network};
 use crate::runtime::{CudaOptions, Device, PROVIDER_OPTIONS, Place, Runtime, Session, SessionOptions, write_weights};
 use once_cell::sync::OnceCell;
 use std::io::Write;
@@ -34,7 +34,8 @@ pub enum Provider {
 ///
 /// Below float32, convolutions, matrix products and causal caches are of the narrower type and weights take half of the
 /// memory; residual sums, the statistics of norms, the scores of attention, wavelets and the interpolation stay float32,
-/// whose products a CUDA device may then round to TF32. An output that is not finite is then [`ErrorKind::NotFinite`].
+/// whose products a CUDA device may then round to TF32. More inputs then make an output that is not finite, which is
+/// [`ErrorKind::NotFinite`] in every precision.
 /// Models that take whole clips compute in float32 only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
@@ -145,7 +146,9 @@ pub struct ModelOptions {
     /// Attention works on as many queries at once as keep its score matrix below so many bytes; 0: 64 MiB. The results
     /// are the same.
     pub attention_bytes: u64,
-    /// Also refuses weights that hold a NaN or an infinity; reads the whole checkpoint.
+    /// Also refuses weights that hold a NaN or an infinity when the model is opened, and says which; reads the whole
+    /// checkpoint. Without it such a model opens, and its first result that is not finite is
+    /// [`ErrorKind::NotFinite`].
     pub check_finite: bool,
     /// Where messages go.
     pub logger: Logger,
@@ -179,11 +182,21 @@ pub struct ModelInfo {
     pub decode_halo: Option<usize>,
     /// Whether the config's scale and shift can be used.
     pub has_scaling: bool,
-    /// Trainable numbers.
+    /// Trainable numbers that the checkpoint holds.
     pub parameters: u64,
     /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
-    /// same on every machine and in every release; a copy of the weights in another precision is another model.
+    /// same on every machine and in every release; a copy of the weights in another precision has another one.
     pub identity: u64,
+    /// Tells this model's encoder, and so its latents, from others: a hash of samples of the encoder's weights, by their
+    /// numbers and not by the type that they are stored in. The same on every machine and in every release; 0 if the
+    /// checkpoint holds no encoder.
+    pub encoder_identity: u64,
+    /// The same of the decoder and of the interpolation.
+    pub decoder_identity: u64,
+    /// Whether the checkpoint holds the encoder; streams that encode need it.
+    pub encodes: bool,
+    /// Whether the checkpoint holds the decoder.
+    pub decodes: bool,
     /// The execution provider that runs the network: "CPU" or "CUDA".
     pub provider: &'static str,
     /// Index of its device; 0 for the processor.
@@ -243,8 +256,10 @@ impl Model {
     /// Opens a checkpoint: a folder with `config.json` and `*.safetensors`, the folder of a pipeline or of a download cache
     /// above it, or a weights file or index with its config beside it. Of several weights in a folder,
     /// `diffusion_pytorch_model.safetensors` is taken before `model.safetensors`, and the index of either before the single
-    /// file; without one of these there must be one file or index. Everything is checked now; weights are loaded by the
-    /// first stream that needs them. The files must not change while the model is open.
+    /// file; without one of these there must be one file or index. It may hold the encoder or the decoder alone. Everything
+    /// is checked now; weights are loaded by the first stream that needs them. If the files were written to by then, that is
+    /// [`Checkpoint`](ErrorKind::Checkpoint), not a stream of other weights; a file that was replaced by a new one of its
+    /// name is still the old one here.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io), [`Config`](ErrorKind::Config), [`Checkpoint`](ErrorKind::Checkpoint),
@@ -359,7 +374,11 @@ impl Model {
             decode_halo: self.decode_halo(),
             has_scaling: network.scaling.is_ok(),
             parameters: network.parameters(),
-            identity: network.identity,
+            identity: network.identities.model,
+            encoder_identity: network.identities.encoder,
+            decoder_identity: network.identities.decoder,
+            encodes: network.has(Half::Encoder),
+            decodes: network.has(Half::Decoder),
             provider: self.0.place.name(),
             device: if let Place::Cuda(device) = self.0.place { device } else { 0 },
             fallback: self.0.fallback.clone(),
@@ -386,20 +405,27 @@ impl Model {
     /// Writes the graphs as `encoder.0.onnx`, ... with their weights beside them (`encoder.0.bin`, ...), for viewers and
     /// other runtimes. The folder must exist; files of these names are replaced. Inputs `size.0`, `size.1`, ... are whole
     /// numbers that follow from the size of a frame, and how many queries attention takes at a time; the description of each in
-    /// the file (`doc_string`) tells which.
+    /// the file (`doc_string`) tells which. A half that the checkpoint lacks is left out.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io); [`InvalidArgument`](ErrorKind::InvalidArgument) if the folder holds this model's own files, or
-    /// one of the files to be replaced is such a file by another name. Nothing is written then.
+    /// one of the files to be replaced is such a file by another name, and nothing is written then;
+    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened, and the files of the graph that was
+    /// being written are then gone.
     pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
         let folder = folder.as_ref();
-        let (encoder, decoder) = match graphs {
+        let (mut encoder, mut decoder) = match graphs {
             Graphs::Steps => (
                 self.encoder_steps_by(&plain(&self.0.encoder_options)),
                 self.decoder_steps_by(&plain(&self.0.decoder_options)),
             ),
             Graphs::Clip => (vec![self.encoder_clip()], vec![self.decoder_clip()]),
         };
+        for (half, steps) in [(Half::Encoder, &mut encoder), (Half::Decoder, &mut decoder)] {
+            if !self.network().has(half) {
+                steps.clear();
+            }
+        }
         let steps: Vec<_> = encoder.into_iter().chain(decoder).collect();
         let targets = |step: &StepGraph| (folder.join(format!("{}.onnx", step.name)), folder.join(step.weights_file()));
         self.0.checkpoint.check_target_folder(folder)?;
@@ -412,8 +438,15 @@ impl Model {
             std::fs::write(&model, &step.onnx).map_err(|e| io(&model, e))?;
             let file = std::fs::File::create(&weights).map_err(|e| io(&weights, e))?;
             let mut file = std::io::BufWriter::new(file);
-            write_weights(&step, &self.0.checkpoint, &mut file).map_err(|e| io(&weights, e))?;
-            file.flush().map_err(|e| io(&weights, e))?;
+            let written = self.0.checkpoint.while_unchanged(|| {
+                write_weights(&step, &self.0.checkpoint, &mut file).map_err(|e| io(&weights, e))?;
+                file.flush().map_err(|e| io(&weights, e))
+            });
+            if written.is_err() {
+                // Nobody is to take them for this model's.
+                let _ = [&model, &weights].map(std::fs::remove_file);
+            }
+            written?;
         }
         Ok(())
     }
@@ -428,6 +461,26 @@ impl Model {
 
     pub(crate) fn network(&self) -> &Network {
         &self.0.network
+    }
+
+    /// Fails where a stream wants a half that the checkpoint lacks.
+    pub(crate) fn check_half(&self, half: Half, wanted: bool) -> Result<()> {
+        let (name, network) = (self.0.checkpoint.name(), self.network());
+        if !wanted || network.has(half) {
+            return Ok(());
+        }
+        match half {
+            Half::Encoder => fail!(
+                InvalidArgument,
+                "{name} holds the decoder alone (no tensor encoder.*), so its streams cannot encode; make one that only \
+                 decodes"
+            ),
+            Half::Decoder => fail!(
+                InvalidArgument,
+                "{name} holds the encoder alone (no tensor decoder.*), so its streams cannot decode; make one that only \
+                 encodes"
+            ),
+        }
     }
 
     pub(crate) fn counting(&self) -> Counting {
@@ -543,18 +596,20 @@ impl Model {
                 caches: graph.caches.into_iter().map(|cache| cache.now).collect(),
                 sizes: graph.sizes,
                 device: self.0.device.clone(),
-                check_finite: matches!(precision, Precision::F16 | Precision::Bf16),
+                narrow: matches!(precision, Precision::F16 | Precision::Bf16),
                 weight_bytes,
             }))
         };
-        // Building a session is the work of one thread.
-        if self.0.threads == 1 {
-            return graphs.into_iter().map(load).collect();
-        }
-        std::thread::scope(|scope| {
-            let loading: Vec<_> = graphs.into_iter().map(|graph| scope.spawn(|| load(graph))).collect();
-            let loaded = loading.into_iter().map(|thread| thread.join());
-            loaded.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        self.0.checkpoint.while_unchanged(|| {
+            // Building a session is the work of one thread.
+            if self.0.threads == 1 {
+                return graphs.into_iter().map(load).collect();
+            }
+            std::thread::scope(|scope| {
+                let loading: Vec<_> = graphs.into_iter().map(|graph| scope.spawn(|| load(graph))).collect();
+                let loaded = loading.into_iter().map(|thread| thread.join());
+                loaded.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            })
         })
     }
 }

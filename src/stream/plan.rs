@@ -7,6 +7,7 @@ use super::tiles::{Tiles, Tiling};
 use super::{Geometry, MAX_SIDE, Model, StreamOptions, available_memory};
 use crate::error::{Result, fail};
 use crate::graph::{Layout, StepGraph};
+use crate::model::Half;
 
 /// Bytes that a stream takes while it runs, to within 15 % of what a process then takes; to within a third for models that
 /// take whole clips.
@@ -60,6 +61,8 @@ impl Plan {
         if !options.encode && !options.decode {
             fail!(InvalidArgument, "a stream needs at least one direction");
         }
+        model.check_half(Half::Encoder, options.encode)?;
+        model.check_half(Half::Decoder, options.decode)?;
         check_count("clip_frames", options.clip_frames)?;
         let whole = model.network().needs_whole_clip();
         if whole && options.memory_limit > 0 && options.clip_frames == 0 {

@@ -8,7 +8,7 @@ use super::counting::check_count;
 use super::tiles::Tiles;
 use super::{MAX_SIDE, Stream, available_memory};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::Port;
+use crate::graph::{Element, Layout, Port};
 use crate::runtime::Tensor;
 use std::borrow::Cow;
 use std::fmt;
@@ -35,8 +35,9 @@ pub(super) struct LiveState<'a> {
 impl<'a> LiveState<'a> {
     /// A tensor of `port` of the step or stage `of`.
     pub(super) fn add(&mut self, of: &str, port: &Port, tensor: &'a Tensor) {
-        let Port { name, layout, element, .. } = port;
-        self.layout.update(format!("{}{of}.{name} {layout:?} {element:?} {}\n", self.part, tensor.bytes()).as_bytes());
+        let (layout, element) = (layout_name(port.layout), element_name(port.element));
+        let line = format!("{}{of}.{} {layout} {element} {}\n", self.part, port.name, tensor.bytes());
+        self.layout.update(line.as_bytes());
         self.tensors.push(tensor);
     }
 
@@ -57,6 +58,49 @@ impl<'a> LiveState<'a> {
     fn bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.bytes()).sum()
     }
+}
+
+/// As docs/formats.md has it; stored snapshots depend on these, so they never change.
+fn layout_name(layout: Layout) -> &'static str {
+    match layout {
+        Layout::Frame => "Frame",
+        Layout::Pixels => "Pixels",
+        Layout::Clip => "Clip",
+        Layout::Numbers => "Numbers",
+        Layout::Any => "Any",
+    }
+}
+
+/// Likewise.
+fn element_name(element: Element) -> &'static str {
+    match element {
+        Element::F32 => "F32",
+        Element::F16 => "F16",
+        Element::Bf16 => "Bf16",
+        Element::U8 => "U8",
+        Element::I64 => "I64",
+    }
+}
+
+/// Fails where a stream's state holds a NaN or an infinity.
+fn check_finite(element: Element, bytes: &[u8]) -> Result<()> {
+    let any16 = |exponent: u16| {
+        let words = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
+        words.fold(false, |found, word| found | (word & exponent == exponent))
+    };
+    let found = match element {
+        Element::F32 => {
+            let words = bytes.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            words.fold(false, |found, word| found | (word & 0x7f80_0000 == 0x7f80_0000))
+        }
+        Element::F16 => any16(0x7c00),
+        Element::Bf16 => any16(0x7f80),
+        Element::U8 | Element::I64 => false,
+    };
+    if found {
+        fail!(NotFinite, "the state of the stream holds a NaN or an infinity, so nothing that follows it can be right");
+    }
+    Ok(())
 }
 
 /// Gives tensors what a [`LiveState`] collected, in the same order.
@@ -226,7 +270,8 @@ impl Stream {
     ///
     /// # Errors
     /// [`NeedsReset`](ErrorKind::NeedsReset) after a failure, which leaves nothing worth coming back to;
-    /// [`OutOfMemory`](ErrorKind::OutOfMemory), which leaves the stream as it was.
+    /// [`NotFinite`](ErrorKind::NotFinite) if the state holds a NaN or an infinity, which the next result will show too;
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory). Both leave the stream as it was.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.check_whole()?;
         let mut header = self.header();
@@ -236,7 +281,9 @@ impl Stream {
         let mut bytes = buffer(size)?;
         header.write(size, &mut bytes);
         for tensor in &state.tensors {
-            bytes.extend_from_slice(&tensor.read()?);
+            let piece = tensor.read()?;
+            check_finite(tensor.element(), &piece)?;
+            bytes.extend_from_slice(&piece);
         }
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_ne_bytes());
@@ -250,6 +297,7 @@ impl Stream {
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the snapshot is of another model, of other directions or laid
     /// out in another way, [`InvalidSize`](ErrorKind::InvalidSize) if it is of another size,
+    /// [`NotFinite`](ErrorKind::NotFinite) if it holds a NaN or an infinity,
     /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation. The stream is as before then; after
     /// a failure to copy to a device it needs a reset.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
@@ -285,7 +333,7 @@ impl Stream {
     fn header(&self) -> Header {
         let geometry = &self.geometry;
         Header {
-            identity: self.model.network().identity,
+            identity: self.model.network().identities.model,
             size: [geometry.width, geometry.height].map(|n| n as u64),
             padded: [geometry.padded_width, geometry.padded_height].map(|n| n as u64),
             encoder: self.encoder.as_ref().map(|encoder| encoder.progress()),
@@ -352,6 +400,12 @@ impl Stream {
                 theirs.layout,
                 state.layout()
             );
+        }
+        let mut left = snapshot.payload();
+        for tensor in &state.tensors {
+            let (piece, rest) = left.split_at(tensor.bytes() as usize);
+            check_finite(tensor.element(), piece).map_err(|e| e.prefixed("snapshot"))?;
+            left = rest;
         }
         Ok(state.tensors.iter().map(|tensor| tensor.bytes()).collect())
     }

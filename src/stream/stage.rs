@@ -3,6 +3,7 @@
 use super::Geometry;
 use super::snapshot::{LiveState, SavedState};
 use crate::error::{ErrorKind, Result, fail};
+use crate::finite::first_not_finite;
 use crate::graph::{Port, SizeList, StepGraph};
 use crate::runtime::{Canceller, Device, Session, Tensor};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(crate) struct Step {
     /// Where its tensors lie, if not in the processor's memory.
     pub(crate) device: Option<Arc<Device>>,
     /// Whether its numbers can overflow where float32's do not.
-    pub(crate) check_finite: bool,
+    pub(crate) narrow: bool,
     pub(crate) weight_bytes: u64,
 }
 
@@ -33,18 +34,24 @@ impl Step {
         self.sizes.iter().map(|list| Tensor::whole_numbers(&list.of(size, frames))).collect()
     }
 
-    /// The numbers of an output that leaves the network.
-    pub(crate) fn leaving<'a>(&self, tensor: &'a Tensor) -> Result<&'a [f32]> {
-        let values = tensor.data();
-        if self.check_finite && !values.iter().all(|value| value.is_finite()) {
+    /// Of an output that leaves the network, which is the `index`-th `what` of the clip.
+    pub(crate) fn check_finite(&self, values: &[f32], what: &str, index: u64) -> Result<()> {
+        if first_not_finite(values).is_none() {
+            return Ok(());
+        }
+        let name = self.session.name();
+        if self.narrow {
             fail!(
                 NotFinite,
-                "{}: the result holds a NaN or an infinity, half precision cannot hold what this input makes; open the \
-                 model with precision f32 or tf32 for this direction",
-                self.session.name()
+                "{name}: {what} {index} holds a NaN or an infinity, half precision cannot hold what this input makes; open \
+                 the model with precision f32 or tf32 for this direction"
             );
         }
-        Ok(values)
+        fail!(
+            NotFinite,
+            "{name}: {what} {index} holds a NaN or an infinity: the weights are damaged, which opening the model with \
+             check_finite finds out, or the input is far larger than any that it was trained for"
+        )
     }
 }
 

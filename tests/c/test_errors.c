@@ -8,6 +8,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+#include "statuses.h"
 #include "temporary.h"
 
 #include <math.h>
@@ -383,7 +384,7 @@ static void test_options(void)
     CREATE("size 0", INVALID_ARGUMENT, "struct_size is 0, set it to sizeof(wfvae_options)", o.struct_size = 0);
     CREATE("size too small", INVALID_ARGUMENT, "struct_size is", o.struct_size--);
     CREATE("size huge", INVALID_ARGUMENT, "struct_size is", o.struct_size = SIZE_MAX / 2);
-    CREATE("reserved", INVALID_ARGUMENT, "reserved is not 0", o.reserved = 1);
+    CREATE("any_encoder", INVALID_ARGUMENT, "any_encoder is 2", o.any_encoder = 2);
     CREATE("width 0", INVALID_SIZE, "0x8", o.width = 0);
     CREATE("height 0", INVALID_SIZE, "8x0", o.height = 0);
     CREATE("width 0, padding", INVALID_SIZE, "0x8", (o.width = 0, o.padding = 1));
@@ -1791,6 +1792,74 @@ static void prepare(void)
     memcpy(right_out, s.out, sizeof s.out);
 }
 
+/* ---- numbers ---- */
+
+static void test_not_finite(void)
+{
+    wfvae_options options = {0};
+    wfvae_info info = {0};
+    wfvae_latent_writer *writer = NULL;
+    wfvae *stream = NULL;
+    wfvae_frame frame, *decoded = s.decoded;
+    float latents[2][NUMBERS] = {{0}}, planes[3][PIXELS] = {{0}};
+    size_t count = UNTOUCHED;
+    int i;
+
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    info.struct_size = sizeof info;
+    must(!wfvae_create(s.model, &options, &stream), "stream");
+    describe(&frame, planes[0]);
+    frame.format = WFVAE_PIXEL_FORMAT_RGBP_F32;
+    for (i = 0; i < 3; i++) {
+        frame.planes[i] = planes[i];
+        frame.strides[i] = SIDE * sizeof(float);
+    }
+    planes[1][SIDE + 2] = NAN;
+    PLAIN("frame: a NaN", NOT_FINITE, "frame 0 of the call, frame 0 of the clip: G at column 2, row 1",
+          wfvae_encode_chunk(stream, &frame, 1, latents, 2, &count));
+    result("frame: a NaN: nothing written", !count);
+    planes[1][SIDE + 2] = 0.5f;
+    must(!wfvae_get_info(stream, &info), "info");
+    result("frame: a NaN: nothing consumed", !info.frames_in && !info.needs_reset);
+    PLAIN("frame: finite again", OK, NULL, wfvae_encode_chunk(stream, &frame, 1, latents, 2, &count));
+
+    latents[1][3] = -INFINITY;
+    PLAIN("latent: an infinity", NOT_FINITE, "latent 1 of the call, latent 1 of the clip: channel 3: number 0",
+          wfvae_decode_chunk(stream, latents, 2, decoded, FRAMES, &count));
+    must(!wfvae_latent_writer_create(stream, path_of(folder, LATENT_FILE), NULL, &writer), "writer");
+    PLAIN("latent file: an infinity", NOT_FINITE, "latent 1: number 3 is -inf",
+          wfvae_latent_writer_write(writer, latents, 2));
+    wfvae_latent_writer_destroy(writer);
+    latents[1][3] = 0;
+    PLAIN("latents: finite again", OK, NULL, wfvae_decode_chunk(stream, latents, 2, decoded, FRAMES, &count));
+    wfvae_destroy(stream);
+}
+
+/* The checkpoint is written to between the opening and the first stream. */
+static void test_changed_weights(void)
+{
+    wfvae_options options = {0};
+    wfvae_model *model = NULL;
+    wfvae *stream = NULL;
+
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    good_files();
+    must(!wfvae_model_open(folder, NULL, &model), "model");
+    number(BIAS, 2, 0.25f);
+    PLAIN("changed weights: stream", CHECKPOINT, "changed since it was opened; open it again",
+          wfvae_create(model, &options, &stream));
+    PLAIN("changed weights: graphs", CHECKPOINT, "changed since it was opened",
+          wfvae_model_save_onnx(model, folder, WFVAE_GRAPHS_STEPS));
+    wfvae_model_close(model);
+    must(!wfvae_model_open(folder, NULL, &model), "model");
+    PLAIN("changed weights: opened again", OK, NULL, wfvae_create(model, &options, &stream));
+    wfvae_destroy(stream);
+    wfvae_model_close(model);
+    good_files();
+}
+
 int main(int argc, char **argv)
 {
     wfvae_model *another = NULL;
@@ -1803,6 +1872,11 @@ int main(int argc, char **argv)
     quick = argc > 2 && !strcmp(argv[2], "quick");
     snprintf(golden, sizeof golden, "%s/v1-image", argv[1]);
     temporary_name(folder, sizeof folder);
+    {
+        char header[1000];
+        snprintf(header, sizeof header, "%s/../../include/wfvae.h", argv[1]);
+        statuses_open(header);
+    }
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     result("no error yet", !*wfvae_last_error(NULL));
     must(mkdtemp(folder) != NULL, folder);
@@ -1836,6 +1910,10 @@ int main(int argc, char **argv)
     test_own_files();
     test_messages();
     test_others();
+    test_not_finite();
+    test_changed_weights();
+    result("every status that a call returned is one that its comment names",
+           statuses_checked > 500 && !statuses_missing);
 
     for (i = 0; i < sizeof files / sizeof *files; i++)
         remove(path_of(folder, files[i]));

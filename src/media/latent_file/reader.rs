@@ -88,7 +88,8 @@ impl LatentReader {
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the file does not hold these latents, or `out` is not for
-    /// whole ones; [`Io`](ErrorKind::Io).
+    /// whole ones; [`Io`](ErrorKind::Io); [`NotFinite`](ErrorKind::NotFinite) if a latent holds a NaN, an infinity, or a
+    /// number that the type of `out` cannot hold.
     pub fn read(&self, start: u64, out: LatentsMut<'_>) -> Result<()> {
         self.read_channels(self.info.latent_channels, start, out)
     }
@@ -116,9 +117,8 @@ impl LatentReader {
         for i in 0..count {
             let from = (start + i) * (stored * plane) as u64;
             let to = i as usize * size;
-            let result = self.read_run(from, to, size, &mut out);
-            let path = self.path.display();
-            result.map_err(|e| Error::new(ErrorKind::Io, format!("latent file {path}: latent {}: {e}", start + i)))?;
+            self.read_run(from, to, size, &mut out)
+                .map_err(|e| e.prefixed(&format!("latent file {}: latent {}", self.path.display(), start + i)))?;
         }
         Ok(())
     }
@@ -136,24 +136,35 @@ impl LatentReader {
     }
 
     /// Reads `count` numbers from number `from` of the tensor to number `to` of `out`.
-    fn read_run(&self, from: u64, to: usize, count: usize, out: &mut LatentsMut<'_>) -> std::io::Result<()> {
+    fn read_run(&self, from: u64, to: usize, count: usize, out: &mut LatentsMut<'_>) -> Result<()> {
         let width = self.info.latent_type.bytes();
         let mut block = [0; BLOCK];
         let mut done = 0;
         while done < count {
             let bytes = &mut block[..BLOCK.min((count - done) * width)];
-            self.file.read_exact_at(bytes, self.start + (from + done as u64) * width as u64)?;
-            match self.info.latent_type {
-                LatentType::F32 => {
-                    let values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                    out.write(to + done, values);
-                }
-                LatentType::F16 => {
-                    let values = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32());
-                    out.write(to + done, values);
-                }
+            self.file
+                .read_exact_at(bytes, self.start + (from + done as u64) * width as u64)
+                .map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
+            let f32s = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            let f16s = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
+            let stored = self.info.latent_type;
+            match stored {
+                LatentType::F32 => out.write(to + done, bytes.chunks_exact(4).map(f32s)),
+                LatentType::F16 => out.write(to + done, bytes.chunks_exact(2).map(f16s)),
             }
-            done += bytes.len() / width;
+            let numbers = bytes.len() / width;
+            if let Some(bad) = out.part(to + done, numbers).first_not_finite(LatentType::F32) {
+                let number = &bytes[bad * width..][..width];
+                let value = if stored == LatentType::F32 { f32s(number) } else { f16s(number) };
+                if value.is_finite() {
+                    fail!(
+                        NotFinite,
+                        "{value} is too large for float16, whose largest number is 65504; read float32 latents"
+                    );
+                }
+                fail!(NotFinite, "number {} is {value}: the file was made of broken latents, or damaged", done + bad);
+            }
+            done += numbers;
         }
         Ok(())
     }

@@ -86,7 +86,9 @@ impl LatentWriter {
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for numbers that are not whole latents;
-    /// [`InvalidState`](ErrorKind::InvalidState) after [`finish`](Self::finish) or an error;
+    /// [`NotFinite`](ErrorKind::NotFinite) for a NaN, an infinity, or a number that float16 cannot hold in a file of such,
+    /// after which nothing was appended;
+    /// [`InvalidState`](ErrorKind::InvalidState) after [`finish`](Self::finish) or an [`Io`](ErrorKind::Io) error;
     /// [`Io`](ErrorKind::Io), after which the temporary file is gone.
     pub fn write(&mut self, latents: Latents<'_>) -> Result<()> {
         let size = self.info.stored_channels() * self.info.plane();
@@ -94,6 +96,18 @@ impl LatentWriter {
             fail!(InvalidArgument, "{} numbers are not whole latents of {size}", latents.len());
         }
         let latent_type = self.info.latent_type;
+        if let Some(bad) = latents.first_not_finite(latent_type) {
+            let (path, latent, value) =
+                (self.path.display(), self.info.latents + (bad / size) as u64, latents.number(bad));
+            if value.is_finite() {
+                fail!(
+                    NotFinite,
+                    "latent file {path}: latent {latent}: {value} is too large for float16, whose largest number is 65504; \
+                     store float32 latents, or scaled ones"
+                );
+            }
+            fail!(NotFinite, "latent file {path}: latent {latent}: number {} is {value}", bad % size);
+        }
         self.on_file(|file| match latents {
             Latents::F32(values) => values.chunks(BLOCK).try_for_each(|block| {
                 let values = block.iter().copied();
