@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-fresh check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -84,6 +84,11 @@ train:
 	@[ -f target/training/data/sources.txt ] || \
 	    target/training/venv/bin/python training/fetch_data.py > target/training/fetch.log
 	@target/training/venv/bin/python training/train.py $(ARGS)
+
+#: make check-runtimes   golden cases, forks and telemetry on every minor version of ONNX Runtime that is promised, which it
+#:               fetches (300 MB); ARGS=--quick: a few cases on the oldest and the newest, as make check does
+check-runtimes: c-tests
+	@tests/check_runtimes.sh $(ARGS)
 
 #: make header   writes include/wfvae.h from src/capi
 header:
@@ -155,10 +160,12 @@ $(C)/roundtrip_gbrp: tests/c/roundtrip_gbrp.c
 $(C)/test_y4m: tests/c/test_y4m.c examples/y4m.c
 $(C)/test_png: tests/c/test_png.c examples/png.c
 $(C)/test_header_loop: tests/c/test_header_loop.c $(C)/header_loop.inc
-$(C)/test_errors $(C)/test_threads $(C)/test_runtime: tests/c/check.h
+$(C)/test_errors $(C)/test_threads $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry: tests/c/check.h
 $(C)/test_errors $(C)/test_runtime $(C)/test_png: tests/c/temporary.h
 $(C)/test_errors: tests/c/test_errors.c tests/c/statuses.h
 $(C)/test_threads: tests/c/test_threads.c
+$(C)/test_fork: tests/c/test_fork.c
+$(C)/test_telemetry: tests/c/test_telemetry.c
 $(C)/test_runtime: tests/c/test_runtime.c $(C)/old_onnxruntime.so
 $(BENCH): tools/bench/libwfvae.c examples/files.c
 

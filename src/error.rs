@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Busy,
     /// An earlier call on this stream failed; reset it first.
     NeedsReset,
+    /// The model, stream or latent writer belongs to the process that this one was forked from; make one in this process.
+    Forked,
     /// A file or folder could not be read or written.
     Io,
     /// `config.json` is malformed or holds a value that no WF-VAE has.

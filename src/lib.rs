@@ -35,7 +35,12 @@
 //! # }
 //! ```
 //!
-//! ONNX Runtime 1.18 or newer is loaded at run time; [`ModelOptions::runtime`] says where it is looked for.
+//! ONNX Runtime 1.19 or newer is loaded at run time; [`ModelOptions::runtime`] says where it is looked for. Its telemetry is
+//! turned off before it begins, unless the program has set `ORT_DISABLE_TELEMETRY` or made an environment of ONNX Runtime
+//! itself.
+//!
+//! A child of `fork` may drop what it inherited and open models of its own. Encoding and decoding with its parent's models
+//! and streams, and writing its latent files, fails with [`ErrorKind::Forked`].
 #![warn(missing_docs)]
 
 mod capi;
@@ -46,6 +51,7 @@ mod kernels;
 mod logger;
 mod media;
 mod model;
+mod process;
 mod runtime;
 mod stream;
 

@@ -149,6 +149,12 @@ group header-loop $c/test_header_loop
 group errors $c/test_errors tests/golden
 group threads $c/test_threads
 group runtime $c/test_runtime
+group fork $c/test_fork
+group python-fork python3 tests/check_fork.py target/release/libwfvae.so
+# It says itself what it cannot see without strace.
+need strace strace || :
+group telemetry $c/test_telemetry
+group runtimes tests/check_runtimes.sh --quick
 if need valgrind valgrind; then
     # Shorter runs of the same, with a smaller model. Valgrind runs one thread at a time; unfairly, a canceller may starve.
     valgrind="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"

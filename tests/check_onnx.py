@@ -5,12 +5,15 @@
 Each folder holds what wfvae_model_save_onnx() wrote.
 """
 
+import os
 import pathlib
 import sys
 
 import numpy as np
 import onnx
-import onnxruntime
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # The import starts it.
+import onnxruntime  # noqa: E402
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tools/bench"))
 import sizes  # noqa: E402

@@ -70,6 +70,26 @@ fn every_export_is_one_guard_in_the_c_door() {
     }
 }
 
+/// What belongs to the process that made it; other handles are data.
+const BOUND: [&str; 3] = ["wfvae", "wfvae_model", "wfvae_latent_writer"];
+
+#[test]
+fn a_forked_child_tries_every_call_that_takes_what_belongs_to_its_parent() {
+    let test = std::fs::read_to_string(root().join("tests/c/test_fork.c")).unwrap();
+    let takes_bound = |function: &ItemFn| {
+        function.sig.inputs.iter().any(|argument| {
+            let syn::FnArg::Typed(argument) = argument else { return false };
+            let syn::Type::Ptr(pointer) = &*argument.ty else { return false };
+            matches!(&*pointer.elem, syn::Type::Path(path) if BOUND.iter().any(|name| path.path.is_ident(name)))
+        })
+    };
+    let bound: Vec<String> =
+        exports().into_iter().map(|(_, f)| f).filter(takes_bound).map(|f| f.sig.ident.to_string()).collect();
+    assert!(bound.len() > 20, "only {bound:?} found");
+    let missing: Vec<&String> = bound.iter().filter(|name| !test.contains(&format!("{name}("))).collect();
+    assert!(missing.is_empty(), "tests/c/test_fork.c does not call {missing:?} in a child");
+}
+
 /// Function names that the header declares.
 fn declared() -> BTreeSet<String> {
     let header = std::fs::read_to_string(root().join(HEADER)).unwrap();

@@ -1,18 +1,30 @@
 #!/bin/sh
-# Puts ONNX Runtime's shared library, pinned by version and hash, under target/onnxruntime. Only pip's network is used.
+# Puts ONNX Runtime's shared library, pinned by version and hash, under target/onnxruntime. With a VERSION of
+# tools/onnxruntime-tested.txt: that one, under target/onnxruntime-VERSION. Only pip's network is used.
 set -eu
 cd "$(dirname "$0")/.."
 target=target/onnxruntime
+list=tools/onnxruntime.txt
+if [ $# -gt 0 ]; then
+    target=target/onnxruntime-$1
+    list=target/onnxruntime-$1.txt
+    mkdir -p target
+    # Its line and the two of its hashes.
+    if ! grep -F -A 2 "onnxruntime==$1 " tools/onnxruntime-tested.txt > "$list"; then
+        echo "$0: version $1 is not in tools/onnxruntime-tested.txt" >&2
+        exit 2
+    fi
+fi
 stamp=$target/onnxruntime.txt
-if cmp -s tools/onnxruntime.txt "$stamp"; then exit 0; fi
+if cmp -s "$list" "$stamp"; then exit 0; fi
 
 rm -rf "$target" && mkdir -p "$target"
 # The library is the same in the wheels of all Python versions, so this one's does not matter.
 python3 -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
     --python-version 3.12 --implementation cp --abi cp312 --platform "manylinux_2_28_$(uname -m)" \
-    --target "$target/wheel" --requirement tools/onnxruntime.txt
+    --platform "manylinux_2_27_$(uname -m)" --target "$target/wheel" --requirement "$list"
 library=$(cd "$target" && ls wheel/onnxruntime/capi/libonnxruntime.so.*)
 ln -s "$library" "$target/libonnxruntime.so.1"
 ln -s "$library" "$target/libonnxruntime.so"
-cp tools/onnxruntime.txt "$stamp"
+cp "$list" "$stamp"
 echo "ONNX Runtime: $target/$library"

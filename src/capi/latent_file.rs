@@ -5,6 +5,7 @@ use super::status::wfvae_status;
 use super::stream::{MAX_PER_CALL, latents_at, latents_at_mut, to_latent_type, wfvae};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::media::{LatentReader, LatentType, LatentWriter, LatentsMut, Posterior};
+use crate::process::Process;
 use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
 
@@ -19,6 +20,7 @@ pub struct wfvae_latent_writer {
     writer: Mutex<LatentWriter>,
     /// Of the memory that the caller passes: the stream's.
     latent_type: LatentType,
+    owner: Process,
 }
 
 /// A latent file that is open for reading. Memory does not grow with the clip.
@@ -148,7 +150,8 @@ pub unsafe extern "C" fn wfvae_latent_writer_create(
             info.note = unsafe { abi::text(options.note, "wfvae_latent_writer_options: note")? }.unwrap_or_default();
         }
         let writer = Mutex::new(LatentWriter::create(path, info)?);
-        out.write(Box::into_raw(Box::new(wfvae_latent_writer { writer, latent_type })));
+        let owner = Process::current();
+        out.write(Box::into_raw(Box::new(wfvae_latent_writer { writer, latent_type, owner })));
         Ok(())
     })
 }
@@ -362,6 +365,7 @@ impl wfvae_latent_writer {
         // SAFETY: NULL or made by wfvae_latent_writer_create.
         let handle = unsafe { writer.as_ref() };
         let handle = handle.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "writer is NULL"))?;
+        handle.owner.check("latent writer")?;
         let Some(mut writer) = handle.writer.try_lock() else {
             fail!(Busy, "another thread is inside a call on this latent writer");
         };

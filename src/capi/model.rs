@@ -138,7 +138,7 @@ pub type wfvae_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, lev
 pub struct wfvae_model_options {
     /// sizeof(wfvae_model_options).
     pub struct_size: usize,
-    /// Path of the ONNX Runtime library (libonnxruntime.so, 1.18 or newer). NULL: the environment variables
+    /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the environment variables
     /// WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, one that the process has loaded, beside libwfvae, the loader's search, in
     /// this order. A process uses one runtime; asking for another afterwards is WFVAE_STATUS_INVALID_STATE.
     pub runtime_path: *const c_char,
@@ -306,7 +306,11 @@ pub unsafe extern "C" fn wfvae_model_open(
 pub unsafe extern "C" fn wfvae_model_close(model: *mut wfvae_model) {
     guard!(value or (); {
         if !model.is_null() {
-            drop(unsafe { Arc::from_raw(model) });
+            let model = unsafe { Arc::from_raw(model) };
+            if !model.model.owner().is_current() {
+                // A lock or a count in there may be as another thread left it.
+                std::mem::forget(model);
+            }
         }
     })
 }
@@ -319,7 +323,7 @@ pub unsafe extern "C" fn wfvae_model_close(model: *mut wfvae_model) {
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_model_get_info(model: *const wfvae_model, info: *mut wfvae_model_info) -> wfvae_status {
-    guard!(status: { unsafe { abi::write(info, &wfvae_model::from_ptr(model)?.info()) } })
+    guard!(status: { unsafe { abi::write(info, &wfvae_model::of_any_process(model)?.info()) } })
 }
 
 /// Latents of a whole clip of n_frames frames, with the last group completed by the flush: 1 + ceil((n_frames - 1) /
@@ -329,7 +333,7 @@ pub unsafe extern "C" fn wfvae_model_get_info(model: *const wfvae_model, info: *
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_latents_for_frames(model: *const wfvae_model, n_frames: u64) -> u64 {
-    guard!(value or 0; { unsafe { wfvae_model::from_ptr(model) }.map_or(0, |m| m.model.latents_for_frames(n_frames)) })
+    guard!(value or 0; { unsafe { wfvae_model::of_any_process(model) }.map_or(0, |m| m.model.latents_for_frames(n_frames)) })
 }
 
 /// Frames of a whole clip of n_latents latents: temporal_compression * (n_latents - 1) + 1, 0 for 0.
@@ -338,7 +342,7 @@ pub unsafe extern "C" fn wfvae_latents_for_frames(model: *const wfvae_model, n_f
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_frames_for_latents(model: *const wfvae_model, n_latents: u64) -> u64 {
-    guard!(value or 0; { unsafe { wfvae_model::from_ptr(model) }.map_or(0, |m| m.model.frames_for_latents(n_latents)) })
+    guard!(value or 0; { unsafe { wfvae_model::of_any_process(model) }.map_or(0, |m| m.model.frames_for_latents(n_latents)) })
 }
 
 /// Which graphs wfvae_model_save_onnx() writes.
@@ -395,6 +399,13 @@ impl wfvae_model {
     }
 
     pub(super) unsafe fn from_ptr<'a>(model: *const wfvae_model) -> Result<&'a wfvae_model> {
+        let model = unsafe { wfvae_model::of_any_process(model)? };
+        model.model.owner().check("model")?;
+        Ok(model)
+    }
+
+    /// For what is only read, and never changes.
+    unsafe fn of_any_process<'a>(model: *const wfvae_model) -> Result<&'a wfvae_model> {
         match unsafe { model.as_ref() } {
             Some(model) => Ok(model),
             None => fail!(InvalidArgument, "model is NULL"),

@@ -23,6 +23,10 @@ pub enum wfvae_status {
     Busy = 104,
     /// An earlier call on this stream failed: call wfvae_reset() first. Nothing was consumed.
     NeedsReset = 105,
+    /// The model, stream or latent writer belongs to the process that this one was forked from: open the model in this
+    /// process. Or that process was forked while another thread opened a model or made a stream, and models cannot be opened
+    /// in this one at all. Nothing was consumed. Only the calling thread's error text is set, not the stream's.
+    Forked = 106,
 
     /// A file or folder could not be read or written.
     Io = 200,
@@ -67,6 +71,7 @@ impl From<ErrorKind> for wfvae_status {
             ErrorKind::InvalidState => wfvae_status::InvalidState,
             ErrorKind::Busy => wfvae_status::Busy,
             ErrorKind::NeedsReset => wfvae_status::NeedsReset,
+            ErrorKind::Forked => wfvae_status::Forked,
             ErrorKind::Io => wfvae_status::Io,
             ErrorKind::Config => wfvae_status::Config,
             ErrorKind::Checkpoint => wfvae_status::Checkpoint,
@@ -97,6 +102,7 @@ fn describe(status: i32) -> &'static CStr {
         n if is(n, s::InvalidState) => c"call out of order",
         n if is(n, s::Busy) => c"stream in use by another thread",
         n if is(n, s::NeedsReset) => c"stream needs a reset",
+        n if is(n, s::Forked) => c"made by another process, before a fork",
         n if is(n, s::Io) => c"file cannot be read or written",
         n if is(n, s::Config) => c"invalid config.json",
         n if is(n, s::Checkpoint) => c"invalid weights",
@@ -135,8 +141,8 @@ pub extern "C" fn wfvae_status_str(status: i32) -> *const c_char {
 pub unsafe extern "C" fn wfvae_last_error(stream: *const wfvae) -> *const c_char {
     guard!(value or c"".as_ptr(); {
         match unsafe { stream.as_ref() } {
-            Some(stream) => stream.error_text(),
-            None => last_error(),
+            Some(stream) if stream.owner().is_current() => stream.error_text(),
+            _ => last_error(),
         }
     })
 }

@@ -5,6 +5,7 @@ use super::model::wfvae_model;
 use super::status::wfvae_status;
 use crate::error::{ErrorKind, Result, fail};
 use crate::media::{LatentType, Latents, LatentsMut, Posterior};
+use crate::process::Process;
 use crate::stream::{Canceller, Estimate, ModelInfo, Stream, StreamOptions, Tiling};
 use half::f16;
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ pub struct wfvae {
     canceller: Canceller,
     latent_type: LatentType,
     error: Mutex<CString>,
+    owner: Process,
 }
 
 /// The directions of a stream, to be combined.
@@ -267,8 +269,13 @@ pub unsafe extern "C" fn wfvae_estimate(
 pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae) {
     guard!(value or (); {
         if !stream.is_null() {
-            // For a call that another thread has entered, if there is one.
-            unsafe { Arc::from_raw(stream) }.canceller.cancel();
+            let stream = unsafe { Arc::from_raw(stream) };
+            match stream.owner.is_current() {
+                // For a call that another thread has entered, if there is one.
+                true => stream.canceller.cancel(),
+                // A lock in there may be as another thread left it.
+                false => std::mem::forget(stream),
+            }
         }
     })
 }
@@ -496,7 +503,8 @@ pub unsafe extern "C" fn wfvae_decode_flush_count(stream: *const wfvae, count: *
 impl wfvae {
     fn new(stream: Stream, latent_type: LatentType) -> *mut wfvae {
         let canceller = stream.canceller();
-        let handle = wfvae { stream: Mutex::new(stream), canceller, latent_type, error: Mutex::default() };
+        let (error, owner) = (Mutex::default(), stream.model().owner());
+        let handle = wfvae { stream: Mutex::new(stream), canceller, latent_type, error, owner };
         Arc::into_raw(Arc::new(handle)).cast_mut()
     }
 
@@ -514,6 +522,8 @@ impl wfvae {
         if stream.is_null() {
             fail!(InvalidArgument, "stream is NULL");
         }
+        // SAFETY: made by `new`; the owner never changes.
+        unsafe { (*stream).owner.check("stream")? };
         // SAFETY: made by Arc::into_raw in `new`.
         unsafe {
             Arc::increment_strong_count(stream);
@@ -566,6 +576,10 @@ impl wfvae {
         };
         unsafe { abi::zero(count) };
         unsafe { wfvae::enter(stream, call) }
+    }
+
+    pub(super) fn owner(&self) -> Process {
+        self.owner
     }
 
     pub(super) fn error_text(&self) -> *const c_char {

@@ -415,6 +415,7 @@ impl Builder {
 
     /// One of our operators, with a result like `result`.
     pub(super) fn operator_node(&mut self, op: &str, inputs: &[&str], result: &Value) -> String {
+        debug_assert!(!inputs.contains(&""), "{op}: an input is left out");
         let name = self.node(op, inputs, vec![]);
         self.graph.node.last_mut().expect("just added").domain = operator::DOMAIN.into();
         self.floats_of_ours.insert(name.clone(), result.floats_per_pixel());

@@ -7,8 +7,9 @@ use crate::model::{Conv, ConvKind, Norm};
 /// The domain of their names in a graph.
 pub(crate) const DOMAIN: &str = "wfvae";
 
-/// Inputs: packed weights (of a norm its scale), bias, the frame of now, and optionally the ones before it (one ago, two
-/// ago) and what is added to the result.
+/// Inputs: packed weights (of a norm its scale), bias, the frame of now; then both frames before it (one ago, two ago), or
+/// neither; then what is added to the result, or nothing. None is left out between others: ONNX Runtime before 1.24 crashes
+/// on that in operators that are not its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Operator {
@@ -121,7 +122,6 @@ pub(super) fn convolve(
     let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
     let mut inputs = vec![kernel.as_str(), &bias];
     inputs.extend(frames.iter().rev().map(|frame| frame.name.as_str()));
-    inputs.resize(5, "");
     inputs.extend(residual.map(|residual| residual.name.as_str()));
     let divisor = match scale {
         Scale::Same => now.divisor,
@@ -149,6 +149,6 @@ pub(super) fn convolve_taps(b: &mut Builder, x: &Value, conv: &Conv, bias: &str)
 pub(super) fn blend_taps(b: &mut Builder, frames: [&Value; 3], weights: &Value, channels: usize) -> Value {
     let [two_ago, one_ago, now] = frames.map(|frame| frame.name.as_str());
     let result = Value { channels, ..frames[2].clone() };
-    let inputs = [&weights.name, "", now, one_ago, two_ago];
+    let inputs = [&weights.name, now, one_ago, two_ago];
     Value { name: b.operator_node(Operator::Blend.name(), &inputs, &result), ..result }
 }

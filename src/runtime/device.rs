@@ -8,6 +8,7 @@ use super::{Canceller, Runtime, Session, SessionOptions, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, Element};
 use crate::model::Checkpoint;
+use crate::process::Owned;
 use once_cell::sync::OnceCell;
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
@@ -94,9 +95,9 @@ impl Place {
 /// A device's memory, shared by all streams of a model, and the copies to and from it.
 pub(crate) struct Device {
     /// ort says that not all of them may be used from several threads.
-    allocator: Mutex<Allocator>,
+    allocator: Mutex<Owned<Allocator>>,
     /// Of pages that the device reads by itself; `None`: not to be had.
-    staging: Option<Mutex<Allocator>>,
+    staging: Option<Mutex<Owned<Allocator>>>,
     pixels: Session,
     /// Of float32, float16 and bfloat16, loaded when they are needed; the first one always.
     copies: [OnceCell<Session>; 3],
@@ -107,7 +108,7 @@ pub(crate) struct Device {
     #[cfg(test)]
     pub(crate) traffic: Traffic,
     /// Owns the memory, so it goes last.
-    _session: Arc<ort::session::Session>,
+    _session: Arc<Owned<ort::session::Session>>,
 }
 
 /// What was done so far.
@@ -145,8 +146,8 @@ impl Device {
             _ => None,
         };
         Ok(Arc::new(Device {
-            allocator: Mutex::new(allocator),
-            staging: staging.map(Mutex::new),
+            allocator: Mutex::new(Owned::new(allocator)),
+            staging: staging.map(|staging| Mutex::new(Owned::new(staging))),
             pixels,
             copies: [OnceCell::with_value(first), OnceCell::new(), OnceCell::new()],
             load: Box::new(load),
@@ -158,11 +159,11 @@ impl Device {
         }))
     }
 
-    pub(super) fn allocator(&self) -> MutexGuard<'_, Allocator> {
+    pub(super) fn allocator(&self) -> MutexGuard<'_, Owned<Allocator>> {
         self.allocator.lock()
     }
 
-    pub(super) fn staging(&self) -> Option<MutexGuard<'_, Allocator>> {
+    pub(super) fn staging(&self) -> Option<MutexGuard<'_, Owned<Allocator>>> {
         self.staging.as_ref().map(Mutex::lock)
     }
 

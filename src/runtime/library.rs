@@ -16,7 +16,15 @@ const ADVICE: &str =
 pub(super) struct Library {
     pub(super) path: PathBuf,
     pub(super) version: String,
+    pub(super) entry: Entry,
 }
+
+/// The address of its one function that everybody knows.
+pub(super) struct Entry(pub(super) *const c_void);
+
+// SAFETY: only an address.
+unsafe impl Send for Entry {}
+unsafe impl Sync for Entry {}
 
 /// The library at `path`, else the one that a variable names, that the process has loaded, that lies beside libwfvae, or
 /// that the loader finds. What is named explicitly must work; the rest is tried in turn.
@@ -119,10 +127,10 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
             real.display()
         )));
     }
-    Ok(Library { path: real, version })
+    Ok(Library { path: real, version, entry: Entry(symbol) })
 }
 
-fn is_new_enough(version: &str, needed: u32) -> bool {
+pub(super) fn is_new_enough(version: &str, needed: u32) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     major > 1 || (major == 1 && minor >= needed)
@@ -182,6 +190,15 @@ pub(super) fn providers() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_runtime_that_is_taken_is_the_oldest_that_is_tested() {
+        let tested = include_str!("../../tools/onnxruntime-tested.txt");
+        let version = tested.strip_prefix("onnxruntime==").and_then(|rest| rest.split(' ').next()).unwrap();
+        assert_eq!(version, format!("1.{}.0", ort::MINOR_VERSION));
+        assert!(is_new_enough(version, ort::MINOR_VERSION));
+        assert!(!is_new_enough(&format!("1.{}.9", ort::MINOR_VERSION - 1), ort::MINOR_VERSION));
+    }
 
     #[test]
     fn links_to_the_runtime_are_followed() {

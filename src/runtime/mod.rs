@@ -6,6 +6,7 @@ mod library;
 mod operators;
 mod replan;
 mod session;
+mod telemetry;
 mod tensor;
 
 pub(crate) use device::{CudaOptions, Device, PROVIDER_OPTIONS, Place};
@@ -14,6 +15,7 @@ pub(crate) use tensor::Tensor;
 
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::logger::Logger;
+use crate::process::Loading;
 use library::Library;
 use once_cell::sync::OnceCell;
 use ort::session::{NoSelectedOutputs, RunOptions};
@@ -34,7 +36,10 @@ pub(crate) struct Runtime {
 impl Runtime {
     /// The process's runtime, loaded by the first call. `path` names the library file; `None` searches for it.
     pub(crate) fn get(path: Option<&Path>) -> Result<&'static Runtime> {
-        let runtime = RUNTIME.get_or_try_init(|| Runtime::load(path))?;
+        let runtime = {
+            let _loading = Loading::begin()?;
+            RUNTIME.get_or_try_init(|| Runtime::load(path))?
+        };
         if let Some(path) = path
             && !library::same_file(path, &runtime.library.path)
         {
@@ -50,18 +55,26 @@ impl Runtime {
     }
 
     fn load(path: Option<&Path>) -> Result<Runtime> {
+        operators::prepare();
         let library = library::find(path)?;
         let failed = |e: &dyn std::fmt::Display| {
             let text = format!("ONNX Runtime {} at {}: {e}", library.version, library.path.display());
             Error::new(ErrorKind::Runtime, text)
         };
-        let environment = ort::init_from(&library.path)
-            .map_err(|e| failed(&e))?
+        let environment = ort::init_from(&library.path).map_err(|e| failed(&e))?;
+        let opt_out = telemetry::OptOut::new(&library.version, library.entry.0).unwrap_or_else(|e| {
+            let advice = "set ORT_DISABLE_TELEMETRY=1 in the environment of the program";
+            let text = format_args!("ONNX Runtime's telemetry cannot be turned off from here, as {e}: {advice}");
+            Logger::default().log(log::Level::Warn, text);
+            None
+        });
+        let environment = environment
             .with_name("wfvae")
             .with_telemetry(false)
             .with_logger(Logger::default().for_runtime())
             .build()
             .map_err(|e| failed(&e))?;
+        drop(opt_out);
         // ort creates environments with a custom logger at the most verbose level.
         environment.set_log_level(ort::logging::LogLevel::Warning);
         Ok(Runtime { library, environment })

@@ -27,6 +27,12 @@ pub(super) fn domain() -> ort::Result<OperatorDomain> {
 /// A hint only: how finely to divide work.
 static THREADS: Lazy<usize> = Lazy::new(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
 
+/// What the operators look up once, so that no fork can come in between.
+pub(super) fn prepare() {
+    Lazy::force(&THREADS);
+    crate::kernels::lanes();
+}
+
 /// One operator. It is its own kernel and has no state: the runtime calls one kernel from several threads at once, with
 /// what `ort` makes a `&mut`.
 struct Ours<const OPERATOR: u8>;
@@ -44,15 +50,8 @@ impl<const OPERATOR: u8> ort::operator::Operator for Ours<OPERATOR> {
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
         let (required, optional) = (OperatorInput::required, OperatorInput::optional);
-        // Weights, bias, the frame of now; one and two frames ago; what is added to the result.
-        [
-            required(Float32),
-            optional(Float32),
-            required(Float32),
-            optional(Float32),
-            optional(Float32),
-            optional(Float32),
-        ]
+        // `Operator` says what they are.
+        [Float32; 3].map(required).into_iter().chain([Float32; 3].map(optional))
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
@@ -74,19 +73,25 @@ impl<const OPERATOR: u8> Kernel for Ours<OPERATOR> {
 
 fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
     let inputs = (0..6).map(|i| context.input(i)).collect::<ort::Result<Vec<_>>>()?;
-    let tensor = |i: usize| match &inputs[i] {
-        Some(value) => value.try_extract_tensor::<f32>().map(Some),
-        None => Ok(None),
-    };
+    let tensors = inputs.iter().flatten().map(|value| value.try_extract_tensor::<f32>());
+    let tensors = tensors.collect::<ort::Result<Vec<_>>>()?;
     let missing = || ort::Error::new(format!("{}: an input is missing", operator.name()));
-    let weights = tensor(0)?.ok_or_else(missing)?.1;
-    let bias = tensor(1)?.map_or(&[][..], |(_, bias)| bias);
-    let (shape, now) = tensor(2)?.ok_or_else(missing)?;
+    // Which ones are there follows from their number, as `Operator` says.
+    let [(_, weights), rest @ ..] = &tensors[..] else { return Err(missing()) };
+    let (bias, rest) = match (operator, rest) {
+        (Operator::Blend, _) => (&[][..], rest),
+        (_, [(_, bias), rest @ ..]) => (*bias, rest),
+        _ => return Err(missing()),
+    };
+    let (frames, residual) = match rest {
+        [frames @ .., (_, residual)] if frames.len() % 2 == 1 => (frames, Some(*residual)),
+        _ => (rest, None),
+    };
+    let Some((shape, now)) = frames.first() else { return Err(missing()) };
+    let frames: Vec<&[f32]> = frames.iter().rev().map(|(_, data)| *data).collect();
     let [1, height, width, c_in] = shape[..] else {
         return Err(ort::Error::new(format!("{}: found a frame {shape:?}, expected [1, H, W, C]", operator.name())));
     };
-    let past = [tensor(4)?, tensor(3)?];
-    let frames: Vec<&[f32]> = past.into_iter().flatten().map(|(_, data)| data).chain([now]).collect();
     let input = Input {
         frames: &frames,
         height: height as usize,
@@ -94,7 +99,7 @@ fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
         c_in: c_in as usize,
         weights,
         bias,
-        residual: tensor(5)?.map(|(_, data)| data),
+        residual,
     };
     match operator {
         Operator::Winograd2 => winograd(context, &Winograd::<Tile2, 4, 2>::new(input, Sampling::Same, *THREADS)),

@@ -8,6 +8,7 @@ use crate::graph::{Element, Kernel, Source, StepGraph};
 use crate::kernels;
 use crate::logger::Logger;
 use crate::model::Checkpoint;
+use crate::process::{Loading, Owned};
 use once_cell::sync::OnceCell;
 use ort::AsPointer;
 use std::ffi::CString;
@@ -29,7 +30,7 @@ pub(crate) struct SessionOptions {
 /// A loaded graph. It or the runtime holds the only copy of a weight, in the layout that the kernels want.
 pub(crate) struct Session {
     name: String,
-    session: Arc<ort::session::Session>,
+    session: Arc<Owned<ort::session::Session>>,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
     /// The last inputs.
@@ -45,6 +46,7 @@ impl Session {
         checkpoint: &Checkpoint,
         options: &SessionOptions,
     ) -> Result<Self> {
+        let _loading = Loading::begin()?;
         let weights = pack_weights(step, checkpoint)?;
         let pack = |kernel| pack_kernel(kernel, checkpoint, options.threads);
         let kernels = step.kernels.iter().map(pack).collect::<Result<Vec<_>>>()?;
@@ -89,7 +91,7 @@ impl Session {
         let c_string = |name: &String| CString::new(name.as_str()).expect("names hold no NUL");
         Ok(Session {
             name: step.name.clone(),
-            session: Arc::new(session),
+            session: Arc::new(Owned::new(session)),
             inputs: inputs.map(|port| &port.name).chain(given).map(c_string).collect(),
             outputs: outputs.map(|port| c_string(&port.name)).collect(),
             kernels,
@@ -102,7 +104,7 @@ impl Session {
     }
 
     /// For memory of its own kind.
-    pub(super) fn shared(&self) -> Arc<ort::session::Session> {
+    pub(super) fn shared(&self) -> Arc<Owned<ort::session::Session>> {
         self.session.clone()
     }
 

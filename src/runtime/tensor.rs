@@ -3,6 +3,7 @@
 use super::device::Device;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Element;
+use crate::process::Owned;
 use ort::AsPointer;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::value::{DynTensor, TensorElementType};
@@ -13,8 +14,8 @@ use std::sync::Arc;
 /// A tensor of a fixed shape. Its address never changes, so that it can be bound again and again.
 pub(crate) struct Tensor {
     /// Of pinned memory: what the runtime is given in place of `value`. Dropped before that.
-    plain: Option<Plain>,
-    value: DynTensor,
+    plain: Option<Owned<Plain>>,
+    value: Owned<DynTensor>,
     shape: Vec<usize>,
     element: Element,
     /// Where it lies, if not in the processor's memory.
@@ -122,6 +123,7 @@ impl Tensor {
         let plain = pinned.then(|| Plain::new(&value, &dims, element)).transpose();
         let plain = plain.map_err(|e| Error::new(ErrorKind::Runtime, format!("pinned memory: {e}")))?;
         let (device, _owner) = (device.cloned(), owner.cloned());
+        let (plain, value) = (plain.map(Owned::new), Owned::new(value));
         let tensor = Tensor { plain, value, shape: shape.into(), element, device, _owner };
         if let Some(device) = &tensor.device {
             device.allocated(tensor.bytes());
@@ -205,7 +207,7 @@ impl Tensor {
 
     pub(super) fn ptr(&self) -> *mut ort::sys::OrtValue {
         match &self.plain {
-            Some(Plain(plain)) => plain.as_ptr(),
+            Some(plain) => plain.0.as_ptr(),
             None => self.value.ptr().cast_mut(),
         }
     }

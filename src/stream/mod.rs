@@ -169,6 +169,7 @@ impl Stream {
     /// [`OutOfMemory`](ErrorKind::OutOfMemory), [`Runtime`](ErrorKind::Runtime), [`Provider`](ErrorKind::Provider);
     /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened.
     pub fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
+        model.owner().check("model")?;
         let Plan { geometry, at_once, encode, decode, estimate } = Plan::new(model, options)?;
         let network = model.network();
         let codec = LatentCodec::new(network, options.posterior, options.scaled, geometry.latent_plane())?;
@@ -435,6 +436,7 @@ impl Stream {
     /// # Errors
     /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation.
     pub fn reset(&mut self) -> Result<()> {
+        self.model.owner().check("stream")?;
         self.encoder.iter_mut().for_each(Encoding::reset);
         self.decoder.iter_mut().for_each(Decoding::reset);
         (self.frame_limit, self.failure) = (None, None);
@@ -456,6 +458,7 @@ impl Stream {
 
     /// Fails if a reset is needed; every call that moves the stream checks this first.
     pub(crate) fn check_ready(&mut self) -> Result<()> {
+        self.model.owner().check("stream")?;
         if let Some(failure) = &self.failure {
             fail!(NeedsReset, "an earlier call failed, reset the stream first: {failure}");
         }

@@ -7,6 +7,7 @@ use crate::graph::{self, Element, Operators, StepGraph, Taps};
 use crate::kernels;
 use crate::logger::Logger;
 use crate::model::{self, Checkpoint, Half, Network};
+use crate::process::Process;
 use crate::runtime::{CudaOptions, Device, PROVIDER_OPTIONS, Place, Runtime, Session, SessionOptions, write_weights};
 use once_cell::sync::OnceCell;
 use std::io::Write;
@@ -226,6 +227,7 @@ pub struct ModelInfo {
 pub struct Model(Arc<Shared>);
 
 struct Shared {
+    owner: Process,
     network: Network,
     checkpoint: Arc<Checkpoint>,
     runtime: &'static Runtime,
@@ -325,6 +327,7 @@ impl Model {
             ),
         );
         Ok(Model(Arc::new(Shared {
+            owner: Process::current(),
             network,
             checkpoint,
             runtime,
@@ -457,6 +460,11 @@ impl Model {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument).
     pub fn check_target(&self, target: impl AsRef<Path>) -> Result<()> {
         self.0.checkpoint.check_target(target.as_ref())
+    }
+
+    /// The process that opened it.
+    pub(crate) fn owner(&self) -> Process {
+        self.0.owner
     }
 
     pub(crate) fn network(&self) -> &Network {

@@ -86,14 +86,14 @@ static void test_given(void)
     check("another library", "libm.so.6", WFVAE_STATUS_RUNTIME_MISSING, "libm.so.6: not ONNX Runtime",
           "OrtGetApiBase", "from the runtime option");
     check("an old runtime", old, WFVAE_STATUS_RUNTIME_TOO_OLD, "old_onnxruntime.so: found version \"1.10.0\"",
-          "needed 1.18 or newer", "from the runtime option");
+          "needed 1.19 or newer", "from the runtime option");
 }
 
 static void test_variables(void)
 {
     setenv("WFVAE_ONNXRUNTIME", old, 1);
     check("an old runtime by our variable", NULL, WFVAE_STATUS_RUNTIME_TOO_OLD, "found version \"1.10.0\"",
-          "needed 1.18 or newer", "from WFVAE_ONNXRUNTIME");
+          "needed 1.19 or newer", "from WFVAE_ONNXRUNTIME");
     setenv("ORT_DYLIB_PATH", text_file, 1);
     check("our variable before that of ort", NULL, WFVAE_STATUS_RUNTIME_TOO_OLD, "from WFVAE_ONNXRUNTIME", "", "");
     check("the option before both", "libm.so.6", WFVAE_STATUS_RUNTIME_MISSING, "from the runtime option", "", "");
@@ -119,7 +119,7 @@ static void test_nothing(void)
           "set WFVAE_ONNXRUNTIME");
     copy_file(old, beside);
     check("an old runtime beside the library", NULL, WFVAE_STATUS_RUNTIME_TOO_OLD, beside, "found version \"1.10.0\"",
-          "needed 1.18 or newer");
+          "needed 1.19 or newer");
     must(!remove(beside), beside);
     if (library.open(NULL, NULL, &model) == WFVAE_STATUS_OK) {
         puts("skipped: no runtime anywhere: the system has one");

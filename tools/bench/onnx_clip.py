@@ -3,9 +3,12 @@ number of latents, and trilinear or nearest, the model's interpolation.
 
 The runtime's own settings are as they come, but for the number of threads.
 """
+import os
 import time
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # The import starts it.
 import onnxruntime
 
 import peer

@@ -1,13 +1,16 @@
 """Measures what the processor can do: the best of the runtime's own 3x3 convolutions, in GFLOP/s. Arguments: threads,
 and seconds for each of them.
 """
+import os
 import sys
 import time
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # The import starts it.
+import onnxruntime
 
 import peer
 

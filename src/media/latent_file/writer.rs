@@ -3,6 +3,7 @@
 use super::{LatentFileInfo, MAX_CHANNELS, MAX_COMPRESSION, MAX_SIDE};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::media::{LatentType, Latents};
+use crate::process::Owned;
 use half::f16;
 use std::fs::Permissions;
 use std::io::{Seek, SeekFrom, Write};
@@ -29,7 +30,8 @@ pub struct LatentWriter {
 }
 
 enum State {
-    Open(NamedTempFile),
+    /// Which a child of a fork must not remove.
+    Open(Owned<NamedTempFile>),
     Finished,
     Failed(String),
 }
@@ -74,7 +76,7 @@ impl LatentWriter {
         };
         let file = begin().map_err(|e: std::io::Error| named(ErrorKind::Io, format!("in its folder: {e}")))?;
         let info = LatentFileInfo { frames: 0, latents: 0, ..info };
-        Ok(LatentWriter { path, target, info, state: State::Open(file), header_room })
+        Ok(LatentWriter { path, target, info, state: State::Open(Owned::new(file)), header_room })
     }
 
     /// What is being written; `latents` counts those that were.
@@ -154,7 +156,7 @@ impl LatentWriter {
             file.as_file().sync_all()
         })?;
         if let State::Open(file) = std::mem::replace(&mut self.state, State::Finished)
-            && let Err(e) = file.persist(&self.target)
+            && let Err(e) = file.into_inner().persist(&self.target)
         {
             return Err(self.failed(e.error));
         }
@@ -167,7 +169,10 @@ impl LatentWriter {
     fn on_file(&mut self, work: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>) -> Result<()> {
         let path = self.path.display();
         let result = match &mut self.state {
-            State::Open(file) => work(file),
+            State::Open(file) => {
+                file.owner().check("latent writer")?;
+                work(file)
+            }
             State::Finished => fail!(InvalidState, "latent file {path}: it is finished"),
             State::Failed(text) => fail!(InvalidState, "latent file {path}: an earlier call failed: {text}"),
         };
