@@ -64,6 +64,15 @@ impl Error {
         Error { kind, text: text.into() }
     }
 
+    /// Of what the system says of a file.
+    pub(crate) fn of_file(error: &std::io::Error, text: impl Into<String>) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, text)
+    }
+
     /// The same error with `place: ` before its text.
     pub(crate) fn prefixed(self, place: &str) -> Self {
         Error { kind: self.kind, text: format!("{place}: {}", self.text) }

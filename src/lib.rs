@@ -41,15 +41,21 @@
 //!
 //! A child of `fork` may drop what it inherited and open models of its own. Encoding and decoding with its parent's models
 //! and streams, and writing its latent files, fails with [`ErrorKind::Forked`].
+//!
+//! Where memory is short, calls return [`ErrorKind::OutOfMemory`]. For strings and other small blocks, at which Rust would end
+//! the process, the feature `reserve`, which is on by default, sets a global allocator: the system's, with 4 MiB behind it
+//! that are touched only then. A program with a global allocator of its own turns the feature off.
 #![warn(missing_docs)]
 
 mod capi;
 mod error;
 mod finite;
+mod float_mode;
 mod graph;
 mod kernels;
 mod logger;
 mod media;
+mod memory;
 mod model;
 mod process;
 mod runtime;

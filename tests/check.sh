@@ -148,6 +148,7 @@ group png $c/test_png
 group header-loop $c/test_header_loop
 group errors $c/test_errors tests/golden
 group threads $c/test_threads
+group float $c/test_float
 group runtime $c/test_runtime
 group fork $c/test_fork
 group python-fork python3 tests/check_fork.py target/release/libwfvae.so

@@ -5,21 +5,31 @@ mod common;
 use common::{clip, decode, encode};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use wfvae::{Model, ModelOptions, Stream, StreamOptions};
+use wfvae::{Model, ModelOptions, Stream, StreamOptions, Tiling};
 
 const CASE: &str = "WFVAE_ESTIMATE_CASE";
 /// Relative errors that the documentation promises, for streams and for whole clips.
 const TOLERANCE: f64 = 0.15;
 const CLIP_TOLERANCE: f64 = 0.33;
 
-/// A model ("" is the built-in one), a size, a direction. The last one takes whole clips.
-const CASES: [(&str, usize, usize, char); 6] = [
-    ("", 848, 480, 'e'),
-    ("", 848, 480, 'd'),
-    ("", 1920, 1088, 'e'),
-    ("", 1920, 1088, 'd'),
-    ("tests/golden/own-v2-groupnorm", 256, 192, 'e'),
-    ("tests/golden/own-v2-groupnorm", 256, 192, 'd'),
+/// A model ("" is the built-in one), a size, a direction, the number of threads (0: the machine's), and of how many frames a
+/// clip is that is given at once in blended tiles (0: not so). The last two take whole clips.
+const CASES: [(&str, usize, usize, char, usize, u64); 13] = [
+    ("", 848, 480, 'e', 0, 0),
+    ("", 848, 480, 'd', 0, 0),
+    ("", 1920, 1088, 'e', 0, 0),
+    ("", 1920, 1088, 'd', 0, 0),
+    // Memory grows with the threads, also with those that wait for a processor.
+    ("", 848, 480, 'e', 1, 0),
+    ("", 848, 480, 'd', 1, 0),
+    ("", 848, 480, 'e', 8, 0),
+    ("", 848, 480, 'd', 8, 0),
+    ("", 848, 480, 'e', 64, 0),
+    ("", 848, 480, 'd', 64, 0),
+    // Most of it is frames that wait for all of their tiles.
+    ("", 512, 256, 'd', 2, 61),
+    ("tests/golden/own-v2-groupnorm", 256, 192, 'e', 0, 0),
+    ("tests/golden/own-v2-groupnorm", 256, 192, 'd', 0, 0),
 ];
 
 fn main() -> ExitCode {
@@ -28,7 +38,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let more = std::env::var("WFVAE_ESTIMATE_CASES").unwrap_or_default();
-    let cases = CASES.iter().map(|(model, width, height, direction)| format!("{model}:{width}:{height}:{direction}"));
+    let cases = CASES.iter().map(|(model, width, height, direction, threads, frames)| {
+        format!("{model}:{width}:{height}:{direction}:{threads}:{frames}")
+    });
     let mut failed = false;
     for case in cases.chain(more.split_whitespace().map(str::to_string)) {
         let exe = std::env::current_exe().unwrap();
@@ -56,24 +68,33 @@ fn main() -> ExitCode {
 /// Prints the estimate, and by how much the process grew.
 fn measure(case: &str) {
     let fields: Vec<&str> = case.split(':').collect();
-    let [model, width, height, direction] = fields[..] else { panic!("{case}: expected MODEL:WIDTH:HEIGHT:e|d") };
+    let [model, width, height, direction, threads, frames] = fields[..] else {
+        panic!("{case}: expected MODEL:WIDTH:HEIGHT:e|d:THREADS:FRAMES")
+    };
     let (width, height) = (width.parse().unwrap(), height.parse().unwrap());
+    let (threads, frames) = (threads.parse().unwrap(), frames.parse::<u64>().unwrap());
+    let mut model_options = ModelOptions::default();
+    model_options.threads = threads;
     let model = match model {
-        "" => Model::builtin(&ModelOptions::default()),
-        path => Model::open(path, &ModelOptions::default()),
+        "" => Model::builtin(&model_options),
+        path => Model::open(path, &model_options),
     };
     let model = model.unwrap();
-    let video = clip(5, width, height, 1);
+    let video = clip(if frames > 0 { frames as usize } else { 5 }, width, height, 1);
     let mut options = StreamOptions::new(width, height);
     (options.encode, options.decode) = (direction == "e", direction == "d");
     let whole = model.info().whole_clips;
-    options.clip_frames = if whole { 5 } else { 0 };
-    let plan = if whole { usize::MAX } else { 1 };
+    options.clip_frames = if whole { 5 } else { frames };
+    if frames > 0 {
+        options.tiling = Tiling::Blended { overlap: 32 };
+        (options.tile_width, options.tile_height) = (192, 128);
+    }
+    let plan = if options.clip_frames > 0 { usize::MAX } else { 1 };
     let estimate = Stream::estimate(&model, &options).unwrap();
     let before = anonymous();
     let mut stream = Stream::new(&model, &options).unwrap();
     let info = stream.info();
-    let count = model.latents_for_frames(if whole { 5 } else { 9 }) as usize;
+    let count = model.latents_for_frames(if options.clip_frames > 0 { options.clip_frames } else { 9 }) as usize;
     let latents = vec![0.5; count * info.latent_channels * info.latent_width * info.latent_height];
     let peak = Peak::start();
     let work =

@@ -1,6 +1,7 @@
 use super::abi::{self, Sized_};
 use crate::error::{Result, fail};
 use crate::media::{Image, ImageMut, PixelFormat, Range};
+use crate::memory;
 use std::ffi::c_void;
 
 /// How the pixels of a frame lie in memory. Integers are in native byte order and span their whole range: 0 is black,
@@ -86,7 +87,11 @@ unsafe fn convert<T>(
         }
         convert(&unsafe { abi::read(frame)? })
     };
-    (0..count).map(|i| element(i).map_err(|e| e.prefixed(&format!("frame {i}")))).collect()
+    let mut converted = memory::with_room(count, "a list of frames")?;
+    for i in 0..count {
+        converted.push(element(i).map_err(|e| e.prefixed(&format!("frame {i}")))?);
+    }
+    Ok(converted)
 }
 
 pub(super) unsafe fn images<'a>(frames: *const wfvae_frame, count: usize) -> Result<Vec<Image<'a>>> {

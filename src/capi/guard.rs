@@ -1,7 +1,8 @@
-//! The panic boundary, and the calling thread's last error.
+//! What every export is inside of: the floating-point mode, the panic boundary, and the calling thread's last error.
 
 use super::status::wfvae_status;
 use crate::error::{Error, ErrorKind, Result};
+use crate::float_mode::FloatMode;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +13,8 @@ thread_local! {
 
 /// The whole body of an export: `guard!(status: { ... })` for a block that gives `Result<()>`, and
 /// `guard!(value or DEFAULT: { ... })` for one that gives a value. A panic becomes `WFVAE_STATUS_INTERNAL` or the
-/// default. A test refuses exports with another body.
+/// default. The body has the default floating-point mode, and the host's own comes back. A test refuses exports with
+/// another body.
 macro_rules! guard {
     (status: $body:block) => {
         $crate::capi::guard::status(|| -> $crate::error::Result<()> { $body })
@@ -40,8 +42,9 @@ pub(super) fn value<T>(default: impl FnOnce() -> T, body: impl FnOnce() -> T) ->
     })
 }
 
-/// A panic as an error.
+/// A panic as an error. Panics are told here and go no further, so the host has its floating-point mode back after them too.
 pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T> {
+    let _mode = FloatMode::set_default();
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown panic");

@@ -3,6 +3,7 @@ use super::guard::{c_text, guard};
 use super::status::wfvae_status;
 use super::stream::{WFVAE_DIRECTION_DECODE, WFVAE_DIRECTION_ENCODE};
 use crate::error::{Result, fail};
+use crate::float_mode::FloatMode;
 use crate::logger::Logger;
 use crate::stream::{CacheType, Convolution, Graphs, Layout, Model, ModelOptions, Precision, Provider};
 use log::{Level, LevelFilter};
@@ -128,8 +129,8 @@ pub enum wfvae_log_level {
 /// Receives messages. level is a wfvae_log_level; text is UTF-8 without a line end and valid during the call only.
 ///
 /// Thread-safety: called in any thread that is inside a call on the model or its streams, also in several at once, and at
-/// WFVAE_LOG_LEVEL_TRACE in ONNX Runtime's threads. It
-/// must not call this library and must not throw.
+/// WFVAE_LOG_LEVEL_TRACE in ONNX Runtime's threads. It has the default floating-point mode, whatever the calling thread's
+/// own is. It must not call this library and must not throw.
 pub type wfvae_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, level: u32, text: *const c_char)>;
 
 /// How a model is opened. Fill with zero, which means the default everywhere, and set struct_size.
@@ -466,6 +467,8 @@ unsafe impl Sync for CallbackSink {}
 
 impl CallbackSink {
     fn send(&self, level: Level, text: &str) {
+        // Whatever the callback does to the floating-point mode must not change our numbers.
+        let _mode = FloatMode::set_default();
         // SAFETY: a valid callback with its own pointer; the text lives through the call.
         unsafe { (self.callback)(self.user, level as u32, c_text(text).as_ptr()) }
     }

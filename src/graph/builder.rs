@@ -1,6 +1,6 @@
 //! Collects nodes, ports, caches and weights of one step and writes them as an ONNX model.
 
-use super::footprint;
+use super::footprint::{self, Scratch, Working};
 use super::operator::{self, Kernel};
 use super::proto::{self, Attribute, Dim, DimValue};
 use super::size::{Size, SizeList};
@@ -204,9 +204,7 @@ pub(crate) struct StepGraph {
     pub(crate) sizes: Vec<SizeList>,
     /// Inputs too, behind the sizes; there are none where the operators are ONNX's.
     pub(crate) kernels: Vec<Kernel>,
-    /// The most that its values take at one time, in floats per pixel of a frame; ports and attention's scores do not
-    /// count.
-    pub(crate) working_floats: f64,
+    pub(crate) working: Working,
     pub(crate) has_attention: bool,
     /// The serialized ModelProto.
     pub(crate) onnx: Vec<u8>,
@@ -244,6 +242,8 @@ pub(crate) struct Builder {
     next: usize,
     /// Of what our operators give, in floats per pixel.
     floats_of_ours: HashMap<String, f64>,
+    /// Of our convolutions.
+    scratches: Vec<Scratch>,
     /// The parts that slices take of what they cut.
     shares: HashMap<String, f64>,
     /// How many times fewer frames than the clip an input has.
@@ -273,6 +273,7 @@ impl Builder {
             kernels: vec![],
             next: 0,
             floats_of_ours: HashMap::new(),
+            scratches: vec![],
             shares: HashMap::new(),
             slower: HashMap::new(),
         }
@@ -420,6 +421,11 @@ impl Builder {
         self.graph.node.last_mut().expect("just added").domain = operator::DOMAIN.into();
         self.floats_of_ours.insert(name.clone(), result.floats_per_pixel());
         name
+    }
+
+    /// Says that a node of ours takes memory besides its values.
+    pub(super) fn needs_scratch(&mut self, scratch: Scratch) {
+        self.scratches.push(scratch);
     }
 
     /// An input for these numbers.
@@ -622,7 +628,7 @@ impl Builder {
             (input.name.clone(), input.floats_per_pixel() / slower as f64)
         };
         let known = inputs.map(size).chain(self.floats_of_ours).collect();
-        let working_floats = footprint::floats_per_pixel(&self.graph, &known, &self.shares);
+        let working = footprint::working(&self.graph, &known, &self.shares, &self.scratches);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Scan");
         let version = match self.options.compute {
             Element::Bf16 => BF16_OPSET,
@@ -649,7 +655,7 @@ impl Builder {
             external_bytes: self.external_bytes,
             sizes: self.sizes,
             kernels: self.kernels,
-            working_floats,
+            working,
             has_attention,
             onnx: model.encode_to_vec(),
         }

@@ -1,14 +1,54 @@
-//! How much a graph's values take while it runs: the most that is alive at one time, in floats per pixel of a frame.
+//! How much a graph takes while it runs: the most that is alive at one time of its values, in floats per pixel of a frame,
+//! and of what our convolutions need besides.
 //!
 //! ONNX Runtime runs the nodes in an order of its own and keeps what it freed, so this is an estimate; a test compares it
 //! with what a process really takes.
 
 use super::proto::{Attribute, Graph, Node};
+use crate::kernels::{self, KernelShape, Sampling};
 use std::collections::HashMap;
 
-/// The peak of `graph`, whose ports belong to the caller and do not count. `known` are the sizes of its inputs and of what
-/// our operators give, `shares` the parts that slices take.
-pub(super) fn floats_per_pixel(graph: &Graph, known: &HashMap<String, f64>, shares: &HashMap<String, f64>) -> f64 {
+/// What a graph takes while it runs; ports and attention's scores do not count.
+pub(crate) struct Working {
+    /// The most that its values take at one time, in floats per pixel of a frame.
+    pub(crate) floats: f64,
+    scratches: Vec<Scratch>,
+}
+
+/// A convolution that takes memory besides its frames, which depends on the threads that work.
+#[derive(Clone, Copy)]
+pub(super) struct Scratch {
+    pub(super) large_tiles: bool,
+    pub(super) shape: KernelShape,
+    /// Of the frame that goes in.
+    pub(super) divisor: usize,
+    pub(super) sampling: Sampling,
+}
+
+impl Working {
+    /// For frames of `height` x `width`, whose values `times` as many are there as of one frame.
+    pub(crate) fn bytes(&self, [height, width]: [usize; 2], times: f64, threads: usize) -> u64 {
+        let values = (4.0 * self.floats * (height * width) as f64 * times) as u64;
+        // A session keeps the largest of each.
+        let (mut shared, mut own) = (0, 0);
+        for Scratch { large_tiles, shape, divisor, sampling } in &self.scratches {
+            let size = [height, width].map(|side| side / divisor);
+            let scratch = kernels::scratch_size(*large_tiles, *shape, size, *sampling, threads);
+            shared = shared.max(kernels::scratch_bytes(scratch.shared) as u64);
+            own = own.max(scratch.workers as u64 * kernels::scratch_bytes(scratch.own) as u64);
+        }
+        values.saturating_add(shared).saturating_add(own)
+    }
+}
+
+/// Of `graph`, whose ports belong to the caller and do not count. `known` are the sizes of its inputs and of what our
+/// operators give, `shares` the parts that slices take.
+pub(super) fn working(
+    graph: &Graph,
+    known: &HashMap<String, f64>,
+    shares: &HashMap<String, f64>,
+    scratches: &[Scratch],
+) -> Working {
     let mut last_use: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.node.iter().enumerate() {
         for input in reads(node) {
@@ -42,7 +82,7 @@ pub(super) fn floats_per_pixel(graph: &Graph, known: &HashMap<String, f64>, shar
         peak = peak.max(live.values().sum::<f64>() + copies);
         live.retain(|name, _| last_use.get(name.as_str()).is_some_and(|last| *last > i));
     }
-    peak
+    Working { floats: peak, scratches: scratches.to_vec() }
 }
 
 fn reads(node: &Node) -> Vec<&str> {

@@ -1,7 +1,8 @@
 //! The operators that are ours: convolutions and norms of channels-last frames, which `runtime::operators` runs on `kernels`.
 
 use super::builder::{Builder, Element, Layout, Value};
-use crate::kernels::{KernelShape, Packing};
+use super::footprint::Scratch;
+use crate::kernels::{KernelShape, Packing, Sampling};
 use crate::model::{Conv, ConvKind, Norm};
 
 /// The domain of their names in a graph.
@@ -59,6 +60,18 @@ impl Operator {
             Operator::NormSilu => "NormSilu",
             Operator::Blend => "Blend",
         }
+    }
+
+    /// Of a node of frames of size / `divisor`.
+    fn note_scratch(self, b: &mut Builder, shape: KernelShape, divisor: usize) {
+        let (large_tiles, sampling) = match self {
+            Operator::Winograd2 => (false, Sampling::Same),
+            Operator::Winograd2Doubled => (false, Sampling::Doubled),
+            Operator::Winograd4 => (true, Sampling::Same),
+            Operator::Winograd4Doubled => (true, Sampling::Doubled),
+            _ => return,
+        };
+        b.needs_scratch(Scratch { large_tiles, shape, divisor, sampling });
     }
 
     fn packing(self) -> Packing {
@@ -129,6 +142,7 @@ pub(super) fn convolve(
         Scale::Halved => now.divisor * 2,
     };
     let result = Value { channels: c_out, divisor, ..now.clone() };
+    operator.note_scratch(b, shape, now.divisor);
     Value { name: b.operator_node(operator.name(), &inputs, &result), ..result }
 }
 
@@ -142,6 +156,7 @@ pub(super) fn convolve_taps(b: &mut Builder, x: &Value, conv: &Conv, bias: &str)
     let key = conv.weight.key.clone();
     let kernel = b.kernel(Kernel { key, shape, packing: operator.packing(), taps_apart: true });
     let result = Value { channels: shape.c_out, ..x.clone() };
+    operator.note_scratch(b, shape, x.divisor);
     Value { name: b.operator_node(operator.name(), &[&kernel, bias, &x.name], &result), ..result }
 }
 

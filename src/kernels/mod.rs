@@ -22,9 +22,9 @@ mod winograd;
 pub(crate) use blend::Blend;
 pub(crate) use direct::{Pointwise, Strided};
 pub(crate) use norm::{LayerNorm, NORM_EPSILON};
-pub(crate) use simd::lanes;
+pub(crate) use simd::{ScratchPool, lanes, scratch_bytes};
 pub(crate) use tiles::{Tile, Tile2, Tile4};
-pub(crate) use winograd::{Sampling, Winograd};
+pub(crate) use winograd::{Sampling, Winograd, scratch_size};
 
 /// Runs a job for each number below the first argument, on as many threads as there are.
 pub(crate) type Workers<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync + Send));
@@ -110,7 +110,7 @@ impl Panels {
 }
 
 /// Reorders a kernel for vectors of `lanes` numbers. `read_rows` gives the weights of some output channels, in the
-/// checkpoint's order; it is called from several threads.
+/// checkpoint's order; it is called from several threads: at most `threads`, fewer where the system gives no more.
 pub(crate) fn pack(
     shape: KernelShape,
     packing: Packing,
@@ -118,21 +118,22 @@ pub(crate) fn pack(
     read_rows: &(dyn Fn(std::ops::Range<usize>, &mut [f32]) + Sync),
     threads: usize,
     out: &mut [f32],
-) {
+) -> Result<(), NoMemory> {
     assert_eq!(out.len(), shape.packed_len(lanes));
     let KernelShape { c_out, c_in, times, places } = shape;
     let row = c_in * times * places;
     let width = PANEL_VECTORS * lanes;
-    let panels: Vec<(usize, &mut [f32])> = out.chunks_mut(width * row).enumerate().collect();
-    let queue = parking_lot::Mutex::new(panels);
+    let (queue, memory) = (parking_lot::Mutex::new(out.chunks_mut(width * row).enumerate()), Memory::default());
     let work = || {
-        let mut rows = vec![];
+        let Some(mut rows) = memory.take(width * row) else { return };
+        // SAFETY: so many floats were taken, of any value.
+        let rows = unsafe { std::slice::from_raw_parts_mut(rows.start(), width * row) };
         loop {
-            let Some((panel, out)) = queue.lock().pop() else { break };
+            let Some((panel, out)) = queue.lock().next() else { break };
             let width_here = out.len() / row;
             let channels = panel * width..c_out.min(panel * width + width_here);
-            rows.resize(channels.len() * row, 0.0);
-            read_rows(channels.clone(), &mut rows);
+            let rows = &mut rows[..channels.len() * row];
+            read_rows(channels, rows);
             // By places of the panel, so that whole cache lines are written.
             for (n, line) in out.chunks_exact_mut(width_here).enumerate() {
                 let (time, channel, place) = match packing {
@@ -148,9 +149,12 @@ pub(crate) fn pack(
         }
     };
     std::thread::scope(|scope| {
-        (1..threads.clamp(1, 64)).for_each(|_| drop(scope.spawn(work)));
+        let mut more = 1..threads.clamp(1, 64);
+        // This thread works too, so it can go on without the others.
+        while more.next().is_some() && std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {}
         work();
     });
+    memory.finish()
 }
 
 /// Whether all jobs of a convolution had memory.

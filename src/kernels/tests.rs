@@ -126,7 +126,7 @@ fn check(
             let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| {
                 out.copy_from_slice(&kernel[rows.start * row..rows.end * row]);
             };
-            pack(shape, packing, lanes, &read_rows, 2, &mut weights);
+            pack(shape, packing, lanes, &read_rows, 2, &mut weights).unwrap();
             let input = Input {
                 frames: &frames,
                 height: case.height,

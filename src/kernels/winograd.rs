@@ -9,7 +9,7 @@
 use super::product::Product;
 use super::simd::{LINE, arch, lanes_of, load, load_some, store, store_some};
 use super::tiles::Tile;
-use super::{Input, Memory, NoMemory, PANEL_VECTORS, Panels, Shared, Workers};
+use super::{Input, KernelShape, Memory, NoMemory, PANEL_VECTORS, Panels, Shared, Workers};
 use pulp::{Arch, Simd, WithSimd};
 use std::marker::PhantomData;
 
@@ -31,11 +31,10 @@ pub(crate) enum Sampling {
     Doubled,
 }
 
-/// A convolution of one size of frame, and how it is divided.
-pub(crate) struct Winograd<'a, T, const IN: usize, const OUT: usize> {
-    arch: Arch,
-    input: Input<'a>,
-    sampling: Sampling,
+/// How the convolution of one size of frame is divided; it follows from sizes alone.
+struct Division<const IN: usize, const OUT: usize> {
+    c_out: usize,
+    times: usize,
     /// Of the result.
     height: usize,
     width: usize,
@@ -48,59 +47,64 @@ pub(crate) struct Winograd<'a, T, const IN: usize, const OUT: usize> {
     blocks: usize,
     /// Blocks whose transformed tiles are there at the same time; 0 where each job makes its own.
     blocks_at_once: usize,
+}
+
+/// A convolution of one size of frame.
+pub(crate) struct Winograd<'a, T, const IN: usize, const OUT: usize> {
+    arch: Arch,
+    input: Input<'a>,
+    sampling: Sampling,
+    division: Division<IN, OUT>,
     tile: PhantomData<T>,
 }
 
-impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN, OUT> {
-    /// Panics where `input`'s sizes do not fit each other. Weights are packed with `Packing::PlaceLast`.
-    pub(crate) fn new(input: Input<'a>, sampling: Sampling, threads: usize) -> Self {
-        Self::with_arch(arch(), input, sampling, threads)
-    }
+/// Floats that a convolution needs besides its frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ScratchSize {
+    /// For all threads together, while it runs.
+    pub(crate) shared: usize,
+    /// Of each thread that works, which keeps it.
+    pub(crate) own: usize,
+    /// Threads that have work, at most.
+    pub(crate) workers: usize,
+}
 
-    pub(super) fn with_arch(arch: Arch, input: Input<'a>, sampling: Sampling, threads: usize) -> Self {
-        let lanes = lanes_of(arch);
-        let scale = match sampling {
-            Sampling::Same => 1,
-            Sampling::Doubled => 2,
-        };
-        let (height, width) = (input.height * scale, input.width * scale);
-        input.check(9, lanes, height * width);
+impl<const IN: usize, const OUT: usize> Division<IN, OUT> {
+    /// `height` and `width` are those of the result.
+    fn new(shape: KernelShape, [height, width]: [usize; 2], lanes: usize, threads: usize) -> Self {
+        let KernelShape { c_out, c_in, times, .. } = shape;
         let columns = width.div_ceil(OUT);
         let tiles = height.div_ceil(OUT) * columns;
-        let chunks = input.c_in.div_ceil(CHUNK);
-        let mut conv = Winograd {
-            arch,
-            sampling,
+        let chunks = c_in.div_ceil(CHUNK);
+        let mut division = Division {
+            c_out,
+            times,
             height,
             width,
-            panels: Panels::new(input.c_out(), lanes),
+            panels: Panels::new(c_out, lanes),
             lanes,
-            chunk: input.c_in.div_ceil(chunks).next_multiple_of(LINE),
+            chunk: c_in.div_ceil(chunks).next_multiple_of(LINE),
             chunks,
             columns,
             tiles,
             blocks: tiles.div_ceil(BLOCK_NUMBERS / (IN * IN)),
             blocks_at_once: 1,
-            input,
-            tile: PhantomData,
         };
-        let budget = TILE_MEMORY * threads / conv.tiles_len();
-        let own_tiles = conv.groups() == 1 && conv.blocks >= 2 * threads;
-        conv.blocks_at_once = if own_tiles { 0 } else { budget.clamp(1, conv.blocks.max(1)) };
-        conv
+        let budget = TILE_MEMORY * threads / division.tiles_len();
+        let own_tiles = division.groups() == 1 && division.blocks >= 2 * threads;
+        division.blocks_at_once = if own_tiles { 0 } else { budget.clamp(1, division.blocks.max(1)) };
+        division
     }
 
-    /// Numbers of the result, `[height, width, c_out]`.
-    pub(crate) fn output_len(&self) -> usize {
-        self.height * self.width * self.input.c_out()
+    fn scratch(&self, threads: usize) -> ScratchSize {
+        let (jobs, tiles) = match self.blocks_at_once {
+            0 => (self.blocks, self.tiles_len()),
+            blocks => (blocks * self.groups(), 0),
+        };
+        ScratchSize { shared: self.scratch_len(), own: tiles + self.products_len(), workers: jobs.min(threads) }
     }
 
-    pub(crate) fn output_size(&self) -> [usize; 2] {
-        [self.height, self.width]
-    }
-
-    /// Floats that `run` needs as scratch.
-    pub(crate) fn scratch_len(&self) -> usize {
+    fn scratch_len(&self) -> usize {
         self.blocks_at_once * self.tiles_len() + LINE
     }
 
@@ -125,7 +129,7 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
     }
 
     fn pieces(&self) -> usize {
-        self.input.frames.len() * self.chunks
+        self.times * self.chunks
     }
 
     /// The transformed tiles of a block.
@@ -151,37 +155,99 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
         IN * IN * (self.kernel_place_len() + self.sums_place_len())
     }
 
+    /// Row and column of a tile's first result.
+    fn place(&self, tile: usize) -> (usize, usize) {
+        (tile / self.columns * OUT, tile % self.columns * OUT)
+    }
+}
+
+/// What the convolution of a frame of that size needs, on so many threads. `large`: in tiles of 4x4 results.
+pub(crate) fn scratch_size(
+    large: bool,
+    shape: KernelShape,
+    size: [usize; 2],
+    sampling: Sampling,
+    threads: usize,
+) -> ScratchSize {
+    let size = sampling.of(size);
+    match large {
+        false => Division::<4, 2>::new(shape, size, lanes_of(arch()), threads).scratch(threads),
+        true => Division::<6, 4>::new(shape, size, lanes_of(arch()), threads).scratch(threads),
+    }
+}
+
+impl Sampling {
+    /// The size of the result.
+    fn of(self, size: [usize; 2]) -> [usize; 2] {
+        match self {
+            Sampling::Same => size,
+            Sampling::Doubled => size.map(|side| 2 * side),
+        }
+    }
+}
+
+impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN, OUT> {
+    /// Panics where `input`'s sizes do not fit each other. Weights are packed with `Packing::PlaceLast`. `threads` are those
+    /// that `run`'s workers have.
+    pub(crate) fn new(input: Input<'a>, sampling: Sampling, threads: usize) -> Self {
+        Self::with_arch(arch(), input, sampling, threads)
+    }
+
+    pub(super) fn with_arch(arch: Arch, input: Input<'a>, sampling: Sampling, threads: usize) -> Self {
+        let lanes = lanes_of(arch);
+        let size = sampling.of([input.height, input.width]);
+        input.check(9, lanes, size[0] * size[1]);
+        let shape = KernelShape { c_out: input.c_out(), c_in: input.c_in, times: input.frames.len(), places: 9 };
+        let division = Division::new(shape, size, lanes, threads);
+        Winograd { arch, input, sampling, division, tile: PhantomData }
+    }
+
+    /// Numbers of the result, `[height, width, c_out]`.
+    pub(crate) fn output_len(&self) -> usize {
+        self.division.height * self.division.width * self.division.c_out
+    }
+
+    pub(crate) fn output_size(&self) -> [usize; 2] {
+        [self.division.height, self.division.width]
+    }
+
+    /// Floats that `run` needs as scratch.
+    pub(crate) fn scratch_len(&self) -> usize {
+        self.division.scratch_len()
+    }
+
     /// # Safety
     /// `scratch` has `scratch_len` floats, `output` has `output_len`; both may hold anything, and nothing else uses them.
     pub(crate) unsafe fn run(&self, scratch: *mut f32, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
         // SAFETY: `scratch_len` counts a line for this.
         let scratch = Shared(unsafe { scratch.add(scratch.align_offset(LINE * size_of::<f32>())) });
         let (output, memory) = (Shared(output), Memory::default());
-        let (pieces, groups) = (self.pieces(), self.groups());
-        if self.blocks_at_once == 0 {
-            workers(self.blocks, &|block| {
-                let Some(mut own) = memory.take(self.tiles_len() + self.products_len()) else { return };
+        let division = &self.division;
+        let (pieces, groups) = (division.pieces(), division.groups());
+        if division.blocks_at_once == 0 {
+            workers(division.blocks, &|block| {
+                let Some(mut own) = memory.take(division.tiles_len() + division.products_len()) else { return };
                 let tiles = own.start();
                 // SAFETY: the scratch has room for both; each job writes the pixels of its own block.
                 unsafe {
                     for piece in 0..pieces {
-                        self.transform_tiles(block, piece, tiles.add(piece * self.piece_len()));
+                        self.transform_tiles(block, piece, tiles.add(piece * division.piece_len()));
                     }
-                    self.multiply(block, 0, tiles, tiles.add(self.tiles_len()), output);
+                    self.multiply(block, 0, tiles, tiles.add(division.tiles_len()), output);
                 }
             });
             return memory.finish();
         }
-        for first in (0..self.blocks).step_by(self.blocks_at_once) {
-            let blocks = self.blocks_at_once.min(self.blocks - first);
+        for first in (0..division.blocks).step_by(division.blocks_at_once) {
+            let blocks = division.blocks_at_once.min(division.blocks - first);
             // SAFETY: each job of the first kind writes a piece of its own, each of the second some pixels' channels.
             workers(blocks * pieces, &|job| unsafe {
-                self.transform_tiles(first + job / pieces, job % pieces, scratch.at(job * self.piece_len()));
+                self.transform_tiles(first + job / pieces, job % pieces, scratch.at(job * division.piece_len()));
             });
             workers(blocks * groups, &|job| unsafe {
                 let (block, group) = (job / groups, job % groups);
-                let Some(mut own) = memory.take(self.products_len()) else { return };
-                self.multiply(first + block, group, scratch.at(block * self.tiles_len()), own.start(), output);
+                let Some(mut own) = memory.take(division.products_len()) else { return };
+                self.multiply(first + block, group, scratch.at(block * division.tiles_len()), own.start(), output);
             });
         }
         memory.finish()
@@ -197,11 +263,6 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
     /// `tiles` are the block's transformed ones, `scratch` has `products_len` floats.
     unsafe fn multiply(&self, block: usize, group: usize, tiles: *const f32, scratch: *mut f32, output: Shared) {
         self.arch.dispatch(Multiply { conv: self, block, group, tiles, scratch, output });
-    }
-
-    /// Row and column of a tile's first result.
-    fn place(&self, tile: usize) -> (usize, usize) {
-        (tile / self.columns * OUT, tile % self.columns * OUT)
     }
 }
 
@@ -219,16 +280,16 @@ impl<T: Tile<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Transform
     fn with_simd<S: Simd>(self, s: S) {
         let TransformTiles { conv, block, piece, to } = self;
         let Input { width, c_in, frames, .. } = conv.input;
-        let frame = frames[piece / conv.chunks].as_ptr();
-        let start = piece % conv.chunks * conv.chunk;
-        let end = c_in.min(start + conv.chunk);
-        let block = conv.block(block);
-        let place_len = conv.place_len(block.len());
+        let frame = frames[piece / conv.division.chunks].as_ptr();
+        let start = piece % conv.division.chunks * conv.division.chunk;
+        let end = c_in.min(start + conv.division.chunk);
+        let block = conv.division.block(block);
+        let place_len = conv.division.place_len(block.len());
         let shift = if conv.sampling == Sampling::Doubled { 1 } else { 0 };
         let zero = s.splat_f32s(0.0);
         for (i, tile) in block.enumerate() {
-            let (y, x) = conv.place(tile);
-            let inside = y > 0 && x > 0 && y + IN <= conv.height + 1 && x + IN <= conv.width + 1;
+            let (y, x) = conv.division.place(tile);
+            let inside = y > 0 && x > 0 && y + IN <= conv.division.height + 1 && x + IN <= conv.division.width + 1;
             let mut c = start;
             while c < end {
                 let count = end - c;
@@ -238,7 +299,7 @@ impl<T: Tile<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Transform
                     for row in 0..IN {
                         // One above and one to the left; where that is outside, it wraps to a large number.
                         let (y, x) = ((y + row).wrapping_sub(1), (x + column).wrapping_sub(1));
-                        if inside || y < conv.height && x < conv.width {
+                        if inside || y < conv.division.height && x < conv.division.width {
                             // SAFETY: the pixel is in the frame.
                             numbers[row] = unsafe {
                                 load_some(s, frame.add(((y >> shift) * width + (x >> shift)) * c_in + c), count)
@@ -256,7 +317,7 @@ impl<T: Tile<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Transform
                         // SAFETY: within the piece: chunks are whole vectors.
                         unsafe {
                             store::<S>(
-                                to.add((row * IN + column) * place_len + i * conv.chunk + c - start),
+                                to.add((row * IN + column) * place_len + i * conv.division.chunk + c - start),
                                 transformed[column],
                             );
                         }
@@ -284,22 +345,23 @@ impl<T: Tile<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Multiply<
     fn with_simd<S: Simd>(self, s: S) {
         let Multiply { conv, block, group, tiles, scratch: kernel, output } = self;
         let Input { c_in, frames, weights, .. } = conv.input;
-        let block = conv.block(block);
+        let block = conv.division.block(block);
         let count = block.len();
-        let place_len = conv.place_len(count);
+        let place_len = conv.division.place_len(count);
         let first_panel = group * PANELS;
-        let panels = PANELS.min(conv.panels.count() - first_panel);
-        let vectors = (PANELS * PANEL_VECTORS).min(conv.panels.vectors - first_panel * PANEL_VECTORS);
+        let panels = PANELS.min(conv.division.panels.count() - first_panel);
+        let vectors = (PANELS * PANEL_VECTORS).min(conv.division.panels.vectors - first_panel * PANEL_VECTORS);
         let width = vectors * S::F32_LANES;
         // Weights [place][panel][channel][vector], sums [place][tile][vector].
-        let (panel_len, kernel_len, sums_len) = (conv.panel_len(), conv.kernel_place_len(), conv.sums_place_len());
+        let (panel_len, kernel_len, sums_len) =
+            (conv.division.panel_len(), conv.division.kernel_place_len(), conv.division.sums_place_len());
         // SAFETY: within the scratch.
         let sums = unsafe { kernel.add(IN * IN * kernel_len) };
-        for piece in 0..conv.pieces() {
-            let (time, start) = (piece / conv.chunks, piece % conv.chunks * conv.chunk);
-            let depth = conv.chunk.min(c_in - start);
+        for piece in 0..conv.division.pieces() {
+            let (time, start) = (piece / conv.division.chunks, piece % conv.division.chunks * conv.division.chunk);
+            let depth = conv.division.chunk.min(c_in - start);
             for panel in 0..panels {
-                let in_panel = conv.panels.vectors_of(first_panel + panel);
+                let in_panel = conv.division.panels.vectors_of(first_panel + panel);
                 // Every panel before has all its vectors.
                 let before = (first_panel + panel) * PANEL_VECTORS * frames.len() * c_in;
                 let at = (before + (time * c_in + start) * in_panel) * 9 * S::F32_LANES;
@@ -315,15 +377,15 @@ impl<T: Tile<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Multiply<
                     let product = Product {
                         rows: count,
                         depth,
-                        a: tiles.add(piece * conv.piece_len() + place * place_len),
-                        a_stride: conv.chunk,
+                        a: tiles.add(piece * conv.division.piece_len() + place * place_len),
+                        a_stride: conv.division.chunk,
                         b: kernel.add(place * kernel_len),
                         b_stride: panel_len,
                         c: sums.add(place * sums_len),
                         c_stride: width,
                         accumulate: piece > 0,
                     };
-                    match conv.chunk {
+                    match conv.division.chunk {
                         16 => product.run::<S, 16>(s, vectors),
                         32 => product.run::<S, 32>(s, vectors),
                         48 => product.run::<S, 48>(s, vectors),
@@ -409,13 +471,13 @@ unsafe fn transform_output<S: Simd, T: Tile<IN, OUT>, const IN: usize, const OUT
         }
     }
     let bias = unsafe { load_some(s, conv.input.bias.as_ptr().add(channel), count) };
-    let (y, x) = conv.place(tile);
+    let (y, x) = conv.division.place(tile);
     for row in 0..OUT {
         let transformed = T::output(s, half[row]);
         for column in 0..OUT {
             let (y, x) = (y + row, x + column);
-            if y < conv.height && x < conv.width {
-                let at = (y * conv.width + x) * c_out + channel;
+            if y < conv.division.height && x < conv.division.width {
+                let at = (y * conv.division.width + x) * c_out + channel;
                 let mut value = s.add_f32s(transformed[column], bias);
                 unsafe {
                     if let Some(residual) = conv.input.residual {

@@ -5,6 +5,7 @@ use super::files::{self, Files, Weights};
 use super::{Config, damage, header};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::finite::first_not_finite;
+use crate::memory;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use parking_lot::Mutex;
@@ -14,8 +15,8 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes that are read at a time.
-const BLOCK: usize = 1 << 18;
+/// Bytes that are read at a time, on the stack.
+const BLOCK: usize = 1 << 14;
 /// Bytes of each tensor that tell whether a file was written to, at its start, middle and end.
 const SAMPLE: usize = 64;
 
@@ -136,7 +137,7 @@ impl Checkpoint {
         }
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(e) => fail!(Io, "{}", files::cannot_open(&path, &e)),
+            Err(e) => return Err(Error::of_file(&e, files::cannot_open(&path, &e))),
         };
         let state = match file_state(&file) {
             Ok((0, ..)) => fail!(Checkpoint, "{}: the file is empty", path.display()),
@@ -146,12 +147,15 @@ impl Checkpoint {
         // SAFETY: the map is read only, and lives until the header is read.
         let map = match unsafe { Mmap::map(&file) } {
             Ok(map) => map,
-            Err(e) => fail!(Io, "{}: {e}", path.display()),
+            Err(e) => return Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
         };
         self.add(path, &map, Bytes::File(OpenFile { file, state }))
     }
 
     fn add(&mut self, path: PathBuf, data: &[u8], bytes: Bytes) -> Result<()> {
+        // What the parser builds of the header is a few times its size, and it cannot be told that there is no memory.
+        let size = data.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
+        memory::check_room((data.len() as u64).min(size).saturating_mul(4), "the header of a safetensors file")?;
         let entries = match header::parse(data) {
             Ok(entries) => entries,
             Err(text) => {
@@ -303,7 +307,7 @@ impl Checkpoint {
         // As many strides at a time as a block holds, or a part of one.
         let strides = (BLOCK / (stride * width)).max(1);
         let most = if strides > 1 { strides * block } else { block.min(BLOCK / width) };
-        let mut bytes = vec![];
+        let mut buffer = [0; BLOCK];
         let mut done = 0;
         while done < out.len() {
             let (row, column) = (done / block, done % block);
@@ -313,13 +317,13 @@ impl Checkpoint {
             };
             let target = &mut out[done..done + count];
             let block = block.min(count);
-            bytes.resize(((count / block - 1) * stride + block) * width, 0);
-            self.read_bytes(tensor, (row * stride + first + column) * width, &mut bytes);
+            let bytes = &mut buffer[..((count / block - 1) * stride + block) * width];
+            self.read_bytes(tensor, (row * stride + first + column) * width, bytes);
             match weight_type {
-                WeightType::F64 => copy_blocks(&bytes, stride, block, target, |b| f64::from_le_bytes(b) as f32),
-                WeightType::F32 => copy_blocks(&bytes, stride, block, target, f32::from_le_bytes),
-                WeightType::F16 => copy_blocks(&bytes, stride, block, target, |b| f16::from_le_bytes(b).to_f32()),
-                WeightType::Bf16 => copy_blocks(&bytes, stride, block, target, |b| bf16::from_le_bytes(b).to_f32()),
+                WeightType::F64 => copy_blocks(bytes, stride, block, target, |b| f64::from_le_bytes(b) as f32),
+                WeightType::F32 => copy_blocks(bytes, stride, block, target, f32::from_le_bytes),
+                WeightType::F16 => copy_blocks(bytes, stride, block, target, |b| f16::from_le_bytes(b).to_f32()),
+                WeightType::Bf16 => copy_blocks(bytes, stride, block, target, |b| bf16::from_le_bytes(b).to_f32()),
             }
             done += count;
         }
@@ -355,13 +359,10 @@ impl Checkpoint {
         let [c_out, c_in, taps, height, width] = self.tensors[key].shape[..] else {
             unreachable!("checked: a 3D kernel")
         };
-        let mut tap = vec![0.0; out.len() / taps];
-        let block = c_in * height * width;
-        for t in 0..taps {
-            self.read_tap(key, t, &mut tap);
-            for o in 0..c_out {
-                out[(o * taps + t) * block..][..block].copy_from_slice(&tap[o * block..][..block]);
-            }
+        let places = height * width;
+        for (i, out) in out.chunks_exact_mut(c_in * places).take(c_out * taps).enumerate() {
+            let (channel, tap) = (i / taps, i % taps);
+            self.read_blocks(key, (channel * c_in * taps + tap) * places, taps * places, places, out);
         }
     }
 
@@ -378,20 +379,16 @@ impl Checkpoint {
             unreachable!("checked: a 3D kernel")
         };
         let places = height * width;
-        let mut whole = vec![0.0; c_in * taps * places];
         for (row, out) in rows.zip(out.chunks_exact_mut(c_in * places)) {
             let (tap, channel) = (row / c_out, row % c_out);
-            self.read_rows(key, channel..channel + 1, &mut whole);
-            for (out, from) in out.chunks_exact_mut(places).zip(whole.chunks_exact(taps * places)) {
-                out.copy_from_slice(&from[tap * places..][..places]);
-            }
+            self.read_blocks(key, (channel * c_in * taps + tap) * places, taps * places, places, out);
         }
     }
 
     /// What a [Cout, Cin, 3, 3] kernel comes to, as [Cout, Cin, 2, 2], for the pixels at `phase` (y, x) of the 2x2 blocks
     /// that repeat one pixel: taps that fall on the same one are summed.
-    pub(crate) fn read_phase(&self, key: &str, phase: [usize; 2], out: &mut [f32]) {
-        let mut kernels = vec![0.0; out.len() / 4 * 9];
+    pub(crate) fn read_phase(&self, key: &str, phase: [usize; 2], out: &mut [f32]) -> Result<()> {
+        let mut kernels = memory::zeros(out.len() / 4 * 9, "weights")?;
         self.read(key, &mut kernels);
         // At the upper (left) pixel of a block the first tap meets the block before, at the lower (right) one the last tap
         // the block after.
@@ -402,11 +399,12 @@ impl Checkpoint {
                 out[place(phase[0], i / 3) * 2 + place(phase[1], i % 3)] += weight;
             }
         }
+        Ok(())
     }
 
     /// Fails at the first of these tensors that holds a NaN or an infinity.
     pub(crate) fn check_finite<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<()> {
-        let mut values = vec![0.0; BLOCK / size_of::<f32>()];
+        let mut values = [0.0; BLOCK / size_of::<f32>()];
         for key in keys {
             let numbers = self.tensors[key].shape.iter().product();
             for start in (0..numbers).step_by(values.len()) {

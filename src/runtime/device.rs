@@ -7,6 +7,7 @@
 use super::{Canceller, Runtime, Session, SessionOptions, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, Element};
+use crate::memory;
 use crate::model::Checkpoint;
 use crate::process::Owned;
 use once_cell::sync::OnceCell;
@@ -130,7 +131,7 @@ impl Device {
         options: &SessionOptions,
     ) -> Result<Arc<Self>> {
         let (own, place) = (checkpoint.clone(), options.place);
-        let options = SessionOptions { threads: 1, ..options.clone() };
+        let options = SessionOptions { threads: 1, loading_threads: 1, ..options.clone() };
         let pixels = Session::load(runtime, &graph::pixels(), checkpoint, &options)?;
         let load = move |element| Session::load(runtime, &graph::copy(element), &own, &options);
         let first = load(Element::F32)?;
@@ -217,7 +218,7 @@ impl Tensor {
         let Some(device) = self.device() else { return Ok(Cow::Borrowed(self.raw())) };
         let host = self.host_like()?;
         device.download(self, &host)?;
-        Ok(Cow::Owned(host.raw().to_vec()))
+        Ok(Cow::Owned(memory::list(host.raw().iter().copied(), "a copy of a device's state")?))
     }
 
     /// Replaces them; `bytes` has their size.

@@ -8,6 +8,7 @@ mod replan;
 mod session;
 mod telemetry;
 mod tensor;
+pub(crate) mod threads;
 
 pub(crate) use device::{CudaOptions, Device, PROVIDER_OPTIONS, Place};
 pub(crate) use session::{Session, SessionOptions, write_weights};

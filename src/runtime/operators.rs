@@ -1,41 +1,47 @@
 //! Our convolutions and norms as operators of ONNX Runtime, which lends them its threads and memory.
 
 use crate::graph::{OPERATOR_DOMAIN, Operator};
-use crate::kernels::{Blend, Input, LayerNorm, NoMemory, Pointwise, Sampling, Strided, Tile2, Tile4, Winograd};
-use once_cell::sync::Lazy;
-use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use crate::kernels::{
+    Blend, Input, LayerNorm, NoMemory, Pointwise, Sampling, ScratchPool, Strided, Tile2, Tile4, Winograd,
+};
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::Float32;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
-/// What graphs with our operators need; each session owns one.
-pub(super) fn domain() -> ort::Result<OperatorDomain> {
+/// What graphs with our operators need; each session owns one, and has so many threads.
+pub(super) fn domain(threads: usize) -> ort::Result<OperatorDomain> {
     let domain = OperatorDomain::new(OPERATOR_DOMAIN)?;
+    let place = Workplace { threads, scratch: Arc::default() };
     Operator::ALL.into_iter().try_fold(domain, |domain, operator| match operator {
-        Operator::Winograd2 => domain.add(Ours::<{ Operator::Winograd2 as u8 }>),
-        Operator::Winograd2Doubled => domain.add(Ours::<{ Operator::Winograd2Doubled as u8 }>),
-        Operator::Winograd4 => domain.add(Ours::<{ Operator::Winograd4 as u8 }>),
-        Operator::Winograd4Doubled => domain.add(Ours::<{ Operator::Winograd4Doubled as u8 }>),
-        Operator::Strided => domain.add(Ours::<{ Operator::Strided as u8 }>),
-        Operator::Pointwise => domain.add(Ours::<{ Operator::Pointwise as u8 }>),
-        Operator::Norm => domain.add(Ours::<{ Operator::Norm as u8 }>),
-        Operator::NormSilu => domain.add(Ours::<{ Operator::NormSilu as u8 }>),
-        Operator::Blend => domain.add(Ours::<{ Operator::Blend as u8 }>),
+        Operator::Winograd2 => domain.add(Ours::<{ Operator::Winograd2 as u8 }>(place.clone())),
+        Operator::Winograd2Doubled => domain.add(Ours::<{ Operator::Winograd2Doubled as u8 }>(place.clone())),
+        Operator::Winograd4 => domain.add(Ours::<{ Operator::Winograd4 as u8 }>(place.clone())),
+        Operator::Winograd4Doubled => domain.add(Ours::<{ Operator::Winograd4Doubled as u8 }>(place.clone())),
+        Operator::Strided => domain.add(Ours::<{ Operator::Strided as u8 }>(place.clone())),
+        Operator::Pointwise => domain.add(Ours::<{ Operator::Pointwise as u8 }>(place.clone())),
+        Operator::Norm => domain.add(Ours::<{ Operator::Norm as u8 }>(place.clone())),
+        Operator::NormSilu => domain.add(Ours::<{ Operator::NormSilu as u8 }>(place.clone())),
+        Operator::Blend => domain.add(Ours::<{ Operator::Blend as u8 }>(place.clone())),
     })
 }
 
-/// A hint only: how finely to divide work.
-static THREADS: Lazy<usize> = Lazy::new(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
-
 /// What the operators look up once, so that no fork can come in between.
 pub(super) fn prepare() {
-    Lazy::force(&THREADS);
     crate::kernels::lanes();
 }
 
-/// One operator. It is its own kernel and has no state: the runtime calls one kernel from several threads at once, with
+/// One operator. It is its own kernel and never changes: the runtime calls one kernel from several threads at once, with
 /// what `ort` makes a `&mut`.
-struct Ours<const OPERATOR: u8>;
+#[derive(Clone)]
+struct Ours<const OPERATOR: u8>(Workplace);
+
+/// What the operators of one session share.
+#[derive(Clone)]
+struct Workplace {
+    threads: usize,
+    scratch: Arc<ScratchPool>,
+}
 
 impl<const OPERATOR: u8> Ours<OPERATOR> {
     const WHICH: Operator = Operator::ALL[OPERATOR as usize];
@@ -59,19 +65,19 @@ impl<const OPERATOR: u8> ort::operator::Operator for Ours<OPERATOR> {
     }
 
     fn create_kernel<'attr>(&self, _: &KernelContext<'attr>) -> ort::Result<Self> {
-        Ok(Ours)
+        Ok(self.clone())
     }
 }
 
 impl<const OPERATOR: u8> Kernel for Ours<OPERATOR> {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
         // The runtime's frames cannot unwind.
-        std::panic::catch_unwind(AssertUnwindSafe(|| run(Self::WHICH, context)))
+        std::panic::catch_unwind(AssertUnwindSafe(|| run(Self::WHICH, &self.0, context)))
             .unwrap_or_else(|_| Err(ort::Error::new(format!("{}: a bug in libwfvae", Self::WHICH.name()))))
     }
 }
 
-fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
+fn run(operator: Operator, place: &Workplace, context: &ComputeContext) -> ort::Result<()> {
     let inputs = (0..6).map(|i| context.input(i)).collect::<ort::Result<Vec<_>>>()?;
     let tensors = inputs.iter().flatten().map(|value| value.try_extract_tensor::<f32>());
     let tensors = tensors.collect::<ort::Result<Vec<_>>>()?;
@@ -102,13 +108,17 @@ fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
         residual,
     };
     match operator {
-        Operator::Winograd2 => winograd(context, &Winograd::<Tile2, 4, 2>::new(input, Sampling::Same, *THREADS)),
-        Operator::Winograd2Doubled => {
-            winograd(context, &Winograd::<Tile2, 4, 2>::new(input, Sampling::Doubled, *THREADS))
+        Operator::Winograd2 => {
+            winograd(context, place, &Winograd::<Tile2, 4, 2>::new(input, Sampling::Same, place.threads))
         }
-        Operator::Winograd4 => winograd(context, &Winograd::<Tile4, 6, 4>::new(input, Sampling::Same, *THREADS)),
+        Operator::Winograd2Doubled => {
+            winograd(context, place, &Winograd::<Tile2, 4, 2>::new(input, Sampling::Doubled, place.threads))
+        }
+        Operator::Winograd4 => {
+            winograd(context, place, &Winograd::<Tile4, 6, 4>::new(input, Sampling::Same, place.threads))
+        }
         Operator::Winograd4Doubled => {
-            winograd(context, &Winograd::<Tile4, 6, 4>::new(input, Sampling::Doubled, *THREADS))
+            winograd(context, place, &Winograd::<Tile4, 6, 4>::new(input, Sampling::Doubled, place.threads))
         }
         Operator::Norm | Operator::NormSilu => {
             let norm = LayerNorm { pixels: now, scale: weights, bias, silu: operator == Operator::NormSilu };
@@ -145,16 +155,15 @@ fn run(operator: Operator, context: &ComputeContext) -> ort::Result<()> {
 
 fn winograd<T: crate::kernels::Tile<IN, OUT>, const IN: usize, const OUT: usize>(
     context: &ComputeContext,
+    place: &Workplace,
     conv: &Winograd<'_, T, IN, OUT>,
 ) -> ort::Result<()> {
-    // From the runtime's arena, which keeps it for the next convolution.
-    let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
-    let allocator = context.allocator(&memory)?;
-    let mut scratch = allocator.alloc::<f32>(conv.scratch_len())?;
     let [height, width] = conv.output_size();
-    // SAFETY: both have the sizes that the convolution asks for.
-    with_output(context, [height, width, conv.output_len() / (height * width).max(1)], |output| unsafe {
-        conv.run(scratch.as_mut_ptr().cast(), output, &workers(context))
+    with_output(context, [height, width, conv.output_len() / (height * width).max(1)], |output| {
+        // Not from the runtime's arena, which such blocks of ever other sizes would cut to pieces.
+        // SAFETY: both have the sizes that the convolution asks for.
+        let run = |scratch| unsafe { conv.run(scratch, output, &workers(context)) };
+        place.scratch.with(conv.scratch_len(), run).unwrap_or(Err(NoMemory))
     })
 }
 

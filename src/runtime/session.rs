@@ -2,16 +2,18 @@
 
 use super::device::{CudaOptions, Place};
 use super::replan::Replan;
-use super::{Canceller, Runtime, Tensor, operators};
+use super::{Canceller, Runtime, Tensor, operators, threads};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{Element, Kernel, Source, StepGraph};
 use crate::kernels;
 use crate::logger::Logger;
+use crate::memory;
 use crate::model::Checkpoint;
 use crate::process::{Loading, Owned};
 use once_cell::sync::OnceCell;
 use ort::AsPointer;
 use std::ffi::CString;
+use std::io::Read;
 use std::sync::Arc;
 
 /// The first session to have our operators is built alone: the runtime adds their domain to a list of the process that
@@ -24,6 +26,8 @@ pub(crate) struct SessionOptions {
     pub(crate) place: Place,
     pub(crate) cuda: CudaOptions,
     pub(crate) threads: usize,
+    /// Threads that prepare the weights, while others may do so for other sessions.
+    pub(crate) loading_threads: usize,
     pub(crate) logger: Logger,
 }
 
@@ -48,8 +52,9 @@ impl Session {
     ) -> Result<Self> {
         let _loading = Loading::begin()?;
         let weights = pack_weights(step, checkpoint)?;
-        let pack = |kernel| pack_kernel(kernel, checkpoint, options.threads);
+        let pack = |kernel| pack_kernel(kernel, checkpoint, options.loading_threads);
         let kernels = step.kernels.iter().map(pack).collect::<Result<Vec<_>>>()?;
+        let c_string = |name: &str| CString::new(name).expect("names hold no NUL");
         let build = || -> ort::Result<ort::session::Session> {
             let mut builder = ort::session::Session::builder(&runtime.environment)?
                 .with_log_id(&step.name)?
@@ -61,12 +66,19 @@ impl Session {
                 // A pattern for each size would be kept beside the arena; streams of any size share this session.
                 .with_memory_pattern(false)?;
             if step.external_bytes > 0 {
-                builder = builder.with_external_initializer_file_in_memory(step.weights_file(), weights.clone())?;
+                let (file, data) = (c_string(&step.weights_file()), weights.as_ptr().cast_mut().cast());
+                // SAFETY: ort's own method asks for an `Arc`, which cannot be refused memory. The file's name is copied, and
+                // the weights live until the session is built.
+                unsafe {
+                    let builder = builder.ptr_mut();
+                    let add = ort::api().AddExternalInitializersFromMemory;
+                    ort::Error::result_from_status(add(builder, &file.as_ptr(), &data, &step.external_bytes, 1))?;
+                }
             }
             match options.place.provider(&options.cuda) {
                 // Our operators run on the processor only.
                 Some(provider) => builder.with_execution_providers([provider])?,
-                None => builder.with_operators(operators::domain()?)?,
+                None => builder.with_operators(operators::domain(options.threads)?)?,
             }
             .commit_from_memory(&step.onnx)
         };
@@ -88,11 +100,10 @@ impl Session {
         let inputs = step.inputs.iter().chain(step.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]));
         let outputs = step.outputs.iter().chain(step.caches.iter().map(|c| &c.now));
         let given = step.sizes.iter().map(|list| &list.name).chain(step.kernels.iter().map(|kernel| &kernel.key));
-        let c_string = |name: &String| CString::new(name.as_str()).expect("names hold no NUL");
         Ok(Session {
             name: step.name.clone(),
             session: Arc::new(Owned::new(session)),
-            inputs: inputs.map(|port| &port.name).chain(given).map(c_string).collect(),
+            inputs: inputs.map(|port| &port.name).chain(given).map(|name| c_string(name)).collect(),
             outputs: outputs.map(|port| c_string(&port.name)).collect(),
             kernels,
             replan: options.place.has_memory().then(|| Replan::new(step)).flatten(),
@@ -164,6 +175,9 @@ impl Session {
 
 fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
     let text = error.to_string();
+    if text.contains("pthread_create failed") {
+        return threads::refused(&format!("ONNX Runtime, {doing} {step}"));
+    }
     // The last one is that of an arena with a limit.
     let signs = ["bad_alloc", "Failed to allocate", "out of memory", "is smaller than requested bytes"];
     let memory = signs.iter().any(|sign| text.contains(sign));
@@ -171,18 +185,18 @@ fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
     Error::new(kind, format!("ONNX Runtime, {doing} {step}: {text}"))
 }
 
-/// The step's external data in one buffer, which lives until the session is built.
-fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Arc<[u8]>> {
-    // Arc aborts where memory is short; a Vec can be asked first.
-    if Vec::<u8>::new().try_reserve_exact(step.external_bytes).is_err() {
-        fail!(OutOfMemory, "{}: cannot allocate {} bytes for weights", step.name, step.external_bytes);
-    }
-    let mut buffer: Arc<[u8]> = std::iter::repeat_n(0, step.external_bytes).collect();
-    let bytes = Arc::get_mut(&mut buffer).expect("just made");
+/// The step's external data in one buffer, aligned for float32.
+fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
+    let mut buffer: Vec<f32> = memory::zeros(step.external_bytes.div_ceil(size_of::<f32>()), "weights")?;
     for (range, fill) in weight_reads(step, checkpoint) {
-        fill(&mut bytes[range]);
+        fill(&mut bytes_of(&mut buffer)[range])?;
     }
     Ok(buffer)
+}
+
+fn bytes_of(floats: &mut [f32]) -> &mut [u8] {
+    // SAFETY: floats are bytes, and any bytes are floats.
+    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }
 
 /// A kernel of one of our operators, in the order that suits this processor.
@@ -193,22 +207,27 @@ fn pack_kernel(kernel: &Kernel, checkpoint: &Checkpoint, threads: usize) -> Resu
         true => checkpoint.read_rows_of_taps(&kernel.key, rows, out),
         false => checkpoint.read_rows(&kernel.key, rows, out),
     };
-    kernels::pack(kernel.shape, kernel.packing, lanes, &read_rows, threads, packed.data_mut());
-    Ok(packed)
+    match kernels::pack(kernel.shape, kernel.packing, lanes, &read_rows, threads, packed.data_mut()) {
+        Ok(()) => Ok(packed),
+        Err(kernels::NoMemory) => fail!(OutOfMemory, "{}: no memory to reorder the weights", kernel.key),
+    }
 }
 
-/// Writes a step's external data, tensor by tensor.
+/// Writes a step's external data, tensor by tensor; `io` is the error of a failure to write.
 pub(crate) fn write_weights(
     step: &StepGraph,
     checkpoint: &Checkpoint,
     out: &mut impl std::io::Write,
-) -> std::io::Result<()> {
-    let (mut position, mut values) = (0, vec![]);
+    io: impl Fn(std::io::Error) -> Error,
+) -> Result<()> {
+    let mut position = 0;
     for (range, fill) in weight_reads(step, checkpoint) {
-        out.write_all(&vec![0; range.start - position])?;
-        values.resize(range.len(), 0);
-        fill(&mut values);
-        out.write_all(&values)?;
+        let gap = (range.start - position) as u64;
+        std::io::copy(&mut std::io::repeat(0).take(gap), out).map_err(&io)?;
+        let mut values: Vec<f32> = memory::zeros(range.len().div_ceil(size_of::<f32>()), "weights")?;
+        let values = &mut bytes_of(&mut values)[..range.len()];
+        fill(values)?;
+        out.write_all(values).map_err(&io)?;
         position = range.end;
     }
     Ok(())
@@ -219,24 +238,27 @@ pub(crate) fn write_weights(
 fn weight_reads<'a>(
     step: &'a StepGraph,
     checkpoint: &'a Checkpoint,
-) -> impl Iterator<Item = (std::ops::Range<usize>, impl Fn(&mut [u8]))> {
+) -> impl Iterator<Item = (std::ops::Range<usize>, impl Fn(&mut [u8]) -> Result<()>)> {
     step.initializers.iter().map(move |initializer| {
         let size = initializer.element.bytes();
         let range = initializer.offset..initializer.offset + initializer.elements * size;
-        let read = move |out: &mut [f32]| match &initializer.source {
-            Source::Tensor(key) => checkpoint.read(key, out),
-            Source::Tap(key, tap) => checkpoint.read_tap(key, *tap, out),
-            Source::Phase(key, phase) => checkpoint.read_phase(key, *phase, out),
-            Source::Stacked(key) => checkpoint.read_stacked(key, out),
-            Source::TapsApart(key) => checkpoint.read_taps_apart(key, out),
+        let read = move |out: &mut [f32]| -> Result<()> {
+            match &initializer.source {
+                Source::Tensor(key) => checkpoint.read(key, out),
+                Source::Tap(key, tap) => checkpoint.read_tap(key, *tap, out),
+                Source::Phase(key, phase) => checkpoint.read_phase(key, *phase, out)?,
+                Source::Stacked(key) => checkpoint.read_stacked(key, out),
+                Source::TapsApart(key) => checkpoint.read_taps_apart(key, out),
+            }
+            Ok(())
         };
         let fill = move |out: &mut [u8]| {
             // SAFETY: any bytes are floats.
             if let (Element::F32, ([], floats, [])) = (initializer.element, unsafe { out.align_to_mut::<f32>() }) {
                 return read(floats);
             }
-            let mut values = vec![0.0; initializer.elements];
-            read(&mut values);
+            let mut values = memory::zeros(initializer.elements, "weights")?;
+            read(&mut values)?;
             for (value, out) in values.into_iter().zip(out.chunks_exact_mut(size)) {
                 match initializer.element {
                     Element::F32 => out.copy_from_slice(&value.to_ne_bytes()),
@@ -245,6 +267,7 @@ fn weight_reads<'a>(
                     Element::U8 | Element::I64 => unreachable!("weights are floats"),
                 }
             }
+            Ok(())
         };
         (range, fill)
     })

@@ -1,6 +1,6 @@
 //! Models whose norms span the whole clip: each call runs the whole clip through one graph.
 
-use super::interpolation::of_clip;
+use super::interpolation::{Blend, of_clip};
 use super::stage::Step;
 use super::{Geometry, zeros};
 use crate::error::Result;
@@ -111,16 +111,14 @@ impl ClipDecoder {
             if !self.step.inputs.iter().any(|port| port.name == names[1]) {
                 break;
             }
-            let blends = of_clip(self.interpolation, count);
+            let blends = of_clip(self.interpolation, count)?;
             count = blends.len() as u64;
-            let columns: [Vec<f32>; 4] = [
-                blends.iter().map(|b| b.before as f32).collect(),
-                blends.iter().map(|b| b.now as f32).collect(),
-                blends.iter().map(|b| b.weights[0]).collect(),
-                blends.iter().map(|b| b.weights[1]).collect(),
-            ];
-            for (name, column) in names.into_iter().zip(&columns) {
-                lists.push((name, Tensor::numbers(column)?));
+            let columns: [fn(&Blend) -> f32; 4] =
+                [|b| b.before as f32, |b| b.now as f32, |b| b.weights[0], |b| b.weights[1]];
+            for (name, column) in names.into_iter().zip(columns) {
+                let mut tensor = Tensor::new(&[blends.len()], Element::F32)?;
+                tensor.data_mut().iter_mut().zip(&blends).for_each(|(number, blend)| *number = column(blend));
+                lists.push((name, tensor));
             }
         }
         let bound = |port: &Port| {

@@ -9,6 +9,7 @@ use super::tiles::Tiles;
 use super::{Geometry, zeros};
 use crate::error::Result;
 use crate::media::Rect;
+use crate::memory;
 use crate::model::Interpolation;
 use crate::runtime::Canceller;
 use std::sync::Arc;
@@ -109,9 +110,9 @@ impl TiledDecoder {
                     return sink(index, planes, &held, &owned);
                 }
                 if place == blended.len() {
-                    match zeros(3 * whole.width * whole.height) {
-                        Ok(planes) => blended.push((index, planes)),
-                        Err(e) => return short = Some(e),
+                    let planes = zeros(3 * whole.width * whole.height);
+                    if let Err(e) = planes.and_then(|planes| memory::push(&mut blended, (index, planes))) {
+                        return short = Some(e);
                     }
                 }
                 tiles.join(i, 1, planes, &mut blended[place].1, whole.width);

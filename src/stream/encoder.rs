@@ -9,6 +9,7 @@ use super::stage::{Stage, Step, unless_not_finite};
 use crate::error::Result;
 use crate::graph::{Element, StepGraph, port};
 use crate::media::{Image, PixelFormat, Rect};
+use crate::memory;
 use crate::runtime::{Canceller, Device, Tensor};
 use std::sync::Arc;
 
@@ -74,7 +75,7 @@ impl StreamEncoder {
     /// Runs each step once, for what a device does at a size's first run only; what comes of it is dropped.
     pub(crate) fn warm_up(&mut self, geometry: &Geometry, canceller: &Canceller) -> Result<()> {
         let (width, height) = (geometry.padded_width, geometry.padded_height);
-        let black = vec![0; 3 * width * height];
+        let black = memory::zeros(3 * width * height, "a frame")?;
         let frame = Image::packed(&black, PixelFormat::RgbPlanar8, width, height)?;
         let warmed = self.push(&frame, &Rect::of(width, height), canceller, &mut |_, _| ());
         self.reset();

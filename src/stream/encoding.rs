@@ -9,6 +9,7 @@ use super::tiles::Tiles;
 use super::{Geometry, zeros};
 use crate::error::Result;
 use crate::media::Image;
+use crate::memory;
 use crate::runtime::Canceller;
 use std::sync::Arc;
 
@@ -87,9 +88,9 @@ impl TiledEncoder {
                 if place == latents.len() {
                     let (held, _) = tiles.tile(i, divisor);
                     let channels = moments.len() / (held.width * held.height);
-                    match zeros(channels * plane) {
-                        Ok(whole) => latents.push((index, whole)),
-                        Err(e) => return short = Some(e),
+                    let whole = zeros(channels * plane);
+                    if let Err(e) = whole.and_then(|whole| memory::push(&mut latents, (index, whole))) {
+                        return short = Some(e);
                     }
                 }
                 tiles.join(i, divisor, moments, &mut latents[place].1, width);

@@ -1,6 +1,8 @@
 //! Which frames of the lower rate make a frame of the doubled rate (spec section 5: upstream's interpolation with
 //! half-pixel centres, over all frames but the clip's first).
 
+use crate::error::Result;
+use crate::memory;
 use crate::model::Interpolation;
 
 /// An interpolated frame: which low-rate frames of the clip, with which weights.
@@ -66,10 +68,12 @@ pub(crate) fn under_taps(interpolation: Interpolation, n: u64, newest: u64, last
 }
 
 /// All frames of a clip of `count` low-rate frames.
-pub(crate) fn of_clip(interpolation: Interpolation, count: u64) -> Vec<Blend> {
+pub(crate) fn of_clip(interpolation: Interpolation, count: u64) -> Result<Vec<Blend>> {
     let inner = (0..count).flat_map(|now| made_final(interpolation, now)).map(|n| frame(interpolation, n));
     let last = count.checked_sub(1).filter(|last| held_back(interpolation, *last).is_some());
-    inner.chain(last.map(Blend::alone)).collect()
+    let mut blends = memory::with_room(2 * count as usize, "the frames of a clip")?;
+    blends.extend(inner.chain(last.map(Blend::alone)));
+    Ok(blends)
 }
 
 #[cfg(test)]
@@ -81,11 +85,11 @@ mod tests {
     fn interpolated_frames_equal_the_specification() {
         let low = [-100.0, 1.0, 2.0, 4.0, 8.0];
         let value = |b: &Blend| b.weights[0] * low[b.before as usize] + b.weights[1] * low[b.now as usize];
-        let trilinear: Vec<f32> = of_clip(Interpolation::Trilinear, 5).iter().map(value).collect();
+        let trilinear: Vec<f32> = of_clip(Interpolation::Trilinear, 5).unwrap().iter().map(value).collect();
         assert_eq!(trilinear, [-100.0, 1.0, 1.25, 1.75, 2.5, 3.5, 5.0, 7.0, 8.0]);
-        let nearest: Vec<f32> = of_clip(Interpolation::Nearest, 3).iter().map(value).collect();
+        let nearest: Vec<f32> = of_clip(Interpolation::Nearest, 3).unwrap().iter().map(value).collect();
         assert_eq!(nearest, [-100.0, 1.0, 1.0, 2.0, 2.0]);
-        assert_eq!(of_clip(Interpolation::Trilinear, 1).len(), 1);
+        assert_eq!(of_clip(Interpolation::Trilinear, 1).unwrap().len(), 1);
     }
 
     /// The convolution of interpolated numbers is the sum of low-rate numbers by these weights.
@@ -96,7 +100,7 @@ mod tests {
         for interpolation in [Interpolation::Trilinear, Interpolation::Nearest] {
             for count in 1..=low.len() as u64 {
                 let value = |b: &Blend| b.weights[0] * low[b.before as usize] + b.weights[1] * low[b.now as usize];
-                let frames: Vec<f32> = of_clip(interpolation, count).iter().map(value).collect();
+                let frames: Vec<f32> = of_clip(interpolation, count).unwrap().iter().map(value).collect();
                 let expected: Vec<f32> = (0..frames.len())
                     .map(|n| (0..3).map(|tap: usize| kernel[tap] * frames[(n + tap).saturating_sub(2)]).sum())
                     .collect();

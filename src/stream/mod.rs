@@ -24,8 +24,10 @@ pub use snapshot::{Snapshot, SnapshotInfo};
 pub use tiles::Tiling;
 
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::float_mode::FloatMode;
 use crate::graph::Port;
 use crate::media::{Image, ImageMut, LatentCodec, Latents, LatentsMut, Posterior, Rect};
+use crate::memory;
 pub use crate::runtime::Canceller;
 use crate::runtime::{Device, Tensor};
 use clip::{ClipDecoder, ClipEncoder};
@@ -169,6 +171,7 @@ impl Stream {
     /// [`OutOfMemory`](ErrorKind::OutOfMemory), [`Runtime`](ErrorKind::Runtime), [`Provider`](ErrorKind::Provider);
     /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened.
     pub fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
+        let _mode = FloatMode::set_default();
         model.owner().check("model")?;
         let Plan { geometry, at_once, encode, decode, estimate } = Plan::new(model, options)?;
         let network = model.network();
@@ -230,6 +233,7 @@ impl Stream {
     /// Those of [`new`](Self::new) that concern the options, [`OutOfMemory`](ErrorKind::OutOfMemory) if it would exceed
     /// the options' memory limit.
     pub fn estimate(model: &Model, options: &StreamOptions) -> Result<Estimate> {
+        let _mode = FloatMode::set_default();
         Ok(Plan::new(model, options)?.estimate)
     }
 
@@ -340,6 +344,7 @@ impl Stream {
     /// an input that holds a NaN or an infinity. After NotFinite for a result, [`Runtime`](ErrorKind::Runtime) or
     /// [`Cancelled`](ErrorKind::Cancelled) the stream needs a reset, as [`info`](Self::info) says.
     pub fn encode(&mut self, frames: &[Image<'_>], mut latents: LatentsMut<'_>) -> Result<usize> {
+        let _mode = FloatMode::set_default();
         self.check_ready()?;
         let count = self.encode_count(frames.len() as u64)?;
         self.check_sizes(frames.iter().map(|frame| (frame.width(), frame.height())))?;
@@ -365,6 +370,7 @@ impl Stream {
     /// # Errors
     /// As for [`encode`](Self::encode).
     pub fn encode_flush(&mut self, mut latents: LatentsMut<'_>) -> Result<usize> {
+        let _mode = FloatMode::set_default();
         self.check_ready()?;
         let count = self.encode_flush_count()?;
         self.check_latent_capacity(count, latents.len())?;
@@ -384,6 +390,7 @@ impl Stream {
     /// As for [`encode`](Self::encode); [`InvalidArgument`](ErrorKind::InvalidArgument) if the numbers are not whole
     /// latents.
     pub fn decode(&mut self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
+        let _mode = FloatMode::set_default();
         self.check_ready()?;
         let size = self.codec.decoded_len();
         if !latents.len().is_multiple_of(size) {
@@ -417,6 +424,7 @@ impl Stream {
     /// # Errors
     /// As for [`encode`](Self::encode).
     pub fn decode_flush(&mut self, frames: &mut [ImageMut<'_>]) -> Result<usize> {
+        let _mode = FloatMode::set_default();
         self.check_ready()?;
         let count = self.decode_flush_count()?;
         self.check_frame_capacity(count, frames)?;
@@ -583,25 +591,9 @@ impl Stream {
     }
 }
 
-/// What the machine has left, and the process's control group, if that is less.
-fn available_memory() -> Option<u64> {
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = number("/sys/fs/cgroup/memory.max")
-        .and_then(|most| Some(most.saturating_sub(number("/sys/fs/cgroup/memory.current")?)));
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let machine = line.split_whitespace().next()?.parse::<u64>().ok()? * 1024;
-    Some(group.map_or(machine, |group| group.min(machine)))
-}
-
-/// A buffer of zeros; an error where memory is short.
+/// A buffer for frames or latents.
 fn zeros(len: usize) -> Result<Vec<f32>> {
-    let mut values = vec![];
-    if values.try_reserve_exact(len).is_err() {
-        fail!(OutOfMemory, "cannot allocate {} bytes for frames in the making", len * size_of::<f32>());
-    }
-    values.resize(len, 0.0);
-    Ok(values)
+    memory::zeros(len, "frames in the making")
 }
 
 /// The caller's latents, in the order in which they come.

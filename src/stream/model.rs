@@ -3,13 +3,17 @@
 use super::counting::Counting;
 use super::stage::Step;
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::float_mode::FloatMode;
 use crate::graph::{self, Element, Operators, StepGraph, Taps};
 use crate::kernels;
 use crate::logger::Logger;
 use crate::model::{self, Checkpoint, Half, Network};
 use crate::process::Process;
-use crate::runtime::{CudaOptions, Device, PROVIDER_OPTIONS, Place, Runtime, Session, SessionOptions, write_weights};
+use crate::runtime::{
+    CudaOptions, Device, PROVIDER_OPTIONS, Place, Runtime, Session, SessionOptions, threads, write_weights,
+};
 use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -271,6 +275,8 @@ impl Model {
     }
 
     fn new(path: Option<&Path>, options: &ModelOptions) -> Result<Self> {
+        // The runtime's threads, which begin here and in a stream's first sessions, have the mode of the one that makes them.
+        let _mode = FloatMode::set_default();
         let (network, checkpoint) = model::open(path, options.check_finite)?;
         for warning in &network.warnings {
             options.logger.log(log::Level::Warn, warning);
@@ -352,8 +358,13 @@ impl Model {
         let (network, checkpoint) = model::open(path, options.check_finite)?;
         let runtime = Runtime::get(options.runtime.as_deref())?;
         let (checkpoint, place) = (Arc::new(checkpoint), Place::Pretended);
-        let session =
-            SessionOptions { place, cuda: CudaOptions::default(), threads: 1, logger: options.logger.clone() };
+        let session = SessionOptions {
+            place,
+            cuda: CudaOptions::default(),
+            threads: 1,
+            loading_threads: 1,
+            logger: options.logger.clone(),
+        };
         let device = Device::open(runtime, &checkpoint, &session)?;
         Self::placed(network, checkpoint, runtime, (place, Some(device), None), 1, options)
     }
@@ -442,7 +453,7 @@ impl Model {
             let file = std::fs::File::create(&weights).map_err(|e| io(&weights, e))?;
             let mut file = std::io::BufWriter::new(file);
             let written = self.0.checkpoint.while_unchanged(|| {
-                write_weights(&step, &self.0.checkpoint, &mut file).map_err(|e| io(&weights, e))?;
+                write_weights(&step, &self.0.checkpoint, &mut file, |e| io(&weights, e))?;
                 file.flush().map_err(|e| io(&weights, e))
             });
             if written.is_err() {
@@ -520,6 +531,11 @@ impl Model {
         &self.0.encoder_options
     }
 
+    /// Those that run the network.
+    pub(crate) fn threads(&self) -> usize {
+        self.0.threads
+    }
+
     /// Where streams keep their state, if not in the processor's memory.
     pub(crate) fn device(&self) -> Option<&Arc<Device>> {
         self.0.device.as_ref()
@@ -579,6 +595,18 @@ impl Model {
                  device"
             );
         }
+        // Each session has threads of its own, and others load and pack. Where not all of these can be had, this thread does
+        // what it can alone.
+        let (pools, others) = (graphs.len() * (self.0.threads - 1), graphs.len().saturating_sub(1));
+        let (more, loading_threads) = match threads::obtainable(2 * pools + others) {
+            count if count < pools => {
+                let what = format!("n_threads {}, {} sessions", self.0.threads, graphs.len());
+                return Err(threads::refused(&what));
+            }
+            count if count < 2 * pools + others => (0, 1),
+            _ if self.0.threads == 1 => (0, 1),
+            _ => (others, self.0.threads),
+        };
         let options = SessionOptions {
             place,
             cuda: CudaOptions {
@@ -587,6 +615,7 @@ impl Model {
                 more: self.0.provider_options.clone(),
             },
             threads: self.0.threads,
+            loading_threads,
             logger: self.0.logger.clone(),
         };
         let load = |graph: StepGraph| -> Result<Arc<Step>> {
@@ -608,16 +637,24 @@ impl Model {
                 weight_bytes,
             }))
         };
-        self.0.checkpoint.while_unchanged(|| {
-            // Building a session is the work of one thread.
-            if self.0.threads == 1 {
-                return graphs.into_iter().map(load).collect();
+        // Building a session is the work of one thread, of which this is one.
+        let (queue, loaded) = (Mutex::new(graphs.into_iter().enumerate()), Mutex::new(Vec::new()));
+        let work = || {
+            loop {
+                let Some((i, graph)) = queue.lock().next() else { break };
+                let step = load(graph);
+                loaded.lock().push((i, step));
             }
+        };
+        self.0.checkpoint.while_unchanged(|| {
             std::thread::scope(|scope| {
-                let loading: Vec<_> = graphs.into_iter().map(|graph| scope.spawn(|| load(graph))).collect();
-                let loaded = loading.into_iter().map(|thread| thread.join());
-                loaded.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-            })
+                let mut more = 0..more;
+                while more.next().is_some() && std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {}
+                work();
+            });
+            let mut loaded = std::mem::take(&mut *loaded.lock());
+            loaded.sort_by_key(|(i, _)| *i);
+            loaded.into_iter().map(|(_, step)| step).collect()
         })
     }
 }
@@ -632,7 +669,11 @@ fn open_cuda(
     runtime.check_cuda(device)?;
     let cuda = CudaOptions { more: options.provider_options.clone().into(), ..CudaOptions::default() };
     let place = Place::Cuda(device);
-    Device::open(runtime, checkpoint, &SessionOptions { place, cuda, threads: 1, logger: options.logger.clone() })
+    Device::open(
+        runtime,
+        checkpoint,
+        &SessionOptions { place, cuda, threads: 1, loading_threads: 1, logger: options.logger.clone() },
+    )
 }
 
 fn check_provider_options(options: &ModelOptions) -> Result<()> {

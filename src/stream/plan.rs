@@ -4,9 +4,10 @@ use super::counting::check_count;
 use super::decoder::StreamDecoder;
 use super::encoder::StreamEncoder;
 use super::tiles::{Tiles, Tiling};
-use super::{Geometry, MAX_SIDE, Model, StreamOptions, available_memory};
+use super::{Geometry, MAX_SIDE, Model, StreamOptions};
 use crate::error::{Result, fail};
 use crate::graph::{Layout, StepGraph};
+use crate::memory;
 use crate::model::Half;
 
 /// Bytes that a stream takes while it runs, to within 15 % of what a process then takes; to within a third for models that
@@ -259,8 +260,8 @@ impl Planner<'_> {
             let scores = if graph.has_attention { 2 * scores } else { 0 };
             // Of a clip, half of the frames and one more are where it takes most, before the outer wavelet.
             let frames = if frames == 1 { 1.0 } else { frames as f64 + 1.0 };
-            let floats = graph.working_floats * geometry.area() as f64 * frames;
-            ports.saturating_add(scores).saturating_add((4.0 * floats) as u64)
+            let size = [geometry.padded_height, geometry.padded_width];
+            ports.saturating_add(scores).saturating_add(graph.working.bytes(size, frames, self.model.threads()))
         };
         graphs.iter().map(one).fold(0, u64::saturating_add)
     }
@@ -312,7 +313,7 @@ impl Estimate {
             // The estimate may be a third too low.
             needed = needed.saturating_add(needed / 2);
         }
-        if let Some(available) = available_memory()
+        if let Some(available) = memory::available()
             && needed > available
         {
             let (width, height) = (options.width, options.height);

@@ -6,13 +6,15 @@
 
 use super::counting::check_count;
 use super::tiles::Tiles;
-use super::{MAX_SIDE, Stream, available_memory};
+use super::{MAX_SIDE, Stream};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{Element, Layout, Port};
+use crate::memory;
 use crate::runtime::Tensor;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
+use std::sync::Arc;
 
 /// How far a clip is in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -174,7 +176,8 @@ struct Header {
 /// Thread-safety: safe; it never changes.
 #[derive(Clone)]
 pub struct Snapshot {
-    bytes: Vec<u8>,
+    /// Shared by clones, which cannot be refused memory.
+    bytes: Arc<Vec<u8>>,
     header: Header,
 }
 
@@ -231,7 +234,7 @@ impl Snapshot {
         let header = Header::read(bytes).map_err(|e| e.prefixed("snapshot"))?;
         let mut copy = buffer(bytes.len() as u64)?;
         copy.extend_from_slice(bytes);
-        Ok(Snapshot { bytes: copy, header })
+        Ok(Snapshot { bytes: Arc::new(copy), header })
     }
 
     /// What the snapshot holds.
@@ -287,7 +290,7 @@ impl Stream {
         }
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_ne_bytes());
-        Ok(Snapshot { bytes, header })
+        Ok(Snapshot { bytes: Arc::new(bytes), header })
     }
 
     /// Goes to where the snapshot was taken, in both directions: what follows is what followed there, to the bit. The
@@ -516,7 +519,7 @@ fn u64_at(bytes: &[u8], place: usize) -> u64 {
 /// Room for a snapshot. Memory that is not there would be promised all the same, and the process killed.
 fn buffer(size: u64) -> Result<Vec<u8>> {
     let mut buffer = vec![];
-    let available = available_memory().unwrap_or(u64::MAX);
+    let available = memory::available().unwrap_or(u64::MAX);
     if size > available || buffer.try_reserve_exact(size as usize).is_err() {
         fail!(OutOfMemory, "a snapshot of {size} bytes: cannot allocate, {available} bytes are available");
     }

@@ -3,6 +3,7 @@
 use super::LatentFileInfo;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::media::{LatentType, LatentsMut, Posterior};
+use crate::memory;
 use half::f16;
 use safetensors::tensor::Metadata;
 use std::fs::File;
@@ -60,7 +61,8 @@ impl LatentReader {
         if length > MAX_HEADER_BYTES {
             return Err(damaged(format!("a header of {length} bytes, expected at most {MAX_HEADER_BYTES}")));
         }
-        let mut header = vec![0; length as usize];
+        memory::check_room(8 * length, "the header of a latent file")?;
+        let mut header = memory::zeros(length as usize, "the header of a latent file")?;
         file.read_exact_at(&mut header, 8).map_err(io)?;
         let header: Metadata = serde_json::from_slice(&header)
             .map_err(|e| damaged(format!("damaged, or not safetensors: its header: {e}")))?;

@@ -35,7 +35,7 @@ fn exact_tiles_are_the_whole_frame() {
 fn interpolation_equals_its_definition() {
     use crate::model::Interpolation::*;
     check("interpolation", 200, (1..200u64, prop_oneof![Just(Nearest), Just(Trilinear)]), |(count, interpolation)| {
-        let blends = of_clip(interpolation, count);
+        let blends = of_clip(interpolation, count)?;
         ensure!(blends.len() as u64 == 2 * count - 1, "{} frames", blends.len());
         for (i, blend) in blends.iter().enumerate() {
             let position = match (i, interpolation) {
@@ -75,8 +75,8 @@ fn the_working_memory_of_a_clip_is_that_of_its_frames() {
             graph::decoder(decoder, channels, &options),
         );
         for (clip, steps) in [encoder, decoder] {
-            let most = steps.iter().map(|step| step.working_floats).fold(0.0, f64::max);
-            let ratio = clip.working_floats / most;
+            let most = steps.iter().map(|step| step.working.floats).fold(0.0, f64::max);
+            let ratio = clip.working.floats / most;
             ensure!((0.02..=2.0).contains(&ratio), "{}: {ratio} times that of a frame", clip.name);
         }
         Ok(())
