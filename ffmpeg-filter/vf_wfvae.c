@@ -127,7 +127,7 @@ typedef struct WFVAEContext {
     float step;
     int width, height;           ///< size option: of decoded video
     int strict;                  ///< a latent that cannot be read is an error
-    int any_encoder;             ///< decode what another model encoded
+    int any_encoder;             ///< decode what another encoder made
 
     wfvae_model *model;
     wfvae_model_info model_info;
@@ -715,10 +715,10 @@ static uint16_t *tile_row(const WFVAEContext *s, const AVFrame *frame, int chann
     return (uint16_t *)(frame->data[0] + row * frame->linesize[0]) + column;
 }
 
-/* What says in the header which encoder made the latents. */
-static uint64_t latents_identity(const wfvae_model_info *info)
+/* What says in a header of this version whose latents these are: in the first, the whole model; since then the encoder. */
+static uint64_t latents_identity(const wfvae_model_info *info, int version)
 {
-    return info->identity;
+    return version == 1 ? info->identity : info->encoder_identity;
 }
 
 /* Lets the latent frame out that waited for the next one's time, which is its end; or for the clip's end. */
@@ -816,7 +816,7 @@ static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
     put32(header + HEADER_INDEX, s->latent_index);
     put32(header + HEADER_STEP, av_float2int(s->step));
     header[HEADER_OFFSET] = LATENT_ZERO;
-    put64(header + HEADER_IDENTITY, latents_identity(&s->model_info));
+    put64(header + HEADER_IDENTITY, latents_identity(&s->model_info, LATENT_VERSION));
     put_rational(header + HEADER_TIME_BASE, outlink->time_base);
     if (s->next_slot) {
         put_rational(header + HEADER_RATE, announced_rate(ctx));
@@ -949,7 +949,7 @@ static int av_printf_format(3, 4) unreadable(AVFilterContext *ctx, const AVFrame
 static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *header)
 {
     WFVAEContext *s = ctx->priv;
-    uint64_t identity;
+    uint64_t identity, own;
     int place;
 
     if (frame->width != s->in_width || frame->height != s->in_height || frame->format != s->in_format)
@@ -969,15 +969,15 @@ static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *he
         return unreadable(ctx, frame, "Damaged latent frame: latents must be stored without loss and neither scaled, "
                           "filtered nor converted.");
     identity = get64(header + HEADER_IDENTITY);
-    if (identity != latents_identity(&s->model_info)) {
+    own      = latents_identity(&s->model_info, header[HEADER_VERSION]);
+    if (identity != own) {
         av_log(ctx, s->any_encoder ? AV_LOG_VERBOSE : AV_LOG_ERROR,
-               "Latents of another model: encoded by %016"PRIx64", model \"%s\" is %016"PRIx64"%s.\n",
-               identity, s->model_info.name, latents_identity(&s->model_info),
-               s->any_encoder ? "" : "; any_encoder=1 decodes them all the same");
+               "Latents of another encoder: made by %016"PRIx64", that of model \"%s\" is %016"PRIx64"%s.\n",
+               identity, s->model_info.name, own, s->any_encoder ? "" : "; any_encoder=1 decodes them all the same");
         if (!s->any_encoder)
             return AVERROR_INVALIDDATA;
         if (!s->encoder_warned++)
-            av_log(ctx, AV_LOG_WARNING, "Decoding latents of another model, as any_encoder says.\n");
+            av_log(ctx, AV_LOG_WARNING, "Decoding latents of another encoder, as any_encoder says.\n");
     }
     if (header[HEADER_GROUP] != s->model_info.temporal_compression ||
         header[HEADER_CHANNELS] != s->info.latent_channels ||
@@ -1449,7 +1449,7 @@ static const AVOption wfvae_options_table[] = {
     { "step",      "set quantisation step of stored latents", OFFSET(step), AV_OPT_TYPE_FLOAT, { .dbl = 0.02 }, 1e-6, 1e3, FLAGS },
     { "size",      "set size of decoded video, to crop the padding", OFFSET(width), AV_OPT_TYPE_IMAGE_SIZE, { .str = NULL }, 0, 0, FLAGS },
     { "strict",    "end with an error at the first latent that cannot be read", OFFSET(strict), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, FLAGS },
-    { "any_encoder", "decode latents of another model too", OFFSET(any_encoder), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, FLAGS },
+    { "any_encoder", "decode latents of another encoder too", OFFSET(any_encoder), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, FLAGS },
     { NULL }
 };
 

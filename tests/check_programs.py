@@ -57,7 +57,8 @@ def fails(text, program, *arguments, **more):
 
 def frames(count, size=WIDTH * HEIGHT):
     """Something that moves, with its marks."""
-    return [b"FRAME\n" + bytes((i * (p + 2) // 3 + 5 * t + 40 * p) % 200 + 20 for p in range(3) for i in range(size)) for t in range(count)]
+    sample = lambda t, p, i: (i * (p + 2) // 3 + 5 * t + 40 * p) % 200 + 20
+    return [b"FRAME\n" + bytes(sample(t, p, i) for p in range(3) for i in range(size)) for t in range(count)]
 
 
 def clip(count):
@@ -98,12 +99,12 @@ def check_own_input(folder):
     (folder / "graphs/encoder.0.onnx").symlink_to("../model/config.json")
     (folder / "raw").write_bytes(bytes(4 * 3 * 16 * 16))
 
-    of_clip = [source, folder / "./in.y4m", folder / "graphs/../in.y4m", folder / "soft", folder / "hard", folder / "soft-folder/in.y4m"]
+    of_clip = [source] + [f"{folder}/{name}" for name in ("./in.y4m", "graphs/../in.y4m", "soft", "hard", "soft-folder/in.y4m")]
     of_model = [model / "config.json", model / "model.safetensors", folder / "hard-weights", folder / "soft-config"]
     m = ["-m", model]
     refused = []
     for output in of_clip:
-        refused += [("the output is the input", "reconstruct", *m, source, output), ("the output is the input", "encode_file", *m, source, output)]
+        refused += [("the output is the input", program, *m, source, output) for program in ("reconstruct", "encode_file")]
         refused += [("the picture is the input", "reconstruct", *m, "-p", output, source, folder / "new.y4m")]
     for output in latents, folder / "soft-latents", folder / "soft-folder/in.latents":
         refused += [("the output is the input", "decode_file", *m, latents, output)]
@@ -119,12 +120,14 @@ def check_own_input(folder):
     for graphs in model, folder / "soft-folder/model", f"{model}/.":
         refused += [("holds the open model's own files", "save_onnx", *m, graphs)]
     refused += [("own file", "save_onnx", *m, folder / "graphs")]
-    refused += [("the output is the input", "bench", "-", "encode", 1, 16, 16, 1, 1, 1, 0, folder / "raw", folder / "raw")]
+    raw = folder / "raw"
+    refused += [("the output is the input", "bench", "-", "encode", 1, 16, 16, 1, 1, 1, 0, raw, raw)]
     # The parts of a pipeline lie in folders, the versions of a cache in several.
     (folder / "cache").mkdir()
     for part in "vae", "snapshots/1a2b/vae":
         shutil.copytree(model, folder / "cache" / part)
-        refused += [("is a file of the model", "reconstruct", "-m", folder / "cache", source, folder / "cache" / part / "config.json")]
+        config = folder / "cache" / part / "config.json"
+        refused += [("is a file of the model", "reconstruct", "-m", folder / "cache", source, config)]
     refused += [("the picture is the output", "reconstruct", *m, "-p", "/dev/stdout", source)]
     refused += [("the report is the picture", "reconstruct", *m, "-p", "/dev/stdout", source, folder / "new.y4m")]
     before = state(folder)
@@ -232,7 +235,8 @@ def check_broken_clips(folder):
 
     alpha = HEADER.replace(b"C444", b"C444alpha") + b"".join(frame + bytes(WIDTH * HEIGHT) for frame in whole)
     status, output, error = run("reconstruct", "-q", input=alpha)
-    assert status == 0 and output == works("reconstruct", "-q", input=good(11)) and error.count("alpha is not read") == 1, error
+    assert status == 0 and output == works("reconstruct", "-q", input=good(11))
+    assert error.count("alpha is not read") == 1, error
     ok("alpha is read over, with one warning")
 
     assert fails("has more frames than -w says", "reconstruct", "-q", "-w", 5, input=good(11)).count(b"FRAME\n") == 5
@@ -252,7 +256,8 @@ def check_broken_latents(folder):
         works("encode_file", "-m", MODEL, source, latents)
         size = latents.stat().st_size
         data = struct.unpack("<Q", latents.read_bytes()[:8])[0] + 8
-        with subprocess.Popen([PROGRAMS / "decode_file", "-m", MODEL, "-c", str(chunk), latents], stdout=-1, stderr=-1) as program:
+        command = [PROGRAMS / "decode_file", "-m", MODEL, "-c", str(chunk), latents]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
             start = os.read(program.stdout.fileno(), 1)
             os.truncate(latents, data + (size - data) // 17 * left + 5)
             output = start + program.stdout.read()
@@ -303,18 +308,22 @@ def check_write_errors(folder):
             status, _, error = run(program, file, stdout=write, restore_signals=not ignored, close_fds=True)
             os.close(write)
             # Whoever left the signal as it is has the program ended by it, as any in a pipe.
-            assert status == 1 and "Broken pipe" in error if ignored else status == -signal.SIGPIPE, (program, status, error)
+            right = status == 1 and "Broken pipe" in error if ignored else status == -signal.SIGPIPE
+            assert right, (program, status, error)
     ok("a reader that went away")
 
     # A closed descriptor must not become the output, and then receive the report.
-    close = lambda *numbers: lambda: [os.close(number) for number in numbers]
-    shell = lambda closed: subprocess.run(
-        ["sh", "-c", f'"$@" {closed}', "sh", PROGRAMS / "reconstruct", "-q", source, folder / "closed.y4m"], capture_output=True
-    )
-    for closed, status in ("<&-", 0), (">&-", 1), ("2>&-", 0), ("<&- >&- 2>&-", 1):
-        assert shell(closed).returncode == status, closed
-        assert (folder / "closed.y4m").read_bytes() == expected, closed
-    result = subprocess.run(["sh", "-c", '"$@" >&-', "sh", PROGRAMS / "reconstruct", "-q", source], capture_output=True)
+    def shell(redirections, *arguments):
+        command = ["sh", "-c", f'"$@" {redirections}', "sh", PROGRAMS / "reconstruct", "-q", *arguments]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+
+    closed = folder / "closed.y4m"
+    cases = [(source, "<&-", 0), (source, ">&-", 1), (source, "2>&-", 0), ("-", f"<{source} >&-", 1)]
+    for name, redirections, status in cases:
+        result = shell(redirections, name, closed)
+        assert result.returncode == status and (status == 0 or b"Bad file descriptor" in result.stderr), (redirections, result)
+        assert closed.read_bytes() == expected, redirections
+    result = shell(">&-", source)
     assert result.returncode == 1 and b"Bad file descriptor" in result.stderr, result
     ok("closed descriptors")
 
@@ -329,20 +338,21 @@ def check_options(folder):
         letters = map(chr, itertools.chain(range(ord("a"), ord("z") + 1), range(ord("A"), ord("Z") + 1)))
         taken = {letter for letter in letters if "invalid option" not in run(name, f"-{letter}")[2]}
         assert taken == listed, (name, taken ^ listed)
-        for wrong in ["-N", "-t", "0"], ["-t", "1025"], ["-t", "-1"], ["-t", "4x"], ["-P", "cuda:256"], ["-F", "F16"], ["-L", ""]:
-            status, _, error = run(name, *wrong, source, folder / "out")
-            assert status == 2 and error.startswith(f"usage: {name}") and f"{name}: {' '.join(wrong[-2:])}:" in error, (name, wrong, error)
+        for option in "-t 0", "-t 1025", "-t -1", "-t 4x", "-P cuda:256", "-P cuda:-1", "-F F16", "-L ", "-C Fast":
+            status, _, error = run(name, "-N", *option.split(" "), source, folder / "out")
+            assert status == 2 and error.startswith(f"usage: {name}") and f"{name}: {option}:" in error, (option, error)
     wrong = {
-        "reconstruct": [["-c", "0"], ["-c", "257"], ["-w", "65537"], ["-T", "x"], ["-s", "32769"], ["-b", "1e3"], ["-M", "2020"], ["-R", "tv"], ["-p", "-"]],
-        "encode_file": [["-c", "257"], ["-p", "mode"], ["-s", "18446744073709551616"], ["-s", "-1"], ["-M", ""], ["-R", "Full"]],
-        "decode_file": [["-c", "0"], ["-c", "65"], ["-c", "99999999999999999999"]],
-        "scrub": [["-M", "2020"]],
+        "reconstruct": ["-c 0", "-c 257", "-w 65537", "-T x", "-s 32769", "-b 1e3", "-M 2020", "-R tv", "-p -"],
+        "encode_file": ["-c 257", "-p mode", "-s 18446744073709551616", "-s -1", "-M ", "-R Full"],
+        "decode_file": ["-c 0", "-c 65", "-c 99999999999999999999"],
+        "scrub": ["-M 2020"],
     }
     for name, options in wrong.items():
         for option in options:
-            status, output, error = run(name, *option, source, folder / "out")
-            assert status == 2 and not output and f"{name}: {' '.join(option)}:" in error, (name, option, error)
-    for name, count in ("reconstruct", 3), ("encode_file", 1), ("encode_file", 3), ("decode_file", 0), ("decode_file", 3), ("save_onnx", 0), ("scrub", 0):
+            status, output, error = run(name, *option.split(" "), source, folder / "out")
+            assert status == 2 and not output and f"{name}: {option}:" in error, (name, option, error)
+    counts = {"reconstruct": [3], "encode_file": [1, 3], "decode_file": [0, 3], "save_onnx": [0, 2], "scrub": [0, 3]}
+    for name, count in ((name, count) for name in counts for count in counts[name]):
         status, _, error = run(name, *[source] * count)
         assert status == 2 and "the names of files are missing, or there are too many" in error, (name, count)
     assert not (folder / "out").exists()
@@ -381,7 +391,8 @@ def check_warnings(folder):
 
 
 def main():
-    for check in check_own_input, check_broken_clips, check_broken_latents, check_write_errors, check_options, check_warnings:
+    checks = [check_own_input, check_broken_clips, check_broken_latents, check_write_errors, check_options, check_warnings]
+    for check in checks:
         with tempfile.TemporaryDirectory() as folder:
             check(pathlib.Path(folder).resolve())
     print(f"{passed} passed, 0 failed")

@@ -8,8 +8,11 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 use wfvae::{LatentType, LatentWriter, Latents};
 
-/// The file that is being written, and what was brought to the disk so far: inode, size, and whether the file had its name.
-static WATCHED: Mutex<Option<(PathBuf, Vec<(u64, u64, bool)>)>> = Mutex::new(None);
+/// Inode and size of what was brought to the disk, and whether the file had its name by then.
+type Synced = (u64, u64, bool);
+
+/// The file that is being written, and what was brought to the disk so far.
+static WATCHED: Mutex<Option<(PathBuf, Vec<Synced>)>> = Mutex::new(None);
 
 /// Takes the place of the C library's for all that is linked into this program.
 #[unsafe(no_mangle)]

@@ -249,6 +249,23 @@ fn a_description_that_contradicts_itself_is_not_written() {
     assert!(names(&folder).is_empty());
 }
 
+#[test]
+fn a_header_that_no_file_needs_is_not_read() {
+    let folder = TempDir::new().unwrap();
+    let (_, bytes) = sample_file(&folder, MEAN);
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    // Valid but for its size: spaces behind the text are allowed.
+    for (size, refused) in [(16 << 20, false), ((16 << 20) + 1, true)] {
+        let mut header = bytes[8..8 + length].to_vec();
+        header.resize(size, b' ');
+        let path = folder.path().join("padded");
+        let long = [&(size as u64).to_le_bytes(), header.as_slice(), &bytes[8 + length..]].concat();
+        std::fs::write(&path, long).unwrap();
+        let text = LatentReader::open(&path).err().map(|e| e.to_string());
+        assert_eq!(text.is_some_and(|text| text.contains("a header of 16777217 bytes")), refused);
+    }
+}
+
 /// A file with its header changed, and the text that opening it gives.
 fn refusal(bytes: &[u8], change: impl FnOnce(&mut Value)) -> String {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -428,6 +445,26 @@ fn files_of_another_model_size_or_scaling_are_refused() {
         std::fs::write(&path, changed).unwrap();
         let text = refused(model.check_latent_file(&LatentReader::open(&path).unwrap()));
         assert!(text.contains("scaled with other scale and shift"), "{wrong}: {text}");
+    }
+}
+
+/// Larger than what is read or written at a time, by numbers that do not divide it.
+#[test]
+fn large_latents_are_read_whole() {
+    let model = common::open("v1-tiny");
+    let folder = TempDir::new().unwrap();
+    let stream = Stream::new(&model, &options(8 * 67, 8 * 71, Posterior::Moments, false)).unwrap();
+    let (mean, size) = (4 * 67 * 71, 8 * 67 * 71);
+    let mut noise = Lcg(6);
+    let latents: Vec<f32> = (0..2 * size).map(|_| f16::from_f32(noise.signed()).to_f32()).collect();
+    for latent_type in [LatentType::F32, LatentType::F16] {
+        let path = folder.path().join("large");
+        write(&path, &stream.latent_file(latent_type), &latents, &[2], 2).unwrap();
+        let reader = LatentReader::open(&path).unwrap();
+        let mut all = vec![0.0; 2 * size];
+        reader.read_moments(0, LatentsMut::F32(&mut all)).unwrap();
+        assert!(all == latents, "{latent_type:?}");
+        assert!(read(&reader, 1, 1) == latents[size..size + mean], "{latent_type:?}: the second mean");
     }
 }
 

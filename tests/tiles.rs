@@ -3,7 +3,9 @@
 mod common;
 
 use common::{builtin, clip, decode, encode, max_abs, open, stream};
-use wfvae::{Convolution, ErrorKind, LatentsMut, Model, ModelOptions, Stream, StreamOptions, Tiling};
+use wfvae::{
+    Convolution, ErrorKind, LatentsMut, Layout, Model, ModelOptions, Precision, Stream, StreamOptions, Tiling,
+};
 
 /// Without attention, of both generations and several compressions.
 const LOCAL: [&str; 6] =
@@ -138,6 +140,18 @@ fn memory_limits_tile_or_refuse() {
     options.memory_limit = whole.total_bytes / 1000;
     let error = Stream::estimate(&model, &options).unwrap_err();
     assert!(error.text().contains("no smaller tiles are possible"), "{error}");
+
+    // Of blended tiles it takes none that are all seam, however little it may have.
+    (options.tiling, options.clip_frames) = (Tiling::Blended { overlap: 0 }, 1);
+    let mut smallest = usize::MAX;
+    let mut more = whole.total_bytes - whole.weight_bytes;
+    loop {
+        options.memory_limit = whole.weight_bytes + more;
+        let Ok(tiled) = Stream::estimate(&model, &options) else { break };
+        smallest = smallest.min(tiled.decode_tile.0).min(tiled.decode_tile.1);
+        more = more * 7 / 8;
+    }
+    assert!((64..100).contains(&smallest), "tiles of {smallest} pixels");
 }
 
 /// Group norm spans the clip: one call a clip, and an error that says so for another.
@@ -175,10 +189,29 @@ fn group_norm_takes_whole_clips() {
     let error = stream.encode(&images[5..], LatentsMut::F32(&mut room)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidState);
     assert!(error.text().contains("\"groupnorm\"") && error.text().contains("cannot stream"), "{error}");
+    // Four clips, and one that was encoded only; calls that were refused did nothing.
+    assert_eq!((stream.info().encode_steps, stream.info().decode_steps), (5, 4));
     assert!(!stream.info().needs_reset);
     let mut tiled = StreamOptions::new(width, height);
     tiled.tiling = Tiling::Blended { overlap: 0 };
     assert_eq!(Stream::new(&model, &tiled).err().unwrap().kind(), ErrorKind::InvalidArgument);
+}
+
+/// Sums over a clip need float32, and its graphs have one layout.
+#[test]
+fn group_norm_has_one_precision_and_one_layout() {
+    type Change = fn(&mut ModelOptions);
+    let changes: [(Change, &str); 3] = [
+        (|o| o.encode_precision = Precision::F16, "encode_precision f16: the model has norm_type \"groupnorm\""),
+        (|o| o.decode_precision = Precision::Bf16, "decode_precision bf16: the model has norm_type \"groupnorm\""),
+        (|o| o.layout = Layout::ChannelsLast, "graphs of a whole clip are planes"),
+    ];
+    for (change, text) in changes {
+        let mut options = ModelOptions::default();
+        change(&mut options);
+        let error = Model::open(common::golden("own-v2-groupnorm"), &options).err().expect("refused");
+        assert!(error.kind() == ErrorKind::InvalidArgument && error.text().contains(text), "{error}");
+    }
 }
 
 /// Numbers that no machine has are large, not small: a limit refuses them. What helps is said.

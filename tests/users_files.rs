@@ -419,6 +419,7 @@ fn configs_that_are_something_else() {
         (changed("clip_range", "[0, Infinity]"), "clip_range: found Infinity, which is not JSON"),
         (own.replace("\"shift\": [", "\"shift\": [NaN, "), "shift: found NaN, which is not JSON"),
         (changed("a \\\" b", "{\"c\": -Infinity}"), "a \" b.c: found -Infinity, which is not JSON"),
+        (changed("use_it", "True"), "use_it: found True, which is not JSON"),
         (changed("x", "\"NaN\",,"), "line 1 column"),
         (nested, "no field of a WF-VAE, but its vae_config has"),
         ("{}".into(), "no field of a WF-VAE, nor a _class_name"),

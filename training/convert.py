@@ -31,12 +31,12 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 
 WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "module")
-# Where training programs keep the weights of a model.
+# Where training programs keep the weights of a model; other places are looked into after these.
 PLACES = ("state_dict", "model_state_dict", "model", "module", "gen_model", "generator", "vae", "autoencoder", "net",
           "network", "params", "weights")
 # What a dictionary with an average keeps its weights under.
 SHADOWS = ("shadow", "shadow_params", "state_dict", "model_state_dict", "model", "module", "ema_model", "gen_model", "params")
-AVERAGE = re.compile(r"(?:^|[._])(?i:ema|shadow|averaged?|swa)(?:[._\d]|$)|EMA|^(?:current_)?averaging_state$")
+AVERAGE = re.compile(r"(?:^|[._])(?i:ema|shadow|avg|averaged?|swa|polyak)(?:[._\d]|$)|EMA|^(?:current_)?averaging_state$")
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 TAKE_LAST = "--no-ema takes the last weights"
 
@@ -213,10 +213,16 @@ def find_weights(holder, place="", averages=False):
                       "state_dict of one of them alone")
     if found:
         return under(names, found[0]), found[0], place or "top level"
-    for name, inner in holder.items():
-        known = name in PLACES or averages and isinstance(name, str) and AVERAGE.search(name)
-        if known and isinstance(inner, dict) and (weights := find_weights(inner, below(place, name), averages)):
-            return weights
+    inner = {str(name): value for name, value in holder.items() if isinstance(value, dict) and "optim" not in str(name).lower()}
+    inner = {name: value for name, value in inner.items() if averages or not AVERAGE.search(name)}
+    usual = [name for name in inner if name in PLACES]
+    for names in (usual, [name for name in inner if name not in PLACES]):
+        found = [weights for name in names if (weights := find_weights(inner[name], below(place, name), averages))]
+        if len(found) > 1:
+            places = ", ".join(where for _, _, where in found)
+            raise Refused(f"weights of several networks with an encoder and a decoder: {places}; save one of them alone")
+        if found:
+            return found[0]
     return None
 
 

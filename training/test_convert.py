@@ -302,6 +302,8 @@ def test_pickles(at):
         "compiled": (nested(prefixed(weights, "module._orig_mod.")), [], WEIGHTS),
         "model": ({"model": weights, "optimizer": {}}, [], WEIGHTS),
         "module": ({"module": prefixed(weights, "vae."), **adam}, [], WEIGHTS),
+        "another name": ({"step": 3, "wfvae_state": {"weights_g": weights}, **adam}, [], WEIGHTS),
+        "the usual name first": ({"current_model_state": other, "state_dict": weights}, [], WEIGHTS),
         "model of a state_dict": ({"model": {"state_dict": weights}}, [], WEIGHTS),
         # The average has no buffers; they come from the rest.
         "ema": (nested({"gen_model": prefixed(mixed, "module.")}, ema_state_dict=prefixed(trained, "module.")), [], WEIGHTS),
@@ -337,6 +339,7 @@ def test_pickles(at):
     torch.save([1, 2], at / "list.ckpt")
     torch.save({"model": weights, "ema": {"shadow_params": list(weights.values())[::-1]}}, at / "reversed.ckpt")
     torch.save({"model": weights, "ema": {"weights": torch.ones(9)}}, at / "strange.ckpt")
+    torch.save({"vae": weights, "model": {"teacher": other}}, at / "several.ckpt")
     (at / "cut.ckpt").write_bytes((at / "plain.ckpt").read_bytes()[:5000])
     refused = {
         "objects.ckpt": ["PosixPath", "weights_only=False"],
@@ -344,6 +347,7 @@ def test_pickles(at):
         "other.ckpt": [NO_WEIGHTS + "state_dict.head.weight"],
         "list.ckpt": ["found a list, expected a dictionary"],
         "reversed.ckpt": ["ema.shadow_params: a list of", "--no-ema takes the last weights"],
+        "several.ckpt": ["weights of several networks", "vae, model.teacher"],
         "strange.ckpt": ["ema: named like an average", "--no-ema takes the last weights"],
     }
     for name, says in refused.items():

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
 
 /// A latent file that is being written: safetensors with one tensor, [T, C, h, w], and the metadata that one needs to
-/// decode it; the documentation of the Rust API lists the keys, under LatentFileInfo.
+/// decode it; docs/formats.md lists the keys.
 ///
 /// Latents go to a temporary file in the target's folder, which wfvae_latent_writer_finish() makes the target. Memory
 /// does not grow with the clip.

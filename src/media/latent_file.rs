@@ -1,5 +1,5 @@
 //! Files that hold the latents of a clip, with all that one needs to use them later: safetensors with one tensor,
-//! `[T, C, h, w]`, named after what it holds, and a `__metadata__` map of strings. [`LatentFileInfo`] lists its keys.
+//! `[T, C, h, w]`, named after what it holds, and a `__metadata__` map of strings. docs/formats.md lists its keys.
 
 mod reader;
 mod writer;
@@ -25,29 +25,7 @@ const MAX_NOTE_BYTES: usize = 1 << 16;
 /// What a latent file holds. [`Stream::latent_file`](crate::Stream::latent_file) makes one for a stream's latents.
 ///
 /// The file is safetensors with one little-endian tensor, `[T, C, h, w]`, named after what it holds. All else is in the
-/// `__metadata__` map, as strings:
-///
-/// | key | value |
-/// |---|---|
-/// | `format` | `wfvae-latents` |
-/// | `format_version` | `1` |
-/// | `model` | the model's identity, as it is stored, 16 hexadecimal digits |
-/// | `encoder` | the identity of the model's encoder, which made the latents, likewise; absent in files of early versions |
-/// | `decoder` | that of its decoder; absent there too, and where the checkpoint held no decoder |
-/// | `width`, `height` | of the frames, in pixels |
-/// | `padded` | `true` if width or height is not a multiple of the spatial compression, else `false` |
-/// | `spatial_compression`, `temporal_compression` | pixels per latent value; frames per latent, after the first |
-/// | `latent_channels` | C |
-/// | `posterior` | `mean`, `sample` or `moments`, also the tensor's name; `moments` has 2C channels, the mean first |
-/// | `seed` | of `sample` only |
-/// | `scaled` | `true` if the latents are `(z - shift) * scale`, else `false`; `moments` never are |
-/// | `scale`, `shift` | JSON lists of C numbers; may be absent together if `scaled` is `false` |
-/// | `frames` | of the clip; T is 1 + ceil((frames - 1) / `temporal_compression`) |
-/// | `fps` | as `30000/1001`; absent if unknown |
-/// | `generator` | what wrote the file |
-/// | `note` | the writer's own text; absent if there is none |
-///
-/// `docs/formats.md` says how identities are computed. Readers ignore other keys; what changes the meaning of these gets another version.
+/// `__metadata__` map, as strings; `docs/formats.md` lists its keys.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LatentFileInfo {

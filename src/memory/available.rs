@@ -42,7 +42,7 @@ fn groups(root: &Path) -> Vec<Group> {
     };
     mounts
         .lines()
-        .filter_map(|line| mount(line))
+        .filter_map(mount)
         .filter_map(|mount| {
             let path = own.lines().find_map(|line| own_path(line, mount.version))?;
             let top = root.join(mount.point.strip_prefix("/").unwrap_or(&mount.point));

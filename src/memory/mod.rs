@@ -7,6 +7,12 @@
 mod available;
 #[cfg(feature = "reserve")]
 mod reserve;
+#[cfg(not(feature = "reserve"))]
+mod reserve {
+    pub(super) fn is_low() -> bool {
+        false
+    }
+}
 
 pub(crate) use available::available;
 
@@ -15,7 +21,7 @@ use crate::error::{Result, fail};
 /// An empty list with room for exactly `len` values. `what` is for the message.
 pub(crate) fn with_room<T>(len: usize, what: &str) -> Result<Vec<T>> {
     let mut values = Vec::new();
-    if is_low() || values.try_reserve_exact(len).is_err() {
+    if reserve::is_low() || values.try_reserve_exact(len).is_err() {
         fail!(OutOfMemory, "cannot allocate {} bytes for {what}", len.saturating_mul(size_of::<T>()));
     }
     Ok(values)
@@ -35,6 +41,14 @@ pub(crate) fn list<T>(values: impl ExactSizeIterator<Item = T>, what: &str) -> R
     Ok(list)
 }
 
+/// Fails where small things have used much of the reserve: now and then between many of them.
+pub(crate) fn check(what: &str) -> Result<()> {
+    if reserve::is_low() {
+        fail!(OutOfMemory, "no memory is left for {what}");
+    }
+    Ok(())
+}
+
 /// Adds to a list that grows with a clip.
 pub(crate) fn push<T>(list: &mut Vec<T>, value: T) -> Result<()> {
     if list.try_reserve(1).is_err() {
@@ -42,14 +56,6 @@ pub(crate) fn push<T>(list: &mut Vec<T>, value: T) -> Result<()> {
     }
     list.push(value);
     Ok(())
-}
-
-/// Whether strings and other small things have lived on the reserve for a while.
-fn is_low() -> bool {
-    #[cfg(feature = "reserve")]
-    return reserve::is_low();
-    #[cfg(not(feature = "reserve"))]
-    false
 }
 
 /// Fails where so much could not be allocated now: before code that allocates about as much in a way that cannot be refused.

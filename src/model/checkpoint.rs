@@ -164,6 +164,7 @@ impl Checkpoint {
             }
         };
         for header::Entry { key, dtype, shape, range } in entries {
+            memory::check("the list of tensors")?;
             let entry = TensorEntry { file: self.files.len(), dtype, shape, range };
             if self.tensors.contains_key(&key) {
                 fail!(Checkpoint, "{}: tensor {key} is in another shard as well", path.display());

@@ -58,9 +58,9 @@ pub(super) fn json(text: &[u8]) -> Result<Value, String> {
         if text.iter().all(u8::is_ascii_whitespace) {
             return "the file is empty".into();
         }
-        let number = || damage::python_number(std::str::from_utf8(text).ok()?);
-        let number = || number().map(|(field, number)| format!("{field}: found {number}, which is not JSON"));
-        damage::what_it_is(text).or_else(number).unwrap_or_else(|| e.to_string())
+        let value = || damage::python_value(std::str::from_utf8(text).ok()?);
+        let value = || value().map(|(field, value)| format!("{field}: found {value}, which is not JSON"));
+        damage::what_it_is(text).or_else(value).unwrap_or_else(|| e.to_string())
     })
 }
 

@@ -65,18 +65,18 @@ pub(super) fn as_text(data: &[u8]) -> Option<String> {
     printable.then(|| format!("a text file (\"{line}\"), not safetensors: was the download refused?"))
 }
 
-/// Python writes numbers that JSON does not have: the first one in `text`, and its field.
-pub(super) fn python_number(text: &str) -> Option<(String, String)> {
+/// Python writes values that JSON does not have: the first one in `text`, and its field.
+pub(super) fn python_value(text: &str) -> Option<(String, String)> {
     const MARK: &str = "\u{1}";
-    const NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+    const VALUES: [&str; 6] = ["NaN", "Infinity", "-Infinity", "True", "False", "None"];
     let mut marked = String::new();
     let (mut rest, mut in_string) = (text, false);
     while let Some(c) = rest.chars().next() {
-        let number = NUMBERS.iter().find(|number| !in_string && rest.starts_with(**number));
-        let taken = match (number, c) {
-            (Some(number), _) => {
-                marked.push_str(&format!("\"\\u0001{number}\""));
-                rest = &rest[number.len()..];
+        let value = VALUES.iter().find(|value| !in_string && rest.starts_with(**value));
+        let taken = match (value, c) {
+            (Some(value), _) => {
+                marked.push_str(&format!("\"\\u0001{value}\""));
+                rest = &rest[value.len()..];
                 continue;
             }
             (None, '\\') if in_string => rest.chars().take(2).map(char::len_utf8).sum(),

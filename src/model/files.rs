@@ -3,7 +3,8 @@
 
 use super::config::{Config, json};
 use super::damage;
-use crate::error::{Result, fail};
+use crate::error::{Error, Result, fail};
+use crate::memory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -247,7 +248,10 @@ fn instead_of_weights(folder: &Path, names: &[String]) -> Result<String> {
 
 /// The shards of a Hugging Face index with the keys that it places in each.
 fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
-    let json = match json(&read_json(index)?) {
+    let text = read_json(index)?;
+    // The parser cannot be told that there is no memory for what it builds.
+    memory::check_room(text.len() as u64 * 8, "an index of weights")?;
+    let json = match json(&text) {
         Ok(json) => json,
         Err(text) => fail!(Checkpoint, "{}: {text}", index.display()),
     };
@@ -299,6 +303,6 @@ fn read_json(path: &Path) -> Result<Vec<u8>> {
     }
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),
-        Err(e) => fail!(Io, "{}: {e}", path.display()),
+        Err(e) => Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
     }
 }

@@ -1,32 +1,44 @@
 //! Threads that the system may refuse.
 
 use crate::error::{Error, ErrorKind};
-use parking_lot::Mutex;
-use std::thread::{Builder, ScopedJoinHandle};
+use libc::c_void;
+use std::cell::UnsafeCell;
 
 /// How many threads can be there at once besides those that are, `most` at most. ONNX Runtime has to be spared from finding
 /// out: where the second thread of a session cannot be had, it waits for the first one for ever.
+///
+/// Not by the standard library: its threads end the process where memory is short.
 pub(crate) fn obtainable(most: usize) -> usize {
-    let gate = Mutex::new(());
-    std::thread::scope(|scope| {
-        let closed = gate.lock();
-        let mut threads: Vec<ScopedJoinHandle<'_, ()>> = vec![];
-        let start = || Builder::new().stack_size(stack_bytes()).spawn_scoped(scope, || drop(gate.lock()));
-        while threads.len() < most
-            && let Ok(thread) = start()
-        {
+    extern "C" fn wait(gate: *mut c_void) -> *mut c_void {
+        // SAFETY: the gate outlives the threads, which are joined.
+        unsafe {
+            libc::pthread_mutex_lock(gate.cast());
+            libc::pthread_mutex_unlock(gate.cast());
+        }
+        std::ptr::null_mut()
+    }
+    let gate = UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER);
+    let mut threads: Vec<libc::pthread_t> = vec![];
+    // SAFETY: the mutex stays where it is, and all threads that began are joined.
+    unsafe {
+        libc::pthread_mutex_lock(gate.get());
+        while threads.len() < most {
+            let mut thread = std::mem::zeroed();
+            if libc::pthread_create(&mut thread, std::ptr::null(), wait, gate.get().cast()) != 0 {
+                break;
+            }
             threads.push(thread);
         }
-        drop(closed);
-        let count = threads.len();
-        // Gone, not only done.
-        threads.into_iter().for_each(|thread| drop(thread.join()));
-        if count < most {
-            // The system counts a thread for a moment longer than it can be seen.
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        libc::pthread_mutex_unlock(gate.get());
+        for thread in &threads {
+            libc::pthread_join(*thread, std::ptr::null_mut());
         }
-        count
-    })
+    }
+    if threads.len() < most {
+        // The system counts a thread for a moment longer than it can be seen.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    threads.len()
 }
 
 /// The system says the same of a limit of threads and of no room for a thread's stack.

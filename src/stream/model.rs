@@ -7,6 +7,7 @@ use crate::float_mode::FloatMode;
 use crate::graph::{self, Element, Operators, StepGraph, Taps};
 use crate::kernels;
 use crate::logger::Logger;
+use crate::memory;
 use crate::model::{self, Checkpoint, Half, Network};
 use crate::process::Process;
 use crate::runtime::{
@@ -281,6 +282,7 @@ impl Model {
         for warning in &network.warnings {
             options.logger.log(log::Level::Warn, warning);
         }
+        memory::check("a model")?;
         check_provider_options(options)?;
         let runtime = Runtime::get(options.runtime.as_deref())?;
         let checkpoint = Arc::new(checkpoint);
@@ -620,6 +622,7 @@ impl Model {
         };
         let load = |graph: StepGraph| -> Result<Arc<Step>> {
             let start = std::time::Instant::now();
+            memory::check("a session")?;
             let session = Session::load(self.0.runtime, &graph, &self.0.checkpoint, &options)?;
             self.0.logger.log(
                 log::Level::Debug,

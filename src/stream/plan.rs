@@ -58,6 +58,7 @@ struct Planner<'a> {
 
 impl Plan {
     pub(super) fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
+        memory::check("the graphs of a stream")?;
         let geometry = Geometry::new(model, options)?;
         if !options.encode && !options.decode {
             fail!(InvalidArgument, "a stream needs at least one direction");
@@ -82,6 +83,7 @@ impl Plan {
             encoder: if options.encode { model.encoder_graphs() } else { vec![] },
             decoder: if options.decode { model.decoder_graphs() } else { vec![] },
         };
+        memory::check("the graphs of a stream")?;
         planner.check_tiling()?;
         let limit = if options.memory_limit == 0 { u64::MAX } else { options.memory_limit };
         let smallest = planner.smallest_tile();

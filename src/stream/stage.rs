@@ -5,6 +5,7 @@ use super::snapshot::{LiveState, SavedState};
 use crate::error::{ErrorKind, Result, fail};
 use crate::finite::first_not_finite;
 use crate::graph::{Port, SizeList, StepGraph};
+use crate::memory;
 use crate::runtime::{Canceller, Device, Session, Tensor};
 use std::sync::Arc;
 
@@ -72,6 +73,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new(step: &Arc<Step>, geometry: &Geometry) -> Result<Self> {
         let ring = |port| -> Result<_> {
+            memory::check("a stream")?;
             let tensor = || geometry.tensor(port, step.device.as_ref());
             Ok(CacheRing([tensor()?, tensor()?, tensor()?]))
         };

@@ -1,4 +1,7 @@
 /* Tests of examples/y4m.c. Prints "ok <name>" lines; ends with 1 on failure. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "temporary.h"
 #include "y4m.h"
 
 #include <math.h>
@@ -68,7 +71,7 @@ static uint32_t next_random(void)
 
 static FILE *file_of(const void *bytes, size_t count)
 {
-    FILE *file = tmpfile();
+    FILE *file = temporary_file();
     CHECK(file);
     CHECK(fwrite(bytes, 1, count, file) == count);
     rewind(file);
@@ -112,7 +115,7 @@ static FILE *file_of_codes(const y4m_info *info, const int *codes,
                            size_t count)
 {
     y4m_stream out;
-    FILE *file = tmpfile();
+    FILE *file = temporary_file();
     CHECK(file);
     CHECK(y4m_open_write(&out, file, info) == 0);
     y4m_close(&out);
@@ -148,7 +151,7 @@ static void write_codes(const y4m_info *info, const float *rgb, int *codes,
     const size_t width = (size_t)info->width, height = (size_t)info->height;
     const size_t wide = info->depth > 8 ? 2 : 1;
     y4m_stream out;
-    FILE *file = tmpfile();
+    FILE *file = temporary_file();
     CHECK(file);
     CHECK(y4m_open_write(&out, file, info) == 0);
     CHECK(y4m_write_frame(&out, rgb, width, width * height) == 0);
@@ -240,7 +243,7 @@ static void test_header_round_trip(void)
         CHECK(in.info.depth == mode->depth);
         fclose(file);
 
-        file = tmpfile();
+        file = temporary_file();
         CHECK(file);
         CHECK(y4m_open_write(&out, file, &in.info) == 0);
         CHECK(contents(file, copy) == strlen(text));
@@ -337,7 +340,7 @@ static void test_bad_write_info(void)
     for (size_t i = 0; i < COUNT(CASES); i++) {
         unsigned char bytes[MAX_BYTES];
         y4m_stream out;
-        FILE *file = tmpfile();
+        FILE *file = temporary_file();
         CHECK(file);
         CHECK(y4m_open_write(&out, file, &CASES[i].info) == -1);
         CHECK(strstr(out.error, CASES[i].error));
@@ -626,7 +629,7 @@ static void test_all_that_ffmpeg_writes(void)
         const double unit = 1 << (mode->depth - 8);
         const double top = (1 << mode->depth) - 1;
         int codes[2][4 * PIXELS] = {{0}};
-        FILE *file = tmpfile();
+        FILE *file = temporary_file();
         CHECK(file);
         fprintf(file, "YUV4MPEG2 W%d H%d F25:1 Ip A1:1 %s\n", WIDTH, HEIGHT,
                 tags);
@@ -717,7 +720,7 @@ static void test_exact_444_8_bits(void)
         CHECK(info.chroma == Y4M_444 && info.depth == 8);
         info.range = range;
         y4m_stream in, out;
-        FILE *source = tmpfile(), *target = tmpfile();
+        FILE *source = temporary_file(), *target = temporary_file();
         CHECK(source && target);
         CHECK(y4m_open_write(&out, source, &info) == 0);
         y4m_close(&out);
@@ -838,7 +841,7 @@ static void test_strides(void)
         y4m_close(&in);
         fclose(file);
 
-        file = tmpfile();
+        file = temporary_file();
         CHECK(file);
         CHECK(y4m_open_write(&out, file, &info) == 0);
         CHECK(y4m_write_frame(&out, planes, STRIDE, PLANE) == 0);
@@ -966,7 +969,7 @@ static void test_sample_beyond_depth(void)
     for (size_t bad = 0; bad < 2; bad++) {
         float rgb[3];
         y4m_stream in;
-        FILE *file = tmpfile();
+        FILE *file = temporary_file();
         CHECK(file);
         fputs("YUV4MPEG2 W1 H1 Cmono10\nFRAME\n", file);
         fwrite(tail + 2 * bad, 1, 2, file);
@@ -1028,7 +1031,7 @@ static void test_write_failure(const char *readable)
     y4m_close(&out);
     fclose(file);
 
-    file = tmpfile();
+    file = temporary_file();
     CHECK(file);
     CHECK(y4m_open_write(&out, file, &info) == 0);
     FILE *unwritable = fopen(readable, "rb");

@@ -465,6 +465,12 @@ def joined(ffmpeg, folder):
                 shutil.copy(stored, files[-1])
                 total += length
             equal(f"joined: {kind} at {rate}", join(*files), [n / fractions.Fraction(rate) for n in range(total)])
+    # Where ffmpeg hands exact times and durations on, the container lasts as long as the clip.
+    for length in [] if ffmpeg.is_5 else [1, 9, 10, 11, 12]:
+        clip, out = numbered(length, "25"), folder / "exact.mkv"
+        ffmpeg.run(*clip[:-1], f"{clip[-1]},wfvae=mode=encode", "-c:v", "ffv1", *ffmpeg.exact, out)
+        text = ffmpeg.words("-i", out, "-f", "null", "-", level="info")
+        check(f"{length} frames last as long as the clip", f"Duration: 00:00:00.{4 * length:02d}," in text, text)
     # A pause that the list asks for stays.
     first, second = folder / "join11.mkv", folder / "join7.mkv"
     for length, out in [(11, first), (7, second)]:
@@ -619,16 +625,16 @@ def refusals(ffmpeg, folder):
     mixed, scale = ["-reinit_filter", 0, "-i", folder / "size%d.png"], "scale=iw:ih:eval=frame,format=gray16le"
     refused("another size in the middle", "in the middle", *mixed, "-vf", f"{scale},{decode}:strict=1")
     refused("a video's size in the middle", "in the middle", *mixed, "-vf", "scale=iw:ih:eval=frame,format=gbrp,wfvae")
-    # The same shape, one weight another.
+    # The same shape, one weight of the encoder another.
     other = folder / "other"
     shutil.copytree(BUILTIN, other)
     weights = other / "diffusion_pytorch_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    refused("another model", "any_encoder=1", "-i", stored, "-vf", f"{decode}:model={other}")
+    refused("another encoder", "any_encoder=1", "-i", stored, "-vf", f"{decode}:model={other}")
     text = ffmpeg.words("-i", stored, "-vf", f"{decode}:model={other}:any_encoder=1", "-f", "null", "-")
-    equal("another model's latents all the same", text.count("another model"), 1)
+    equal("another encoder's latents all the same", text.count("another encoder"), 1)
     equal("all of them", len(ffmpeg.frames("-i", stored, "-vf", f"{decode}:model={other}:any_encoder=1")), 9)
 
     for name, options, needle in [

@@ -37,15 +37,26 @@ fn number(variable: &str) -> Option<u64> {
 /// A line a case: the property's name, a colon, the seed as proptest writes it, and why after a `#`.
 const PINNED: &str = include_str!("pinned.txt");
 
+/// Of all properties: a pinned case of any other would never run.
+const NAMES: [&str; 7] =
+    ["exact tiles", "first generation", "interpolation", "reach", "real reach", "second generation", "working memory"];
+
 /// The pinned cases of a property.
 #[derive(Debug, Clone, PartialEq)]
 struct Pinned(String);
 
+/// The property and the seed of each line.
+fn pinned() -> impl Iterator<Item = (&'static str, PersistedSeed)> {
+    let lines = PINNED.lines().map(|line| line.split('#').next().unwrap_or_default()).filter(|line| !line.is_empty());
+    lines.map(|line| {
+        let seed = line.split_once(':').and_then(|(name, seed)| Some((name, seed.trim().parse().ok()?)));
+        seed.unwrap_or_else(|| panic!("pinned.txt: found {line}, expected a property's name, a colon and a seed"))
+    })
+}
+
 impl FailurePersistence for Pinned {
     fn load_persisted_failures2(&self, _: Option<&'static str>) -> Vec<PersistedSeed> {
-        let lines = PINNED.lines().filter_map(|line| line.split('#').next()?.split_once(':'));
-        let seed = |text: &str| text.trim().parse().unwrap_or_else(|()| panic!("pinned.txt: {text} is no seed"));
-        lines.filter(|(name, _)| *name == self.0).map(|(_, text)| seed(text)).collect()
+        pinned().filter(|(name, _)| *name == self.0).map(|(_, seed)| seed).collect()
     }
 
     fn save_persisted_failure2(&mut self, _: Option<&'static str>, seed: PersistedSeed, _: &dyn std::fmt::Debug) {
@@ -69,6 +80,7 @@ impl FailurePersistence for Pinned {
 
 /// Runs a property on `cases` cases, or as many as the environment says, and shrinks the first that fails.
 fn check<S: Strategy>(name: &str, cases: u32, strategy: S, test: impl Fn(S::Value) -> TestCaseResult) {
+    assert!(NAMES.contains(&name), "{name} is missing in NAMES");
     let cases = number("WFVAE_PROPERTY_CASES").map_or(cases, |n| n as u32);
     let clock = || std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64 % 1_000_000_000);
     let seed = number("WFVAE_PROPERTY_SEED").unwrap_or_else(clock);
@@ -100,4 +112,9 @@ fn check<S: Strategy>(name: &str, cases: u32, strategy: S, test: impl Fn(S::Valu
         Err(TestError::Fail(reason, case)) => panic!("{name}, WFVAE_PROPERTY_SEED={seed}: {reason}\n{case:#?}"),
         Err(error) => panic!("{name}, WFVAE_PROPERTY_SEED={seed}: {error}"),
     }
+}
+
+#[test]
+fn pinned_cases_are_of_properties() {
+    pinned().for_each(|(name, _)| assert!(NAMES.contains(&name), "pinned.txt: there is no property {name}"));
 }
