@@ -1,4 +1,4 @@
-# Everything from a fresh machine with Rust, a C compiler, Python with pip, and root: `make demo`, `make check`.
+# Everything from a fresh machine with Rust, a C compiler, git and Python with pip: make demo, make check.
 
 CARGO ?= cargo
 CC ?= cc
@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties check-limits check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -62,6 +62,10 @@ check-fresh:
 #:                         WFVAE_PROPERTY_CASES=N: on N; WFVAE_PROPERTY_SEED=N repeats a run
 check-properties: runtime
 	@WFVAE_PROPERTY_CASES=$${WFVAE_PROPERTY_CASES:-1000} $(CARGO) test --quiet --lib properties
+
+#: make check-limits   memory that ends at every allocation, instead of some as in make check; takes about an hour
+check-limits: runtime
+	@WFVAE_LIMITS_ALL=1 $(CARGO) test --test limits
 
 #: make bench    times the library beside other ways to run the same models; ARGS=--quick: shorter, ARGS=--help: the rest.
 #:               Nothing else should run meanwhile. Tables and JSON come to target/bench
@@ -162,7 +166,7 @@ $(C)/test_png: tests/c/test_png.c examples/png.c
 $(C)/test_header_loop: tests/c/test_header_loop.c $(C)/header_loop.inc
 $(C)/test_errors $(C)/test_float $(C)/test_threads $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry: tests/c/check.h
 $(C)/test_float: tests/c/test_float.c
-$(C)/test_errors $(C)/test_runtime $(C)/test_png $(C)/test_y4m: tests/c/temporary.h
+$(C)/test_errors $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry $(C)/test_png $(C)/test_y4m: tests/c/temporary.h
 $(C)/test_errors: tests/c/test_errors.c tests/c/statuses.h
 $(C)/test_threads: tests/c/test_threads.c
 $(C)/test_fork: tests/c/test_fork.c

@@ -51,8 +51,8 @@ static inline int open_clip(y4m_stream *in, const char *name, FILE *file, const 
     return 0;
 }
 
-/* For a clip that ended without an error, 0. For one that broke off or was damaged, -1: `kept` says what became of the
- * frames before that, as in "encoded". */
+/* For a clip that ended without an error, 0. For one that broke off or was damaged, -1: `kept` is the verb for the frames
+ * before it, such as "encoded". */
 static inline int fail_if_broken(const y4m_stream *in, const char *name, const char *kept)
 {
     char text[400];

@@ -205,11 +205,11 @@ static int run(job *j)
     files_model(&f, j->model_choice.path);
     if (files_read(&f, "the input", j->input) || files_write(&f, "the output", j->output))
         return fail_text(f.error);
-    if (open_all(j) || allocate(j))
+    if (open_all(j))
         return -1;
     if (j->file.width > Y4M_MAX_SIDE || j->file.height > Y4M_MAX_SIDE)
         return fail(j->input, "its frames are larger than Y4M frames can be");
-    return decode_clip(j);
+    return allocate(j) ? -1 : decode_clip(j);
 }
 
 /* 0, or the exit status. */

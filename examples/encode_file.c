@@ -164,8 +164,10 @@ static int encode_clip(job *j)
         return fail(j->input, more < 0 ? j->in.error : "no frame in the clip");
     if (wfvae_encode_flush(j->stream, j->latents, j->latent_capacity, &latents))
         return fail_wfvae("encode flush");
-    if (write_latents(j, latents) || wfvae_get_info(j->stream, &j->info))
+    if (write_latents(j, latents))
         return -1;
+    if (wfvae_get_info(j->stream, &j->info))
+        return fail_wfvae("info");
     if (wfvae_latent_writer_finish(j->writer, j->info.frames_in))
         return fail_wfvae("output");
     printf("%s: %lu frames of %ux%u, %lu latents of %ux%ux%u\n", j->output, (unsigned long)j->info.frames_in,
@@ -239,7 +241,7 @@ int main(int argc, char **argv)
 {
     static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
     job j = {0};
-    struct sigaction action = {0};
+    struct sigaction action = {0}, before;
     int failed;
     size_t i;
 
@@ -251,7 +253,9 @@ int main(int argc, char **argv)
         return failed;
     action.sa_handler = interrupt;
     for (i = 0; i < sizeof signals / sizeof *signals; i++)
-        sigaction(signals[i], &action, NULL);
+        /* What nohup or a shell has us ignore stays ignored. */
+        if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN)
+            sigaction(signals[i], &action, NULL);
 
     failed = j.help ? 0 : run(&j);
     wfvae_latent_writer_destroy(j.writer);

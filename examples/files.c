@@ -11,8 +11,6 @@
 #include <unistd.h>
 
 #define MOST_LINKS 40
-/* Of a model's: a pipeline has its parts in folders, a cache its versions. */
-#define FOLDERS_BELOW 3
 
 /* The length of a path's folder with its slash; 0 for a plain name. */
 static size_t folder_length(const char *path)
@@ -101,42 +99,78 @@ static int ends_with(const char *text, const char *end)
     return length > tail && !strcmp(text + length - tail, end);
 }
 
-/* Looks for a file among a checkpoint's. `depth`: of folders that may lie below. */
-static int in_folder(const char *folder, const file_id *id, int depth)
+/* -1 if it is too long. `path` has room for PATH_MAX. */
+static int join(char *path, const char *folder, const char *name)
+{
+    int length = snprintf(path, PATH_MAX, "%s/%s", folder, name);
+    return length < 0 || length >= PATH_MAX ? -1 : 0;
+}
+
+/* What the library may open in a checkpoint's folder: config, weights and their index. */
+static int is_model_file(const char *name)
+{
+    if (name[0] == '.')
+        return 0;
+    if (!strcmp(name, "config.json") || !strcmp(name, "model_index.json") || ends_with(name, ".safetensors"))
+        return 1;
+    return ends_with(name, ".json") && strstr(name, ".safetensors") && strstr(name, ".index.");
+}
+
+static int in_folder(const char *folder, const file_id *id)
 {
     DIR *entries = opendir(folder);
     struct dirent *entry;
+    char path[PATH_MAX];
+    file_id own;
     int found = 0;
 
-    while (entries && !found && (entry = readdir(entries))) {
-        char path[PATH_MAX];
-        file_id own;
-        int length = snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        if (entry->d_name[0] == '.' || length < 0 || (size_t)length >= sizeof path || path_id(path, &own))
-            continue;
-        if (S_ISDIR(own.mode))
-            found = depth > 0 && in_folder(path, id, depth - 1);
-        else
-            found = (ends_with(path, ".json") || ends_with(path, ".safetensors")) && same(&own, id);
-    }
+    while (entries && !found && (entry = readdir(entries)))
+        found = is_model_file(entry->d_name) && !join(path, folder, entry->d_name) && !path_id(path, &own) && same(&own, id);
     if (entries)
         closedir(entries);
     return found;
 }
 
-/* The model is a folder, or a file of weights with its config beside it. */
+/* A pipeline has the model in its folder vae. */
+static int in_checkpoint(const char *folder, const file_id *id)
+{
+    char vae[PATH_MAX];
+    return in_folder(folder, id) || (!join(vae, folder, "vae") && in_folder(vae, id));
+}
+
+/* A download cache has its versions in folders of snapshots. */
+static int in_cache(const char *folder, const file_id *id)
+{
+    char snapshots[PATH_MAX], path[PATH_MAX];
+    DIR *entries = join(snapshots, folder, "snapshots") ? NULL : opendir(snapshots);
+    struct dirent *entry;
+    int found = 0;
+
+    while (entries && !found && (entry = readdir(entries)))
+        found = entry->d_name[0] != '.' && !join(path, snapshots, entry->d_name) && in_checkpoint(path, id);
+    if (entries)
+        closedir(entries);
+    return found;
+}
+
+/* The model is a folder, or a file of weights with its config beside it, or an index with its shards there too. */
 static int in_model(const char *model, const file_id *id)
 {
-    char config[PATH_MAX];
+    char path[PATH_MAX];
     file_id own;
-    int length;
+    int index, length;
 
     if (id->name[0] || path_id(model, &own))
         return 0;
     if (S_ISDIR(own.mode))
-        return in_folder(model, id, FOLDERS_BELOW);
-    length = snprintf(config, sizeof config, "%.*sconfig.json", (int)folder_length(model), model);
-    return same(&own, id) || (length > 0 && (size_t)length < sizeof config && !path_id(config, &own) && same(&own, id));
+        return in_checkpoint(model, id) || in_cache(model, id);
+    if (same(&own, id))
+        return 1;
+    index = ends_with(model, ".json");
+    length = snprintf(path, sizeof path, "%.*s%s", (int)folder_length(model), model, index ? "." : "config.json");
+    if (length < 0 || (size_t)length >= sizeof path)
+        return 0;
+    return index ? in_folder(path, id) : !path_id(path, &own) && same(&own, id);
 }
 
 static int add(files *f, const char *what, const char *path, int writes)
@@ -197,7 +231,9 @@ int is_standard_output(const char *path)
 
     if (!strcmp(path, "-"))
         return 1;
-    return !descriptor_id(STDOUT_FILENO, &output) && !path_id(path, &other) && same(&output, &other);
+    /* A device such as /dev/null is two outputs as well as one. */
+    return !descriptor_id(STDOUT_FILENO, &output) && !path_id(path, &other) && same(&output, &other) &&
+           (is_kept(&output, 1) || isatty(STDOUT_FILENO));
 }
 
 FILE *open_input(const char *path)

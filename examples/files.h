@@ -1,6 +1,7 @@
 /* Which files a program reads and writes, so that it refuses to write over what it reads, or two things to one place,
  * before it opens anything for writing. Files are told apart by device and inode, so links and other spellings of a name
- * count too. Pipes, terminals and devices may be read and written at once.
+ * count too. Pipes, terminals and devices may be read and written at once. A link that another process changes meanwhile is
+ * not noticed.
  *
  *     files f = {0};
  *     if (files_read(&f, "the input", input) || files_write(&f, "the output", output)) puts(f.error);
@@ -46,7 +47,8 @@ int files_write(files *f, const char *what, const char *path);
 /* A checkpoint, whose config and weights are not to be written over. */
 void files_model(files *f, const char *path);
 
-/* Whether a path leads to the file, pipe or terminal that standard output is; for "-" it does. */
+/* Whether a path leads to the file, pipe or terminal that standard output is; for "-" it does. To other devices, such as
+ * /dev/null, it does not: they take two outputs. */
 int is_standard_output(const char *path);
 
 /* Open a file, or with "-" take standard input or output. NULL, with errno set, if that fails. */

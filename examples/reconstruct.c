@@ -204,7 +204,7 @@ static int stream_clip(job *j, const options *o, size_t chunk)
             if (j->sources.written++ == 0 && begin_output(j, o->output))
                 return -1;
             if (j->at_once && j->sources.written > chunk)
-                return fail(o->input, "has more frames than -w says, and the output no more than those");
+                return fail(o->input, "the clip is longer than -w says; the output holds its first frames only");
         }
         /* Of a clip that breaks off, what came before is a clip too. */
         if (count == chunk || (more <= 0 && count)) {

@@ -12,9 +12,9 @@
  *
  * Streams need not be seekable, and memory does not grow with their length.
  * Every layout and depth that ffmpeg writes is read, if it is progressive.
- * Unknown X tags and the parameters of frames are read over; what is known but
- * makes no sense is an error. One in a frame, such as an end in the middle of
- * it, leaves the frames before it good: they were given out.
+ * Unknown X tags and the parameters of frames are ignored; known tags with
+ * impossible values are errors. After an error in a frame, the frames before
+ * it were still given out and are good.
  */
 #ifndef Y4M_H
 #define Y4M_H

@@ -6,7 +6,8 @@
  *     ffmpeg -i in.mkv -vf "tpad=stop_mode=clone:stop=5,frei0r=wfvae,trim=start_frame=5,setpts=PTS-5/FRAME_RATE/TB" out.mkv
  *
  * Alpha is not run through the model: frame n comes out with the alpha that it came in with. The first D pictures, which
- * stand for no frame, are transparent black, so that on a lower track nothing is covered; so are all after an error.
+ * stand for no frame, are transparent black, so they cover nothing on a lower track; after an error all pictures are like
+ * that.
  *
  * There is no way to report an error either: the reason goes to standard error, once, as do the library's warnings.
  *

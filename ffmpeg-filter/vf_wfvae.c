@@ -28,7 +28,6 @@
 #include <math.h>
 #include <wfvae.h>
 
-#include "libavutil/avassert.h"
 #include "libavutil/common.h"
 #include "libavutil/crc.h"
 #include "libavutil/fifo.h"
@@ -58,13 +57,13 @@ typedef AVFilterLink FilterLink;
 #define FRAME_DURATION(frame) ((frame)->pkt_duration)
 #endif
 
-enum Mode { MODE_ROUNDTRIP, MODE_ENCODE, MODE_DECODE, MODE_SUBBANDS };
-
 #ifdef AV_FRAME_FLAG_INTERLACED
 #define INTERLACED(frame) ((frame)->flags & AV_FRAME_FLAG_INTERLACED)
 #else
 #define INTERLACED(frame) ((frame)->interlaced_frame)
 #endif
+
+enum Mode { MODE_ROUNDTRIP, MODE_ENCODE, MODE_DECODE, MODE_SUBBANDS };
 
 /* The largest temporal compression; a group's time stamps have this much room
  * in the header. */
@@ -174,10 +173,12 @@ static int averror(wfvae_status status)
     case WFVAE_STATUS_INVALID_ARGUMENT:
     case WFVAE_STATUS_INVALID_SIZE:
     case WFVAE_STATUS_CAPACITY:
-    case WFVAE_STATUS_INVALID_STATE:     return AVERROR(EINVAL);
+    case WFVAE_STATUS_INVALID_STATE:
+    case WFVAE_STATUS_FORKED:            return AVERROR(EINVAL);
     case WFVAE_STATUS_IO:                return AVERROR(EIO);
     case WFVAE_STATUS_CONFIG:
-    case WFVAE_STATUS_CHECKPOINT:        return AVERROR_INVALIDDATA;
+    case WFVAE_STATUS_CHECKPOINT:
+    case WFVAE_STATUS_NOT_FINITE:        return AVERROR_INVALIDDATA;
     case WFVAE_STATUS_UNSUPPORTED_MODEL:
     case WFVAE_STATUS_PROVIDER:          return AVERROR(ENOSYS);
     case WFVAE_STATUS_CANCELLED:         return AVERROR_EXIT;
@@ -395,7 +396,8 @@ static int create_stream(AVFilterContext *ctx, int width, int height)
 }
 
 /* The header's rows. A file's version is seen in its frames' height, before there is a frame: other versions leave another
- * remainder of the tiles' rows. */
+ * remainder of the tiles' rows. Models of 1 or 2 channels have one row of tiles, which leaves none: there is no telling,
+ * and old files of theirs are not read. */
 static int header_rows(const WFVAEContext *s, int version, int width)
 {
     int old = (HEADER_1_SIZE + width - 1) / width, rows = (HEADER_SIZE + width - 1) / width;
@@ -405,8 +407,8 @@ static int header_rows(const WFVAEContext *s, int version, int width)
     return rows > old && (rows - old) % s->tiles_y == 0 ? rows + 1 : rows;
 }
 
-/* A time base for the frames of latents from inlink, whose own one, in the header, is not known yet: it is fine enough for
- * the usual ones. */
+/* A time base for the frames of latents from inlink, whose own one, in the header, is not known yet: it holds the usual
+ * ones exactly, as far as they fit together, and others to within microseconds. */
 static AVRational decoded_time_base(AVRational in, AVRational frame_rate)
 {
     const int dens[] = { in.den, frame_rate.num, 90000, 120000, 1000000, 15360, 12800, 12288, 16384, 44100 };
@@ -734,7 +736,7 @@ static int release_held(AVFilterContext *ctx, int64_t next_pts, int last)
     if (last)
         *header_sample(frame, HEADER_FLAGS) |= LATENT_LAST;
     else if (next_pts != AV_NOPTS_VALUE && frame->pts != AV_NOPTS_VALUE)
-        FRAME_DURATION(frame) = next_pts - frame->pts;
+        FRAME_DURATION(frame) = av_sat_sub64(next_pts, frame->pts);
     put32(sum, checksum(frame, HEADER_CHECKSUM));
     *header_sample(frame, HEADER_CHECKSUM)     = sum[0];
     *header_sample(frame, HEADER_CHECKSUM + 1) = sum[1];
@@ -749,21 +751,39 @@ static AVRational announced_rate(AVFilterContext *ctx)
     return rate.num > 0 && rate.den > 0 ? rate : (AVRational){ 25, 1 };
 }
 
+/* A time in another time base. One so far off that sums of it would not fit is as good as unknown. */
+static int64_t rescale_time(int64_t time, AVRational from, AVRational to)
+{
+    if (time != AV_NOPTS_VALUE)
+        time = av_rescale_q(time, from, to);
+    return time > INT64_MIN / 8 && time < INT64_MAX / 8 ? time : AV_NOPTS_VALUE;
+}
+
+static int64_t rescale_duration(int64_t duration, AVRational from, AVRational to)
+{
+    duration = rescale_time(duration, from, to);
+    return FFMAX(duration, 0);
+}
+
 /* The time of a latent frame whose last frame has that time and duration: the same, so that at a constant rate latents
  * have one too. But where frames come faster than the input's rate says, begin below zero, or the last group is short, it
  * is later by what it takes that no two fall together at the announced rate, which ffmpeg makes the encoder's time base
- * and counts from zero. The header has the true times. */
+ * and counts from zero. The header has the true times. Times that cannot be counted are unknown. */
 static int64_t latent_pts(AVFilterContext *ctx, int64_t pts, int64_t duration, int short_group)
 {
     WFVAEContext *s      = ctx->priv;
     AVRational time_base = ctx->outputs[0]->time_base, tick = av_inv_q(announced_rate(ctx));
-    int64_t earliest;
+    int64_t earliest, slot;
 
     if (pts == AV_NOPTS_VALUE)
         return pts;
     earliest = av_rescale_q_rnd(2 * s->next_slot - 1, av_div_q(tick, (AVRational){ 2, 1 }), time_base, AV_ROUND_UP);
-    pts = FFMAX(pts, earliest - (short_group ? duration : 0));
-    s->next_slot = FFMAX(av_rescale_q(pts, time_base, tick), s->next_slot) + 1;
+    earliest = av_sat_sub64(earliest, short_group ? duration : 0);
+    pts      = FFMAX(pts, earliest);
+    slot     = rescale_time(pts, time_base, tick);
+    if (slot == AV_NOPTS_VALUE)
+        return AV_NOPTS_VALUE;
+    s->next_slot = FFMAX(slot, s->next_slot) + 1;
     return pts;
 }
 
@@ -792,9 +812,9 @@ static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
     pts           = frame->pts;
     last_duration = FRAME_DURATION(frame);
     if (!last_duration && pts != AV_NOPTS_VALUE && s->last_pts != AV_NOPTS_VALUE && valid == 1)
-        last_duration = pts - s->last_pts;
+        last_duration = av_sat_sub64(pts, s->last_pts);
     if (!last_duration && valid > 1 && pts != AV_NOPTS_VALUE && properties[valid - 2]->pts != AV_NOPTS_VALUE)
-        last_duration = pts - properties[valid - 2]->pts;
+        last_duration = av_sat_sub64(pts, properties[valid - 2]->pts);
     s->last_pts = pts;
     pts = latent_pts(ctx, pts, last_duration, valid < group);
     if ((ret = release_held(ctx, pts, 0)) < 0)
@@ -950,6 +970,7 @@ static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *he
 {
     WFVAEContext *s = ctx->priv;
     uint64_t identity, own;
+    float step;
     int place;
 
     if (frame->width != s->in_width || frame->height != s->in_height || frame->format != s->in_format)
@@ -971,18 +992,25 @@ static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *he
     identity = get64(header + HEADER_IDENTITY);
     own      = latents_identity(&s->model_info, header[HEADER_VERSION]);
     if (identity != own) {
-        av_log(ctx, s->any_encoder ? AV_LOG_VERBOSE : AV_LOG_ERROR,
-               "Latents of another encoder: made by %016"PRIx64", that of model \"%s\" is %016"PRIx64"%s.\n",
-               identity, s->model_info.name, own, s->any_encoder ? "" : "; any_encoder=1 decodes them all the same");
+        if (own)
+            av_log(ctx, s->any_encoder ? AV_LOG_VERBOSE : AV_LOG_ERROR,
+                   "Latents of another encoder: made by %016"PRIx64", that of model \"%s\" is %016"PRIx64"%s.\n",
+                   identity, s->model_info.name, own, s->any_encoder ? "" : "; any_encoder=1 decodes them all the same");
+        else if (!s->any_encoder)
+            av_log(ctx, AV_LOG_ERROR, "Latents made by %016"PRIx64": model \"%s\" has no encoder to compare with; "
+                   "any_encoder=1 decodes them.\n", identity, s->model_info.name);
         if (!s->any_encoder)
             return AVERROR_INVALIDDATA;
         if (!s->encoder_warned++)
-            av_log(ctx, AV_LOG_WARNING, "Decoding latents of another encoder, as any_encoder says.\n");
+            av_log(ctx, AV_LOG_WARNING, own ? "Decoding latents of another encoder, as any_encoder says.\n" :
+                   "Decoding latents whose encoder is not compared, as any_encoder says.\n");
     }
+    /* Twice as far as the option goes. No latent overflows with that. */
+    step = av_int2float(get32(header + HEADER_STEP));
     if (header[HEADER_GROUP] != s->model_info.temporal_compression ||
         header[HEADER_CHANNELS] != s->info.latent_channels ||
         header[HEADER_VALID] < 1 || header[HEADER_VALID] > header[HEADER_GROUP] ||
-        !isnormal(av_int2float(get32(header + HEADER_STEP))) || av_int2float(get32(header + HEADER_STEP)) <= 0)
+        !(step >= 5e-7f && step <= 2e3f))
         return unreadable(ctx, frame, "Latent frame with impossible values.");
     if (header[HEADER_WIDTH] != s->info.width || header[HEADER_HEIGHT] != s->info.height) {
         if (s->width) {
@@ -995,14 +1023,6 @@ static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *he
                    header[HEADER_WIDTH], header[HEADER_HEIGHT], header[HEADER_WIDTH], header[HEADER_HEIGHT]);
     }
     return 1;
-}
-
-/* A time in another time base. One so far off that sums of it would not fit is as good as unknown. */
-static int64_t rescale_time(int64_t time, AVRational from, AVRational to)
-{
-    if (time != AV_NOPTS_VALUE)
-        time = av_rescale_q(time, from, to);
-    return time > INT64_MIN / 8 && time < INT64_MAX / 8 ? time : AV_NOPTS_VALUE;
 }
 
 /* Where the container has a latent frame, in the output's time base. */
@@ -1021,9 +1041,9 @@ static void note_container_end(AVFilterContext *ctx, const AVFrame *frame)
     if (s->container_end == AV_NOPTS_VALUE)
         return;
     if (FRAME_DURATION(frame) > 0)
-        s->container_end += av_rescale_q(FRAME_DURATION(frame), inlink->time_base, time_base);
+        s->container_end += rescale_duration(FRAME_DURATION(frame), inlink->time_base, time_base);
     else if (rate.num > 0 && rate.den > 0)
-        s->container_end += av_rescale_q(1, av_inv_q(rate), time_base);
+        s->container_end += rescale_duration(1, av_inv_q(rate), time_base);
 }
 
 /* Times of a latent's frames, from first on, in the output's time base: the header's, and an offset to where the container
@@ -1047,7 +1067,7 @@ static void place_in_time(AVFilterContext *ctx, const AVFrame *frame, const uint
         int64_t time     = old ? get32(header + HEADER_1_AGES + 2 * i)      : get64(header + HEADER_TIMES + 4 * i);
         int64_t duration = old ? get32(header + HEADER_1_DURATIONS + 2 * i) : get64(header + HEADER_DURATIONS + 4 * i);
         times[i]     = rescale_time(time, from, time_base);
-        durations[i] = FFMAX(rescale_time(duration, from, time_base), 0);
+        durations[i] = rescale_duration(duration, from, time_base);
         if (old)
             times[i] = pts == AV_NOPTS_VALUE || times[i] == AV_NOPTS_VALUE ? AV_NOPTS_VALUE : pts - times[i];
     }
@@ -1091,11 +1111,14 @@ static void place_in_time(AVFilterContext *ctx, const AVFrame *frame, const uint
             times[i] += offset;
 
     if (times[valid - 1] != AV_NOPTS_VALUE) {
-        int64_t least = announced.num > 0 && announced.den > 0 ? av_rescale_q(1, av_inv_q(announced), time_base) : 0;
+        int64_t least = announced.num > 0 && announced.den > 0 ? rescale_duration(1, av_inv_q(announced), time_base) : 0;
         int64_t apart = durations[valid - 1];
         if (valid - first > 1 && times[valid - 2] != AV_NOPTS_VALUE)
             apart = times[valid - 1] - times[valid - 2];
         s->end = times[valid - 1] + (durations[valid - 1] ? durations[valid - 1] : apart ? apart : least);
+        /* Joints add up: so that no sum of it and another time can overflow. */
+        if (s->end <= INT64_MIN / 8 || s->end >= INT64_MAX / 8)
+            s->end = AV_NOPTS_VALUE;
         if (apart && apart < least - least / 4 && !s->rate_warned++)
             av_log(ctx, AV_LOG_WARNING, "Frames are %.4g s apart, and the rate of the input says %.4g s: ffmpeg drops those "
                    "that fall together. Say the rate of the latents before the input (-framerate, 1/%d of the video's) "
@@ -1259,7 +1282,7 @@ static int emit_subbands(AVFilterContext *ctx, const AVFrame *a, const AVFrame *
         return ret;
     }
     if (a != b)
-        FRAME_DURATION(frame) += FRAME_DURATION(a);
+        FRAME_DURATION(frame) = av_sat_add64(FRAME_DURATION(frame), FRAME_DURATION(a));
     for (int plane = 0; plane < 3; plane++) {
         for (int y = 0; y < height; y++) {
             for (int x = 0; x < width; x++) {

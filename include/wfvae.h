@@ -71,17 +71,18 @@
  *
  * It writes no file and sends nothing that it was not asked for. ONNX Runtime since 1.29 does: its telemetry keeps a thread,
  * files under the home folder and a connection to its maker. Opening the first model turns that off for the whole process,
- * before it begins and without a change of the environment. It stays what it was where the program has set
- * ORT_DISABLE_TELEMETRY, or has made an environment of ONNX Runtime itself before it opens a model.
+ * before it begins and without a change of the environment. Where that is not possible, a warning says so. It stays what it
+ * was where the program has set ORT_DISABLE_TELEMETRY, or has made an environment of ONNX Runtime itself before it opens a
+ * model.
  *
  * fork(): a child has its parent's handles, but not the threads behind them. It may close and destroy what it inherited,
  * which returns at once and takes nothing from the parent (a latent file that the parent writes stays the parent's), and
  * open models of its own. Snapshots and latent readers are data and work in both, and so do wfvae_model_get_info(),
  * wfvae_latents_for_frames() and wfvae_frames_for_latents(). All other calls with an inherited model, stream or latent
- * writer return WFVAE_STATUS_FORKED, which is not named with each of them. So do those that open a model or make a stream,
- * where another thread of the parent was in one of these at that moment. The library has no exit handlers, and exit() in a
- * child is safe as far as it goes. Those of others in the process were made for the parent: a child that does not exec
- * should leave by _exit(). A child of vfork() must not call the library.
+ * writer return WFVAE_STATUS_FORKED, which is not named with each of them. So do calls that open a model or make a stream, if
+ * another thread of the parent was inside such a call when it forked. The library has no exit handlers. Other libraries may
+ * have some that were made for the parent, so a child that does not exec should leave by _exit(). A child of vfork() must
+ * not call the library.
  *
  * The floating-point mode of the calling thread (rounding, denormals, traps, exceptions seen) neither changes results nor
  * is changed. Where memory, address space or threads are short, a call fails with a text that says so, and the process
@@ -158,7 +159,7 @@ typedef enum wfvae_status {
   WFVAE_STATUS_NOT_FINITE = 304,
   /// The call was cancelled by wfvae_cancel(). The stream needs wfvae_reset() afterwards.
   WFVAE_STATUS_CANCELLED = 400,
-  /// Memory could not be allocated. A stream that existed needs wfvae_reset() afterwards.
+  /// Memory could not be allocated. wfvae_info.needs_reset says whether a stream that existed needs wfvae_reset().
   WFVAE_STATUS_OUT_OF_MEMORY = 401,
   /// A bug in libwfvae; please report it with the error text. Any call may return it, so that their lists leave it out. A
   /// stream needs wfvae_reset() afterwards.
@@ -451,6 +452,8 @@ typedef struct wfvae_model_options {
   /// Device index of the provider. Must be 0 for WFVAE_PROVIDER_AUTO and _CPU.
   uint32_t device;
   /// Threads that work on one call, up to 1024; 0: all processors that the process may use. They sleep between calls.
+  /// Each session has so many, less one (wfvae_model_info counts sessions). The first stream of a direction starts up to
+  /// twice as many for a moment, to find out whether the system allows them.
   uint32_t n_threads;
   /// 1: also refuse weights that hold a NaN or an infinity now, and say which, which reads the whole checkpoint. 0: do not
   /// look; the first result that is not finite is WFVAE_STATUS_NOT_FINITE.
@@ -596,7 +599,7 @@ typedef struct wfvae_options {
 } wfvae_options;
 
 /// What a stream takes while it runs, in bytes, to within 15 %, for models that take whole clips to within a third. Loading
-/// the weights takes more for a moment.
+/// the weights takes more for a moment. With many threads and without transparent huge pages a stream may take a third less.
 typedef struct wfvae_memory {
   /// sizeof(wfvae_memory), set by the caller.
   size_t struct_size;
@@ -747,8 +750,8 @@ void wfvae_latent_writer_destroy(struct wfvae_latent_writer *writer);
 /// path: UTF-8. The file must not change while it is open; if it does, reads may fail or give other numbers.
 /// reader: receives the handle on success, to be closed with wfvae_latent_reader_close(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _LATENT_FILE. The text, from wfvae_last_error(NULL), names the file,
-/// what was found and what was expected.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _LATENT_FILE, _OUT_OF_MEMORY. The text, from wfvae_last_error(NULL),
+/// names the file, what was found and what was expected.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_latent_reader_open(const char *path,
                                            struct wfvae_latent_reader **reader);
@@ -829,15 +832,15 @@ void wfvae_latent_reader_close(struct wfvae_latent_reader *reader);
 /// *.safetensors file, or one index with its shards, of any name and variant.
 /// Weights are F32, F16, BF16, or F64, which is rounded to float32; tensors that the network does not use may have any type.
 /// A field of config.json that the library does not know is an error if it may change the results, else a warning.
-/// Files that are written to while the model is open make wfvae_create() and wfvae_model_save_onnx()
+/// Files that are written to while the model is open make wfvae_create() and wfvae_model_save_onnx() return
 /// WFVAE_STATUS_CHECKPOINT, where weights are still to be read; one that is deleted or replaced by a new file of its name
 /// stays the old one here.
 /// options: NULL for the defaults. Read during the call only, but for log_user.
 /// model: receives the handle on success, to be closed with wfvae_model_close(); set to NULL on failure.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _IO, _CONFIG, _CHECKPOINT, _UNSUPPORTED_MODEL,
-/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME, _OUT_OF_MEMORY. The text, from wfvae_last_error(NULL), names file, tensor
-/// or field, what was found and what was expected.
+/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME, _OUT_OF_MEMORY. The text, from wfvae_last_error(NULL), names
+/// file, tensor or field, what was found and what was expected.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_model_open(const char *path,
                                    const struct wfvae_model_options *options,
@@ -879,8 +882,8 @@ uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_la
 /// WFVAE_STATUS_INVALID_ARGUMENT and nothing written. UTF-8.
 /// graphs: a wfvae_graphs. A half that the checkpoint lacks is left out.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _CHECKPOINT if its files changed since they were opened, and the files
-/// of the graph that was being written are then gone.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _OUT_OF_MEMORY; _CHECKPOINT if its files changed since they were opened.
+/// After a failure nothing is left of the graph that was being written.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model,
                                         const char *folder,
@@ -947,10 +950,11 @@ void wfvae_destroy(struct wfvae *stream);
 /// written: receives the number of latents written; 0 on failure.
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_SIZE, _CAPACITY, _INVALID_STATE, _BUSY, _NEEDS_RESET, after which
-/// nothing was consumed; _RUNTIME, _CANCELLED, _OUT_OF_MEMORY, after which the contents of latents are unspecified and the
-/// stream needs wfvae_reset(); _NOT_FINITE for float frames (in decoding: latents) with a NaN or an infinity, after which
-/// nothing was consumed, and for results that hold one or that latents of float16 cannot hold, after which the stream needs
-/// wfvae_reset(). wfvae_info.needs_reset tells the two apart.
+/// nothing was consumed; _RUNTIME, _CANCELLED, after which the contents of latents are unspecified and the stream needs
+/// wfvae_reset(); _OUT_OF_MEMORY before the first step, after which nothing was consumed, or in one, which is as _RUNTIME;
+/// _NOT_FINITE for float frames (in decoding: latents) with a NaN or an infinity, after which nothing was consumed, and for
+/// results that hold one or that latents of float16 cannot hold, after which the stream needs wfvae_reset(). Of the last
+/// two, wfvae_info.needs_reset says which it was.
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_encode_chunk(struct wfvae *stream,
                                      const struct wfvae_frame *frames,
@@ -1078,8 +1082,8 @@ enum wfvae_status wfvae_snapshot_create(const struct wfvae *stream,
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles, another
 /// cache_type, or from a version that keeps its state in another way; _INVALID_SIZE for one of another size;
-/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure the stream is as it
-/// was before; if copying to a device failed, it needs wfvae_reset().
+/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME. After a failure the stream is as it was before; if
+/// copying to a device failed, with _RUNTIME or _OUT_OF_MEMORY, it needs wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_snapshot_restore(struct wfvae *stream,
                                          const struct wfvae_snapshot *snapshot);

@@ -43,7 +43,8 @@ pub enum ErrorKind {
     NotFinite,
     /// The call was cancelled from another thread.
     Cancelled,
-    /// Memory for the stream could not be allocated.
+    /// Memory could not be allocated. [`StreamInfo::needs_reset`](crate::StreamInfo::needs_reset) says whether a stream that
+    /// existed needs a reset.
     OutOfMemory,
     /// A bug in this library; please report it.
     Internal,

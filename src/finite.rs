@@ -1,6 +1,6 @@
 //! Finds numbers that are none. Everything that comes in and goes out is looked at, so this must cost nothing.
 
-use half::f16;
+use half::{bf16, f16};
 
 /// Numbers that are looked at without a branch.
 const BLOCK: usize = 256;
@@ -22,6 +22,33 @@ pub(crate) fn first_not_f16(values: &[f32]) -> Option<usize> {
 pub(crate) fn first_f16_not_finite(values: &[f16]) -> Option<usize> {
     let bad = |value: &f16| value.to_bits() & 0x7fff >= f16::INFINITY.to_bits();
     first(values, bad)
+}
+
+/// Whether the bytes of float32 numbers hold a NaN or an infinity.
+pub(crate) fn f32_bytes_not_finite(bytes: &[u8]) -> bool {
+    let infinity = f32::INFINITY.to_bits();
+    let words = bytes.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+    words.fold(false, |found, word| found | (word & infinity == infinity))
+}
+
+/// The same of half precision.
+pub(crate) fn f16_bytes_not_finite(bytes: &[u8]) -> bool {
+    words_not_finite(bytes, f16::INFINITY.to_bits())
+}
+
+/// The same of bfloat16.
+pub(crate) fn bf16_bytes_not_finite(bytes: &[u8]) -> bool {
+    words_not_finite(bytes, bf16::INFINITY.to_bits())
+}
+
+fn words_not_finite(bytes: &[u8], infinity: u16) -> bool {
+    let words = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
+    words.fold(false, |found, word| found | (word & infinity == infinity))
+}
+
+/// The first of `values` that is none any more once `convert` made it float32.
+pub(crate) fn first_not_finite_as<T: Copy>(values: &[T], convert: impl Fn(T) -> f32) -> Option<usize> {
+    first(values, |value: &T| !convert(*value).is_finite())
 }
 
 /// The first number of that magnitude or a larger one; a NaN counts as one.
@@ -62,6 +89,27 @@ mod tests {
             }
         }
         assert_eq!((first_not_finite(&[]), first_f16_not_finite(&[])), (None, None));
+    }
+
+    /// What a stream's state is looked at as.
+    #[test]
+    fn bytes_of_every_type_are_looked_at() {
+        fn found<const N: usize>(test: fn(&[u8]) -> bool, fine: [[u8; N]; 3], bad: [[u8; N]; 4]) {
+            for bad in bad {
+                let mut bytes = [fine.concat(), fine.concat()].concat();
+                assert!(!test(&bytes) && !test(&[]));
+                bytes[N..2 * N].copy_from_slice(&bad);
+                assert!(test(&bytes), "{bad:?}");
+            }
+        }
+        let bad = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        found(f32_bytes_not_finite, [f32::MAX, f32::MIN, 0.0].map(f32::to_ne_bytes), bad.map(f32::to_ne_bytes));
+        let halves = bad.map(|v| f16::from_f32(v).to_ne_bytes());
+        found(f16_bytes_not_finite, [f16::MAX, f16::MIN, f16::ZERO].map(f16::to_ne_bytes), halves);
+        let bfloats = bad.map(|v| bf16::from_f32(v).to_ne_bytes());
+        found(bf16_bytes_not_finite, [bf16::MAX, bf16::MIN, bf16::ZERO].map(bf16::to_ne_bytes), bfloats);
+        // An infinity of float16 is a number of bfloat16.
+        assert!(!bf16_bytes_not_finite(&0x7c00u16.to_ne_bytes()) && f16_bytes_not_finite(&0x7c00u16.to_ne_bytes()));
     }
 
     #[test]

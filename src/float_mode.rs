@@ -69,7 +69,7 @@ mod machine {
                 "ldmxcsr [{sse}]",
                 x87 = in(reg) &raw const mode.x87,
                 sse = in(reg) &raw const mode.sse,
-                options(nostack, readonly),
+                options(nostack),
             );
         }
     }

@@ -33,6 +33,7 @@ impl Process {
 
     /// In the child.
     unsafe extern "C" fn begin() {
+        crate::memory::begin_child();
         FORKS.fetch_add(1, Ordering::Relaxed);
         if LOADING.swap(0, Ordering::Relaxed) > 0 {
             TORN.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ export DEBIAN_FRONTEND=noninteractive
 c=target/release/c
 
 # Tests write temporary files.
-if ! rm -f "$(mktemp 2> /dev/null)" 2> /dev/null; then
+if ! { probe=$(mktemp 2> /dev/null) && rm -f "$probe"; }; then
     mkdir -p target/tmp && export TMPDIR="$PWD/target/tmp"
     echo "temporary files: ${TMPDIR}, as nothing can be written to the usual folder"
 fi
@@ -193,7 +193,7 @@ ffmpeg_tests() {
     fi
     python3 tests/ffmpeg/check.py "$@"
 }
-group_or_skip ffmpeg "see above" ffmpeg_tests
+group_or_skip ffmpeg "ffmpeg.sh says why" ffmpeg_tests
 group_or_skip ffmpeg-apply "no FFmpeg source was fetched" python3 tests/ffmpeg/test_apply.py
 
 [ -n "$failures" ] && echo "failed:$failures"

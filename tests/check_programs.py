@@ -4,6 +4,8 @@ break off, which cannot be written; and their options, warnings and exit statuse
     check_programs.py PROGRAMS
 """
 
+import contextlib
+import fcntl
 import hashlib
 import itertools
 import json
@@ -11,6 +13,7 @@ import os
 import pathlib
 import re
 import resource
+import select
 import shutil
 import signal
 import struct
@@ -22,6 +25,10 @@ PROGRAMS = pathlib.Path(sys.argv[1]).resolve()
 MODEL = pathlib.Path(__file__).resolve().parent / "golden" / "v1-tiny"
 NAMES = ["reconstruct", "encode_file", "decode_file", "save_onnx", "scrub"]
 WIDTH, HEIGHT = 32, 24
+# Linux's, which Python has from 3.10 on.
+F_SETPIPE_SZ = 1031
+# Seconds; what takes longer hangs.
+TIME = 300
 HEADER = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F25:1 Ip A1:1 C444\n".encode()
 
 passed = 0
@@ -39,8 +46,18 @@ def run(program, *arguments, **more):
     if "input" in more:
         del more["stdin"]
     command = [str(PROGRAMS / program), *map(str, arguments)]
-    result = subprocess.run(command, stderr=subprocess.PIPE, timeout=300, **more)
+    result = subprocess.run(command, stderr=subprocess.PIPE, timeout=TIME, **more)
     return result.returncode, result.stdout, result.stderr.decode()
+
+
+@contextlib.contextmanager
+def started(*command, **more):
+    """A program that is ended with the block, whatever happens there."""
+    with subprocess.Popen(command, **more) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
 
 
 def works(program, *arguments, **more):
@@ -122,12 +139,18 @@ def check_own_input(folder):
     refused += [("own file", "save_onnx", *m, folder / "graphs")]
     raw = folder / "raw"
     refused += [("the output is the input", "bench", "-", "encode", 1, 16, 16, 1, 1, 1, 0, raw, raw)]
-    # The parts of a pipeline lie in folders, the versions of a cache in several.
+    # A pipeline's model lies in a folder, a cache's versions in several, an index has its shards beside it.
     (folder / "cache").mkdir()
     for part in "vae", "snapshots/1a2b/vae":
         shutil.copytree(model, folder / "cache" / part)
         config = folder / "cache" / part / "config.json"
         refused += [("is a file of the model", "reconstruct", "-m", folder / "cache", source, config)]
+    sharded = folder / "sharded"
+    sharded.mkdir()
+    for name in "config.json", "w.safetensors.index.json", "w-00001-of-00002.safetensors", "w-00002-of-00002.safetensors":
+        (sharded / name).write_bytes(b"precious")
+        named = sharded / "w.safetensors.index.json"
+        refused += [("is a file of the model", "reconstruct", "-m", model_, source, sharded / name) for model_ in (sharded, named)]
     refused += [("the picture is the output", "reconstruct", *m, "-p", "/dev/stdout", source)]
     refused += [("the report is the picture", "reconstruct", *m, "-p", "/dev/stdout", source, folder / "new.y4m")]
     before = state(folder)
@@ -168,8 +191,15 @@ def check_own_input(folder):
         works("reconstruct", "-q", *m, source, folder / "both", stdout=stdout)
     assert (folder / "both").read_bytes() == expected
     works("encode_file", *m, source, latents)
+    # Beside a model, in a folder that the library does not look into, is a place as any, also the second time.
+    (model / "latents").mkdir()
+    for _ in range(2):
+        works("encode_file", *m, source, model / "latents/clip.safetensors")
     works("save_onnx", *m, folder)
     works("save_onnx", *m, folder)
+    with open(os.devnull, "wb") as stdout:
+        status, _, error = run("reconstruct", *m, source, "/dev/null", stdout=stdout)
+    assert status == 0 and "psnr" not in error, error
     ok("other outputs, pipes and devices")
 
 
@@ -228,8 +258,8 @@ def check_broken_clips(folder):
     fails("no-such.y4m: No such file", "reconstruct", folder / "no-such.y4m", out)
     fails("Is a directory", "reconstruct", folder, out)
     fails("Is a directory", "encode_file", folder, latents)
-    fails("none", "reconstruct", "-m", folder / "none", folder / "in.y4m", out)
-    fails("none", "decode_file", "-m", folder / "none", folder / "expected", out)
+    fails("/none: No such file", "reconstruct", "-m", folder / "none", folder / "in.y4m", out)
+    fails("/none: No such file", "decode_file", "-m", folder / "none", folder / "expected", out)
     assert out.read_bytes() == latents.read_bytes() == b"precious"
     ok(f"no whole frame: {len(nothing)} kinds, and the output is not touched")
 
@@ -239,7 +269,7 @@ def check_broken_clips(folder):
     assert error.count("alpha is not read") == 1, error
     ok("alpha is read over, with one warning")
 
-    assert fails("has more frames than -w says", "reconstruct", "-q", "-w", 5, input=good(11)).count(b"FRAME\n") == 5
+    assert fails("the clip is longer than -w says", "reconstruct", "-q", "-w", 5, input=good(11)).count(b"FRAME\n") == 5
     ok("a clip longer than -w")
 
 
@@ -257,17 +287,20 @@ def check_broken_latents(folder):
         size = latents.stat().st_size
         data = struct.unpack("<Q", latents.read_bytes()[:8])[0] + 8
         command = [PROGRAMS / "decode_file", "-m", MODEL, "-c", str(chunk), latents]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        with started(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            # Room for less than a frame's two pages, so that the program cannot run ahead.
+            fcntl.fcntl(program.stdout, F_SETPIPE_SZ, 4096)
+            assert select.select([program.stdout], [], [], TIME)[0], "no output"
             start = os.read(program.stdout.fileno(), 1)
             os.truncate(latents, data + (size - data) // 17 * left + 5)
-            output = start + program.stdout.read()
-            error = program.stderr.read().decode()
-            assert program.wait() == 1 and f"frames before it that were written: {count}" in error, error
+            rest, error = program.communicate(timeout=TIME)
+            output, error = start + rest, error.decode()
+            assert program.returncode == 1 and f"frames before it that were written: {count}" in error, error
         assert output == expected, (chunk, len(output), len(expected))
     out = folder / "out.y4m"
     out.write_bytes(b"precious")
-    fails("latents", "decode_file", "-m", MODEL, latents, out)
-    fails("in.y4m", "decode_file", "-m", MODEL, source, out)
+    fails("truncated or damaged", "decode_file", "-m", MODEL, latents, out)
+    fails("not safetensors", "decode_file", "-m", MODEL, source, out)
     assert out.read_bytes() == b"precious"
     ok("latents that break off: what was decoded is written")
 
@@ -286,7 +319,7 @@ def check_write_errors(folder):
     full = "No space left on device"
     fails(full, "reconstruct", "-q", source, "/dev/full")
     fails(full, "decode_file", latents, "/dev/full")
-    fails("/dev/full", "reconstruct", "-q", "-p", "/dev/full", source, "/dev/null")
+    fails("cannot write the file", "reconstruct", "-q", "-p", "/dev/full", source, "/dev/null")
     with open("/dev/full", "wb") as device:
         fails(full, "reconstruct", "-q", source, stdout=device)
         fails(full, "decode_file", latents, stdout=device)
@@ -312,10 +345,26 @@ def check_write_errors(folder):
             assert right, (program, status, error)
     ok("a reader that went away")
 
+    # What nohup has ignored stays ignored; otherwise no file is left.
+    for ignored in True, False:
+        hang_up = signal.SIG_IGN if ignored else signal.SIG_DFL
+        command = [PROGRAMS / "encode_file", "-m", MODEL, "-", folder / f"hang-up-{ignored}"]
+        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        with started(*command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGHUP, hang_up)) as program:
+            # More than a pipe holds: it is at work.
+            program.stdin.write(clip(65))
+            program.stdin.flush()
+            program.send_signal(signal.SIGHUP)
+            _, error = program.communicate(frames(1)[0], timeout=TIME)
+            assert program.returncode == (0 if ignored else 1), error
+            assert ignored or b"interrupted" in error, error
+    assert [path.name for path in folder.glob("*hang-up*")] == ["hang-up-True"]
+    ok("hang-ups")
+
     # A closed descriptor must not become the output, and then receive the report.
     def shell(redirections, *arguments):
         command = ["sh", "-c", f'"$@" {redirections}', "sh", PROGRAMS / "reconstruct", "-q", *arguments]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIME)
 
     closed = folder / "closed.y4m"
     cases = [(source, "<&-", 0), (source, ">&-", 1), (source, "2>&-", 0), ("-", f"<{source} >&-", 1)]

@@ -53,6 +53,20 @@ fn a_child_drops_what_it_inherited_and_opens_its_own() {
     }));
     assert!(in_child(|| encode(stream.as_mut().unwrap()).is_err_and(is_forked)));
     assert!(in_child(|| stream.as_mut().unwrap().reset().is_err_and(is_forked)));
+    assert!(in_child(|| stream.as_ref().unwrap().snapshot().is_err_and(is_forked)));
+    assert!(in_child(|| stream.as_mut().unwrap().restore(&snapshot).is_err_and(is_forked)));
+    assert!(in_child(|| stream.as_ref().unwrap().fork().is_err_and(is_forked)));
+    assert!(in_child(
+        || Stream::estimate(model.as_ref().unwrap(), &StreamOptions::new(SIDE, SIDE)).is_err_and(is_forked)
+    ));
+    assert!(in_child(|| {
+        let folder = tempfile::tempdir().unwrap();
+        model.as_ref().unwrap().save_onnx(folder.path(), wfvae::Graphs::Steps).is_err_and(is_forked)
+    }));
+    assert!(in_child(|| {
+        stream.as_ref().unwrap().canceller().cancel();
+        true
+    }));
     assert!(in_child(|| {
         Stream::new(model.as_ref().unwrap(), &StreamOptions::new(SIDE, SIDE)).is_err_and(is_forked)
     }));

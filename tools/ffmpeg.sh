@@ -3,7 +3,7 @@
 # SUITE says which Debian or Ubuntu release the source is from: bookworm has FFmpeg 5.1, trixie 7.1, sid the newest. The
 # machine's own is the default, and is linked as target/ffmpeg/ffmpeg and ffprobe. Only the machine's own package sources
 # are used. FFMPEG_ASAN=1 builds with ASan, and UBSan in the filter, in a folder of its own.
-# Exits with 3 where there is no Debian.
+# Exits with 3 where it cannot be built: no apt-get, missing packages, or a path that FFmpeg cannot take.
 set -eu
 cd "$(dirname "$0")/.."
 unset MAKEFLAGS MFLAGS # what was said to our make is not for FFmpeg's

@@ -5,6 +5,7 @@
 CHECKPOINT is what torch.save() wrote (needs torch), or a .safetensors file (does not). The weights may lie at the top or
 below state_dict, model, module, gen_model, vae and the like. What wrappers put into names is dropped (module., _orig_mod.,
 _checkpoint_wrapped_module., _fsdp_wrapped_module.), and so is one prefix before encoder.* and decoder.*.
+A checkpoint may hold one of the two alone.
 
 An average of the weights (EMA) is taken where there is one; what it lacks, such as buffers, comes from the last weights. An
 average that is not understood is an error: --no-ema takes the last weights.
@@ -38,6 +39,7 @@ PLACES = ("state_dict", "model_state_dict", "model", "module", "gen_model", "gen
 SHADOWS = ("shadow", "shadow_params", "state_dict", "model_state_dict", "model", "module", "ema_model", "gen_model", "params")
 AVERAGE = re.compile(r"(?:^|[._])(?i:ema|shadow|avg|averaged?|swa|polyak)(?:[._\d]|$)|EMA|^(?:current_)?averaging_state$")
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+HALVES = ("encoder", "decoder")
 TAKE_LAST = "--no-ema takes the last weights"
 
 
@@ -183,14 +185,27 @@ def plain_names(weights, place):
     return result
 
 
-def prefixes(names):
-    """What stands before both encoder.* and decoder.*."""
-    found = {half: set() for half in ("encoder", "decoder")}
+def halves_in(names):
+    return [half for half in HALVES if any(re.search(rf"(^|\.){half}\.", name) for name in names)]
+
+
+def prefixes(names, halves):
+    """What stands before each of encoder.* and decoder.*, or before the one that there is."""
+    found = {half: set() for half in halves}
     for name in names:
         for half, before in found.items():
-            if match := re.match(rf"(.*?\.|){half}\.", name):
+            if match := re.match(rf"(|.*?\.){half}\.", name):
                 before.add(match.group(1))
-    return sorted(found["encoder"] & found["decoder"])
+    return sorted(set.intersection(*found.values()))
+
+
+def one_of(found, place, advice):
+    """The prefix of the only network, or None. One without a prefix comes first."""
+    if "" in found:
+        return ""
+    if len(found) > 1:
+        raise Refused(f"{place}: several networks have an encoder and a decoder: {', '.join(found)}; {advice}")
+    return found[0] if found else None
 
 
 def under(names, prefix):
@@ -202,22 +217,18 @@ def below(place, name):
     return f"{place}.{name}" if place else str(name)
 
 
-def find_weights(holder, place="", averages=False):
+def find_weights(holder, halves, place="", averages=False):
     """encoder.* and decoder.*, the prefix that they had, and where they were; None: there are none."""
     names = plain_names(holder, place or "top level")
-    found = [prefix for prefix in prefixes(names) if averages or not AVERAGE.search(prefix)]
-    if "" in found:
-        found = [""]
-    if len(found) > 1:
-        raise Refused(f"{place or 'top level'}: several networks have an encoder and a decoder: {', '.join(found)}; save the "
-                      "state_dict of one of them alone")
-    if found:
-        return under(names, found[0]), found[0], place or "top level"
+    found = [prefix for prefix in prefixes(names, halves) if averages or not AVERAGE.search(prefix)]
+    prefix = one_of(found, place or "top level", "save the state_dict of one of them alone")
+    if prefix is not None:
+        return under(names, prefix), prefix, place or "top level"
     inner = {str(name): value for name, value in holder.items() if isinstance(value, dict) and "optim" not in str(name).lower()}
     inner = {name: value for name, value in inner.items() if averages or not AVERAGE.search(name)}
     usual = [name for name in inner if name in PLACES]
     for names in (usual, [name for name in inner if name not in PLACES]):
-        found = [weights for name in names if (weights := find_weights(inner[name], below(place, name), averages))]
+        found = [weights for name in names if (weights := find_weights(inner[name], halves, below(place, name), averages))]
         if len(found) > 1:
             places = ", ".join(where for _, _, where in found)
             raise Refused(f"weights of several networks with an encoder and a decoder: {places}; save one of them alone")
@@ -231,8 +242,9 @@ def average_in(value, weights, place):
     if isinstance(value, list):
         return average_list(value, weights, place)
     names = plain_names(value, place)
-    if found := prefixes(names):
-        return under(names, found[0])
+    prefix = one_of(prefixes(names, halves_in(weights)), place, TAKE_LAST)
+    if prefix is not None:
+        return under(names, prefix)
     if average := without_dots(names, weights):
         return average
     for name, inner in value.items():
@@ -319,18 +331,17 @@ def select(checkpoint, use_ema):
     """The weights of the model, where they were, and the prefix that was dropped."""
     if not isinstance(checkpoint, dict):
         raise Refused(f"found a {type(checkpoint).__name__}, expected a dictionary of weights")
-    if found := find_weights(checkpoint):
+    keys = list(leaves(checkpoint))
+    halves = halves_in(keys)
+    if halves and (found := find_weights(checkpoint, halves)):
         weights, prefix, place = found
         average, where = choose_average(checkpoint, weights) if use_ema else (None, None)
         return ({**weights, **average}, where, prefix) if average else (weights, place, prefix)
-    if found := find_weights(checkpoint, averages=True):
+    if halves and (found := find_weights(checkpoint, halves, averages=True)):
         if not use_ema:
             raise Refused(f"{found[2]}: an average of the weights alone, and no last weights: leave --no-ema out")
         return found[0], found[2], found[1]
-    keys = list(leaves(checkpoint))
-    alone = [half for half in ("encoder", "decoder") if any(re.search(rf"(^|\.){half}\.", key) for key in keys)]
-    what = f"found {alone[0]}.* alone" if len(alone) == 1 else "found no weights of a WF-VAE"
-    raise Refused(f"{what}, expected encoder.* and decoder.*; the first keys are: {', '.join(keys[:5])}")
+    raise Refused(f"found no weights of a WF-VAE, expected encoder.* and decoder.*; the first keys are: {', '.join(keys[:5])}")
 
 
 def leaves(value, place=""):
@@ -394,16 +405,35 @@ def find_library(named):
     return library, path
 
 
+LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p)
+
+
+class ModelOptions(ctypes.Structure):
+    """wfvae_model_options as the first version of the library had it, which later ones take."""
+
+    _fields_ = [("struct_size", ctypes.c_size_t), ("runtime_path", ctypes.c_char_p), ("provider", ctypes.c_uint32),
+                ("device", ctypes.c_uint32), ("n_threads", ctypes.c_uint32), ("check_finite", ctypes.c_uint32),
+                ("log_callback", LOG_CALLBACK), ("log_user", ctypes.c_void_p), ("log_level", ctypes.c_uint32),
+                ("cache_type", ctypes.c_uint32), ("attention_bytes", ctypes.c_uint64), ("convolution", ctypes.c_uint32),
+                ("layout", ctypes.c_uint32), ("encode_precision", ctypes.c_uint32), ("decode_precision", ctypes.c_uint32),
+                ("provider_options", ctypes.c_char_p)]
+
+
 def open_with(wfvae, folder):
-    """Opens the folder with the library, which says what is wrong with it."""
+    """Opens the folder with the library, which says what is wrong with it. Whether it could, and its warnings."""
+    said = lambda text: text.decode(errors="replace").replace(str(folder), "").lstrip("/")
+    warnings, warn = [], 2
+    callback = LOG_CALLBACK(lambda _, level, text: warnings.append(f"warning: {said(text)}"))
+    options = ModelOptions(check_finite=1, log_callback=callback, log_level=warn)
+    options.struct_size = ctypes.sizeof(options)
     model = ctypes.c_void_p()
-    status = wfvae.wfvae_model_open(os.fsencode(folder), None, ctypes.byref(model))
-    text = wfvae.wfvae_last_error(None).decode(errors="replace") if status else ""
-    # From 300 on it is ONNX Runtime that is missing or fails, which is looked for after the files were checked.
-    if 0 < status < 300:
-        raise Refused(f"libwfvae refuses the result: {text.replace(str(folder), '').lstrip('/')}")
+    status = wfvae.wfvae_model_open(os.fsencode(folder), ctypes.byref(options), ctypes.byref(model))
+    # From 300 to 399 it is ONNX Runtime that is missing or fails, which is looked for after the files were checked.
+    if 0 < status < 300 or status >= 400:
+        raise Refused(f"libwfvae refuses the result: {said(wfvae.wfvae_last_error(None))}")
     if not status:
         wfvae.wfvae_model_close(model)
+    return not status, warnings
 
 
 def compare(weights, config):
@@ -421,7 +451,10 @@ def compare(weights, config):
         expected = shapes({"connect_res_layer_num": max(counted, default=1), **config})
     except (ValueError, TypeError, KeyError, IndexError) as e:
         raise Refused(f"config.json: {e}")
+    halves = tuple(f"{half}." for half in halves_in(weights))
     for key, shape in expected.items():
+        if not key.startswith(halves):
+            continue
         found = weights.get(key)
         if found is None and "wavelet_transform" not in key:
             raise Refused(f"tensor {key} is missing, which config.json describes: do they belong together?")
@@ -509,6 +542,8 @@ def convert(checkpoint, folder, config=None, use_ema=True, library=None):
             lines.append(f"{key}: float64, stored as float32")
             value = value.as_single()
         kept[key] = value
+    if len(halves := halves_in(kept)) == 1:
+        lines.append(f"the {halves[0]} alone")
 
     library, library_path = find_library(library)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -517,17 +552,19 @@ def convert(checkpoint, folder, config=None, use_ema=True, library=None):
     try:
         if library is None:
             compare(kept, fields)
+            by = "names and shapes as in its config.json"
         write(stage / "config.json", [source.read_bytes()])
         write(stage / "model.safetensors", safetensors(kept))
         if library is not None:
-            open_with(library, stage)
+            opened, warnings = open_with(library, stage)
+            by = f"{'opened' if opened else 'files checked'} by {library_path}"
+            lines.extend(warnings)
         sync(stage)
         place(stage, folder)
     except Refused as e:
         raise Refused(f"{checkpoint}: {e}")
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    by = f"opened by {library_path}" if library else "names and shapes as in its config.json"
     return [*lines, f"{folder / 'model.safetensors'}: {len(kept)} tensors of {place_of}, {by}"]
 
 

@@ -129,6 +129,14 @@ def test_safetensors(at):
                    ["tensors of model_ema"]),
         "AveragedModel": ({**prefixed(WEIGHTS, "module."), "n_averaged": np.ones(1, np.int64)}, WEIGHTS, []),
     }
+    for half in ("encoder", "decoder"):
+        tensors = {key: value for key, value in WEIGHTS.items() if key.startswith(half)}
+        cases[f"{half} alone"] = (tensors, tensors, [f"the {half} alone"])
+        newer = {key: value for key, value in OTHER.items() if key in tensors}
+        both = {**prefixed(newer, "vae."), **prefixed(average(tensors), "ema.vae.")}
+        cases[f"an average of the {half}"] = (both, tensors, [f"the {half} alone", "tensors of ema"])
+    # The prefix that is none, though the name has the half twice.
+    cases["encoder of an encoder"] = ({**WEIGHTS, "encoder.encoder.steps": np.ones(1, np.int64)}, WEIGHTS, ["left out"])
     for name, (tensors, expected, says) in cases.items():
         path = at / f"{name}.safetensors"
         save_file(tensors, path)
@@ -144,7 +152,9 @@ def test_safetensors(at):
         "two networks": ({**vae, **prefixed(OTHER, "teacher.")}, ["several networks", "teacher., vae."]),
         "one name twice": ({**WEIGHTS, **prefixed(OTHER, "module.")}, ["are one name without wrappers"]),
         "no weights": ({"head.weight": np.ones(1, np.float32)}, [NO_WEIGHTS + "head.weight"]),
-        "one half": ({k: v for k, v in WEIGHTS.items() if "encoder" in k}, ["found encoder.* alone"]),
+        "two networks in the average": ({**WEIGHTS, **prefixed(OTHER, "ema.a."), **prefixed(OTHER, "ema.b.")},
+                                        ["ema: several networks", "a., b.", "--no-ema takes"]),
+        "a part of one half": ({k: v for k, v in WEIGHTS.items() if k.startswith("decoder") and k != HEAD}, [HEAD, "missing"]),
         "a layer less": ({k: v for k, v in WEIGHTS.items() if k != HEAD}, [HEAD, "missing"]),
         "a layer more": ({**WEIGHTS, "decoder.x": np.ones(1, np.float32)}, ["decoder.x"]),
         "another shape": ({**WEIGHTS, HEAD: np.ones(5, np.float32)}, [HEAD, "shape"]),
@@ -166,6 +176,9 @@ def test_safetensors(at):
     assert status == 0 and "names and shapes as in its config.json" in text, text
     refuses("another library", at / "plain.safetensors", at / "refused", "--library", CONFIG, says=["config.json", "invalid ELF"])
 
+    status, text = run(at / "decoder alone.safetensors", at / "half by names", "--config", CONFIG, script=alone / "convert.py")
+    assert status == 0 and "names and shapes as in its config.json" in text, text
+
     # bfloat16, which numpy does not have, comes through as it is.
     bf16 = GOLDEN / "own-bf16"
     status, text = run(bf16 / "model.safetensors", at / "bf16")
@@ -180,6 +193,34 @@ def test_safetensors(at):
     (at / "short.json").write_text("\ufeff" + json.dumps(config))
     status, text = run(at / "plain.safetensors", at / "short", "--config", at / "short.json", script=alone / "convert.py")
     assert status == 0, text
+
+
+def test_library(at):
+    """What the library says of the result."""
+    path = at / "weights.safetensors"
+    save_file(WEIGHTS, path)
+    for status in (0, 202, 300, 303, 401, 900):
+        library = at / f"lib{status}.so"
+        (at / "stub.c").write_text(
+            f'int wfvae_model_open(void) {{ return {status}; }}\n'
+            'const char *wfvae_last_error(void) { return "as the stub says"; }\nvoid wfvae_model_close(void) {}\n')
+        subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-o", library, at / "stub.c"], check=True)
+        name, folder, arguments = f"status {status}", at / str(status), ("--library", library)
+        if status in (0, 300, 303):
+            converts(name, path, folder, WEIGHTS, *arguments, says=[f"{'files checked' if status else 'opened'} by {library}"])
+        else:
+            refuses(name, path, folder, *arguments, says=["libwfvae refuses the result: as the stub says"])
+    if not (HERE.parent / "target/release/libwfvae.so").exists():
+        print("skipped: what the library itself says, because it is not built")
+        return
+    broken = {key: value.copy() for key, value in WEIGHTS.items() if key not in BUFFERS}
+    broken[HEAD][1] = np.nan
+    save_file({**WEIGHTS, **prefixed(broken, "ema.")}, path)
+    refuses("an average that is not finite", path, at / "refused", says=[HEAD, "element 1 is NaN"])
+    fields = {**json.loads(CONFIG.read_text()), "a_note": "of the run"}
+    (at / "more.json").write_text(json.dumps(fields))
+    status, text = run(path, at / "warned", "--config", at / "more.json", "--no-ema")
+    assert status == 0 and "warning: " in text and "a_note" in text, text
 
 
 def test_files(at):
@@ -358,7 +399,7 @@ def test_pickles(at):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        for test in (test_safetensors, test_files, test_pickles):
+        for test in (test_safetensors, test_library, test_files, test_pickles):
             at = pathlib.Path(folder) / test.__name__
             at.mkdir()
             if test is test_pickles and torch is None:

@@ -217,8 +217,8 @@ pub unsafe extern "C" fn wfvae_latent_writer_destroy(writer: *mut wfvae_latent_w
 /// path: UTF-8. The file must not change while it is open; if it does, reads may fail or give other numbers.
 /// reader: receives the handle on success, to be closed with wfvae_latent_reader_close(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _LATENT_FILE. The text, from wfvae_last_error(NULL), names the file,
-/// what was found and what was expected.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _LATENT_FILE, _OUT_OF_MEMORY. The text, from wfvae_last_error(NULL),
+/// names the file, what was found and what was expected.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_latent_reader_open(

@@ -148,6 +148,8 @@ pub struct wfvae_model_options {
     /// Device index of the provider. Must be 0 for WFVAE_PROVIDER_AUTO and _CPU.
     pub device: u32,
     /// Threads that work on one call, up to 1024; 0: all processors that the process may use. They sleep between calls.
+    /// Each session has so many, less one (wfvae_model_info counts sessions). The first stream of a direction starts up to
+    /// twice as many for a moment, to find out whether the system allows them.
     pub n_threads: u32,
     /// 1: also refuse weights that hold a NaN or an infinity now, and say which, which reads the whole checkpoint. 0: do not
     /// look; the first result that is not finite is WFVAE_STATUS_NOT_FINITE.
@@ -269,15 +271,15 @@ unsafe impl Sized_ for wfvae_model_info {
 /// *.safetensors file, or one index with its shards, of any name and variant.
 /// Weights are F32, F16, BF16, or F64, which is rounded to float32; tensors that the network does not use may have any type.
 /// A field of config.json that the library does not know is an error if it may change the results, else a warning.
-/// Files that are written to while the model is open make wfvae_create() and wfvae_model_save_onnx()
+/// Files that are written to while the model is open make wfvae_create() and wfvae_model_save_onnx() return
 /// WFVAE_STATUS_CHECKPOINT, where weights are still to be read; one that is deleted or replaced by a new file of its name
 /// stays the old one here.
 /// options: NULL for the defaults. Read during the call only, but for log_user.
 /// model: receives the handle on success, to be closed with wfvae_model_close(); set to NULL on failure.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _IO, _CONFIG, _CHECKPOINT, _UNSUPPORTED_MODEL,
-/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME, _OUT_OF_MEMORY. The text, from wfvae_last_error(NULL), names file, tensor
-/// or field, what was found and what was expected.
+/// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME, _OUT_OF_MEMORY. The text, from wfvae_last_error(NULL), names
+/// file, tensor or field, what was found and what was expected.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_model_open(
@@ -365,8 +367,8 @@ pub enum wfvae_graphs {
 /// WFVAE_STATUS_INVALID_ARGUMENT and nothing written. UTF-8.
 /// graphs: a wfvae_graphs. A half that the checkpoint lacks is left out.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _CHECKPOINT if its files changed since they were opened, and the files
-/// of the graph that was being written are then gone.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _OUT_OF_MEMORY; _CHECKPOINT if its files changed since they were opened.
+/// After a failure nothing is left of the graph that was being written.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_model_save_onnx(
@@ -485,9 +487,6 @@ impl wfvae_model_options {
             (2, device) => Provider::Cuda { device },
             (other, _) => fail!(InvalidArgument, "wfvae_model_options: provider is {other}, expected a wfvae_provider"),
         };
-        if self.n_threads > 1024 {
-            fail!(InvalidArgument, "wfvae_model_options: n_threads is {}, expected 0 to 1024", self.n_threads);
-        }
         let filter = match self.log_level {
             0 | 3 => LevelFilter::Info,
             1 => LevelFilter::Error,

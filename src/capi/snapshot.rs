@@ -48,8 +48,8 @@ pub unsafe extern "C" fn wfvae_snapshot_create(
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles, another
 /// cache_type, or from a version that keeps its state in another way; _INVALID_SIZE for one of another size;
-/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure the stream is as it
-/// was before; if copying to a device failed, it needs wfvae_reset().
+/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME. After a failure the stream is as it was before; if
+/// copying to a device failed, with _RUNTIME or _OUT_OF_MEMORY, it needs wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_restore(stream: *mut wfvae, snapshot: *const wfvae_snapshot) -> wfvae_status {

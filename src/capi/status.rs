@@ -54,7 +54,7 @@ pub enum wfvae_status {
 
     /// The call was cancelled by wfvae_cancel(). The stream needs wfvae_reset() afterwards.
     Cancelled = 400,
-    /// Memory could not be allocated. A stream that existed needs wfvae_reset() afterwards.
+    /// Memory could not be allocated. wfvae_info.needs_reset says whether a stream that existed needs wfvae_reset().
     OutOfMemory = 401,
 
     /// A bug in libwfvae; please report it with the error text. Any call may return it, so that their lists leave it out. A

@@ -73,7 +73,7 @@ pub enum wfvae_tiling {
 }
 
 /// What a stream takes while it runs, in bytes, to within 15 %, for models that take whole clips to within a third. Loading
-/// the weights takes more for a moment.
+/// the weights takes more for a moment. With many threads and without transparent huge pages a stream may take a third less.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wfvae_memory {
@@ -291,10 +291,11 @@ pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae) {
 /// written: receives the number of latents written; 0 on failure.
 ///
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, _INVALID_SIZE, _CAPACITY, _INVALID_STATE, _BUSY, _NEEDS_RESET, after which
-/// nothing was consumed; _RUNTIME, _CANCELLED, _OUT_OF_MEMORY, after which the contents of latents are unspecified and the
-/// stream needs wfvae_reset(); _NOT_FINITE for float frames (in decoding: latents) with a NaN or an infinity, after which
-/// nothing was consumed, and for results that hold one or that latents of float16 cannot hold, after which the stream needs
-/// wfvae_reset(). wfvae_info.needs_reset tells the two apart.
+/// nothing was consumed; _RUNTIME, _CANCELLED, after which the contents of latents are unspecified and the stream needs
+/// wfvae_reset(); _OUT_OF_MEMORY before the first step, after which nothing was consumed, or in one, which is as _RUNTIME;
+/// _NOT_FINITE for float frames (in decoding: latents) with a NaN or an infinity, after which nothing was consumed, and for
+/// results that hold one or that latents of float16 cannot hold, after which the stream needs wfvae_reset(). Of the last
+/// two, wfvae_info.needs_reset says which it was.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_encode_chunk(

@@ -5,7 +5,7 @@
 //! with what a process really takes.
 
 use super::proto::{Attribute, Graph, Node};
-use crate::kernels::{self, KernelShape, Sampling};
+use crate::kernels::{self, KernelShape, Sampling, ScratchSize};
 use std::collections::HashMap;
 
 /// What a graph takes while it runs; ports and attention's scores do not count.
@@ -26,19 +26,26 @@ pub(super) struct Scratch {
 }
 
 impl Working {
-    /// For frames of `height` x `width`, whose values `times` as many are there as of one frame.
-    pub(crate) fn bytes(&self, [height, width]: [usize; 2], times: f64, threads: usize) -> u64 {
-        let values = (4.0 * self.floats * (height * width) as f64 * times) as u64;
-        // A session keeps the largest of each.
-        let (mut shared, mut own) = (0, 0);
-        for Scratch { large_tiles, shape, divisor, sampling } in &self.scratches {
-            let size = [height, width].map(|side| side / divisor);
-            let scratch = kernels::scratch_size(*large_tiles, *shape, size, *sampling, threads);
-            shared = shared.max(kernels::scratch_bytes(scratch.shared) as u64);
-            own = own.max(scratch.workers as u64 * kernels::scratch_bytes(scratch.own) as u64);
-        }
+    /// What its session keeps for itself, for frames of `height` x `width`, whose values `times` as many are there as of one
+    /// frame: the values, and the most that its threads ever needed.
+    pub(crate) fn bytes(&self, size: [usize; 2], times: f64, threads: usize) -> u64 {
+        let values = (4.0 * self.floats * (size[0] * size[1]) as f64 * times) as u64;
+        let own = |scratch: ScratchSize| scratch.workers as u64 * kernels::scratch_bytes(scratch.own) as u64;
+        let own = self.scratch_sizes(size, threads).map(own).max().unwrap_or(0);
         // Where there are many, some threads find no work.
-        values.saturating_add(shared).saturating_add(own - own / 8)
+        values.saturating_add(if threads > 8 { own - own / 8 } else { own })
+    }
+
+    /// What is there once for all sessions of a model, which need it in turn.
+    pub(crate) fn shared_bytes(&self, size: [usize; 2], threads: usize) -> u64 {
+        let shared = |scratch: ScratchSize| kernels::scratch_bytes(scratch.shared) as u64;
+        self.scratch_sizes(size, threads).map(shared).max().unwrap_or(0)
+    }
+
+    fn scratch_sizes(&self, size: [usize; 2], threads: usize) -> impl Iterator<Item = ScratchSize> {
+        self.scratches.iter().map(move |Scratch { large_tiles, shape, divisor, sampling }| {
+            kernels::scratch_size(*large_tiles, *shape, size.map(|side| side / divisor), *sampling, threads)
+        })
     }
 }
 

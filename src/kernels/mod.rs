@@ -24,7 +24,7 @@ pub(crate) use direct::{Pointwise, Strided};
 pub(crate) use norm::{LayerNorm, NORM_EPSILON};
 pub(crate) use simd::{ScratchPool, lanes, scratch_bytes};
 pub(crate) use tiles::{Tile, Tile2, Tile4};
-pub(crate) use winograd::{Sampling, Winograd, scratch_size};
+pub(crate) use winograd::{Sampling, ScratchSize, Winograd, scratch_size};
 
 /// Runs a job for each number below the first argument, on as many threads as there are.
 pub(crate) type Workers<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync + Send));

@@ -1,7 +1,7 @@
 //! Latents in the caller's type, drawn from the posterior and scaled.
 
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::finite::{first_f16_not_finite, first_not_f16, first_not_finite};
+use crate::finite::{first_f16_not_finite, first_not_f16, first_not_finite, first_not_finite_as};
 use crate::model::Network;
 use half::f16;
 use rand_chacha::ChaCha8Rng;
@@ -129,11 +129,17 @@ impl LatentsMut<'_> {
     }
 }
 
+/// A second way out for raw latents that float16 cannot hold. Moments are never scaled.
+pub(super) fn or_scaled(posterior: Posterior, scaled: bool) -> &'static str {
+    if scaled || posterior == Posterior::Moments { "" } else { ", or scaled ones" }
+}
+
 /// Turns the network's output into the caller's latents, and those into the network's input.
 pub(crate) struct LatentCodec {
     posterior: Posterior,
     /// Numbers of one channel.
     plane: usize,
+    scaled: bool,
     /// (scale, shift) of each channel.
     scaling: Vec<(f32, f32)>,
 }
@@ -148,7 +154,7 @@ impl LatentCodec {
                 return Err(Error::new(ErrorKind::InvalidArgument, text));
             }
         };
-        Ok(LatentCodec { posterior, plane, scaling })
+        Ok(LatentCodec { posterior, plane, scaled: scaled && posterior != Posterior::Moments, scaling })
     }
 
     /// Channels of an encoded latent.
@@ -175,12 +181,19 @@ impl LatentCodec {
         let numbers = place * self.encoded_len()..(place + 1) * self.encoded_len();
         match out {
             LatentsMut::F32(values) if first_not_finite(&values[numbers.clone()]).is_some() => {
-                fail!(NotFinite, "latent {index}: scaled, it is too large for float32; the config's scale is wrong")
+                let (what, cause) = match self.scaled {
+                    true => ("scaled, it is", "the config's scale is wrong, or the weights are damaged"),
+                    false => ("its sample is", "the weights are damaged"),
+                };
+                fail!(NotFinite, "latent {index}: {what} too large for float32: {cause}")
             }
-            LatentsMut::F16(values) if first_f16_not_finite(&values[numbers.clone()]).is_some() => fail!(
-                NotFinite,
-                "latent {index}: too large for float16, whose largest number is 65504; store float32 latents, or scaled ones"
-            ),
+            LatentsMut::F16(values) if first_f16_not_finite(&values[numbers.clone()]).is_some() => {
+                let advice = or_scaled(self.posterior, self.scaled);
+                fail!(
+                    NotFinite,
+                    "latent {index}: too large for float16, whose largest number is 65504; store float32 latents{advice}"
+                )
+            }
             _ => Ok(()),
         }
     }
@@ -234,10 +247,7 @@ impl LatentCodec {
     fn first_not_finite<T: Copy>(&self, values: &[T], number: impl Fn(T) -> f32) -> Option<usize> {
         values.chunks_exact(self.plane).enumerate().find_map(|(i, plane)| {
             let first = i % self.scaling.len() * self.plane;
-            let bad = |z: &T| !self.unscale(first, number(*z)).is_finite();
-            // Without a branch for each number.
-            let any = plane.iter().fold(false, |found, z| found | bad(z));
-            any.then(|| i * self.plane + plane.iter().position(bad).expect("one of them is"))
+            first_not_finite_as(plane, |z| self.unscale(first, number(z))).map(|place| i * self.plane + place)
         })
     }
 

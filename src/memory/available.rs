@@ -2,7 +2,7 @@
 //! less.
 //!
 //! Pages of files are no obstacle: the system drops them when memory is asked for. A group counts them as used all the same,
-//! among them those of the checkpoint that this library maps. Swap does not count as memory.
+//! among them those of the checkpoint that this library reads. Swap does not count as memory.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};

@@ -12,6 +12,8 @@ mod reserve {
     pub(super) fn is_low() -> bool {
         false
     }
+
+    pub(super) fn unlock_in_child() {}
 }
 
 pub(crate) use available::available;
@@ -47,6 +49,11 @@ pub(crate) fn check(what: &str) -> Result<()> {
         fail!(OutOfMemory, "no memory is left for {what}");
     }
     Ok(())
+}
+
+/// What a child of a fork does first.
+pub(crate) fn begin_child() {
+    reserve::unlock_in_child();
 }
 
 /// Adds to a list that grows with a clip.

@@ -2,7 +2,7 @@
 //!
 //! Rust ends the process where a string or a short list finds no memory. An embedded library must not. So small blocks that
 //! the system refuses come from a reserve, which is enough for a call to reach the next place that can be refused memory,
-//! and to say so. Blocks larger than that come through this module's parent, or not at all.
+//! and to say so. Lists of up to 1 MiB may come from it too; larger ones are refused.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -21,7 +21,7 @@ const SLOTS: usize = 1 << 16;
 const LARGEST: usize = 1 << 20;
 
 /// Takes no memory until it is used.
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Reserve {
     bytes: UnsafeCell<[u8; SLOT * SLOTS]>,
     /// A bit for each slot, set while it is part of a block.
@@ -41,9 +41,29 @@ static RESERVE: Reserve = Reserve {
     used: AtomicUsize::new(0),
 };
 
-/// Whether so much of the reserve is in use that a call should end.
+/// Whether so much of the reserve is in use that a call should end. Blocks of the host may be in there for long, which does
+/// not matter once the system has memory again.
 pub(super) fn is_low() -> bool {
-    RESERVE.used.load(Ordering::Relaxed) > SLOTS / 4
+    RESERVE.used.load(Ordering::Relaxed) > SLOTS / 4 && !system_has_memory()
+}
+
+fn system_has_memory() -> bool {
+    let layout = Layout::new::<[u8; 1 << 16]>();
+    // SAFETY: of a size, and freed as it was made.
+    unsafe {
+        // Or the compiler, which sees that nobody uses the block, takes it for granted.
+        let block = std::hint::black_box(System.alloc(layout));
+        if !block.is_null() {
+            System.dealloc(block, layout);
+        }
+        !block.is_null()
+    }
+}
+
+/// In the child of a fork, whose parent may have had a thread that held the lock. What that was doing is lost, which is some
+/// slots at worst.
+pub(super) fn unlock_in_child() {
+    RESERVE.locked.store(false, Ordering::Release);
 }
 
 impl Reserve {

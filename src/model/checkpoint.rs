@@ -7,7 +7,6 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::finite::first_not_finite;
 use crate::memory;
 use half::{bf16, f16};
-use memmap2::Mmap;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::File;
@@ -57,6 +56,19 @@ const WRAPPERS: [&str; 4] = ["_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp
 enum Bytes {
     File(OpenFile),
     Static(&'static [u8]),
+}
+
+impl Bytes {
+    fn read(&self, path: &Path, out: &mut [u8], start: usize) -> Result<()> {
+        match self {
+            Bytes::Static(bytes) => out.copy_from_slice(&bytes[start..][..out.len()]),
+            Bytes::File(open) => open.file.read_exact_at(out, start as u64).map_err(|e| match e.kind() {
+                std::io::ErrorKind::UnexpectedEof => changed(path),
+                _ => Error::of_file(&e, format!("{}: {e}", path.display())),
+            })?,
+        }
+        Ok(())
+    }
 }
 
 struct OpenFile {
@@ -114,7 +126,7 @@ impl Checkpoint {
     /// Weights that are part of the program.
     pub(crate) fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         let mut checkpoint = Checkpoint::new(name);
-        checkpoint.add(PathBuf::from(name), bytes, Bytes::Static(bytes))?;
+        checkpoint.add(PathBuf::from(name), bytes.len() as u64, Bytes::Static(bytes))?;
         Ok(checkpoint)
     }
 
@@ -144,26 +156,25 @@ impl Checkpoint {
             Ok(state) => state,
             Err(e) => fail!(Io, "{}: {e}", path.display()),
         };
-        // SAFETY: the map is read only, and lives until the header is read.
-        let map = match unsafe { Mmap::map(&file) } {
-            Ok(map) => map,
-            Err(e) => return Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
-        };
-        self.add(path, &map, Bytes::File(OpenFile { file, state }))
+        self.add(path, state.0, Bytes::File(OpenFile { file, state }))
     }
 
-    fn add(&mut self, path: PathBuf, data: &[u8], bytes: Bytes) -> Result<()> {
-        // What the parser builds of the header is a few times its size, and it cannot be told that there is no memory.
-        let size = data.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
-        memory::check_room((data.len() as u64).min(size).saturating_mul(4), "the header of a safetensors file")?;
-        let entries = match header::parse(data) {
-            Ok(entries) => entries,
-            Err(text) => {
-                let text = damage::what_it_is(data).or_else(|| damage::as_text(data)).unwrap_or(text);
-                fail!(Checkpoint, "{}: {text}", path.display());
-            }
+    /// `size`: of all `bytes`, of which only the header is read.
+    fn add(&mut self, path: PathBuf, size: u64, bytes: Bytes) -> Result<()> {
+        let what = "the header of a safetensors file";
+        let mut start = [0; damage::START];
+        let start = &mut start[..damage::START.min(size as usize)];
+        bytes.read(&path, start, 0)?;
+        let refused = |text: String| {
+            let text = damage::what_it_is(start).or_else(|| damage::as_text(start)).unwrap_or(text);
+            Error::new(ErrorKind::Checkpoint, format!("{}: {text}", path.display()))
         };
-        for header::Entry { key, dtype, shape, range } in entries {
+        let length = header::length(start, size).map_err(refused)?;
+        // What the parser builds of the header is a few times its size, and it cannot be told that there is no memory.
+        memory::check_room(4 * length, what)?;
+        let mut header = memory::zeros(length as usize, what)?;
+        bytes.read(&path, &mut header, 8)?;
+        for header::Entry { key, dtype, shape, range } in header::parse(&header, size).map_err(refused)? {
             memory::check("the list of tensors")?;
             let entry = TensorEntry { file: self.files.len(), dtype, shape, range };
             if self.tensors.contains_key(&key) {
@@ -225,19 +236,9 @@ impl Checkpoint {
     /// The bytes from `start` of a tensor. What cannot be read is 0, and `while_unchanged` says so.
     fn read_bytes(&self, tensor: &TensorEntry, start: usize, out: &mut [u8]) {
         let (path, bytes) = &self.files[tensor.file];
-        let start = tensor.range.start + start;
-        match bytes {
-            Bytes::Static(bytes) => out.copy_from_slice(&bytes[start..][..out.len()]),
-            Bytes::File(open) => {
-                if let Err(e) = open.file.read_exact_at(out, start as u64) {
-                    out.fill(0);
-                    let error = match e.kind() {
-                        std::io::ErrorKind::UnexpectedEof => changed(path),
-                        _ => Error::new(ErrorKind::Io, format!("{}: {e}", path.display())),
-                    };
-                    self.failure.lock().get_or_insert(error);
-                }
-            }
+        if let Err(e) = bytes.read(path, out, tensor.range.start + start) {
+            out.fill(0);
+            self.failure.lock().get_or_insert(e);
         }
     }
 
@@ -443,6 +444,33 @@ fn copy_blocks<const N: usize>(
         let source = &source[..block * N];
         for (element, value) in source.chunks_exact(N).zip(target) {
             *value = convert(element.try_into().expect("chunks of N bytes"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header's size is that of the opening, the file is shorter.
+    #[test]
+    fn a_file_that_is_cut_while_it_is_opened_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let header = [b"{}".as_slice(), &[b' '; 1 << 16]].concat();
+        let whole = [&(header.len() as u64).to_le_bytes(), header.as_slice()].concat();
+        for left in [0, 4, 100, whole.len() - 1, whole.len()] {
+            std::fs::write(&path, &whole).unwrap();
+            let file = File::options().read(true).write(true).open(&path).unwrap();
+            let state = file_state(&file).unwrap();
+            file.set_len(left as u64).unwrap();
+            let mut checkpoint = Checkpoint::new("model");
+            let result = checkpoint.add(path.clone(), state.0, Bytes::File(OpenFile { file, state }));
+            let text = result.err().map_or(String::new(), |e| e.text().to_string());
+            assert!(
+                if left < whole.len() { text.contains("changed since") } else { text.is_empty() },
+                "{left}: {text}"
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// Bytes at the start that tell.
-const START: usize = 4096;
+pub(super) const START: usize = 4096;
 
 pub(super) const CONVERT_PICKLE: &str = "a PyTorch pickle, which this library does not read; convert it with \
                                          training/convert.py";

@@ -22,10 +22,11 @@ impl Half {
     }
 }
 
-/// The half of which a checkpoint holds nothing, while it holds some of the other. The wavelets' constants do not count:
-/// everybody has them.
+/// The half of which a checkpoint holds nothing, while it holds some of the other. The wavelets' constants do not count,
+/// which everybody has, nor do integers, which are no weights.
 pub(super) fn missing(checkpoint: &Checkpoint) -> Option<Half> {
-    let holds = |half: Half| checkpoint.keys().any(|key| half.owns(key) && !key.contains("wavelet_transform"));
+    let counts = |key: &str| !key.contains("wavelet_transform") && !checkpoint.is_integer(key);
+    let holds = |half: Half| checkpoint.keys().any(|key| half.owns(key) && counts(key));
     match (holds(Half::Encoder), holds(Half::Decoder)) {
         (true, false) => Some(Half::Decoder),
         (false, true) => Some(Half::Encoder),

@@ -22,12 +22,13 @@ struct Info {
     data_offsets: (u64, u64),
 }
 
-/// All tensors of a file in the order of their bytes, or what is wrong with it.
-pub(super) fn parse(data: &[u8]) -> Result<Vec<Entry>, String> {
-    let Some(size) = data.first_chunk::<8>().map(|n| u64::from_le_bytes(*n)) else {
-        return Err(format!("found {} bytes, expected a safetensors header", data.len()));
+/// Bytes of the header, which begins at byte 8 of a file of `file_size` bytes and is all there; or what is wrong with it.
+/// `start`: the first bytes of the file.
+pub(super) fn length(start: &[u8], file_size: u64) -> Result<u64, String> {
+    let Some(size) = start.first_chunk::<8>().map(|n| u64::from_le_bytes(*n)) else {
+        return Err(format!("found {file_size} bytes, expected a safetensors header"));
     };
-    let available = data.len() as u64 - 8;
+    let available = file_size - 8;
     if size > available {
         return Err(format!("truncated, or not safetensors: the header is {size} bytes, {available} are there"));
     }
@@ -36,15 +37,20 @@ pub(super) fn parse(data: &[u8]) -> Result<Vec<Entry>, String> {
             "damaged, or not safetensors: the header is {size} bytes, at most {MAX_BYTES} are allowed"
         ));
     }
-    let (header, body) = data[8..].split_at(size as usize);
+    Ok(size)
+}
+
+/// All tensors of a file in the order of their bytes, or what is wrong with it.
+pub(super) fn parse(header: &[u8], file_size: u64) -> Result<Vec<Entry>, String> {
+    let offset = 8 + header.len() as u64;
     let text = std::str::from_utf8(header).map_err(|e| format!("invalid UTF-8 in header: {e}"))?;
     let tensors = Tensors::read(text).map_err(|e| format!("invalid JSON in header: {e}"))?;
     let mut entries = vec![];
     for (key, info) in tensors {
-        entries.push(entry(key, info, body.len() as u64, 8 + size)?);
+        entries.push(entry(key, info, file_size - offset, offset)?);
     }
     entries.sort_by_key(|entry| (entry.range.start, entry.range.end));
-    covered(&entries, 8 + size as usize, data.len())?;
+    covered(&entries, offset as usize, file_size as usize)?;
     Ok(entries)
 }
 

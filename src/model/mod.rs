@@ -1,7 +1,7 @@
 //! From a checkpoint folder to a checked description of one network.
 //!
-//! [`Checkpoint`] finds and maps the files, [`Config`] reads `config.json`, [`Network`] says which
-//! layers the model has and which tensor each one reads. Nothing here knows ONNX.
+//! [`Checkpoint`] finds the files and reads their tensors, [`Config`] reads `config.json`, [`Network`] says which layers the
+//! model has and which tensor each one reads. Nothing here knows ONNX.
 
 mod builtin;
 mod checkpoint;

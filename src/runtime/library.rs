@@ -19,7 +19,7 @@ pub(super) struct Library {
     pub(super) entry: Entry,
 }
 
-/// The address of its one function that everybody knows.
+/// The address of OrtGetApiBase.
 pub(super) struct Entry(pub(super) *const c_void);
 
 // SAFETY: only an address.

@@ -6,7 +6,19 @@ mod library;
 mod operators;
 mod replan;
 mod session;
+#[cfg(target_pointer_width = "64")]
 mod telemetry;
+#[cfg(not(target_pointer_width = "64"))]
+mod telemetry {
+    //! Of ONNX Runtime there are no releases for such processors.
+    pub(super) struct OptOut;
+
+    impl OptOut {
+        pub(super) fn new(_: &str, _: *const libc::c_void) -> Result<Option<Self>, String> {
+            Err("this processor has no 64-bit addresses".into())
+        }
+    }
+}
 mod tensor;
 pub(crate) mod threads;
 
@@ -16,7 +28,7 @@ pub(crate) use tensor::Tensor;
 
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::logger::Logger;
-use crate::process::Loading;
+use crate::process::{Loading, Process};
 use library::Library;
 use once_cell::sync::OnceCell;
 use ort::session::{NoSelectedOutputs, RunOptions};
@@ -35,11 +47,12 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// The process's runtime, loaded by the first call. `path` names the library file; `None` searches for it.
-    pub(crate) fn get(path: Option<&Path>) -> Result<&'static Runtime> {
+    /// The process's runtime, loaded by the first call, whose `logger` gets any warning. `path` names the library file;
+    /// `None` searches for it.
+    pub(crate) fn get(path: Option<&Path>, logger: &Logger) -> Result<&'static Runtime> {
         let runtime = {
             let _loading = Loading::begin()?;
-            RUNTIME.get_or_try_init(|| Runtime::load(path))?
+            RUNTIME.get_or_try_init(|| Runtime::load(path, logger))?
         };
         if let Some(path) = path
             && !library::same_file(path, &runtime.library.path)
@@ -55,7 +68,7 @@ impl Runtime {
         Ok(runtime)
     }
 
-    fn load(path: Option<&Path>) -> Result<Runtime> {
+    fn load(path: Option<&Path>, logger: &Logger) -> Result<Runtime> {
         operators::prepare();
         let library = library::find(path)?;
         let failed = |e: &dyn std::fmt::Display| {
@@ -66,7 +79,7 @@ impl Runtime {
         let opt_out = telemetry::OptOut::new(&library.version, library.entry.0).unwrap_or_else(|e| {
             let advice = "set ORT_DISABLE_TELEMETRY=1 in the environment of the program";
             let text = format_args!("ONNX Runtime's telemetry cannot be turned off from here, as {e}: {advice}");
-            Logger::default().log(log::Level::Warn, text);
+            logger.log(log::Level::Warn, text);
             None
         });
         let environment = environment
@@ -105,17 +118,27 @@ pub struct Canceller {
     options: Arc<RunOptions<NoSelectedOutputs>>,
     /// Keeps a cancel and a reset from each changing one half.
     changing: Arc<Mutex<()>>,
+    owner: Process,
 }
 
 impl Canceller {
     pub(crate) fn new() -> Result<Self> {
         let options = RunOptions::new().map_err(|e| Error::new(ErrorKind::Runtime, format!("run options: {e}")))?;
-        Ok(Canceller { flag: Arc::default(), options: Arc::new(options), changing: Arc::default() })
+        Ok(Canceller {
+            flag: Arc::default(),
+            options: Arc::new(options),
+            changing: Arc::default(),
+            owner: Process::current(),
+        })
     }
 
     /// The call that runs now fails with [`ErrorKind::Cancelled`] after the layer it is in, typically within some
-    /// milliseconds. If none runs, the next one fails. A reset of the stream clears this.
+    /// milliseconds. If none runs, the next one fails. A reset of the stream clears this. In the child of a fork nothing
+    /// happens, as it has no calls of its parent's stream.
     pub fn cancel(&self) {
+        if !self.owner.is_current() {
+            return;
+        }
         let _changing = self.changing.lock();
         self.flag.store(true, Ordering::SeqCst);
         if let Err(e) = self.options.terminate() {

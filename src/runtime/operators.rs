@@ -9,10 +9,10 @@ use ort::value::TensorElementType::Float32;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-/// What graphs with our operators need; each session owns one, and has so many threads.
-pub(super) fn domain(threads: usize) -> ort::Result<OperatorDomain> {
+/// What graphs with our operators need; each session owns one, has so many threads, and shares `scratch` with others.
+pub(super) fn domain(threads: usize, scratch: Arc<ScratchPool>) -> ort::Result<OperatorDomain> {
     let domain = OperatorDomain::new(OPERATOR_DOMAIN)?;
-    let place = Workplace { threads, scratch: Arc::default() };
+    let place = Workplace { threads, scratch };
     Operator::ALL.into_iter().try_fold(domain, |domain, operator| match operator {
         Operator::Winograd2 => domain.add(Ours::<{ Operator::Winograd2 as u8 }>(place.clone())),
         Operator::Winograd2Doubled => domain.add(Ours::<{ Operator::Winograd2Doubled as u8 }>(place.clone())),
@@ -36,7 +36,7 @@ pub(super) fn prepare() {
 #[derive(Clone)]
 struct Ours<const OPERATOR: u8>(Workplace);
 
-/// What the operators of one session share.
+/// What the operators of one session work with.
 #[derive(Clone)]
 struct Workplace {
     threads: usize,

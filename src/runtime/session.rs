@@ -5,7 +5,7 @@ use super::replan::Replan;
 use super::{Canceller, Runtime, Tensor, operators, threads};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{Element, Kernel, Source, StepGraph};
-use crate::kernels;
+use crate::kernels::{self, ScratchPool};
 use crate::logger::Logger;
 use crate::memory;
 use crate::model::Checkpoint;
@@ -28,6 +28,8 @@ pub(crate) struct SessionOptions {
     pub(crate) threads: usize,
     /// Threads that prepare the weights, while others may do so for other sessions.
     pub(crate) loading_threads: usize,
+    /// For the convolutions of all sessions that are not run at the same time.
+    pub(crate) scratch: Arc<ScratchPool>,
     pub(crate) logger: Logger,
 }
 
@@ -78,7 +80,7 @@ impl Session {
             match options.place.provider(&options.cuda) {
                 // Our operators run on the processor only.
                 Some(provider) => builder.with_execution_providers([provider])?,
-                None => builder.with_operators(operators::domain(options.threads)?)?,
+                None => builder.with_operators(operators::domain(options.threads, options.scratch.clone())?)?,
             }
             .commit_from_memory(&step.onnx)
         };

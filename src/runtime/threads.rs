@@ -4,8 +4,8 @@ use crate::error::{Error, ErrorKind};
 use libc::c_void;
 use std::cell::UnsafeCell;
 
-/// How many threads can be there at once besides those that are, `most` at most. ONNX Runtime has to be spared from finding
-/// out: where the second thread of a session cannot be had, it waits for the first one for ever.
+/// How many threads can be there at once besides those that are, `most` at most. ONNX Runtime must not be the one to find out:
+/// where the second thread of a session cannot be had, it waits for the first one for ever.
 ///
 /// Not by the standard library: its threads end the process where memory is short.
 pub(crate) fn obtainable(most: usize) -> usize {

@@ -77,10 +77,15 @@ fn check_identity(file: &LatentFileInfo, model: &ModelInfo) -> Result<(), String
         return Ok(());
     }
     if !model.encodes {
+        let (encoder, decoder, own) = (file.encoder, file.decoder, model.decoder_identity);
+        let beside = match decoder {
+            0 => format!("which had no decoder beside it; {name} holds no encoder, and the decoder {own:016x}"),
+            _ => format!(
+                "beside which was the decoder {decoder:016x}; {name} holds no encoder and another decoder, {own:016x}"
+            ),
+        };
         return Err(format!(
-            "its latents are of the encoder {:016x}, beside which was the decoder {:016x}; {name} holds no encoder and \
-             another decoder, {:016x}, so nothing tells whether they fit",
-            file.encoder, file.decoder, model.decoder_identity
+            "its latents are of the encoder {encoder:016x}, {beside}, so nothing tells whether they fit"
         ));
     }
     let halves = match (same_decoder, file.decoder) {

@@ -50,9 +50,9 @@ pub struct StreamOptions {
     pub height: usize,
     /// Repeats the last column and row up to the next multiple when encoding, and crops them when decoding.
     pub pad: bool,
-    /// Whether the stream can encode. A direction that it lacks costs no memory.
+    /// Whether the stream can encode. A direction that it lacks costs no memory. A model without that half needs `false`.
     pub encode: bool,
-    /// Whether the stream can decode.
+    /// Whether the stream can decode. A model without that half needs `false`.
     pub decode: bool,
     /// Which latent the encoder writes.
     pub posterior: Posterior,
@@ -169,7 +169,8 @@ impl Stream {
     /// # Errors
     /// [`InvalidSize`](ErrorKind::InvalidSize), [`InvalidArgument`](ErrorKind::InvalidArgument),
     /// [`OutOfMemory`](ErrorKind::OutOfMemory), [`Runtime`](ErrorKind::Runtime), [`Provider`](ErrorKind::Provider);
-    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened.
+    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened, [`Io`](ErrorKind::Io) if they
+    /// cannot be read any more.
     pub fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
         let _mode = FloatMode::set_default();
         model.owner().check("model")?;
@@ -234,6 +235,7 @@ impl Stream {
     /// the options' memory limit.
     pub fn estimate(model: &Model, options: &StreamOptions) -> Result<Estimate> {
         let _mode = FloatMode::set_default();
+        model.owner().check("model")?;
         Ok(Plan::new(model, options)?.estimate)
     }
 
@@ -342,7 +344,8 @@ impl Stream {
     /// [`Capacity`](ErrorKind::Capacity), [`InvalidSize`](ErrorKind::InvalidSize) and
     /// [`InvalidState`](ErrorKind::InvalidState) consume nothing, and neither does [`NotFinite`](ErrorKind::NotFinite) for
     /// an input that holds a NaN or an infinity. After NotFinite for a result, [`Runtime`](ErrorKind::Runtime) or
-    /// [`Cancelled`](ErrorKind::Cancelled) the stream needs a reset, as [`info`](Self::info) says.
+    /// [`Cancelled`](ErrorKind::Cancelled) the stream needs a reset, and it may after
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory), as [`info`](Self::info) says.
     pub fn encode(&mut self, frames: &[Image<'_>], mut latents: LatentsMut<'_>) -> Result<usize> {
         let _mode = FloatMode::set_default();
         self.check_ready()?;
@@ -444,6 +447,7 @@ impl Stream {
     /// # Errors
     /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation.
     pub fn reset(&mut self) -> Result<()> {
+        let _mode = FloatMode::set_default();
         self.model.owner().check("stream")?;
         self.encoder.iter_mut().for_each(Encoding::reset);
         self.decoder.iter_mut().for_each(Decoding::reset);

@@ -5,7 +5,7 @@ use super::stage::Step;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::graph::{self, Element, Operators, StepGraph, Taps};
-use crate::kernels;
+use crate::kernels::{self, ScratchPool};
 use crate::logger::Logger;
 use crate::memory;
 use crate::model::{self, Checkpoint, Half, Network};
@@ -120,6 +120,9 @@ pub enum Layout {
 /// Why nobody gets CUDA who does not ask for it. `make check-cuda` has to pass on a device first.
 const CUDA_IS_A_PREVIEW: &str = "CUDA is a preview that no GPU has run yet, so it has to be asked for by name";
 
+/// More is a mistake in the caller's numbers.
+const MAX_THREADS: usize = 1024;
+
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
 
 /// How a model is opened. The default suits most programs.
@@ -135,7 +138,9 @@ pub struct ModelOptions {
     pub encode_precision: Precision,
     /// In what the decoder computes.
     pub decode_precision: Precision,
-    /// Threads that work on one call, 0 for all processors that the process may use.
+    /// Threads that work on one call, up to 1024; 0 for all processors that the process may use. Each session has so many,
+    /// less one. The first stream of a direction starts up to twice as many for a moment, to find out whether the system
+    /// allows them.
     pub threads: usize,
     /// How causal caches are stored, where the network computes in float32.
     pub cache_type: CacheType,
@@ -247,6 +252,7 @@ struct Shared {
     provider_options: Arc<[(String, String)]>,
     encoder_options: graph::Options,
     decoder_options: graph::Options,
+    scratch: Arc<ScratchPool>,
     encoder: OnceCell<Vec<Arc<Step>>>,
     decoder: OnceCell<Vec<Arc<Step>>>,
 }
@@ -278,13 +284,16 @@ impl Model {
     fn new(path: Option<&Path>, options: &ModelOptions) -> Result<Self> {
         // The runtime's threads, which begin here and in a stream's first sessions, have the mode of the one that makes them.
         let _mode = FloatMode::set_default();
+        if options.threads > MAX_THREADS {
+            fail!(InvalidArgument, "n_threads is {}, expected 0 to {MAX_THREADS}", options.threads);
+        }
         let (network, checkpoint) = model::open(path, options.check_finite)?;
         for warning in &network.warnings {
             options.logger.log(log::Level::Warn, warning);
         }
         memory::check("a model")?;
         check_provider_options(options)?;
-        let runtime = Runtime::get(options.runtime.as_deref())?;
+        let runtime = Runtime::get(options.runtime.as_deref(), &options.logger)?;
         let checkpoint = Arc::new(checkpoint);
         let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = if options.threads == 0 { available() } else { options.threads };
@@ -349,6 +358,7 @@ impl Model {
             provider_options: options.provider_options.clone().into(),
             encoder_options: graph_options(options, place, encode_precision),
             decoder_options: graph_options(options, place, decode_precision),
+            scratch: Arc::default(),
             encoder: OnceCell::new(),
             decoder: OnceCell::new(),
         })))
@@ -358,13 +368,14 @@ impl Model {
     #[cfg(test)]
     pub(crate) fn open_pretended(path: Option<&Path>, options: &ModelOptions) -> Result<Self> {
         let (network, checkpoint) = model::open(path, options.check_finite)?;
-        let runtime = Runtime::get(options.runtime.as_deref())?;
+        let runtime = Runtime::get(options.runtime.as_deref(), &options.logger)?;
         let (checkpoint, place) = (Arc::new(checkpoint), Place::Pretended);
         let session = SessionOptions {
             place,
             cuda: CudaOptions::default(),
             threads: 1,
             loading_threads: 1,
+            scratch: Arc::default(),
             logger: options.logger.clone(),
         };
         let device = Device::open(runtime, &checkpoint, &session)?;
@@ -426,9 +437,11 @@ impl Model {
     /// # Errors
     /// [`Io`](ErrorKind::Io); [`InvalidArgument`](ErrorKind::InvalidArgument) if the folder holds this model's own files, or
     /// one of the files to be replaced is such a file by another name, and nothing is written then;
-    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened, and the files of the graph that was
-    /// being written are then gone.
+    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened;
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory). Nothing is left of the graph that was being written.
     pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
+        let _mode = FloatMode::set_default();
+        self.0.owner.check("model")?;
         let folder = folder.as_ref();
         let (mut encoder, mut decoder) = match graphs {
             Graphs::Steps => (
@@ -451,10 +464,18 @@ impl Model {
         for step in steps {
             let (model, weights) = targets(&step);
             let io = |path: &Path, e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {e}", path.display()));
-            std::fs::write(&model, &step.onnx).map_err(|e| io(&model, e))?;
-            let file = std::fs::File::create(&weights).map_err(|e| io(&weights, e))?;
-            let mut file = std::io::BufWriter::new(file);
+            let create = |path: &Path| std::fs::File::create(path).map_err(|e| io(path, e));
+            let mut graph = create(&model)?;
+            let file = match create(&weights) {
+                Ok(file) => file,
+                Err(e) => {
+                    let _ = std::fs::remove_file(&model);
+                    return Err(e);
+                }
+            };
             let written = self.0.checkpoint.while_unchanged(|| {
+                graph.write_all(&step.onnx).map_err(|e| io(&model, e))?;
+                let mut file = std::io::BufWriter::new(file);
                 write_weights(&step, &self.0.checkpoint, &mut file, |e| io(&weights, e))?;
                 file.flush().map_err(|e| io(&weights, e))
             });
@@ -600,13 +621,13 @@ impl Model {
         // Each session has threads of its own, and others load and pack. Where not all of these can be had, this thread does
         // what it can alone.
         let (pools, others) = (graphs.len() * (self.0.threads - 1), graphs.len().saturating_sub(1));
-        let (more, loading_threads) = match threads::obtainable(2 * pools + others) {
+        let wanted = if self.0.threads == 1 { 0 } else { 2 * pools + others };
+        let (more, loading_threads) = match threads::obtainable(wanted) {
             count if count < pools => {
                 let what = format!("n_threads {}, {} sessions", self.0.threads, graphs.len());
                 return Err(threads::refused(&what));
             }
-            count if count < 2 * pools + others => (0, 1),
-            _ if self.0.threads == 1 => (0, 1),
+            count if count < wanted || self.0.threads == 1 => (0, 1),
             _ => (others, self.0.threads),
         };
         let options = SessionOptions {
@@ -618,8 +639,11 @@ impl Model {
             },
             threads: self.0.threads,
             loading_threads,
+            scratch: self.0.scratch.clone(),
             logger: self.0.logger.clone(),
         };
+        let narrow = matches!(precision, Precision::F16 | Precision::Bf16)
+            || graphs.iter().flat_map(|graph| &graph.caches).any(|cache| cache.now.element == Element::F16);
         let load = |graph: StepGraph| -> Result<Arc<Step>> {
             let start = std::time::Instant::now();
             memory::check("a session")?;
@@ -636,7 +660,7 @@ impl Model {
                 caches: graph.caches.into_iter().map(|cache| cache.now).collect(),
                 sizes: graph.sizes,
                 device: self.0.device.clone(),
-                narrow: matches!(precision, Precision::F16 | Precision::Bf16),
+                narrow,
                 weight_bytes,
             }))
         };
@@ -675,7 +699,14 @@ fn open_cuda(
     Device::open(
         runtime,
         checkpoint,
-        &SessionOptions { place, cuda, threads: 1, loading_threads: 1, logger: options.logger.clone() },
+        &SessionOptions {
+            place,
+            cuda,
+            threads: 1,
+            loading_threads: 1,
+            scratch: Arc::default(),
+            logger: options.logger.clone(),
+        },
     )
 }
 

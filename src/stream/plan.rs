@@ -11,7 +11,7 @@ use crate::memory;
 use crate::model::Half;
 
 /// Bytes that a stream takes while it runs, to within 15 % of what a process then takes; to within a third for models that
-/// take whole clips.
+/// take whole clips. With many threads and without transparent huge pages a stream may take a third less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Estimate {
@@ -226,6 +226,12 @@ impl Planner<'_> {
                 estimate.working_bytes = estimate.working_bytes.saturating_add(clip);
             }
         }
+        // Both directions take turns.
+        let shared = |graphs: &[StepGraph], tiles: &Option<Tiles>| {
+            tiles.as_ref().map_or(0, |tiles| self.shared_bytes(graphs, tiles))
+        };
+        let shared = shared(&self.encoder, &encode).max(shared(&self.decoder, &decode));
+        estimate.working_bytes = estimate.working_bytes.saturating_add(shared);
         let parts = [estimate.encode_state_bytes, estimate.decode_state_bytes, estimate.working_bytes];
         estimate.total_bytes = parts.into_iter().fold(estimate.weight_bytes, u64::saturating_add);
         Ok(Plan { geometry: self.geometry.clone(), at_once: self.at_once, encode, decode, estimate })
@@ -266,6 +272,13 @@ impl Planner<'_> {
             ports.saturating_add(scores).saturating_add(graph.working.bytes(size, frames, self.model.threads()))
         };
         graphs.iter().map(one).fold(0, u64::saturating_add)
+    }
+
+    /// The most of what sessions need in turn.
+    fn shared_bytes(&self, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
+        let geometry = self.geometry.part(tiles.size());
+        let size = [geometry.padded_height, geometry.padded_width];
+        graphs.iter().map(|graph| graph.working.shared_bytes(size, self.model.threads())).max().unwrap_or(0)
     }
 
     /// The limit cannot be kept; says what there is to do.

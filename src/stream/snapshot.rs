@@ -8,6 +8,8 @@ use super::counting::check_count;
 use super::tiles::Tiles;
 use super::{MAX_SIDE, Stream};
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::finite::{bf16_bytes_not_finite, f16_bytes_not_finite, f32_bytes_not_finite};
+use crate::float_mode::FloatMode;
 use crate::graph::{Element, Layout, Port};
 use crate::memory;
 use crate::runtime::Tensor;
@@ -32,6 +34,8 @@ pub(super) struct LiveState<'a> {
     layout: crc32fast::Hasher,
     /// Which part of the frame the next tensors are of; empty for all of it.
     part: String,
+    /// The first tensor that the list had no memory for.
+    failure: Option<Error>,
 }
 
 impl<'a> LiveState<'a> {
@@ -40,7 +44,9 @@ impl<'a> LiveState<'a> {
         let (layout, element) = (layout_name(port.layout), element_name(port.element));
         let line = format!("{}{of}.{} {layout} {element} {}\n", self.part, port.name, tensor.bytes());
         self.layout.update(line.as_bytes());
-        self.tensors.push(tensor);
+        if let Err(e) = memory::push(&mut self.tensors, tensor) {
+            self.failure.get_or_insert(e);
+        }
     }
 
     /// What comes next is of tile `i`: other tiles of the same size in bytes hold other parts of the frame.
@@ -86,17 +92,10 @@ fn element_name(element: Element) -> &'static str {
 
 /// Fails where a stream's state holds a NaN or an infinity.
 fn check_finite(element: Element, bytes: &[u8]) -> Result<()> {
-    let any16 = |exponent: u16| {
-        let words = bytes.chunks_exact(2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
-        words.fold(false, |found, word| found | (word & exponent == exponent))
-    };
     let found = match element {
-        Element::F32 => {
-            let words = bytes.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
-            words.fold(false, |found, word| found | (word & 0x7f80_0000 == 0x7f80_0000))
-        }
-        Element::F16 => any16(0x7c00),
-        Element::Bf16 => any16(0x7f80),
+        Element::F32 => f32_bytes_not_finite(bytes),
+        Element::F16 => f16_bytes_not_finite(bytes),
+        Element::Bf16 => bf16_bytes_not_finite(bytes),
         Element::U8 | Element::I64 => false,
     };
     if found {
@@ -114,13 +113,13 @@ pub(super) struct SavedState<'a> {
 
 impl<'a> SavedState<'a> {
     /// Cuts `bytes`, which are checked to be as long as all of `sizes`.
-    fn cut(mut bytes: &'a [u8], sizes: Vec<u64>) -> Self {
+    fn cut(mut bytes: &'a [u8], sizes: Vec<u64>) -> Result<Self> {
         let piece = |size: u64| {
             let (piece, rest) = bytes.split_at(size as usize);
             bytes = rest;
             Cow::Borrowed(piece)
         };
-        SavedState::new(sizes.into_iter().map(piece).collect())
+        Ok(SavedState::new(memory::list(sizes.into_iter().map(piece), TENSORS)?))
     }
 
     fn new(pieces: Vec<Cow<'a, [u8]>>) -> Self {
@@ -134,6 +133,9 @@ impl<'a> SavedState<'a> {
         }
     }
 }
+
+/// Lists of them are as long as there are tiles and layers.
+const TENSORS: &str = "a list of a stream's tensors";
 
 /// The first bytes of a snapshot.
 const MAGIC: [u8; 8] = *b"WFVAESNP";
@@ -276,9 +278,10 @@ impl Stream {
     /// [`NotFinite`](ErrorKind::NotFinite) if the state holds a NaN or an infinity, which the next result will show too;
     /// [`OutOfMemory`](ErrorKind::OutOfMemory). Both leave the stream as it was.
     pub fn snapshot(&self) -> Result<Snapshot> {
+        let _mode = FloatMode::set_default();
         self.check_whole()?;
         let mut header = self.header();
-        let state = self.live_state(&header);
+        let state = self.live_state(&header)?;
         header.layout = state.layout();
         let size = (HEADER + CHECKSUM) as u64 + state.bytes();
         let mut bytes = buffer(size)?;
@@ -304,10 +307,13 @@ impl Stream {
     /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation. The stream is as before then; after
     /// a failure to copy to a device it needs a reset.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let _mode = FloatMode::set_default();
+        self.model.owner().check("stream")?;
         let sizes = self.check_fits(snapshot)?;
+        let state = SavedState::cut(snapshot.payload(), sizes)?;
         self.canceller.clear()?;
         self.failure = None;
-        let loaded = self.load(&snapshot.header, SavedState::cut(snapshot.payload(), sizes));
+        let loaded = self.load(&snapshot.header, state);
         self.settle(loaded)
     }
 
@@ -317,15 +323,21 @@ impl Stream {
     /// # Errors
     /// As for [`new`](Self::new); [`NeedsReset`](ErrorKind::NeedsReset) after a failure.
     pub fn fork(&self) -> Result<Stream> {
+        let _mode = FloatMode::set_default();
         self.check_whole()?;
         let mut fork = Stream::new(&self.model, &self.options)?;
         let header = self.header();
-        let pieces = self.live_state(&header).tensors.into_iter().map(Tensor::read).collect::<Result<_>>()?;
+        let state = self.live_state(&header)?;
+        let mut pieces = memory::with_room(state.tensors.len(), TENSORS)?;
+        for tensor in state.tensors {
+            pieces.push(tensor.read()?);
+        }
         fork.load(&header, SavedState::new(pieces))?;
         Ok(fork)
     }
 
     fn check_whole(&self) -> Result<()> {
+        self.model.owner().check("stream")?;
         if let Some(failure) = &self.failure {
             fail!(NeedsReset, "an earlier call failed, so there is no whole state; reset the stream first: {failure}");
         }
@@ -347,7 +359,7 @@ impl Stream {
     }
 
     /// What this stream would have to keep where `header` is.
-    fn live_state(&self, header: &Header) -> LiveState<'_> {
+    fn live_state(&self, header: &Header) -> Result<LiveState<'_>> {
         let counting = self.model.counting();
         let mut state = LiveState::default();
         if let (Some(encoder), Some(at)) = (&self.encoder, header.encoder) {
@@ -356,7 +368,7 @@ impl Stream {
         if let (Some(decoder), Some(at)) = (&self.decoder, header.decoder) {
             decoder.save(at, counting, &mut state);
         }
-        state
+        state.failure.take().map_or(Ok(state), Err)
     }
 
     fn load(&mut self, header: &Header, mut state: SavedState<'_>) -> Result<()> {
@@ -393,7 +405,7 @@ impl Stream {
         if self.at_once.is_some() && (halfway(theirs.encoder) || halfway(theirs.decoder)) {
             fail!(InvalidArgument, "the snapshot is of the middle of a clip, this stream takes whole clips");
         }
-        let state = self.live_state(theirs);
+        let state = self.live_state(theirs)?;
         let (found, expected) = (snapshot.payload().len() as u64, state.bytes());
         if theirs.layout != state.layout() || found != expected {
             fail!(
@@ -410,7 +422,7 @@ impl Stream {
             check_finite(tensor.element(), piece).map_err(|e| e.prefixed("snapshot"))?;
             left = rest;
         }
-        Ok(state.tensors.iter().map(|tensor| tensor.bytes()).collect())
+        memory::list(state.tensors.iter().map(|tensor| tensor.bytes()), TENSORS)
     }
 }
 
@@ -524,4 +536,24 @@ fn buffer(size: u64) -> Result<Vec<u8>> {
         fail!(OutOfMemory, "a snapshot of {size} bytes: cannot allocate, {available} bytes are available");
     }
     Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_every_type_are_looked_at() {
+        let cases = [
+            (Element::F32, f32::NAN.to_ne_bytes().to_vec(), f32::MAX.to_ne_bytes().to_vec()),
+            (Element::F16, half::f16::INFINITY.to_ne_bytes().to_vec(), half::f16::MAX.to_ne_bytes().to_vec()),
+            (Element::Bf16, half::bf16::INFINITY.to_ne_bytes().to_vec(), half::bf16::MAX.to_ne_bytes().to_vec()),
+        ];
+        for (element, bad, fine) in cases {
+            check_finite(element, &[fine.clone(), fine.clone()].concat()).unwrap();
+            assert!(check_finite(element, &[fine, bad].concat()).is_err_and(|e| e.kind() == ErrorKind::NotFinite));
+        }
+        check_finite(Element::U8, &[255; 8]).unwrap();
+        check_finite(Element::I64, &[255; 8]).unwrap();
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Step {
     pub(crate) sizes: Vec<SizeList>,
     /// Where its tensors lie, if not in the processor's memory.
     pub(crate) device: Option<Arc<Device>>,
-    /// Whether its numbers can overflow where float32's do not.
+    /// Whether its numbers, or those that its stream keeps, can overflow where float32's do not.
     pub(crate) narrow: bool,
     pub(crate) weight_bytes: u64,
 }
@@ -44,8 +44,8 @@ impl Step {
         if self.narrow {
             fail!(
                 NotFinite,
-                "{name}: {what} {index} holds a NaN or an infinity, half precision cannot hold what this input makes; open \
-                 the model with precision f32 or tf32 for this direction"
+                "{name}: {what} {index} holds a NaN or an infinity: float16 or bfloat16 cannot hold what this input makes; \
+                 open the model with precision f32 or tf32 for this direction and cache_type f32"
             );
         }
         fail!(

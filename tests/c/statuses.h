@@ -64,7 +64,7 @@ static int statuses_names(const char *text, const char *name)
 
 static wfvae_status seen(const char *function, wfvae_status status)
 {
-    char value[100], name[100] = "?", text[4000], other[100];
+    char value[100], name[100] = "?", text[4000] = "", other[100];
     const char *place, *as;
     int named;
 

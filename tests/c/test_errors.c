@@ -1850,8 +1850,10 @@ static void test_changed_weights(void)
     number(BIAS, 2, 0.25f);
     PLAIN("changed weights: stream", CHECKPOINT, "changed since it was opened; open it again",
           wfvae_create(model, &options, &stream));
+    must(!mkdir(path_of(folder, "graphs"), 0777), "mkdir");
     PLAIN("changed weights: graphs", CHECKPOINT, "changed since it was opened",
-          wfvae_model_save_onnx(model, folder, WFVAE_GRAPHS_STEPS));
+          wfvae_model_save_onnx(model, path_of(folder, "graphs"), WFVAE_GRAPHS_STEPS));
+    result("changed weights: no graph", !remove(path_of(folder, "graphs")));
     wfvae_model_close(model);
     must(!wfvae_model_open(folder, NULL, &model), "model");
     PLAIN("changed weights: opened again", OK, NULL, wfvae_create(model, &options, &stream));

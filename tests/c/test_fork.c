@@ -4,6 +4,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+#include "temporary.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -360,11 +361,10 @@ static void test(void)
 
 int main(void)
 {
-    const char *temporary = getenv("TMPDIR");
     size_t i;
 
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-    snprintf(folder, sizeof folder, "%s/wfvae-XXXXXX", temporary ? temporary : "/tmp");
+    temporary_name(folder, sizeof folder);
     must(mkdtemp(folder) != NULL, folder);
     snprintf(finished, sizeof finished, "%s/finished.safetensors", folder);
     snprintf(begun, sizeof begun, "%s/begun.safetensors", folder);

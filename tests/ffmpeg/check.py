@@ -17,6 +17,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import zlib
 
 CLIP = "target/demo/box-320x240.y4m"
 BUILTIN = "src/model/builtin"
@@ -27,6 +28,8 @@ SECOND = {"v2-tiny": 4, "own-v2-16x": 4, "own-v2-2x": 2, "own-v2-8x": 8}
 IMAGES = {"own-v2-image-clip": 1, "own-v2-image-mixing": 1, "own-v2-groupnorm-image": 1}
 # Parts of a second: a multiple of what the usual time bases count.
 FINE = 18000000
+# Seconds; what takes longer hangs.
+TIME = 300
 passed, failed = [], []
 
 
@@ -52,7 +55,7 @@ class Ffmpeg:
         """Standard output as bytes; with ok=False, the text of the failure."""
         command = [self.path, "-v", "repeat+error", "-y", *map(str, arguments)]
         result = subprocess.run(
-            command, capture_output=True, timeout=300, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
+            command, capture_output=True, timeout=TIME, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
         )
         if ok:
             check(" ".join(command)[:200], result.returncode == 0, result.stderr.decode()[-800:])
@@ -62,7 +65,7 @@ class Ffmpeg:
     def words(self, *arguments, level="warning"):
         """What a run that ends well says, down to warnings."""
         command = [self.path, "-v", f"repeat+{level}", "-y", *map(str, arguments)]
-        result = subprocess.run(command, capture_output=True, timeout=300, stdin=subprocess.DEVNULL)
+        result = subprocess.run(command, capture_output=True, timeout=TIME, stdin=subprocess.DEVNULL)
         text = result.stderr.decode(errors="replace")
         check(" ".join(command)[:200], result.returncode == 0, text[-800:])
         return text
@@ -199,7 +202,8 @@ def difference(a, b):
 
 
 def c_program(raw, size, *model):
-    ours = subprocess.run(["target/release/c/roundtrip_gbrp", *size.split("x"), *model], input=raw, capture_output=True)
+    command = ["target/release/c/roundtrip_gbrp", *size.split("x"), *model]
+    ours = subprocess.run(command, input=raw, capture_output=True, timeout=TIME)
     equal("C program", ours.returncode, 0)
     return ours.stdout
 
@@ -293,7 +297,7 @@ def memory(ffmpeg, folder):
     check("half the caches are less", picture(f"memory={needed * 9 // 10}:cache=f16") == half)
     # Attention takes the square of the area, so that the library finds tiles that fit.
     wfvae = "format=gbrp,wfvae"
-    clip, attention = source(2, "480x320"), f"model={GOLDEN}/v2-tiny:memory=70M"
+    clip, attention = source(2, "480x320"), f"model={GOLDEN}/v2-tiny:memory=90M"
     refused("too little memory for attention", attention, "needs at least")
     equal("tiles that fit", len(picture(f"{attention}:tiles=blended")), 2 * 3 * 480 * 320)
     refused("a size without tiles", "tile=64", "tiles=blended")
@@ -484,6 +488,28 @@ def joined(ffmpeg, folder):
     equal("joined: raw", ffmpeg.seconds(*stored, "-vf", decode), [fractions.Fraction(n, 25) for n in range(22)])
 
 
+def crafted(frame, values):
+    """A latent frame with other bytes from these samples of its header on, and the checksum of that."""
+    frame, checksum = bytearray(frame), 2 * 98
+    for sample, value in values.items():
+        frame[2 * sample : 2 * sample + len(value)] = value
+    frame[checksum : checksum + 4] = struct.pack("<I", zlib.crc32(frame[:checksum] + frame[checksum + 4 :]))
+    return bytes(frame)
+
+
+def hostile_times(whole, size):
+    """Joined clips of one frame, with times whose sums no 64 bits hold."""
+    near = 2**60 - 2
+    far = [-(2**63), -(2**62), -near, 2**59, near, 2**62, 2**63 - 1]
+    for name, places in [("pts", [26]), ("slots", [30]), ("times", [34]), ("durations", [66]), ("all", [26, 30, 34, 66])]:
+        for order in far, far[::-1], [near] * 9 + [-near] * 9:
+            # Counted about as finely as the filter does, so that much is just not too far off. Each is the last of its clip,
+            # or the same one again would be a repetition.
+            common = {17: struct.pack("<ii", 1, 576000000), 22: struct.pack("<ii", 576000000, 1), 21: struct.pack("<H", 1)}
+            clips = (crafted(whole[:size], common | {place: struct.pack("<q", time) for place in places}) for time in order)
+            yield name, b"".join(clips)
+
+
 def damaged_latents(ffmpeg, folder):
     """A latent that cannot be read costs its own frames and those that need it, and the file goes on."""
     decode = "wfvae=mode=decode"
@@ -520,13 +546,23 @@ def damaged_latents(ffmpeg, folder):
     spoil(range(7), 100)
     text = ffmpeg.run(*stored, "-vf", decode, "-f", "null", "-", ok=False)
     check("all damaged", text is not None and "No latent frame could be read" in text, text)
-    path.write_bytes(40 * whole)
     spoil_all = bytearray(40 * whole)
     for n in range(280):
         spoil_all[n * size] ^= 1
     path.write_bytes(spoil_all)
     text = ffmpeg.run(*stored, "-vf", decode, "-f", "null", "-", ok=False)
     check("no latents at all end early", text is not None and text.count("Not a latent") == 32, text)
+
+    # Values that no encoder writes, with a good checksum.
+    for step in [1e38, 3e3, 1e-7, 0.0, -0.02, float("inf"), float("nan")]:
+        third = crafted(whole[2 * size : 3 * size], {10: struct.pack("<f", step)})
+        path.write_bytes(whole[: 2 * size] + third + whole[3 * size :])
+        equal(f"a step of {step}", ffmpeg.seconds(*stored, "-vf", decode), left(2))
+    for name, data in hostile_times(whole, size):
+        path.write_bytes(data)
+        # Raw, as other muxers refuse times that go back.
+        raw = ffmpeg.run(*stored, "-vf", f"{decode},format=gbrp", "-fps_mode", "passthrough", "-f", "rawvideo", "-")
+        equal(f"hostile times, {name}", len(raw), len(data) // size * 3 * 64 * 48)
 
     # The same pictures as of a decoder that starts there.
     spoil([2], size - 100)
@@ -583,13 +619,13 @@ def warnings(ffmpeg, folder):
             text = ffmpeg.words(*clip, "-vf", f"setfield={field},wfvae=mode={mode}", "-f", "null", "-")
             equal(f"interlaced {field}, {mode}", text.count("nterlaced frames"), count)
     # The library's own words.
-    model = folder / "spelt"
+    model = folder / "newer"
     shutil.copytree(BUILTIN, model)
     config = json.loads((model / "config.json").read_text())
-    config["latent_dims"] = 8
+    config["a_field_of_tomorrow"] = 1
     (model / "config.json").write_text(json.dumps(config))
     text = ffmpeg.words(*clip, "-vf", f"wfvae=model={model}", "-f", "null", "-")
-    equal("the library's warnings", text.count("latent_dims"), 1)
+    equal("the library's warnings", text.count("a_field_of_tomorrow"), 1)
     return model
 
 
@@ -637,6 +673,29 @@ def refusals(ffmpeg, folder):
     equal("another encoder's latents all the same", text.count("another encoder"), 1)
     equal("all of them", len(ffmpeg.frames("-i", stored, "-vf", f"{decode}:model={other}:any_encoder=1")), 9)
 
+    # A decoder that was tuned beside the same encoder; the decoder alone.
+    header, start, data = tensors(BUILTIN)
+    tuned, alone = (shutil.copytree(BUILTIN, folder / name) / weights.name for name in ("tuned", "alone"))
+    place = start + header["decoder.conv_out.weight"]["data_offsets"][0]
+    tuned.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    header = {name: value for name, value in header.items() if name.startswith("decoder.")}
+    values = b""
+    for value in header.values():
+        first, end = value["data_offsets"]
+        value["data_offsets"] = [len(values), len(values) + end - first]
+        values += data[start + first : start + end]
+    text = json.dumps(header).encode()
+    alone.write_bytes(struct.pack("<Q", len(text)) + text + values)
+    text = ffmpeg.words("-i", stored, "-vf", f"{decode}:model={tuned.parent}", "-f", "null", "-")
+    check("a tuned decoder needs no option", "encoder" not in text, text)
+    equal("a tuned decoder", len(ffmpeg.frames("-i", stored, "-vf", f"{decode}:model={tuned.parent}")), 9)
+    refused("a decoder alone", "no encoder to compare with; any_encoder=1", "-i", stored, "-vf", f"{decode}:model={alone.parent}")
+    whole, found = (
+        ffmpeg.run("-i", stored, "-vf", f"{decode}{options}", "-f", "rawvideo", "-pix_fmt", "gbrp", "-")
+        for options in ("", f":model={alone.parent}:any_encoder=1")
+    )
+    check("a decoder alone, any encoder", found == whole and len(whole) == 9 * 3 * 320 * 240)
+
     for name, options, needle in [
         ("no model", f"model={folder}/none", "No such file"),
         ("no GPU", "provider=cuda", "CUDA"),
@@ -645,6 +704,13 @@ def refusals(ffmpeg, folder):
     ]:
         refused(name, needle, *source(3, "64x48"), "-vf", f"wfvae={options}")
     refused("damaged model", "safetensors", *source(3, "64x48"), "-vf", f"wfvae=model={truncated(folder)}")
+
+
+def tensors(model):
+    """A safetensors file: its header, where its data begins, and all of it."""
+    data = (pathlib.Path(model) / "diffusion_pytorch_model.safetensors").read_bytes()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8:start]), start, data
 
 
 def truncated(folder):
@@ -678,7 +744,7 @@ def frei0r(ffmpeg, stock, plugins):
         model, clip = f"{GOLDEN}/{name}", source(6, "64x48")
         command = [stock.path, "-v", "error", *clip, "-vf", f"frei0r=wfvae:{model},format=gbrp", "-f", "rawvideo", "-"]
         result = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, env={**os.environ, "FREI0R_PATH": plugins}
+            command, capture_output=True, timeout=TIME, stdin=subprocess.DEVNULL, env={**os.environ, "FREI0R_PATH": plugins}
         )
         equal(f"frei0r, {name}", (result.returncode, len(result.stdout)), (0, 6 * 64 * 48 * 3))
         if name == "own-v2-groupnorm":
@@ -713,9 +779,9 @@ def frei0r_alpha(plugins, model):
     size, delay = 4 * 64 * 48, 5
     command = ["python3", "-c", HOST, f"{plugins}/wfvae.so"]
     for arguments, said in [([], 0), ([model], 1)]:
-        result = subprocess.run([*command, *arguments], capture_output=True)
+        result = subprocess.run([*command, *arguments], capture_output=True, timeout=TIME)
         equal("frei0r in a host", (result.returncode, len(result.stdout)), (0, 14 * size))
-        equal("frei0r: the library's warnings", result.stderr.count(b"latent_dims"), said)
+        equal("frei0r: the library's warnings", result.stderr.count(b"a_field_of_tomorrow"), said)
         frames = [result.stdout[n * size : (n + 1) * size] for n in range(14)]
         check("frei0r: nothing before the first frame", not any(b"".join(frames[:delay])))
         for n in range(14 - delay):
@@ -736,7 +802,9 @@ def readme(stock, plugins):
             if "FREI0R_PATH" in command and not plugins:
                 continue
             command = command.replace("target/", os.path.abspath("target") + "/")
-            result = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, stdin=subprocess.DEVNULL)
+            result = subprocess.run(
+                ["sh", "-c", command], cwd=folder, capture_output=True, timeout=TIME, stdin=subprocess.DEVNULL
+            )
             check(command, result.returncode == 0, result.stderr.decode()[-800:])
         made = sorted(path.stem for path in pathlib.Path(folder).glob("*.mkv") if path.stat().st_size > 1000)
         expected = ["compare", "decoded", "in", "latents", "out", "subbands"] + (["stock"] if plugins else [])
@@ -751,7 +819,9 @@ def sanitizers(ffmpeg, folder):
 
     def clean(name, *arguments, fails=False):
         command = [ffmpeg.path, "-v", "error", "-y", *map(str, arguments)]
-        result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, env={**os.environ, **options})
+        result = subprocess.run(
+            command, capture_output=True, timeout=TIME, stdin=subprocess.DEVNULL, env={**os.environ, **options}
+        )
         text = result.stderr.decode(errors="replace")
         reported = [word for word in ["Sanitizer", "runtime error"] if word in text]
         check(f"{name}: clean", not reported and result.returncode != 99, text[-2000:])
@@ -776,12 +846,20 @@ def sanitizers(ffmpeg, folder):
     lost = "select='not(eq(n,2)+eq(n,4))'"
     clean("decode with latents lost", "-i", stored, "-vf", f"{lost},wfvae=mode=decode", *null)
     spoilt = store(ffmpeg, folder, "raw", numbered(22, "25"), "25")
-    data = bytearray(spoilt[-1].read_bytes())
+    whole = spoilt[-1].read_bytes()
+    data = bytearray(whole)
     for place in [len(data) // 2, len(data) // 7 * 2]:
         data[place] ^= 1
     spoilt[-1].write_bytes(data)
     clean("decode damaged latents", *spoilt, "-vf", "wfvae=mode=decode", *null)
     clean("decode damaged latents, strict", *spoilt, "-vf", "wfvae=mode=decode:strict=1", *null, fails=True)
+    for name, data in hostile_times(whole, len(whole) // 7):
+        spoilt[-1].write_bytes(data)
+        clean(f"decode hostile times, {name}", *spoilt, "-vf", "wfvae=mode=decode", *null)
+    for time in "-pow(2,62)", "pow(2,62)", "pow(2,62)*(1-2*mod(N,2))", "pow(2,60)+1000*N":
+        for unit in "1/90000", "1":
+            hostile = f"settb={unit},setpts='{time}'"
+            clean(f"encode with {hostile}", *source(9, "64x48"), "-vf", f"{hostile},wfvae=mode=encode", *null)
     listed = folder / "list.txt"
     listed.write_text(f"file '{stored}'\nfile '{os.path.abspath(OLD)}'\n")
     clean("decode joined latents", "-f", "concat", "-safe", 0, "-i", listed, "-vf", "wfvae=mode=decode", *null)
@@ -854,7 +932,7 @@ def main():
             joined(ffmpeg, folder)
             damaged_latents(ffmpeg, folder)
             alpha(ffmpeg, folder)
-            misspelt = warnings(ffmpeg, folder)
+            newer = warnings(ffmpeg, folder)
             refusals(ffmpeg, folder)
             second_generation(ffmpeg, folder, options.full)
             whole_clips(ffmpeg)
@@ -865,7 +943,7 @@ def main():
             readme(ffmpeg, options.frei0r)
             if options.frei0r:
                 frei0r(ffmpeg, Ffmpeg(options.stock), os.path.abspath(options.frei0r))
-                frei0r_alpha(os.path.abspath(options.frei0r), misspelt)
+                frei0r_alpha(os.path.abspath(options.frei0r), newer)
     print(f"{len(passed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 

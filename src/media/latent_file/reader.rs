@@ -2,6 +2,7 @@
 
 use super::LatentFileInfo;
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::float_mode::FloatMode;
 use crate::media::{LatentType, LatentsMut, Posterior};
 use crate::memory;
 use half::f16;
@@ -32,8 +33,11 @@ impl LatentReader {
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io) if it cannot be read; [`LatentFile`](ErrorKind::LatentFile) if it is damaged, or of another
-    /// kind or version. The text says what was found and what was expected.
+    /// kind or version, the text of which says what was found and what was expected;
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        // Scale and shift are read from text.
+        let _mode = FloatMode::set_default();
         let path = path.as_ref().to_path_buf();
         let named = |kind, text: String| Error::new(kind, format!("latent file {}: {text}", path.display()));
         let io = |e: std::io::Error| named(ErrorKind::Io, e.to_string());
@@ -109,6 +113,7 @@ impl LatentReader {
     }
 
     fn read_channels(&self, channels: usize, start: u64, mut out: LatentsMut<'_>) -> Result<()> {
+        let _mode = FloatMode::set_default();
         let (plane, stored) = (self.info.plane(), self.info.stored_channels());
         let size = channels * plane;
         if !out.len().is_multiple_of(size) {

@@ -2,6 +2,8 @@
 
 use super::{LatentFileInfo, MAX_CHANNELS, MAX_COMPRESSION, MAX_SIDE};
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::float_mode::FloatMode;
+use crate::media::latents::or_scaled;
 use crate::media::{LatentType, Latents};
 use crate::process::Owned;
 use half::f16;
@@ -38,7 +40,8 @@ enum State {
 
 impl LatentWriter {
     /// Begins a file with the latents that `info` describes; its `frames` and `latents` are not looked at. A file that
-    /// is there already stays until [`finish`](Self::finish) replaces it.
+    /// is there already stays until [`finish`](Self::finish) replaces it. Whether it is one of an open model's own is not
+    /// known here: ask [`Model::check_target`](crate::Model::check_target) first.
     ///
     /// # Errors
     /// [`Io`](ErrorKind::Io) if the target's folder cannot be written to, or the target is something else than a file;
@@ -93,6 +96,7 @@ impl LatentWriter {
     /// [`InvalidState`](ErrorKind::InvalidState) after [`finish`](Self::finish) or an [`Io`](ErrorKind::Io) error;
     /// [`Io`](ErrorKind::Io), after which the temporary file is gone.
     pub fn write(&mut self, latents: Latents<'_>) -> Result<()> {
+        let _mode = FloatMode::set_default();
         let size = self.info.stored_channels() * self.info.plane();
         if !latents.len().is_multiple_of(size) {
             fail!(InvalidArgument, "{} numbers are not whole latents of {size}", latents.len());
@@ -102,10 +106,11 @@ impl LatentWriter {
             let (path, latent, value) =
                 (self.path.display(), self.info.latents + (bad / size) as u64, latents.number(bad));
             if value.is_finite() {
+                let advice = or_scaled(self.info.posterior, self.info.scaled);
                 fail!(
                     NotFinite,
                     "latent file {path}: latent {latent}: {value} is too large for float16, whose largest number is 65504; \
-                     store float32 latents, or scaled ones"
+                     store float32 latents{advice}"
                 );
             }
             fail!(NotFinite, "latent file {path}: latent {latent}: number {} is {value}", bad % size);
