@@ -14,18 +14,16 @@ const CLIP_TOLERANCE: f64 = 0.33;
 
 /// A model ("" is the built-in one), a size, a direction, the number of threads (0: the machine's), and of how many frames a
 /// clip is that is given at once in blended tiles (0: not so). The last two take whole clips.
-const CASES: [(&str, usize, usize, char, usize, u64); 13] = [
+const CASES: [(&str, usize, usize, char, usize, u64); 10] = [
     ("", 848, 480, 'e', 0, 0),
     ("", 848, 480, 'd', 0, 0),
     ("", 1920, 1088, 'e', 0, 0),
     ("", 1920, 1088, 'd', 0, 0),
-    // Memory grows with the threads, also with those that wait for a processor.
-    ("", 848, 480, 'e', 1, 0),
+    // Memory grows with the threads, also with those that wait for a processor. With more of them, how many ever get work,
+    // and keep their scratch, depends on what else the machine does.
     ("", 848, 480, 'd', 1, 0),
-    ("", 848, 480, 'e', 8, 0),
-    ("", 848, 480, 'd', 8, 0),
-    ("", 848, 480, 'e', 64, 0),
-    ("", 848, 480, 'd', 64, 0),
+    ("", 848, 480, 'e', 16, 0),
+    ("", 848, 480, 'd', 16, 0),
     // Most of it is frames that wait for all of their tiles.
     ("", 512, 256, 'd', 2, 61),
     ("tests/golden/own-v2-groupnorm", 256, 192, 'e', 0, 0),

@@ -21,7 +21,8 @@ const MODELS: [&str; 2] = ["tests/golden/v1-tiny", "tests/golden/own-v2-groupnor
 const WIDTH: usize = 64;
 const HEIGHT: usize = 48;
 const FRAMES: usize = 9;
-/// The least block of ONNX Runtime that the tests refuse: its tensors.
+/// The least block of ONNX Runtime that the tests refuse, while it computes: its tensors. While it builds a session it faults
+/// where it is refused one.
 const LARGE: usize = 16 << 10;
 /// What `first` says of a process that was refused nothing.
 const ENOUGH: &str = "there was enough";
@@ -118,6 +119,8 @@ struct Work {
     pixels: Vec<u8>,
     file: PathBuf,
     onnx: PathBuf,
+    /// What to do once there is a stream.
+    made: Option<extern "C" fn(usize)>,
     _folder: tempfile::TempDir,
 }
 
@@ -143,6 +146,7 @@ impl Work {
             pixels: vec![0; frames * 3 * WIDTH * HEIGHT],
             file: folder.path().join("latents.safetensors"),
             onnx,
+            made: None,
             _folder: folder,
         }
     }
@@ -164,6 +168,9 @@ impl Work {
         let result = (|| {
             let model = Model::open(&self.path, &self.options)?;
             let mut stream = Stream::new(&model, &self.stream)?;
+            if let Some(made) = self.made {
+                made(LARGE);
+            }
             let written = stream.encode(&images, LatentsMut::F32(latents))?;
             let size = latents.len() / model.latents_for_frames(FRAMES as u64) as usize;
             stream.encode_flush(LatentsMut::F32(&mut latents[written * size..]))?;
@@ -195,7 +202,8 @@ fn is_of_memory(error: &Error) -> bool {
 
 /// The functions of the preloaded library.
 struct Malloc {
-    start: extern "C" fn(c_long, c_long, usize, *const u8),
+    start: extern "C" fn(c_long, c_long, *const u8),
+    large: extern "C" fn(usize),
     stop: extern "C" fn() -> c_long,
 }
 
@@ -209,9 +217,10 @@ impl Malloc {
         // SAFETY: as they are declared in C.
         unsafe {
             Malloc {
-                start: std::mem::transmute::<*mut libc::c_void, extern "C" fn(c_long, c_long, usize, *const u8)>(
-                    symbol(c"fail_malloc_start"),
-                ),
+                start: std::mem::transmute::<*mut libc::c_void, extern "C" fn(c_long, c_long, *const u8)>(symbol(
+                    c"fail_malloc_start",
+                )),
+                large: std::mem::transmute::<*mut libc::c_void, extern "C" fn(usize)>(symbol(c"fail_malloc_large")),
                 stop: std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> c_long>(symbol(c"fail_malloc_stop")),
             }
         }
@@ -220,7 +229,7 @@ impl Malloc {
     /// Blocks of this program's, as a host may have them, which take so much of the library's reserve that its calls end where
     /// the system has no memory.
     fn fill_reserve(&self) -> Vec<Vec<u8>> {
-        (self.start)(0, c_long::MAX, usize::MAX, main as *const u8);
+        (self.start)(0, c_long::MAX, main as *const u8);
         let blocks = (0..24).map(|_| Vec::with_capacity(64 << 10)).collect();
         (self.stop)();
         std::hint::black_box(blocks)
@@ -229,15 +238,16 @@ impl Malloc {
     /// Works while allocation `n` fails, and all later ones if `forever`; also gives how many there were.
     fn run(&self, work: &mut Work, n: c_long, forever: bool) -> (Result<u64, Error>, c_long) {
         let mut count = 0;
-        let (last, large) = range(n, forever);
-        let result = work.run(|| (self.start)(n, last, large, main as *const u8), || count = (self.stop)());
+        work.made = (!forever).then_some(self.large);
+        let result = work.run(|| (self.start)(n, last(n, forever), main as *const u8), || count = (self.stop)());
+        work.made = None;
         (result, count)
     }
 }
 
-/// The last allocation that fails, and which of ONNX Runtime's count: where all fail, it faults when it makes its threads.
-fn range(n: c_long, forever: bool) -> (c_long, usize) {
-    if forever { (c_long::MAX, usize::MAX) } else { (n, LARGE) }
+/// The last allocation that fails.
+fn last(n: c_long, forever: bool) -> c_long {
+    if forever { c_long::MAX } else { n }
 }
 
 fn memory(model: &str, forever: bool) {
@@ -267,7 +277,9 @@ fn memory(model: &str, forever: bool) {
     assert_eq!(work.run(|| (), || ()).unwrap(), right);
     println!("done, {tried} of {count} allocations, {refused} calls refused, {grown} bytes more in use at the end");
     assert!(!forever || refused > 0, "no call was refused");
-    assert!(grown < 2000 * tried as u64 + (1 << 20), "{grown} bytes were lost in {tried} runs");
+    // What the C library's caches hold counts too, some 2.5 kB a run; the smallest thing that a run makes and that could be
+    // lost, a session, takes more.
+    assert!(grown < 5000 * tried as u64 + (1 << 20), "{grown} bytes were lost in {tried} runs");
 }
 
 /// The first things that a process does with the library: loading the runtime and what is made once.
@@ -277,8 +289,7 @@ fn first(model: &str, forever: bool, n: c_long) {
     let _held = (forever && n % 2 == 0).then(|| malloc.fill_reserve());
     let mut options = ModelOptions::default();
     options.threads = 2;
-    let (last, large) = range(n, forever);
-    (malloc.start)(n, last, large, main as *const u8);
+    (malloc.start)(n, last(n, forever), main as *const u8);
     let opened = Model::open(model, &options).and_then(|model| Stream::new(&model, &StreamOptions::new(WIDTH, HEIGHT)));
     (malloc.stop)();
     if let Err(e) = &opened {

@@ -15,7 +15,7 @@ fn anonymous() -> u64 {
 #[test]
 fn memory_is_bounded() {
     let model = builtin();
-    let (width, height) = (128, 96);
+    let (width, height) = (96, 64);
     let mut first = stream(&model, width, height);
     let video = clip(100, width, height, 1);
     // The same hundred frames again and again, as one clip of 3,000.
@@ -66,12 +66,12 @@ fn memory_is_bounded() {
     let mut piece = vec![0.5f32; 100 * info.latent_channels * info.latent_width() * info.latent_height()];
     let before = anonymous();
     let mut writer = wfvae::LatentWriter::create(&path, info).unwrap();
-    for _ in 0..100 {
+    for _ in 0..200 {
         writer.write(wfvae::Latents::F32(&piece)).unwrap();
     }
-    writer.finish(4 * 9_999 + 1).unwrap();
+    writer.finish(4 * 19_999 + 1).unwrap();
     let reader = wfvae::LatentReader::open(&path).unwrap();
-    for i in 0..100 {
+    for i in 0..200 {
         reader.read(100 * i, wfvae::LatentsMut::F32(&mut piece)).unwrap();
     }
     let (size, grown) = (std::fs::metadata(&path).unwrap().len(), anonymous().saturating_sub(before));

@@ -73,7 +73,7 @@ pub enum wfvae_tiling {
 }
 
 /// What a stream takes while it runs, in bytes, to within 15 %, for models that take whole clips to within a third. Loading
-/// the weights takes more for a moment. With many threads and without transparent huge pages a stream may take a third less.
+/// the weights takes more for a moment. Above 16 threads it may take a third more or less, by how many of them get work.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wfvae_memory {

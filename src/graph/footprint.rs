@@ -31,9 +31,7 @@ impl Working {
     pub(crate) fn bytes(&self, size: [usize; 2], times: f64, threads: usize) -> u64 {
         let values = (4.0 * self.floats * (size[0] * size[1]) as f64 * times) as u64;
         let own = |scratch: ScratchSize| scratch.workers as u64 * kernels::scratch_bytes(scratch.own) as u64;
-        let own = self.scratch_sizes(size, threads).map(own).max().unwrap_or(0);
-        // Where there are many, some threads find no work.
-        values.saturating_add(if threads > 8 { own - own / 8 } else { own })
+        values.saturating_add(self.scratch_sizes(size, threads).map(own).max().unwrap_or(0))
     }
 
     /// What is there once for all sessions of a model, which need it in turn.

@@ -11,7 +11,7 @@ use crate::memory;
 use crate::model::Half;
 
 /// Bytes that a stream takes while it runs, to within 15 % of what a process then takes; to within a third for models that
-/// take whole clips. With many threads and without transparent huge pages a stream may take a third less.
+/// take whole clips. Above 16 threads it may take a third more or less, by how many of them get work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Estimate {

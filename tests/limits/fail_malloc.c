@@ -1,9 +1,9 @@
 /* Preloaded: memory that ends at the n-th allocation. Counted are those that one part of the program asks for itself (the
- * executable or a library), and large ones of anybody. For glibc.
+ * executable or a library), and when it is asked for, large ones of anybody. For glibc.
  *
  * Maps are not counted: Rust's standard library ends the process where a new thread gets none for its signals' stack. Nor
- * are small allocations inside other libraries: the C++ of ONNX Runtime ends the process at some of
- * them, in threads and destructors from which no exception may come. */
+ * are small allocations inside other libraries: the C++ of ONNX Runtime ends the process at some of them, in threads and
+ * destructors from which no exception may come. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <link.h>
@@ -16,13 +16,14 @@ void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 
-void fail_malloc_start(long first, long last, size_t large, const void *part);
+void fail_malloc_start(long first, long last, const void *part);
+void fail_malloc_large(size_t large);
 long fail_malloc_stop(void);
 
 static atomic_int armed;
 static atomic_long seen;
 static long first_failing, last_failing;
-static size_t large_bytes;
+static atomic_size_t large_bytes;
 static uintptr_t part_start, part_end;
 
 static int find_part(struct dl_phdr_info *info, size_t size, void *address)
@@ -46,16 +47,21 @@ static int find_part(struct dl_phdr_info *info, size_t size, void *address)
     return 1;
 }
 
-/* The allocations from number `first` (of 0, 1, ...) to `last` fail: of `part`, which holds that address, and all of at
- * least `large` bytes. */
-void fail_malloc_start(long first, long last, size_t large, const void *part)
+/* The allocations from number `first` (of 0, 1, ...) to `last` fail: of `part`, which holds that address. */
+void fail_malloc_start(long first, long last, const void *part)
 {
     dl_iterate_phdr(find_part, (void *)(uintptr_t)part);
     first_failing = first;
     last_failing = last;
-    large_bytes = large;
+    large_bytes = SIZE_MAX;
     seen = 0;
     armed = 1;
+}
+
+/* From now on those of anybody count that are of at least so many bytes. */
+void fail_malloc_large(size_t large)
+{
+    large_bytes = large;
 }
 
 /* How many were counted. */

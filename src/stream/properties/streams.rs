@@ -27,7 +27,7 @@ fn exact_tiles_are_the_whole_frame() {
         1 => first_generation(Kind::Local).boxed(),
         3 => second_generation(Kind::Local).boxed(),
     ];
-    check("exact tiles", 32, case(Kind::Local, config), stream_is_whole_clip);
+    check("exact tiles", 20, case(Kind::Local, config), stream_is_whole_clip);
 }
 
 /// Interpolation by its definition: position (i + 1/2) / 2 - 1/2 among all low-rate frames but the first, within its ends.
