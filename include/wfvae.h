@@ -598,8 +598,9 @@ typedef struct wfvae_options {
   uint64_t memory_limit;
 } wfvae_options;
 
-/// What a stream takes while it runs, in bytes, to within 15 %, for models that take whole clips to within a third. Loading
-/// the weights takes more for a moment. Above 16 threads it may take a third more or less, by how many of them get work.
+/// What a stream takes while it runs, in bytes, to within 15 % or 4 MB, whichever is more; for models that take whole clips
+/// to within a third. Loading the weights takes more for a moment. Memory grows with n_threads: each thread has its own
+/// for the largest convolution.
 typedef struct wfvae_memory {
   /// sizeof(wfvae_memory), set by the caller.
   size_t struct_size;

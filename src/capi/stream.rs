@@ -72,8 +72,9 @@ pub enum wfvae_tiling {
     Blended = 2,
 }
 
-/// What a stream takes while it runs, in bytes, to within 15 %, for models that take whole clips to within a third. Loading
-/// the weights takes more for a moment. Above 16 threads it may take a third more or less, by how many of them get work.
+/// What a stream takes while it runs, in bytes, to within 15 % or 4 MB, whichever is more; for models that take whole clips
+/// to within a third. Loading the weights takes more for a moment. Memory grows with n_threads: each thread has its own
+/// for the largest convolution.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wfvae_memory {

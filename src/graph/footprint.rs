@@ -26,24 +26,17 @@ pub(super) struct Scratch {
 }
 
 impl Working {
-    /// What its session keeps for itself, for frames of `height` x `width`, whose values `times` as many are there as of one
-    /// frame: the values, and the most that its threads ever needed.
-    pub(crate) fn bytes(&self, size: [usize; 2], times: f64, threads: usize) -> u64 {
-        let values = (4.0 * self.floats * (size[0] * size[1]) as f64 * times) as u64;
-        let own = |scratch: ScratchSize| scratch.workers as u64 * kernels::scratch_bytes(scratch.own) as u64;
-        values.saturating_add(self.scratch_sizes(size, threads).map(own).max().unwrap_or(0))
+    /// What its session keeps for frames of `height` x `width`, whose values `times` as many are there as of one frame.
+    pub(crate) fn bytes(&self, size: [usize; 2], times: f64) -> u64 {
+        (4.0 * self.floats * (size[0] * size[1]) as f64 * times) as u64
     }
 
-    /// What is there once for all sessions of a model, which need it in turn.
-    pub(crate) fn shared_bytes(&self, size: [usize; 2], threads: usize) -> u64 {
-        let shared = |scratch: ScratchSize| kernels::scratch_bytes(scratch.shared) as u64;
-        self.scratch_sizes(size, threads).map(shared).max().unwrap_or(0)
-    }
-
-    fn scratch_sizes(&self, size: [usize; 2], threads: usize) -> impl Iterator<Item = ScratchSize> {
-        self.scratches.iter().map(move |Scratch { large_tiles, shape, divisor, sampling }| {
+    /// What its convolutions take of the model's pool, which is there once for all sessions.
+    pub(crate) fn scratch(&self, size: [usize; 2], threads: usize) -> ScratchSize {
+        let sizes = self.scratches.iter().map(|Scratch { large_tiles, shape, divisor, sampling }| {
             kernels::scratch_size(*large_tiles, *shape, size.map(|side| side / divisor), *sampling, threads)
-        })
+        });
+        sizes.fold(ScratchSize::default(), ScratchSize::max)
     }
 }
 

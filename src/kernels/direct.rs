@@ -1,9 +1,10 @@
 //! Convolutions that Winograd's transforms do not serve: 1x1, and 3x3 at every second pixel.
 
 use super::product::Product;
-use super::simd::{arch, lanes_of, load, load_some, store_some};
-use super::{Input, Memory, NoMemory, PANEL_VECTORS, Panels, Shared, Workers};
+use super::simd::{LINE, arch, lanes_of, load, load_some, store_some};
+use super::{Input, PANEL_VECTORS, Panels, Shared, Workers};
 use pulp::{Arch, Simd, WithSimd};
+use std::mem::MaybeUninit;
 
 /// Pixels of a job.
 const BLOCK: usize = 56;
@@ -32,7 +33,7 @@ impl<'a> Pointwise<'a> {
 
     /// # Safety
     /// `output` has the size's pixels times `c_out` floats, which may hold anything, and nothing else uses it.
-    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
+    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) {
         unsafe { self.0.run(output, workers) }
     }
 }
@@ -53,7 +54,7 @@ impl<'a> Strided<'a> {
 
     /// # Safety
     /// `output` has the size's pixels times `c_out` floats, which may hold anything, and nothing else uses it.
-    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
+    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) {
         unsafe { self.0.run(output, workers) }
     }
 }
@@ -87,24 +88,26 @@ impl<'a> Direct<'a> {
         }
     }
 
-    unsafe fn run(&self, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
-        let (output, memory) = (Shared(output), Memory::default());
+    unsafe fn run(&self, output: *mut f32, workers: Workers) {
+        let output = Shared(output);
         let groups = self.panels.count().div_ceil(PANELS);
         // Neighbouring jobs share weights.
         let pixels = self.height * self.blocks_in_row;
         workers(pixels * groups, &|job| {
-            self.arch.dispatch(Job { conv: self, block: job % pixels, group: job / pixels, output, memory: &memory });
+            self.arch.dispatch(Job { conv: self, block: job % pixels, group: job / pixels, output });
         });
-        memory.finish()
     }
 }
+
+/// Of a job.
+#[repr(align(64))]
+struct Sums([MaybeUninit<f32>; BLOCK * PANELS * PANEL_VECTORS * LINE]);
 
 struct Job<'a, 'b> {
     conv: &'b Direct<'a>,
     block: usize,
     group: usize,
     output: Shared,
-    memory: &'b Memory,
 }
 
 impl WithSimd for Job<'_, '_> {
@@ -112,7 +115,7 @@ impl WithSimd for Job<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let Job { conv, block, group, output, memory } = self;
+        let Job { conv, block, group, output } = self;
         let Direct { side, stride, .. } = *conv;
         let Input { width, height, c_in, frames, weights, bias, residual, .. } = conv.input;
         let (y, x) = (block / conv.blocks_in_row, block % conv.blocks_in_row * BLOCK);
@@ -120,8 +123,10 @@ impl WithSimd for Job<'_, '_> {
         let first_panel = group * PANELS;
         let vectors = (PANELS * PANEL_VECTORS).min(conv.panels.vectors - first_panel * PANEL_VECTORS);
         let row_len = vectors * S::F32_LANES;
-        let Some(mut scratch) = memory.take(count * row_len) else { return };
-        let sums = scratch.start();
+        // 28 KiB with the widest vectors.
+        let mut sums = Sums([const { MaybeUninit::uninit() }; BLOCK * PANELS * PANEL_VECTORS * LINE]);
+        assert!(count * row_len <= sums.0.len());
+        let sums = sums.0.as_mut_ptr().cast::<f32>();
         let places = frames.len() * side * side;
         let mut accumulate = false;
         for place in 0..places {

@@ -15,6 +15,7 @@ mod blend;
 mod direct;
 mod norm;
 mod product;
+mod scratch;
 mod simd;
 mod tiles;
 mod winograd;
@@ -22,9 +23,12 @@ mod winograd;
 pub(crate) use blend::Blend;
 pub(crate) use direct::{Pointwise, Strided};
 pub(crate) use norm::{LayerNorm, NORM_EPSILON};
-pub(crate) use simd::{ScratchPool, lanes, scratch_bytes};
+pub(crate) use scratch::{ScratchPool, ScratchSize};
+pub(crate) use simd::lanes;
 pub(crate) use tiles::{Tile, Tile2, Tile4};
-pub(crate) use winograd::{Sampling, ScratchSize, Winograd, scratch_size};
+pub(crate) use winograd::{Sampling, Winograd, scratch_size};
+
+use crate::memory;
 
 /// Runs a job for each number below the first argument, on as many threads as there are.
 pub(crate) type Workers<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync + Send));
@@ -123,11 +127,10 @@ pub(crate) fn pack(
     let KernelShape { c_out, c_in, times, places } = shape;
     let row = c_in * times * places;
     let width = PANEL_VECTORS * lanes;
-    let (queue, memory) = (parking_lot::Mutex::new(out.chunks_mut(width * row).enumerate()), Memory::default());
+    let queue = parking_lot::Mutex::new(out.chunks_mut(width * row).enumerate());
     let work = || {
-        let Some(mut rows) = memory.take(width * row) else { return };
-        // SAFETY: so many floats were taken, of any value.
-        let rows = unsafe { std::slice::from_raw_parts_mut(rows.start(), width * row) };
+        // Who has no memory leaves the work to the others.
+        let Ok(mut rows) = memory::zeros(width * row, "weights") else { return };
         loop {
             let Some((panel, out)) = queue.lock().next() else { break };
             let width_here = out.len() / row;
@@ -154,29 +157,13 @@ pub(crate) fn pack(
         while more.next().is_some() && std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {}
         work();
     });
-    memory.finish()
-}
-
-/// Whether all jobs of a convolution had memory.
-#[derive(Default)]
-struct Memory(std::sync::atomic::AtomicBool);
-
-impl Memory {
-    /// This thread's own, unless it is short.
-    fn take(&self, floats: usize) -> Option<simd::Scratch> {
-        let scratch = simd::Scratch::take(floats);
-        if scratch.is_none() {
-            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-        scratch
-    }
-
-    fn finish(self) -> Result<(), NoMemory> {
-        if self.0.into_inner() { Err(NoMemory) } else { Ok(()) }
+    match queue.into_inner().next() {
+        Some(_) => Err(NoMemory),
+        None => Ok(()),
     }
 }
 
-/// The system gave no memory for a convolution; the result is not there.
+/// The system gave no memory; the result is not there, or not whole.
 #[derive(Debug)]
 pub(crate) struct NoMemory;
 

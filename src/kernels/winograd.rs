@@ -7,11 +7,13 @@
 //! transforms its tiles itself, and they stay there too.
 
 use super::product::Product;
+use super::scratch::{Scratch, ScratchPool, ScratchSize};
 use super::simd::{LINE, arch, lanes_of, load, load_some, store, store_some};
 use super::tiles::Tile;
-use super::{Input, KernelShape, Memory, NoMemory, PANEL_VECTORS, Panels, Shared, Workers};
+use super::{Input, KernelShape, NoMemory, PANEL_VECTORS, Panels, Shared, Workers};
 use pulp::{Arch, Simd, WithSimd};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Input channels whose weights are transformed at a time; rounded to cache lines.
 const CHUNK: usize = 96;
@@ -55,18 +57,8 @@ pub(crate) struct Winograd<'a, T, const IN: usize, const OUT: usize> {
     input: Input<'a>,
     sampling: Sampling,
     division: Division<IN, OUT>,
+    scratch: ScratchSize,
     tile: PhantomData<T>,
-}
-
-/// Floats that a convolution needs besides its frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ScratchSize {
-    /// For all threads together, while it runs.
-    pub(crate) shared: usize,
-    /// Of each thread that works, which keeps it.
-    pub(crate) own: usize,
-    /// Threads that have work, at most.
-    pub(crate) workers: usize,
 }
 
 impl<const IN: usize, const OUT: usize> Division<IN, OUT> {
@@ -101,11 +93,8 @@ impl<const IN: usize, const OUT: usize> Division<IN, OUT> {
             0 => (self.blocks, self.tiles_len()),
             blocks => (blocks * self.groups(), 0),
         };
-        ScratchSize { shared: self.scratch_len(), own: tiles + self.products_len(), workers: jobs.min(threads) }
-    }
-
-    fn scratch_len(&self) -> usize {
-        self.blocks_at_once * self.tiles_len() + LINE
+        let shared = self.blocks_at_once * self.tiles_len();
+        ScratchSize { shared, own: tiles + self.products_len(), workers: jobs.min(threads) }
     }
 
     fn groups(&self) -> usize {
@@ -199,7 +188,8 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
         input.check(9, lanes, size[0] * size[1]);
         let shape = KernelShape { c_out: input.c_out(), c_in: input.c_in, times: input.frames.len(), places: 9 };
         let division = Division::new(shape, size, lanes, threads);
-        Winograd { arch, input, sampling, division, tile: PhantomData }
+        let scratch = division.scratch(threads);
+        Winograd { arch, input, sampling, division, scratch, tile: PhantomData }
     }
 
     /// Numbers of the result, `[height, width, c_out]`.
@@ -211,24 +201,27 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
         [self.division.height, self.division.width]
     }
 
-    /// Floats that `run` needs as scratch.
-    pub(crate) fn scratch_len(&self) -> usize {
-        self.division.scratch_len()
+    pub(super) fn scratch<'p>(&self, pool: &'p ScratchPool) -> Result<Scratch<'p>, NoMemory> {
+        pool.shared(self.scratch)
     }
 
     /// # Safety
-    /// `scratch` has `scratch_len` floats, `output` has `output_len`; both may hold anything, and nothing else uses them.
-    pub(crate) unsafe fn run(&self, scratch: *mut f32, output: *mut f32, workers: Workers) -> Result<(), NoMemory> {
-        // SAFETY: `scratch_len` counts a line for this.
-        let scratch = Shared(unsafe { scratch.add(scratch.align_offset(LINE * size_of::<f32>())) });
-        let (output, memory) = (Shared(output), Memory::default());
+    /// `output` has `output_len` floats, which may hold anything, and nothing else uses it.
+    pub(crate) unsafe fn run(&self, output: *mut f32, scratch: &ScratchPool, workers: Workers) -> Result<(), NoMemory> {
+        let output = Shared(output);
         let division = &self.division;
         let (pieces, groups) = (division.pieces(), division.groups());
+        let mut shared = self.scratch(scratch)?;
+        let shared = Shared(shared.start());
+        // A job that finds no memory does nothing, and then there is no result.
+        let short = AtomicBool::new(false);
+        let own = || scratch.own().inspect_err(|NoMemory| short.store(true, Ordering::Relaxed));
+        let finish = || if short.load(Ordering::Relaxed) { Err(NoMemory) } else { Ok(()) };
         if division.blocks_at_once == 0 {
             workers(division.blocks, &|block| {
-                let Some(mut own) = memory.take(division.tiles_len() + division.products_len()) else { return };
+                let Ok(mut own) = own() else { return };
                 let tiles = own.start();
-                // SAFETY: the scratch has room for both; each job writes the pixels of its own block.
+                // SAFETY: there is room for both; each job writes the pixels of its own block.
                 unsafe {
                     for piece in 0..pieces {
                         self.transform_tiles(block, piece, tiles.add(piece * division.piece_len()));
@@ -236,21 +229,21 @@ impl<'a, T: Tile<IN, OUT>, const IN: usize, const OUT: usize> Winograd<'a, T, IN
                     self.multiply(block, 0, tiles, tiles.add(division.tiles_len()), output);
                 }
             });
-            return memory.finish();
+            return finish();
         }
         for first in (0..division.blocks).step_by(division.blocks_at_once) {
             let blocks = division.blocks_at_once.min(division.blocks - first);
             // SAFETY: each job of the first kind writes a piece of its own, each of the second some pixels' channels.
             workers(blocks * pieces, &|job| unsafe {
-                self.transform_tiles(first + job / pieces, job % pieces, scratch.at(job * division.piece_len()));
+                self.transform_tiles(first + job / pieces, job % pieces, shared.at(job * division.piece_len()));
             });
             workers(blocks * groups, &|job| unsafe {
                 let (block, group) = (job / groups, job % groups);
-                let Some(mut own) = memory.take(division.products_len()) else { return };
-                self.multiply(first + block, group, scratch.at(block * division.tiles_len()), own.start(), output);
+                let Ok(mut own) = own() else { return };
+                self.multiply(first + block, group, shared.at(block * division.tiles_len()), own.start(), output);
             });
         }
-        memory.finish()
+        finish()
     }
 
     /// # Safety

@@ -142,13 +142,19 @@ fn run(operator: Operator, place: &Workplace, context: &ComputeContext) -> ort::
             let conv = Strided::new(input);
             let [height, width] = conv.output_size();
             // SAFETY: the output has the size that the convolution asks for.
-            with_output(context, [height, width, bias.len()], |output| unsafe { conv.run(output, &workers(context)) })
+            with_output(context, [height, width, bias.len()], |output| unsafe {
+                conv.run(output, &workers(context));
+                Ok(())
+            })
         }
         Operator::Pointwise => {
             let conv = Pointwise::new(input);
             let size = [input.height, input.width, bias.len()];
             // SAFETY: as above.
-            with_output(context, size, |output| unsafe { conv.run(output, &workers(context)) })
+            with_output(context, size, |output| unsafe {
+                conv.run(output, &workers(context));
+                Ok(())
+            })
         }
     }
 }
@@ -160,10 +166,9 @@ fn winograd<T: crate::kernels::Tile<IN, OUT>, const IN: usize, const OUT: usize>
 ) -> ort::Result<()> {
     let [height, width] = conv.output_size();
     with_output(context, [height, width, conv.output_len() / (height * width).max(1)], |output| {
-        // Not from the runtime's arena, which such blocks of ever other sizes would cut to pieces.
-        // SAFETY: both have the sizes that the convolution asks for.
-        let run = |scratch| unsafe { conv.run(scratch, output, &workers(context)) };
-        place.scratch.with(conv.scratch_len(), run).unwrap_or(Err(NoMemory))
+        // Scratch is not from the runtime's arena, which such blocks of ever other sizes would cut to pieces.
+        // SAFETY: the output has the size that the convolution asks for.
+        unsafe { conv.run(output, &place.scratch, &workers(context)) }
     })
 }
 

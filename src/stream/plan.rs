@@ -7,11 +7,12 @@ use super::tiles::{Tiles, Tiling};
 use super::{Geometry, MAX_SIDE, Model, StreamOptions};
 use crate::error::{Result, fail};
 use crate::graph::{Layout, StepGraph};
+use crate::kernels::ScratchSize;
 use crate::memory;
 use crate::model::Half;
 
-/// Bytes that a stream takes while it runs, to within 15 % of what a process then takes; to within a third for models that
-/// take whole clips. Above 16 threads it may take a third more or less, by how many of them get work.
+/// Bytes that a stream takes while it runs, to within 15 % of what a process then takes, or 4 MB if that is more; to within
+/// a third for models that take whole clips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Estimate {
@@ -35,6 +36,10 @@ pub struct Estimate {
     /// The decoder's tiles of a frame.
     pub decode_tiles: usize,
 }
+
+/// What ONNX Runtime takes on the processor for each session, and for each of its threads but the caller's; measured.
+const SESSION_BYTES: u64 = 1_300_000;
+const THREAD_BYTES: u64 = 80_000;
 
 /// A stream that could be made.
 pub(super) struct Plan {
@@ -227,11 +232,11 @@ impl Planner<'_> {
             }
         }
         // Both directions take turns.
-        let shared = |graphs: &[StepGraph], tiles: &Option<Tiles>| {
-            tiles.as_ref().map_or(0, |tiles| self.shared_bytes(graphs, tiles))
+        let scratch = |graphs: &[StepGraph], tiles: &Option<Tiles>| {
+            tiles.as_ref().map_or(ScratchSize::default(), |tiles| self.scratch(graphs, tiles))
         };
-        let shared = shared(&self.encoder, &encode).max(shared(&self.decoder, &decode));
-        estimate.working_bytes = estimate.working_bytes.saturating_add(shared);
+        let scratch = scratch(&self.encoder, &encode).max(scratch(&self.decoder, &decode));
+        estimate.working_bytes = estimate.working_bytes.saturating_add(scratch.bytes());
         let parts = [estimate.encode_state_bytes, estimate.decode_state_bytes, estimate.working_bytes];
         estimate.total_bytes = parts.into_iter().fold(estimate.weight_bytes, u64::saturating_add);
         Ok(Plan { geometry: self.geometry.clone(), at_once: self.at_once, encode, decode, estimate })
@@ -269,16 +274,19 @@ impl Planner<'_> {
             // Of a clip, half of the frames and one more are where it takes most, before the outer wavelet.
             let frames = if frames == 1 { 1.0 } else { frames as f64 + 1.0 };
             let size = [geometry.padded_height, geometry.padded_width];
-            ports.saturating_add(scores).saturating_add(graph.working.bytes(size, frames, self.model.threads()))
+            ports.saturating_add(scores).saturating_add(graph.working.bytes(size, frames))
         };
-        graphs.iter().map(one).fold(0, u64::saturating_add)
+        let sessions = graphs.len() as u64 * (SESSION_BYTES + (self.model.threads() as u64 - 1) * THREAD_BYTES);
+        let sessions = if self.model.device().is_none() { sessions } else { 0 };
+        graphs.iter().map(one).fold(sessions, u64::saturating_add)
     }
 
-    /// The most of what sessions need in turn.
-    fn shared_bytes(&self, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
+    /// Sessions take turns too.
+    fn scratch(&self, graphs: &[StepGraph], tiles: &Tiles) -> ScratchSize {
         let geometry = self.geometry.part(tiles.size());
         let size = [geometry.padded_height, geometry.padded_width];
-        graphs.iter().map(|graph| graph.working.shared_bytes(size, self.model.threads())).max().unwrap_or(0)
+        let sizes = graphs.iter().map(|graph| graph.working.scratch(size, self.model.threads()));
+        sizes.fold(ScratchSize::default(), ScratchSize::max)
     }
 
     /// The limit cannot be kept; says what there is to do.

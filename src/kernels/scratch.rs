@@ -1,0 +1,270 @@
+//! Memory that the convolutions of a model's sessions work in. It stays from one convolution to the next, as making it
+//! costs time. A convolution makes what all of its threads may need before it starts, so that how much there is follows
+//! from sizes and the number of threads, not from which threads came to work.
+
+use super::NoMemory;
+use memmap2::MmapMut;
+use parking_lot::Mutex;
+
+/// All sessions of a model share one. Whoever finds nothing that is free makes more.
+#[derive(Default)]
+pub(crate) struct ScratchPool {
+    /// For the threads of a convolution together.
+    shared: Pieces,
+    /// For one thread, while it has a job.
+    own: Pieces,
+}
+
+/// What a convolution takes of the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ScratchSize {
+    /// Floats for all threads together, while it runs.
+    pub(crate) shared: usize,
+    /// Floats for each thread that has a job.
+    pub(crate) own: usize,
+    /// Threads that have jobs, at most.
+    pub(crate) workers: usize,
+}
+
+/// A part of the pool that is in use.
+pub(super) struct Scratch<'a> {
+    from: &'a Pieces,
+    /// There until this is dropped.
+    memory: Option<Memory>,
+}
+
+/// Memory of one kind.
+#[derive(Default)]
+struct Pieces(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The most floats that were asked for, and the most pieces. New pieces have as many floats, so that none is made twice.
+    largest: usize,
+    most: usize,
+    /// Pieces that there are, in use or not.
+    count: usize,
+    /// Those that are not in use, and who had them last.
+    idle: Vec<(Thread, Memory)>,
+}
+
+/// Starts on a large page, of which it consists where the system has them: transforms write to many places at once, more
+/// than a processor remembers the addresses of small pages.
+struct Memory {
+    mapping: MmapMut,
+    floats: usize,
+}
+
+/// A thread; another may have the same number after its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Thread(usize);
+
+const LARGE_PAGE: usize = 2 << 20;
+/// No system has smaller ones.
+const SMALL_PAGE: usize = 4 << 10;
+
+impl ScratchSize {
+    /// What a pool has after two convolutions that did not run at the same time.
+    pub(crate) fn max(self, other: Self) -> Self {
+        ScratchSize {
+            shared: self.shared.max(other.shared),
+            own: self.own.max(other.own),
+            workers: self.workers.max(other.workers),
+        }
+    }
+
+    /// What is taken of the system.
+    pub(crate) fn bytes(self) -> u64 {
+        bytes(self.shared) as u64 + self.workers as u64 * bytes(self.own) as u64
+    }
+}
+
+/// What is taken of the system for so many floats.
+fn bytes(floats: usize) -> usize {
+    (floats * size_of::<f32>()).next_multiple_of(LARGE_PAGE)
+}
+
+impl ScratchPool {
+    /// For a convolution's threads together: `size.shared` floats of any value. From now on there is also what each of
+    /// them needs, unless another convolution runs at the same time.
+    pub(super) fn shared(&self, size: ScratchSize) -> Result<Scratch<'_>, NoMemory> {
+        self.own.prepare(size.own, size.workers)?;
+        self.shared.prepare(size.shared, 1)?;
+        self.shared.take()
+    }
+
+    /// For one of its threads: `size.own` floats of any value. The same as last time, if that is free, as it may still be
+    /// in the core's cache.
+    pub(super) fn own(&self) -> Result<Scratch<'_>, NoMemory> {
+        self.own.take()
+    }
+
+    /// What is free holds that value everywhere.
+    #[cfg(test)]
+    pub(super) fn fill(&self, value: f32) {
+        for Pieces(state) in [&self.shared, &self.own] {
+            for (_, memory) in &mut state.lock().idle {
+                // SAFETY: so many were made, and nobody else uses them.
+                unsafe { std::slice::from_raw_parts_mut(memory.start(), memory.floats) }.fill(value);
+            }
+        }
+    }
+}
+
+impl Pieces {
+    /// Makes pieces of so many floats until there are `count`.
+    fn prepare(&self, floats: usize, count: usize) -> Result<(), NoMemory> {
+        let mut state = self.0.lock();
+        state.largest = state.largest.max(floats);
+        state.most = state.most.max(count);
+        state.drop_small();
+        while state.count < state.most {
+            let memory = Memory::new(state.largest)?;
+            state.idle.try_reserve(1).map_err(|_| NoMemory)?;
+            state.idle.push((Thread::NONE, memory));
+            state.count += 1;
+        }
+        Ok(())
+    }
+
+    fn take(&self) -> Result<Scratch<'_>, NoMemory> {
+        let mut state = self.0.lock();
+        let mine = state.idle.iter().rposition(|(thread, _)| *thread == Thread::this());
+        let memory = match mine.or(state.idle.len().checked_sub(1)) {
+            Some(index) => state.idle.remove(index).1,
+            None => {
+                let memory = Memory::new(state.largest)?;
+                state.count += 1;
+                memory
+            }
+        };
+        Ok(Scratch { from: self, memory: Some(memory) })
+    }
+}
+
+impl State {
+    /// What is smaller than is asked for by now goes, so that there is room for its successors.
+    fn drop_small(&mut self) {
+        let before = self.idle.len();
+        let largest = self.largest;
+        self.idle.retain(|(_, memory)| memory.floats >= largest);
+        self.count -= before - self.idle.len();
+    }
+}
+
+impl Scratch<'_> {
+    pub(super) fn start(&mut self) -> *mut f32 {
+        self.memory.as_mut().expect("not dropped").start()
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        let mut state = self.from.0.lock();
+        let memory = self.memory.take().expect("only here");
+        // Too small since another convolution began, or no room in the list: it goes back to the system.
+        if memory.floats >= state.largest && state.idle.try_reserve(1).is_ok() {
+            state.idle.push((Thread::this(), memory));
+        } else {
+            state.count -= 1;
+        }
+    }
+}
+
+impl Memory {
+    fn new(floats: usize) -> Result<Self, NoMemory> {
+        let bytes = bytes(floats);
+        let mapping = MmapMut::map_anon(bytes + LARGE_PAGE).map_err(|_| NoMemory)?;
+        // Advice: without it small pages serve.
+        #[cfg(target_os = "linux")]
+        drop(mapping.advise(memmap2::Advice::HugePage));
+        let mut memory = Memory { mapping, floats: bytes / size_of::<f32>() };
+        // The system gives pages when they are first written to.
+        for offset in (0..memory.floats).step_by(SMALL_PAGE / size_of::<f32>()) {
+            // SAFETY: within the mapping.
+            unsafe { memory.start().add(offset).write_volatile(0.0) };
+        }
+        Ok(memory)
+    }
+
+    fn start(&mut self) -> *mut f32 {
+        let start = self.mapping.as_mut_ptr();
+        // SAFETY: `new` made a page more than was asked for.
+        unsafe { start.add(start.align_offset(LARGE_PAGE)).cast() }
+    }
+}
+
+impl Thread {
+    const NONE: Self = Thread(0);
+
+    fn this() -> Self {
+        thread_local!(static HERE: u8 = const { 0 });
+        Thread(HERE.with(|here| std::ptr::from_ref(here).addr()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: ScratchSize = ScratchSize { shared: 100, own: 10, workers: 3 };
+    const LARGE: ScratchSize = ScratchSize { shared: 1 << 20, own: 1 << 20, workers: 2 };
+
+    impl ScratchPool {
+        /// What the system gave for it.
+        fn bytes(&self) -> u64 {
+            let taken = |pieces: &Pieces| {
+                let state = pieces.0.lock();
+                assert_eq!(state.count, state.idle.len(), "nothing is in use");
+                state.idle.iter().map(|(_, memory)| (memory.floats * size_of::<f32>()) as u64).sum::<u64>()
+            };
+            taken(&self.shared) + taken(&self.own)
+        }
+    }
+
+    #[test]
+    fn there_is_as_much_as_the_estimate_says_whoever_works() {
+        let pool = ScratchPool::default();
+        for (size, all) in [(SMALL, SMALL), (LARGE, SMALL.max(LARGE)), (SMALL, SMALL.max(LARGE))] {
+            let shared = pool.shared(size).unwrap();
+            let one = pool.own().unwrap();
+            drop((one, shared));
+            assert_eq!(pool.bytes(), all.bytes());
+        }
+        assert_eq!(SMALL.max(LARGE).bytes(), (4 << 20) + 3 * (4 << 20));
+    }
+
+    #[test]
+    fn convolutions_at_the_same_time_have_parts_of_their_own() {
+        let pool = ScratchPool::default();
+        let (mut first, mut second) = (pool.shared(SMALL).unwrap(), pool.shared(LARGE).unwrap());
+        assert_ne!(first.start(), second.start());
+        let mut jobs: Vec<_> = (0..5).map(|_| pool.own().unwrap()).collect();
+        let places: std::collections::HashSet<_> = jobs.iter_mut().map(Scratch::start).collect();
+        assert_eq!(places.len(), 5, "more than either asked for");
+        drop((jobs, first, second));
+        // The first one's is too small by now.
+        assert_eq!(pool.bytes(), (4 << 20) + 5 * (4 << 20));
+    }
+
+    #[test]
+    fn a_thread_gets_what_it_had_last() {
+        let pool = ScratchPool::default();
+        drop(pool.shared(SMALL).unwrap());
+        let own = || pool.own().unwrap().start().addr();
+        let held = pool.own().unwrap();
+        let (has_worked, may_work) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let first = own();
+                has_worked.wait();
+                may_work.wait();
+                assert_eq!(own(), first);
+            });
+            has_worked.wait();
+            // On top of the other's.
+            drop(held);
+            may_work.wait();
+        });
+    }
+}
