@@ -41,6 +41,25 @@ group_or_skip() {
     esac
 }
 
+# Starts a command beside the groups that follow; its own group is ends(). One at a time.
+beside() {
+    log=target/beside.log
+    echo "== beside the next groups: $*"
+    start_beside=$(date +%s)
+    "$@" > "$log" 2>&1 &
+    beside=$!
+    trap 'kill "$beside"; exit 130' INT TERM
+}
+
+ends() {
+    wait "$beside"
+    ended=$?
+    trap - INT TERM
+    cat "$log"
+    echo "from its start: $(($(date +%s) - start_beside)) s"
+    return $ended
+}
+
 skip() {
     echo "== $1: skipped: $2"
 }
@@ -138,9 +157,9 @@ else
     skip clippy "clippy is not installed"
 fi
 need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and none can be installed"
-# One test program that fails must not hide the others.
-group rust cargo test --quiet --no-fail-fast
 group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
+# Neither these nor the other groups keep two cores busy. One test program that fails must not hide the others.
+beside cargo test --quiet --no-fail-fast
 
 group build make -s all c-tests
 group y4m $c/test_y4m
@@ -155,7 +174,6 @@ group python-fork python3 tests/check_fork.py target/release/libwfvae.so
 # It says itself what it cannot see without strace.
 need strace strace || :
 group telemetry $c/test_telemetry
-group runtimes tests/check_runtimes.sh --quick
 if need valgrind valgrind; then
     # Shorter runs of the same, with a smaller model. Valgrind runs one thread at a time; unfairly, a canceller may starve.
     valgrind="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
@@ -195,6 +213,9 @@ ffmpeg_tests() {
 }
 group_or_skip ffmpeg "ffmpeg.sh says why" ffmpeg_tests
 group_or_skip ffmpeg-apply "no FFmpeg source was fetched" python3 tests/ffmpeg/test_apply.py
+
+group rust ends
+group runtimes tests/check_runtimes.sh --quick
 
 [ -n "$failures" ] && echo "failed:$failures"
 echo "check: $passed passed, $failed failed"
