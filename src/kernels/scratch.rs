@@ -115,16 +115,15 @@ impl Pieces {
     /// Makes pieces of so many floats until there are `count`.
     fn prepare(&self, floats: usize, count: usize) -> Result<(), NoMemory> {
         let mut state = self.0.lock();
-        state.largest = state.largest.max(floats);
-        state.most = state.most.max(count);
+        let before = (state.largest, state.most);
+        (state.largest, state.most) = (before.0.max(floats), before.1.max(count));
         state.drop_small();
-        while state.count < state.most {
-            let memory = Memory::new(state.largest)?;
-            state.idle.try_reserve(1).map_err(|_| NoMemory)?;
-            state.idle.push((Thread::NONE, memory));
-            state.count += 1;
+        let made = state.make();
+        if made.is_err() {
+            // Smaller convolutions must not ask for what could not be had.
+            (state.largest, state.most) = before;
         }
-        Ok(())
+        made
     }
 
     fn take(&self) -> Result<Scratch<'_>, NoMemory> {
@@ -143,6 +142,16 @@ impl Pieces {
 }
 
 impl State {
+    fn make(&mut self) -> Result<(), NoMemory> {
+        while self.count < self.most {
+            let memory = Memory::new(self.largest)?;
+            self.idle.try_reserve(1).map_err(|_| NoMemory)?;
+            self.idle.push((Thread::NONE, memory));
+            self.count += 1;
+        }
+        Ok(())
+    }
+
     /// What is smaller than is asked for by now goes, so that there is room for its successors.
     fn drop_small(&mut self) {
         let before = self.idle.len();
@@ -245,6 +254,17 @@ mod tests {
         drop((jobs, first, second));
         // The first one's is too small by now.
         assert_eq!(pool.bytes(), (4 << 20) + 5 * (4 << 20));
+    }
+
+    #[test]
+    fn what_could_not_be_had_is_not_asked_for_again() {
+        let pool = ScratchPool::default();
+        // More than there are addresses.
+        const TOO_MANY: usize = 1 << 60;
+        for size in [ScratchSize { own: TOO_MANY, ..SMALL }, ScratchSize { shared: TOO_MANY, ..SMALL }] {
+            assert!(pool.shared(size).is_err());
+            drop(pool.shared(SMALL).unwrap());
+        }
     }
 
     #[test]
