@@ -2,7 +2,7 @@
 
     convert.py CHECKPOINT OUT_DIR [--config config.json] [--no-ema] [--library libwfvae.so]
 
-CHECKPOINT is what torch.save() wrote (needs torch), or a .safetensors file (does not). The weights may lie at the top or
+CHECKPOINT is what torch.save() wrote (needs torch), a .safetensors file (does not), or the index of shards. The weights may lie at the top or
 below state_dict, model, module, gen_model, vae and the like. What wrappers put into names is dropped (module., _orig_mod.,
 _checkpoint_wrapped_module., _fsdp_wrapped_module.), and so is one prefix before encoder.* and decoder.*.
 A checkpoint may hold one of the two alone.
@@ -61,11 +61,16 @@ class Tensor:
 # ---- reading ----
 
 
-def load(path):
-    """What a checkpoint holds: dictionaries and lists of Tensor, and other values."""
+def load(path, shard=False):
+    """What a checkpoint holds: dictionaries and lists of Tensor, and other values. `shard`: its index named it."""
     if path.is_dir():
         raise Refused("a folder; name a file in it. What torch.distributed wrote in parts (*.distcp) becomes a file by: "
                       "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE")
+    # Opening a pipe would wait for its writer.
+    if path.exists() and not path.is_file():
+        raise Refused("not a file: a checkpoint is read in several places; store it first")
+    if not shard and (count := re.search(r"-\d{5}-of-(\d{5})\.", path.name)) and int(count[1]) > 1:
+        raise Refused(f"one of {int(count[1])} shards: name the index (*.index.json) beside it")
     try:
         with path.open("rb") as file:
             start, size = file.read(4096), os.fstat(file.fileno()).st_size
@@ -77,9 +82,38 @@ def load(path):
         raise Refused("a Git LFS pointer, not the file itself: run `git lfs pull` in its folder, or download it again")
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise Refused("a text (HTML or XML) page, not the file itself: the download failed")
-    if path.suffix == ".safetensors" or start[8:9] == b"{":
+    if path.suffix == ".json":
+        return load_index(path)
+    is_pickle = start.startswith((b"PK\x03\x04", b"\x80\x02"))
+    if start[8:9] == b"{" or (path.suffix == ".safetensors" and not is_pickle):
         return load_safetensors(path, size)
     return load_pickle(path)
+
+
+def load_index(path):
+    """The tensors of all shards, which lie beside their index."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as e:
+        raise Refused(f"not JSON: {e}")
+    files = index.get("weight_map") if isinstance(index, dict) else None
+    plain = isinstance(files, dict) and all(isinstance(name, str) and name == os.path.basename(name) for name in files.values())
+    if not plain or not files:
+        raise Refused('a JSON file without a "weight_map" that names files beside it: name the checkpoint itself')
+    tensors = {}
+    for name in sorted(set(files.values())):
+        try:
+            part = load(path.parent / name, shard=True)
+        except Refused as e:
+            raise Refused(f"{name}: {e}")
+        if not isinstance(part, dict):
+            raise Refused(f"{name}: found a {type(part).__name__}, expected a dictionary of weights")
+        if twice := part.keys() & tensors.keys():
+            raise Refused(f"{name}: {min(twice)} is in another shard as well")
+        tensors.update(part)
+    if missing := files.keys() - tensors.keys():
+        raise Refused(f"names {min(missing)}, which no shard holds")
+    return tensors
 
 
 def load_safetensors(path, size):
@@ -288,12 +322,23 @@ def find_averages(holder, weights, place=""):
     for name, group in groups.items():
         yield below(place, name), group
     for name, value in holder.items():
-        if not isinstance(name, str) or not isinstance(value, (dict, list)) or "optim" in name.lower():
+        if not isinstance(name, str) or not isinstance(value, (dict, list)):
             continue
-        if AVERAGE.search(name):
+        if "optim" in name.lower():
+            yield from averages_of_optimizer(value, below(place, name))
+        elif AVERAGE.search(name):
             yield below(place, name), value
         elif isinstance(value, dict):
             yield from find_averages(value, weights, below(place, name))
+
+
+def averages_of_optimizer(state, place):
+    """Some optimizers keep one of all parameters as "ema"; other averages there are of gradients."""
+    for name, value in state.items() if isinstance(state, dict) else enumerate(state):
+        if name == "ema" and isinstance(value, (dict, list)):
+            yield below(place, name), value
+        elif isinstance(value, (dict, list)):
+            yield from averages_of_optimizer(value, below(place, name))
 
 
 def most_elements(value):
@@ -327,20 +372,39 @@ def choose_average(checkpoint, weights):
     return None, None
 
 
+def same_networks(holder, weights, place=""):
+    """All places of a network with the names of `weights`."""
+    names = plain_names(holder, place or "top level")
+    for prefix in prefixes(names, halves_in(weights)):
+        if under(names, prefix).keys() >= weights.keys():
+            yield below(place, prefix.rstrip(".")) if prefix else place
+    for name, value in holder.items():
+        if isinstance(value, dict) and "optim" not in str(name).lower():
+            yield from same_networks(value, weights, below(place, name))
+
+
+def left_out(checkpoint, weights, place, prefix):
+    """Networks like the one that was taken, which no name tells to be an average of it: a teacher's, an older one."""
+    place = "" if place == "top level" else place
+    taken = below(place, prefix.rstrip(".")) if prefix else place
+    return [other for other in same_networks(checkpoint, weights) if other != taken and not AVERAGE.search(other)]
+
+
 def select(checkpoint, use_ema):
-    """The weights of the model, where they were, and the prefix that was dropped."""
+    """The weights of the model, where they were, the prefix that was dropped, and where similar ones are left out."""
     if not isinstance(checkpoint, dict):
         raise Refused(f"found a {type(checkpoint).__name__}, expected a dictionary of weights")
     keys = list(leaves(checkpoint))
     halves = halves_in(keys)
     if halves and (found := find_weights(checkpoint, halves)):
         weights, prefix, place = found
+        others = left_out(checkpoint, weights, place, prefix)
         average, where = choose_average(checkpoint, weights) if use_ema else (None, None)
-        return ({**weights, **average}, where, prefix) if average else (weights, place, prefix)
+        return ({**weights, **average}, where, prefix, others) if average else (weights, place, prefix, others)
     if halves and (found := find_weights(checkpoint, halves, averages=True)):
         if not use_ema:
             raise Refused(f"{found[2]}: an average of the weights alone, and no last weights: leave --no-ema out")
-        return found[0], found[2], found[1]
+        return found[0], found[2], found[1], []
     raise Refused(f"found no weights of a WF-VAE, expected encoder.* and decoder.*; the first keys are: {', '.join(keys[:5])}")
 
 
@@ -530,10 +594,11 @@ def convert(checkpoint, folder, config=None, use_ema=True, library=None):
     check_folder(folder)
     source, fields = choose_config(checkpoint, folder, pathlib.Path(config) if config else None)
     try:
-        weights, place_of, prefix = select(load(checkpoint), use_ema)
+        weights, place_of, prefix, others = select(load(checkpoint), use_ema)
     except Refused as e:
         raise Refused(f"{checkpoint}: {e}")
     kept, lines = {}, [f"the prefix {prefix} is dropped"] if prefix else []
+    lines += [f"{other}: weights of the same names, left out; if they are meant, save them alone" for other in others]
     for key, value in weights.items():
         if value.dtype not in SIZES:
             lines.append(f"{key}: {value.dtype}, left out")

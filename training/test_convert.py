@@ -195,6 +195,59 @@ def test_safetensors(at):
     assert status == 0, text
 
 
+def test_shards(at):
+    keys = sorted(WEIGHTS)
+    names = ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"]
+    map_ = {key: names[i % 2] for i, key in enumerate(keys)}
+    index = at / "m.safetensors.index.json"
+    for name in names:
+        save_file({key: WEIGHTS[key] for key in keys if map_[key] == name}, at / name)
+    index.write_text(json.dumps({"metadata": {}, "weight_map": map_}))
+    converts("an index of shards", index, at / "of index", WEIGHTS)
+    refuses("one shard", at / names[0], at / "refused", says=["one of 2 shards", "*.index.json"])
+    for name, text, says in [
+        ("a config", CONFIG.read_text(), 'without a "weight_map"'),
+        ("no JSON", "weight_map:", "not JSON"),
+        ("a shard elsewhere", json.dumps({"weight_map": {keys[0]: f"../{names[0]}"}}), 'without a "weight_map"'),
+        ("a shard that is not there", json.dumps({"weight_map": map_ | {keys[0]: "m-3.safetensors"}}), "m-3.safetensors: No such file"),
+        ("a tensor that is not there", json.dumps({"weight_map": map_ | {"encoder.x": names[0]}}), "names encoder.x, which no shard"),
+    ]:
+        (at / "bad.index.json").write_text(text)
+        refuses(name, at / "bad.index.json", at / "refused", says=["bad.index.json", says])
+    os.mkfifo(at / "pipe")
+    refuses("a pipe", at / "pipe", at / "refused", says=["pipe: not a file"])
+
+
+def test_choice(at):
+    """What torch.save() would hold, without torch."""
+    sys.path.insert(0, str(HERE))
+    import convert
+
+    def tensors(weights, **more):
+        return {key: convert.Tensor("F32", value.shape, value.tobytes) for key, value in weights.items()} | more
+
+    last, other = tensors(WEIGHTS), tensors(OTHER)
+    parameters = [value for key, value in other.items() if key not in BUFFERS]
+    is_other = lambda weights: weights[HEAD] is other[HEAD]
+    for name, checkpoint, place, others in [
+        ("a teacher", {"model": last, "teacher": other}, "model", ["teacher"]),
+        ("a target network in one dictionary", {**last, **prefixed(other, "target.module.")}, "top level", ["target"]),
+        ("the best so far", {"epoch": 3, "state_dict": last, "kept": {"best": other}}, "state_dict", ["kept.best"]),
+    ]:
+        weights, where, _, left_out = convert.select(checkpoint, True)
+        assert (where, left_out, is_other(weights)) == (place, others, False), (name, where, left_out)
+    for name, checkpoint, place in [
+        ("an average in the optimizer", {"state_dict": last, "optimizer_states": [{"opt": {}, "ema": parameters}]}, "optimizer_states.0.ema"),
+        ("an average beside", {"model": last, "ema": {"module": other}}, "ema"),
+    ]:
+        weights, where, _, left_out = convert.select(checkpoint, True)
+        assert (where, left_out, is_other(weights)) == (place, [], True), (name, where, left_out)
+        assert not is_other(convert.select(checkpoint, False)[0]), name
+    gradients = {"state": {0: {"exp_avg": parameters[0], "exp_avg_sq": parameters[0]}}}
+    assert convert.select({"model": last, "optimizer": gradients}, True)[1] == "model"
+    print("ok similar networks and averages")
+
+
 def test_library(at):
     """What the library says of the result."""
     path = at / "weights.safetensors"
@@ -399,7 +452,7 @@ def test_pickles(at):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        for test in (test_safetensors, test_library, test_files, test_pickles):
+        for test in (test_safetensors, test_shards, test_choice, test_library, test_files, test_pickles):
             at = pathlib.Path(folder) / test.__name__
             at.mkdir()
             if test is test_pickles and torch is None:
