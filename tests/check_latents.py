@@ -246,7 +246,7 @@ def check_refusals(folder):
 
     run("decode_file", "-m", GOLDEN / "v1-tiny", latents, output, fails="encoders and decoders differ")
     run("decode_file", "-m", GOLDEN / "v1-tiny", "-E", latents, output, fails="latent channels")
-    run("decode_file", clip, output, fails="clip.y4m: truncated or unfinished, or not safetensors")
+    run("decode_file", clip, output, fails="clip.y4m: a clip (Y4M), not latents: encode it first")
     run("decode_file", folder / "none", output, fails="none: No such file")
     run("encode_file", "-x", clip, output, fails="45x31: width and height must be multiples of 8")
     run("encode_file", "-m", GOLDEN / "none", clip, output, fails="none")

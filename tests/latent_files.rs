@@ -361,12 +361,21 @@ fn damaged_files_are_refused() {
     }
 
     let size = bytes.len();
-    assert!(refusal_of_bytes(&[]).contains("found 0 bytes"));
+    assert!(refusal_of_bytes(&[]).contains("the file is empty"));
     assert!(refusal_of_bytes(&bytes[..7]).contains("found 7 bytes"));
     assert!(refusal_of_bytes(&bytes[..500]).contains("truncated or unfinished, or not safetensors"));
     assert!(refusal_of_bytes(&bytes[..size - 1]).contains("384 bytes of data, found 383"));
     assert!(refusal_of_bytes(&[&bytes[..], b"x"].concat()).contains("384 bytes of data, found 385"));
-    assert!(refusal_of_bytes(&[0; 100]).contains("its header: EOF"), "an unfinished file");
+    assert!(refusal_of_bytes(&[0; 100]).contains("zeros only"), "an unfinished file");
+    for (text, found) in [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d4d\nsize 638492160\n", "a Git LFS pointer"),
+        ("<!DOCTYPE html><html>", "a text (HTML or XML) page"),
+        ("Access denied", "a text file (\"Access denied\")"),
+        ("PK\u{3}\u{4}....archive/data.pkl", "a PyTorch pickle"),
+        ("YUV4MPEG2 W64 H48 F25:1\nFRAME\n", "a clip (Y4M), not latents: encode it first"),
+    ] {
+        assert!(refusal_of_bytes(text.as_bytes()).contains(found), "{found}");
+    }
     assert!(refusal_of_bytes(&[&[255; 8], &bytes[8..]].concat()).contains("header is 18446744073709551615 bytes"));
     let weights = std::fs::read(common::golden("v1-tiny").join("model.safetensors")).unwrap();
     assert!(refusal_of_bytes(&weights).contains("not a file of latents"));

@@ -215,6 +215,18 @@ fn folders_above_and_files_inside() {
     let plain = folder(&[(CONFIG, &config), (WEIGHTS, &weights)]);
     refused(&plain.path().join(CONFIG), ErrorKind::Checkpoint, &["not weights: name the folder"]);
     refused(folder(&[]).path(), ErrorKind::Io, &["config.json", "a checkpoint is a folder with"]);
+    // A pipeline whose own config lies beside.
+    let other = folder(&[vae[0], vae[1], (CONFIG, b"{}")]);
+    refused(other.path(), ErrorKind::Io, &["no *.safetensors file in this folder; there is", "/vae: open that folder"]);
+    // A folder of many models: a message, no list.
+    let many: Vec<String> = (0..9).map(|n| format!("run{n}/config.json")).collect();
+    let many = folder(&many.iter().map(|name| (name.as_str(), &config[..])).collect::<Vec<_>>());
+    refused(many.path(), ErrorKind::Io, &["open one of the folders", "/run0, ", "/run4 and 4 more"]);
+    // What is no model at all: another argument of a program, a device, a variable of the shell that is not set.
+    let clip = folder(&[("clip.y4m", b"YUV4MPEG2 ")]);
+    refused(&clip.path().join("clip.y4m"), ErrorKind::Checkpoint, &["clip.y4m: not weights: name the model's folder"]);
+    refused(Path::new("/dev/null"), ErrorKind::Io, &["/dev/null: neither a folder nor a file"]);
+    refused(Path::new(""), ErrorKind::Io, &["the path is empty"]);
     refused(folder(&[(WEIGHTS, &weights)]).path(), ErrorKind::Io, &["config.json", "No such file"]);
 }
 
@@ -313,7 +325,7 @@ fn a_header_that_does_not_fit_its_file() {
     refused(&two("{}", &tensor(0, 8)), &["tensor x: missing field `dtype`"]);
     let twice = format!("{{\"x\":{},\"x\":{}}}", tensor(0, 4), tensor(4, 8));
     refused(&with_header(&twice, &[0; 8]), &["the name x is there twice"]);
-    refused(&with_header("[]", &[]), &["expected an object of tensors"]);
+    refused(&with_header("[]", &[]), &["expected an object"]);
     // Sizes that begin as pickles and gzip files do.
     for size in [0x280, 0x8b1f] {
         let header = format!("{{{}", " ".repeat(size - 1));
@@ -410,6 +422,7 @@ fn configs_that_are_something_else() {
     let own = String::from_utf8(golden_file(CONFIG)).unwrap();
     opens(with(format!("\u{feff}{own}").as_bytes()).path());
     let changed = |field: &str, value: &str| own.replacen('{', &format!("{{\"{field}\": {value},"), 1);
+    opens(with(changed("base_channels", "3").as_bytes()).path());
     let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:4d4d\nsize 900\n".to_string();
     let nested = format!("{{\"model_type\": \"wfvae\", \"vae_config\": {own}}}");
     let cases = [
@@ -425,12 +438,23 @@ fn configs_that_are_something_else() {
         ("{}".into(), "no field of a WF-VAE, nor a _class_name"),
         ("{\"hidden_size\": 4}".into(), "no field of a WF-VAE"),
         ("[]".into(), "expected a JSON object"),
+        (changed("base_channels", "64"), "the name base_channels is there twice"),
+        (changed("a", "{\"b\": 1}, \"a\": 2"), "the name a is there twice"),
+        (own[..own.len() / 2].into(), "ends too early"),
+        (format!("// mine\n{own}"), "JSON has no comments: remove the one in line 1"),
+        (changed("x", "1, /* y */ \"z\": 1"), "JSON has no comments"),
+        (format!("# mine\n{own}"), "JSON has no comments"),
+        (own.replace('"', "'"), "JSON has double quotes"),
+        ("base_channels: 3".into(), "not JSON: "),
     ];
     for (text, expected) in cases {
         refused(with(text.as_bytes()).path(), ErrorKind::Config, &["config.json: ", expected]);
     }
     let utf16: Vec<u8> = [0xfeff].into_iter().chain(own.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     refused(with(&utf16).path(), ErrorKind::Config, &["UTF-16 text: save it as UTF-8"]);
+    refused(with(&utf16[2..]).path(), ErrorKind::Config, &["not UTF-8 text: save it as UTF-8"]);
+    let latin1 = [&own.as_bytes()[..own.len() - 1], b", \"note\": \"\xe9\"}"].concat();
+    refused(with(&latin1).path(), ErrorKind::Config, &["not UTF-8 text: save it as UTF-8"]);
 
     // The second generation does not say so itself.
     let mut second: Map<String, Value> =
@@ -440,6 +464,41 @@ fn configs_that_are_something_else() {
     refused(with(&serde_json::to_vec(&second).unwrap()).path(), ErrorKind::Config, &["layer_type", text]);
     let list = own.replace("\"_class_name\"", "\"_name\"").replace("\"base_channels\": 3", "\"base_channels\": [3, 4]");
     refused(with(list.as_bytes()).path(), ErrorKind::Config, &["base_channels is a list", text]);
+}
+
+/// A new file beside the weights must not be opened in their place later, nor make the choice unclear.
+#[test]
+fn files_that_would_be_opened_as_weights() {
+    let (config, weights) = (golden_file(CONFIG), golden_file(WEIGHTS));
+    let index = "model.safetensors.index.json";
+    // Weights of the folder, what is opened, and the names that are taken and not.
+    let cases: [(&str, &str, &[&str], &[&str]); 3] = [
+        (WEIGHTS, "", &[DIFFUSERS, index], &["clip.safetensors", "clip.latents", "x/model.safetensors"]),
+        (
+            "vae.safetensors",
+            "",
+            &[DIFFUSERS, WEIGHTS, index, "clip.safetensors", "x.safetensors.index.json"],
+            &["clip.json"],
+        ),
+        ("vae.safetensors", "vae.safetensors", &[DIFFUSERS, WEIGHTS, index], &["clip.safetensors"]),
+    ];
+    for (name, opened, taken, free) in cases {
+        let folder = folder(&[(CONFIG, &config), (name, &weights), ("x/y", b"")]);
+        let model = open(&folder.path().join(opened)).unwrap();
+        symlink(folder.path(), folder.path().join("link")).unwrap();
+        for target in taken {
+            for path in [folder.path().join(target), folder.path().join("link").join(target)] {
+                let e = model.check_target(&path).expect_err(target);
+                assert!(
+                    e.kind() == ErrorKind::InvalidArgument && e.text().contains("would be opened as weights"),
+                    "{e}"
+                );
+            }
+        }
+        for target in free {
+            model.check_target(folder.path().join(target)).unwrap();
+        }
+    }
 }
 
 /// A field that may change the results and is not understood is an error; one that cannot is a warning, and none where

@@ -118,7 +118,8 @@ unsafe impl Sized_ for wfvae_latent_file_info {
 ///
 /// stream: read during the call only; need not live as long as the writer.
 /// path: of the target, a regular file or nothing yet, in a folder that can be written to. Pipes and devices are refused,
-/// and with WFVAE_STATUS_INVALID_ARGUMENT the files of the stream's model, by any name. UTF-8.
+/// and with WFVAE_STATUS_INVALID_ARGUMENT the files of the stream's model, by any name, and names that its folder would
+/// later open as weights. UTF-8.
 /// options: NULL for the defaults; read during the call only.
 /// writer: receives the handle on success, to be destroyed with wfvae_latent_writer_destroy(); set to NULL on failure.
 ///

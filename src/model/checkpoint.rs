@@ -166,7 +166,7 @@ impl Checkpoint {
         let start = &mut start[..damage::START.min(size as usize)];
         bytes.read(&path, start, 0)?;
         let refused = |text: String| {
-            let text = damage::what_it_is(start).or_else(|| damage::as_text(start)).unwrap_or(text);
+            let text = damage::instead_of_safetensors(start).unwrap_or(text);
             Error::new(ErrorKind::Checkpoint, format!("{}: {text}", path.display()))
         };
         let length = header::length(start, size).map_err(refused)?;

@@ -1,6 +1,6 @@
 //! `config.json`, read strictly: a field of the wrong type or with an unknown value is an error that names it.
 
-use super::{damage, scaling};
+use super::{damage, fields, scaling};
 use crate::error::{Result, fail};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -60,14 +60,20 @@ pub(super) fn json(text: &[u8]) -> Result<Value, String> {
         }
         let value = || damage::python_value(std::str::from_utf8(text).ok()?);
         let value = || value().map(|(field, value)| format!("{field}: found {value}, which is not JSON"));
-        damage::what_it_is(text).or_else(value).unwrap_or_else(|| e.to_string())
+        damage::what_it_is(text).or_else(value).unwrap_or_else(|| damage::not_json(text, &e))
     })
 }
 
 impl Config {
     pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Self> {
         match json(text) {
-            Ok(Value::Object(fields)) => Ok(Config { path: path.to_path_buf(), fields, warnings: vec![] }),
+            Ok(Value::Object(fields)) => {
+                let text = std::str::from_utf8(text).unwrap_or_default();
+                if let Err(e) = fields::read(text.trim_start_matches('\u{feff}'), true) {
+                    fail!(Config, "{}: {e}", path.display());
+                }
+                Ok(Config { path: path.to_path_buf(), fields, warnings: vec![] })
+            }
             Ok(_) => fail!(Config, "{}: expected a JSON object", path.display()),
             Err(text) => fail!(Config, "{}: {text}", path.display()),
         }

@@ -2,7 +2,7 @@
 
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// Bytes at the start that tell.
-pub(super) const START: usize = 4096;
+pub(crate) const START: usize = 4096;
 
 pub(super) const CONVERT_PICKLE: &str = "a PyTorch pickle, which this library does not read; convert it with \
                                          training/convert.py";
@@ -50,7 +50,7 @@ fn markup(start: &[u8]) -> Option<String> {
 }
 
 /// The start of a text where no text belongs; `None`: it is not text.
-pub(super) fn as_text(data: &[u8]) -> Option<String> {
+fn as_text(data: &[u8]) -> Option<String> {
     let start = &data[..data.len().min(64)];
     let start = match std::str::from_utf8(start) {
         Ok(text) => text,
@@ -61,8 +61,33 @@ pub(super) fn as_text(data: &[u8]) -> Option<String> {
         Err(_) => return None,
     };
     let printable = start.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
-    let line = start.trim().lines().next()?;
-    printable.then(|| format!("a text file (\"{line}\"), not safetensors: was the download refused?"))
+    let words: Vec<&str> = start.split_whitespace().collect();
+    (printable && !words.is_empty())
+        .then(|| format!("a text file (\"{}\"), not safetensors: was the download refused?", words.join(" ")))
+}
+
+/// Of a file that should be safetensors, by its start; `None`: that does not tell.
+pub(crate) fn instead_of_safetensors(start: &[u8]) -> Option<String> {
+    what_it_is(start).or_else(|| as_text(start))
+}
+
+/// Why a text that should be JSON is none, where the parser found the error `e`.
+pub(super) fn not_json(text: &[u8], e: &serde_json::Error) -> String {
+    if text.contains(&0) || std::str::from_utf8(text).is_err() {
+        return "not UTF-8 text: save it as UTF-8".into();
+    }
+    if e.is_eof() {
+        return format!("ends too early, as a download or a save that was not finished: {e}");
+    }
+    let line = text.split(|byte| *byte == b'\n').nth(e.line().saturating_sub(1)).unwrap_or_default();
+    let place = line.get(e.column().saturating_sub(1)..).unwrap_or_default();
+    if [&b"//"[..], b"/*", b"#"].iter().any(|mark| place.starts_with(mark)) {
+        return format!("JSON has no comments: remove the one in line {}", e.line());
+    }
+    if place.starts_with(b"'") {
+        return format!("JSON has double quotes around names and texts, not single ones as in line {}", e.line());
+    }
+    format!("not JSON: {e}")
 }
 
 /// Python writes values that JSON does not have: the first one in `text`, and its field.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Taken, in this order, where a folder has several; an index before a single file.
 const USUAL: [&str; 2] = ["diffusion_pytorch_model", "model"];
+/// Of folders, in a message.
+const MOST_NAMED: usize = 5;
 const MAX_JSON_BYTES: u64 = 64 << 20;
 /// Of downloads that go on, or were ended.
 const UNFINISHED: [&str; 9] =
@@ -37,7 +39,13 @@ pub(super) struct Files {
 
 /// Finds config and weights of what a user named.
 pub(super) fn find(path: &Path) -> Result<Files> {
+    if path.as_os_str().is_empty() {
+        fail!(Io, "checkpoint: the path is empty; name a folder");
+    }
     let meta = match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_dir() && !meta.is_file() => {
+            fail!(Io, "{}: neither a folder nor a file", path.display())
+        }
         Ok(meta) => meta,
         Err(e) => fail!(Io, "checkpoint {}", cannot_open(path, &e)),
     };
@@ -59,6 +67,9 @@ pub(super) fn find(path: &Path) -> Result<Files> {
     refuse_pickle(path)?;
     if let Some(count) = shard(&name).filter(|count| *count > 1) {
         fail!(Checkpoint, "{}: one of {count} shards: name the folder or the index (*.index.json)", path.display());
+    }
+    if !name.ends_with(".safetensors") && !folder.join("config.json").exists() {
+        fail!(Checkpoint, "{}: not weights: name the model's folder, or its *.safetensors file", path.display());
     }
     let config = config_of(&folder)?;
     Ok(Files { name: path.to_path_buf(), folder, config, weights: Weights::One(path.to_path_buf()) })
@@ -123,17 +134,28 @@ fn config_of(folder: &Path) -> Result<Config> {
 
 /// What to do where a folder has no config.
 fn instead_of_config(folder: &Path) -> String {
-    let names = names(folder).unwrap_or_default();
-    let inside = |name: &&String| ["config.json", "snapshots"].iter().any(|file| folder.join(name).join(file).exists());
-    let models: Vec<String> = names.iter().filter(inside).map(|name| folder.join(name).display().to_string()).collect();
-    match models.as_slice() {
-        [] => {}
-        [one] => return format!("there is {one}: open that folder"),
-        several => return format!("open one of the folders {}", several.join(", ")),
+    if let Some(text) = models_below(folder) {
+        return text;
     }
     match unfinished(folder) {
         Some(file) => format!("a download that was not finished: {}", file.display()),
         None => "a checkpoint is a folder with the model's config.json and *.safetensors".into(),
+    }
+}
+
+/// The folders in this one that could be meant.
+fn models_below(folder: &Path) -> Option<String> {
+    let names = names(folder).unwrap_or_default();
+    let inside = |name: &&String| ["config.json", "snapshots"].iter().any(|file| folder.join(name).join(file).exists());
+    let models: Vec<String> = names.iter().filter(inside).map(|name| folder.join(name).display().to_string()).collect();
+    match models.as_slice() {
+        [] => None,
+        [one] => Some(format!("there is {one}: open that folder")),
+        few if few.len() <= MOST_NAMED => Some(format!("open one of the folders {}", few.join(", "))),
+        many => {
+            let named = many[..MOST_NAMED].join(", ");
+            Some(format!("open one of the folders {named} and {} more", many.len() - MOST_NAMED))
+        }
     }
 }
 
@@ -167,6 +189,17 @@ fn names(folder: &Path) -> Result<Vec<String>> {
 /// `NAME.safetensors.index.json`, with a variant before `.json` or somewhere else.
 fn is_index(name: &str) -> bool {
     name.ends_with(".json") && name.contains(".safetensors") && name.contains(".index.")
+}
+
+/// Whether a new file of this name, in a model's folder, could be opened in place of the model's own weights or make
+/// the choice unclear. `by_folder`: the model was opened by its folder.
+pub(super) fn competes(folder: &Path, name: &str, by_folder: bool) -> bool {
+    let usual = |name: &str| {
+        let end = USUAL.iter().find_map(|base| name.strip_prefix(base));
+        end.is_some_and(|end| [".safetensors", ".safetensors.index.json"].contains(&end))
+    };
+    let weights = name.ends_with(".safetensors") || is_index(name);
+    usual(name) || (by_folder && weights && !names(folder).unwrap_or_default().iter().any(|name| usual(name)))
 }
 
 /// Of how many shards a file is one, by its name: `NAME-00001-of-00003.safetensors`, with a variant on either side.
@@ -243,7 +276,8 @@ fn instead_of_weights(folder: &Path, names: &[String]) -> Result<String> {
         let file = folder.join(name);
         return Ok(format!("{}: this library reads *.safetensors, and there is none in the folder", file.display()));
     }
-    fail!(Io, "{}: no *.safetensors file in this folder", folder.display())
+    let below = models_below(folder).map(|text| format!("; {text}")).unwrap_or_default();
+    fail!(Io, "{}: no *.safetensors file in this folder{below}", folder.display())
 }
 
 /// The shards of a Hugging Face index with the keys that it places in each.

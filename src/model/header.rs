@@ -1,7 +1,7 @@
 //! The header of a safetensors file. Read here, because a tensor of a type that nobody knew when this was written must not
 //! refuse a file in which the network never uses it.
 
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use super::fields;
 use std::ops::Range;
 
 /// What the format allows.
@@ -44,47 +44,14 @@ pub(super) fn length(start: &[u8], file_size: u64) -> Result<u64, String> {
 pub(super) fn parse(header: &[u8], file_size: u64) -> Result<Vec<Entry>, String> {
     let offset = 8 + header.len() as u64;
     let text = std::str::from_utf8(header).map_err(|e| format!("invalid UTF-8 in header: {e}"))?;
-    let tensors = Tensors::read(text).map_err(|e| format!("invalid JSON in header: {e}"))?;
+    let tensors = fields::read(text, false).map_err(|e| format!("invalid JSON in header: {e}"))?;
     let mut entries = vec![];
-    for (key, info) in tensors {
+    for (key, info) in tensors.into_iter().filter(|(key, _)| key != "__metadata__") {
         entries.push(entry(key, info, file_size - offset, offset)?);
     }
     entries.sort_by_key(|entry| (entry.range.start, entry.range.end));
     covered(&entries, offset as usize, file_size as usize)?;
     Ok(entries)
-}
-
-/// The names with their values, in the order of the text, and none twice.
-struct Tensors(Vec<(String, serde_json::Value)>);
-
-impl Tensors {
-    fn read(text: &str) -> serde_json::Result<Vec<(String, serde_json::Value)>> {
-        let mut reader = serde_json::Deserializer::from_str(text);
-        let tensors = reader.deserialize_map(Tensors(vec![]))?;
-        reader.end()?;
-        Ok(tensors)
-    }
-}
-
-impl<'de> Visitor<'de> for Tensors {
-    type Value = Vec<(String, serde_json::Value)>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("an object of tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut seen = std::collections::HashSet::new();
-        while let Some((key, value)) = map.next_entry::<String, serde_json::Value>()? {
-            if !seen.insert(key.clone()) {
-                return Err(A::Error::custom(format!("the name {key} is there twice")));
-            }
-            if key != "__metadata__" {
-                self.0.push((key, value));
-            }
-        }
-        Ok(self.0)
-    }
 }
 
 /// `body`: bytes behind the header, which begin at `offset`.

@@ -7,6 +7,7 @@ mod builtin;
 mod checkpoint;
 mod config;
 mod damage;
+mod fields;
 mod files;
 mod half;
 mod header;
@@ -22,6 +23,7 @@ mod wavelet;
 
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use config::{Config, Interpolation, NormType};
+pub(crate) use damage::{START, instead_of_safetensors};
 pub(crate) use half::Half;
 pub(crate) use identity::Identities;
 pub(crate) use network::{

@@ -1,13 +1,15 @@
 //! What is written must not take the place of the open model's own files.
 
 use super::checkpoint::Checkpoint;
+use super::files;
 use crate::error::{Result, fail};
 use std::fs::metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 impl Checkpoint {
-    /// Fails if `target` is one of the checkpoint's files by any name, through links too.
+    /// Fails if `target` is one of the checkpoint's files by any name, through links too, or would be taken for one
+    /// when the folder is opened again.
     pub(crate) fn check_target(&self, target: &Path) -> Result<()> {
         if let Some(own) = self.own_files().into_iter().find(|own| is_same(own, target)) {
             fail!(
@@ -15,6 +17,16 @@ impl Checkpoint {
                 "{}: is the open model's own file {}; give another name",
                 target.display(),
                 own.display()
+            );
+        }
+        let folder = or_here(target.parent().unwrap_or(Path::new("")));
+        let own = |file: &Path| file.parent().is_some_and(|parent| is_same(or_here(parent), folder));
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        if self.paths().any(own) && files::competes(folder, &name, Path::new(self.name()).is_dir()) {
+            fail!(
+                InvalidArgument,
+                "{}: would be opened as weights of the model in this folder; give another name or folder",
+                target.display()
             );
         }
         Ok(())

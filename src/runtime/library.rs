@@ -79,6 +79,17 @@ impl From<Failure> for Error {
     }
 }
 
+/// What to do about the loader's `reason`: another path does not help where a limit is the cause.
+fn advice(reason: &str) -> &'static str {
+    if reason.contains("Too many open files") {
+        "raise the limit of open files (ulimit -n)"
+    } else if reason.contains("failed to map segment") || reason.contains("annot allocate memory") {
+        "there is no memory for it (ulimit -v, limits of the control group), or its folder is mounted noexec"
+    } else {
+        ADVICE
+    }
+}
+
 /// Opens a library and asks for its version and its API, as `ort` will.
 fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
     let needed = ort::MINOR_VERSION;
@@ -96,7 +107,9 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
     // SAFETY: plain dlopen; loading a library runs its initialisers, which is what the caller asks for.
     let handle = unsafe { libc::dlopen(name.as_ptr(), flags | RTLD_LOCAL) };
     if handle.is_null() {
-        return Err(missing(format!("ONNX Runtime: cannot load {}: {}; {ADVICE}", path.display(), loader_error())));
+        let reason = loader_error();
+        let advice = advice(&reason);
+        return Err(missing(format!("ONNX Runtime: cannot load {}: {reason}; {advice}", path.display())));
     }
     // SAFETY: the handle is open.
     let symbol = unsafe { libc::dlsym(handle, c"OrtGetApiBase".as_ptr()) };
@@ -190,6 +203,18 @@ pub(super) fn providers() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_follows_the_loader_s_reason() {
+        for (reason, word) in [
+            ("x.so: cannot open shared object file: Too many open files", "ulimit -n"),
+            ("x.so: failed to map segment from shared object", "ulimit -v"),
+            ("x.so: cannot create shared object descriptor: Cannot allocate memory", "ulimit -v"),
+            ("x.so: cannot open shared object file: No such file or directory", "WFVAE_ONNXRUNTIME"),
+        ] {
+            assert!(advice(reason).contains(word), "{reason}");
+        }
+    }
 
     #[test]
     fn the_oldest_runtime_that_is_taken_is_the_oldest_that_is_tested() {

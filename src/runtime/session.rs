@@ -183,8 +183,11 @@ fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
     // The last one is that of an arena with a limit.
     let signs = ["bad_alloc", "Failed to allocate", "out of memory", "is smaller than requested bytes"];
     let memory = signs.iter().any(|sign| text.contains(sign));
-    let kind = if memory { ErrorKind::OutOfMemory } else { ErrorKind::Runtime };
-    Error::new(kind, format!("ONNX Runtime, {doing} {step}: {text}"))
+    let (kind, short) = match memory {
+        true => (ErrorKind::OutOfMemory, "not enough memory: "),
+        false => (ErrorKind::Runtime, ""),
+    };
+    Error::new(kind, format!("ONNX Runtime, {doing} {step}: {short}{text}"))
 }
 
 /// The step's external data in one buffer, aligned for float32.

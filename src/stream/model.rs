@@ -488,7 +488,8 @@ impl Model {
         Ok(())
     }
 
-    /// Fails if a file that is to be written is one of this model's own, by this or another name.
+    /// Fails if a file that is to be written is one of this model's own, by this or another name, or would be taken for
+    /// one when the model's folder is opened again.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument).

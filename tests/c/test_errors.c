@@ -1205,7 +1205,7 @@ static wfvae_status open_checked(void)
 static void test_folders(void)
 {
     PLAIN("path: nothing there", IO, "no-such-model", open_model(path_of(folder, "no-such-model"), NULL));
-    PLAIN("path: empty", IO, "No such file", open_model("", NULL));
+    PLAIN("path: empty", IO, "the path is empty", open_model("", NULL));
     PLAIN("path: the config", CHECKPOINT, CONFIG_JSON ": not weights: name the folder",
           (good_files(), open_model(path_of(folder, CONFIG_JSON), NULL)));
     PLAIN("path: a file without a config", IO, CONFIG_JSON,
@@ -1616,7 +1616,7 @@ static void test_latent_reader(void)
     PLAIN("open: a device", IO, "not a regular file", open_reader("/dev/zero"));
     PLAIN("open: weights", LATENT_FILE, "not a file of latents: found format none",
           (good_files(), open_reader(path_of(folder, WEIGHTS))));
-    PLAIN("open: a config", LATENT_FILE, CONFIG_JSON ": truncated or unfinished, or not safetensors",
+    PLAIN("open: a config", LATENT_FILE, CONFIG_JSON ": a text file",
           open_reader(path_of(folder, CONFIG_JSON)));
     bytes = load(path_of(folder, LATENT_FILE), &size);
     PLAIN("open: cut to 5", LATENT_FILE, "found 5 bytes",

@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::{LatentType, LatentsMut, Posterior};
 use crate::memory;
+use crate::model::{START, instead_of_safetensors};
 use half::f16;
 use safetensors::tensor::Metadata;
 use std::fs::File;
@@ -52,24 +53,28 @@ impl LatentReader {
         let file = File::open(&path).map_err(io)?;
         // Rather than a map of the file, which faults when another program makes it shorter.
         let size = file.metadata().map_err(io)?.len();
-        let mut length = [0; 8];
-        if size < 8 {
-            return Err(damaged(format!("found {size} bytes, expected a safetensors header")));
-        }
-        file.read_exact_at(&mut length, 0).map_err(io)?;
-        let (length, available) = (u64::from_le_bytes(length), size - 8);
+        let mut start = [0; START];
+        let start = &mut start[..START.min(size as usize)];
+        file.read_exact_at(start, 0).map_err(io)?;
+        // A clip, a page or a pointer in place of latents is that, and no damaged header.
+        let refused = |text: String| damaged(instead_of_latents(start).unwrap_or(text));
+        let Some(length) = start.first_chunk().map(|length| u64::from_le_bytes(*length)) else {
+            let found = if size == 0 { "the file is empty".into() } else { format!("found {size} bytes") };
+            return Err(refused(format!("{found}, expected a safetensors header")));
+        };
+        let available = size - 8;
         if length > available {
             let text = "truncated or unfinished, or not safetensors";
-            return Err(damaged(format!("{text}: the header is {length} bytes, {available} are there")));
+            return Err(refused(format!("{text}: the header is {length} bytes, {available} are there")));
         }
         if length > MAX_HEADER_BYTES {
-            return Err(damaged(format!("a header of {length} bytes, expected at most {MAX_HEADER_BYTES}")));
+            return Err(refused(format!("a header of {length} bytes, expected at most {MAX_HEADER_BYTES}")));
         }
         memory::check_room(8 * length, "the header of a latent file")?;
         let mut header = memory::zeros(length as usize, "the header of a latent file")?;
         file.read_exact_at(&mut header, 8).map_err(io)?;
         let header: Metadata = serde_json::from_slice(&header)
-            .map_err(|e| damaged(format!("damaged, or not safetensors: its header: {e}")))?;
+            .map_err(|e| refused(format!("damaged, or not safetensors: its header: {e}")))?;
         let (needed, available) = (header.data_len() as u64, available - length);
         if needed != available {
             let text = "truncated or damaged: its header describes";
@@ -175,4 +180,15 @@ impl LatentReader {
         }
         Ok(())
     }
+}
+
+/// What a file is that is no file of latents, by its start; `None`: that does not tell.
+fn instead_of_latents(start: &[u8]) -> Option<String> {
+    if start.starts_with(b"YUV4MPEG2 ") {
+        return Some("a clip (Y4M), not latents: encode it first".into());
+    }
+    if start.len() > 8 && start.iter().all(|byte| *byte == 0) {
+        return Some("begins with zeros only: damaged, or copied before it was finished".into());
+    }
+    instead_of_safetensors(start)
 }

@@ -1,0 +1,39 @@
+//! The fields of a JSON object, none of them with two values. Parsers take the last one of a name; who wrote the file may
+//! have meant the first.
+
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::{Result, Value};
+
+/// In the order of the text. `repeats`: a field may be there again with the same value.
+pub(super) fn read(text: &str, repeats: bool) -> Result<Vec<(String, Value)>> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let fields = reader.deserialize_map(Fields { repeats })?;
+    reader.end()?;
+    Ok(fields)
+}
+
+struct Fields {
+    repeats: bool,
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Vec<(String, Value)>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut fields: Vec<(String, Value)> = vec![];
+        let mut seen = std::collections::HashMap::new();
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            match seen.insert(name.clone(), fields.len()) {
+                Some(before) if !self.repeats || fields[before].1 != value => {
+                    return Err(A::Error::custom(format!("the name {name} is there twice")));
+                }
+                _ => fields.push((name, value)),
+            }
+        }
+        Ok(fields)
+    }
+}
