@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -203,6 +204,9 @@ static int add(files *f, const char *what, const char *path, int writes)
 void files_start(void)
 {
     int descriptor;
+
+    /* A file that may not grow (ulimit -f) is an error of its write then, and not the program's end. */
+    signal(SIGXFSZ, SIG_IGN);
 
     for (descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; descriptor++)
         if (fcntl(descriptor, F_GETFD) < 0 && errno == EBADF)

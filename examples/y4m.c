@@ -270,6 +270,10 @@ static int read_line(y4m_stream *stream, const char *what, char *line)
         }
         if (c == EOF)
             return fail_short(stream, what);
+        if (c == '\r')
+            return fail(stream, "%s: its line ends with CR LF: a program took "
+                        "the clip for text and changed it; copy it as bytes",
+                        what);
         if (c < ' ' || c == 127) /* a comment (X) may be in any language */
             return fail(stream, "%s: unexpected byte 0x%02x", what,
                         (unsigned)c);
@@ -287,9 +291,12 @@ int y4m_open_read(y4m_stream *stream, FILE *file)
     const size_t got = fread(line, 1, sizeof MAGIC - 1, file);
     if (ferror(file))
         return fail_short(stream, "stream header");
+    if (got == 0)
+        return fail(stream, "not a YUV4MPEG2 stream: it is empty");
     if (got < sizeof MAGIC - 1 ||
         memcmp(line, MAGIC, sizeof MAGIC - 1) != 0)
-        return fail(stream, "not a YUV4MPEG2 stream");
+        return fail(stream, "not a YUV4MPEG2 stream: convert it, as by "
+                    "ffmpeg -i INPUT -f yuv4mpegpipe -strict -1 -");
     if (read_line(stream, "stream header", line) < 0 ||
         parse_header(stream, line) < 0 || check_info(stream) < 0)
         return -1;

@@ -137,6 +137,10 @@ def check_own_input(folder):
     for graphs in model, folder / "soft-folder/model", f"{model}/.":
         refused += [("holds the open model's own files", "save_onnx", *m, graphs)]
     refused += [("own file", "save_onnx", *m, folder / "graphs")]
+    # What the folder would open in place of its model.
+    for name in "diffusion_pytorch_model.safetensors", "model.safetensors.index.json":
+        for path in model / name, folder / "soft-folder/model" / name:
+            refused += [("would be opened as weights", "encode_file", *m, source, path)]
     raw = folder / "raw"
     refused += [("the output is the input", "bench", "-", "encode", 1, 16, 16, 1, 1, 1, 0, raw, raw)]
     # A pipeline's model lies in a folder, a cache's versions in several, an index has its shards beside it.
@@ -243,9 +247,11 @@ def check_broken_clips(folder):
     # Where not one frame is whole, what was there stays.
     out.write_bytes(b"precious")
     shutil.copyfile(out, latents)
-    nothing = {b"": "not a YUV4MPEG2 stream", HEADER[:20]: "stream header: truncated", HEADER: "no frame in the clip"}
+    nothing = {b"": "it is empty", HEADER[:20]: "stream header: truncated", HEADER: "no frame in the clip"}
+    nothing |= {b"\x1aE\xdf\xa3" * 9: "convert it, as by ffmpeg -i INPUT"}
     nothing |= {HEADER + whole[0][:-1]: "frame 0: truncated, 1 of 2304", HEADER + b"garbage": "frame 0: does not begin"}
     nothing |= {b"YUV4MPEG2 W2 H1 Cmono10\nFRAME\n\0\3\0\4": "frame 0: a sample exceeds 10 bits"}
+    nothing |= {clip(3).replace(b"\n", b"\r\n"): "copy it as bytes"}
     headers = {(b"W32", b"W99999999"): "frame size 99999999x24", (b"H24", b"H-24"): "bad header tag H-24"}
     headers |= {(b"Ip", b"It"): "ffmpeg -i INPUT -vf bwdif", (b"C444", b"C410"): "ffmpeg -i INPUT -pix_fmt yuv420p"}
     nothing |= {clip(3).replace(*change): text for change, text in headers.items()}
@@ -300,13 +306,14 @@ def check_broken_latents(folder):
     out = folder / "out.y4m"
     out.write_bytes(b"precious")
     fails("truncated or damaged", "decode_file", "-m", MODEL, latents, out)
-    fails("not safetensors", "decode_file", "-m", MODEL, source, out)
+    fails("a clip (Y4M), not latents", "decode_file", "-m", MODEL, source, out)
     assert out.read_bytes() == b"precious"
     ok("latents that break off: what was decoded is written")
 
 
 def limit_files():
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    """As a shell's ulimit -f: what a program writes beyond ends it, if it does not see to that."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
@@ -332,6 +339,11 @@ def check_write_errors(folder):
     fails("File too large", "save_onnx", folder, preexec_fn=limit_files)
     fails("File too large", "reconstruct", "-q", source, folder / "cut.y4m", preexec_fn=limit_files)
     fails("File too large", "decode_file", latents, folder / "cut.y4m", preexec_fn=limit_files)
+    source.write_bytes(clip(65))
+    before = set(folder.iterdir())
+    fails("File too large", "encode_file", "-p", "moments", source, folder / "cut", preexec_fn=limit_files)
+    assert set(folder.iterdir()) == before
+    source.write_bytes(clip(5))
     ok("full disks")
 
     for program, file in ("reconstruct", source), ("decode_file", latents):

@@ -259,13 +259,13 @@ static void test_bad_headers(void)
     static const struct {
         const char *text, *error;
     } CASES[] = {
-        {"", "not a YUV4MPEG2 stream"},
+        {"", "not a YUV4MPEG2 stream: it is empty"},
         {"YUV4MP", "not a YUV4MPEG2 stream"},
-        {"RIFF....WEBPVP8 and more", "not a YUV4MPEG2 stream"},
+        {"RIFF....WEBPVP8 and more", "not a YUV4MPEG2 stream: convert it"},
         {"YUV4MPEG2\n", "not a YUV4MPEG2 stream"},
         {"YUV4MPEG2 W4 H2", "stream header: truncated"},
         {"YUV4MPEG2 W4 H2\x01\n", "unexpected byte 0x01"},
-        {"YUV4MPEG2 W4 H2\r\n", "unexpected byte 0x0d"},
+        {"YUV4MPEG2 W4 H2\r\n", "stream header: its line ends with CR LF"},
         {"YUV4MPEG2 W4 H2 X\x7f\n", "unexpected byte 0x7f"},
         {"YUV4MPEG2 W99999999 H99999999 C444p16\n", "frame size 99999999x"},
         {"YUV4MPEG2 \n", "frame size 0x0"},
@@ -909,6 +909,7 @@ static void test_frame_headers(void)
         {"FRAME Ip XFOO\nabcdefghijklmnopqrstuvwx", NULL},
         {"FRAMED\nabcdefghijklmnopqrstuvwx", "does not begin with FRAME"},
         {"frame\nabcdefghijklmnopqrstuvwx", "does not begin with FRAME"},
+        {"FRAME\r\nabcdefghijklmnopqrstuvwx", "frame 1: its line ends with CR LF"},
         {"FRAME\x02\nabcdefghijklmnopqrstuvwx", "unexpected byte 0x02"},
         {"FRA", "frame 1: truncated"},
         {"FRAME", "frame 1: truncated"},
