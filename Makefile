@@ -164,10 +164,13 @@ $(C)/roundtrip_gbrp: tests/c/roundtrip_gbrp.c
 $(C)/test_y4m: tests/c/test_y4m.c examples/y4m.c
 $(C)/test_png: tests/c/test_png.c examples/png.c
 $(C)/test_header_loop: tests/c/test_header_loop.c $(C)/header_loop.inc
-$(C)/test_errors $(C)/test_float $(C)/test_threads $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry: tests/c/check.h
+$(C)/test_errors $(C)/test_float $(C)/test_threads $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry $(C)/test_options: \
+    tests/c/check.h
 $(C)/test_float: tests/c/test_float.c
-$(C)/test_errors $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry $(C)/test_png $(C)/test_y4m: tests/c/temporary.h
+$(C)/test_errors $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry $(C)/test_options $(C)/test_png $(C)/test_y4m: \
+    tests/c/temporary.h
 $(C)/test_errors: tests/c/test_errors.c tests/c/statuses.h
+$(C)/test_options: tests/c/test_options.c
 $(C)/test_threads: tests/c/test_threads.c
 $(C)/test_fork: tests/c/test_fork.c
 $(C)/test_telemetry: tests/c/test_telemetry.c

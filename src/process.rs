@@ -132,3 +132,38 @@ impl<T> Drop for Owned<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A child in a name space of its own may have its parent's number, and a later process an earlier one's.
+    #[test]
+    fn a_process_is_its_number_and_its_forks() {
+        let this = Process::current();
+        this.check("stream").unwrap();
+        assert!(Process { forks: this.forks + 1, ..this }.check("stream").is_err());
+        assert!(Process { id: this.id + 1, ..this }.check("stream").is_err());
+    }
+
+    #[test]
+    fn a_child_knows_what_nobody_will_end() {
+        let loading = Loading::begin().unwrap();
+        // SAFETY: the child looks at what is its own and ends.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let refused = Loading::begin().is_err_and(|e| e.kind() == crate::ErrorKind::Forked);
+            drop(loading);
+            let forgotten = LOADING.load(Ordering::Relaxed) == 0;
+            // SAFETY: has no preconditions.
+            unsafe { libc::_exit(if refused && forgotten { 0 } else { 1 }) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for the child, and fills the number.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
+        drop(loading);
+        Loading::begin().unwrap();
+    }
+}

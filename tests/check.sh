@@ -166,6 +166,7 @@ group y4m $c/test_y4m
 group png $c/test_png
 group header-loop $c/test_header_loop
 group errors $c/test_errors tests/golden
+group options $c/test_options tests/golden
 group threads $c/test_threads
 group float $c/test_float
 group runtime $c/test_runtime

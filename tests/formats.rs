@@ -70,10 +70,8 @@ fn identities_never_change() {
         let info = model.info();
         [info.identity, info.encoder_identity, info.decoder_identity]
     };
-    let found: Vec<[u64; 3]> =
-        [common::builtin(), common::open("v1-tiny"), common::open("own-bf16"), common::open("own-v2-groupnorm")]
-            .map(identities)
-            .into();
+    let golden = ["v1-tiny", "own-bf16", "own-v2-groupnorm", "v1-tiny-nearest"].map(common::open);
+    let found: Vec<[u64; 3]> = [common::builtin()].into_iter().chain(golden).map(identities).collect();
     let expected: Vec<[u64; 3]> = IDENTITIES.into();
     assert!(found == expected, "{found:#018x?}");
 }
@@ -169,10 +167,11 @@ fn decode_some(stream: &mut Stream, latents: &[f32]) -> usize {
     stream.decode(Latents::F32(latents), &mut planes.collect::<Vec<_>>()).unwrap()
 }
 
-/// Of the whole, the encoder and the decoder: the built-in model, v1-tiny, own-bf16, own-v2-groupnorm.
-const IDENTITIES: [[u64; 3]; 4] = [
+/// Of the whole, the encoder and the decoder: the built-in model, v1-tiny, own-bf16, own-v2-groupnorm, v1-tiny-nearest.
+const IDENTITIES: [[u64; 3]; 5] = [
     [0xc87d_bf89_e0a1_93dc, 0x63a0_4ed0_837b_4b59, 0x74e8_5060_fdd8_8dd8],
     [0x2efe_5339_6291_59ea, 0x7708_fcb2_e7a0_eda6, 0x4431_6a03_6876_6e22],
     [0x2fb2_dabd_4ddd_dbc1, 0x957a_b5d7_6ee3_6ccc, 0x9570_bff5_9989_07d5],
     [0x7b65_fdcf_0aba_1dda, 0x371b_0be2_3776_5698, 0xf7cc_2c04_93d9_07ea],
+    [0x787c_ae7d_046f_4baa, 0xd53a_c0c2_b39b_b9f8, 0x5615_0a05_9380_3a03],
 ];

@@ -59,6 +59,21 @@ fn sample_file(folder: &TempDir, posterior: Posterior) -> (std::path::PathBuf, V
     (path, bytes)
 }
 
+/// The header's room is kept before its numbers are known; whatever its length, they fit.
+#[test]
+fn long_clips_have_room_for_their_numbers() {
+    let stream = common::stream(&common::open("v1-tiny"), 8, 8);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("long");
+    let latents = vec![0.5; 1001 * 4];
+    for length in 0..64 {
+        let mut info = stream.latent_file(LatentType::F32);
+        info.note = "x".repeat(length);
+        write(&path, &info, &latents, &[1001], 4001).unwrap();
+        assert_eq!(LatentReader::open(&path).unwrap().info().frames, 4001);
+    }
+}
+
 /// 11 frames are not 4n + 1, and 17x9 is padded.
 #[test]
 fn what_is_written_is_read() {

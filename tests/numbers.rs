@@ -186,6 +186,23 @@ fn check_finite_finds_weights_of_every_type() {
         }
         Model::open(golden(case), &options).unwrap();
     }
+    // To the last number of a tensor that is read in several parts, in either half.
+    for half in ["encoder.", "decoder."] {
+        let folder = copy_of("v1-tiny", |key, _, data| {
+            if key.starts_with(half) && data.len() > 1 << 15 {
+                let end = data.len();
+                data[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+            }
+            true
+        });
+        let bytes = std::fs::read(folder.path().join("model.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let error = Model::open(folder.path(), &options).err().expect("refused");
+        let (_, text) = error.text().split_once("tensor ").unwrap();
+        let (key, text) = text.split_once(": ").unwrap();
+        let last = file.tensor(key).unwrap().shape().iter().product::<usize>() - 1;
+        assert!(key.starts_with(half) && text.starts_with(&format!("element {last} is NaN")), "{error}");
+    }
 }
 
 #[test]
@@ -527,6 +544,11 @@ fn a_checkpoint_may_hold_one_half() {
     let views = file.iter().chain([("decoder.steps", steps)]);
     serialize_to_file(views, None, &counting.path().join("model.safetensors")).unwrap();
     assert!(!open(counting.path()).info().decodes);
+
+    // Nor are the wavelets, which are the same in all models.
+    let wavelets = copy_of("v1-tiny", |key, _, _| key.starts_with("encoder.") || key.contains("wavelet_transform"));
+    let info = open(wavelets.path()).info();
+    assert!(info.encodes && !info.decodes);
 
     // A half with a hole is none.
     let holes = copy_of("v1-tiny", |key, _, _| key.starts_with("encoder.") && key != ENCODER_BIAS);

@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
-use wfvae::{ErrorKind, Logger, Model, ModelOptions, Posterior, Stream, StreamOptions};
+use wfvae::{ErrorKind, Graphs, Logger, Model, ModelOptions, Posterior, Stream, StreamOptions};
 
 const CASE: &str = "own-noattn";
 const CONFIG: &str = "config.json";
@@ -129,6 +129,9 @@ fn weights_have_any_of_the_usual_names() {
         "diffusion_pytorch_model.non_ema.safetensors",
         "my model, März.safetensors",
         "model-00001-of-00001.safetensors",
+        // Numbered, but not as shards are.
+        "fold-1-of-00010.safetensors",
+        "fold-00001-of-10.safetensors",
     ];
     for name in names {
         let folder = folder(&[(CONFIG, &config), (name, &weights)]);
@@ -184,9 +187,25 @@ fn one_of_several_weights() {
         assert_eq!(warnings.len(), usize::from(second == WEIGHTS), "{warnings:?}");
         assert!(warnings.iter().all(|text| text.contains(first) && text.contains(second)), "{warnings:?}");
     }
-    // What macOS, editors and download tools leave beside the weights is none.
-    let beside =
-        ["._model.safetensors", "model.safetensors.lock", "model.safetensors.bak", ".cache/huggingface/x.incomplete"];
+    // An index comes before the file of its name. Its shards may have any name, also a usual one, and are no others.
+    const INDEX: &str = "model.safetensors.index.json";
+    for names in [["one.safetensors", "two.safetensors"], [WEIGHTS, "two.safetensors"]] {
+        let (index, [one, two]) = shards(names);
+        let folder =
+            folder(&[(CONFIG, &config), (WEIGHTS, other), (INDEX, &index), (names[0], &one), (names[1], &two)]);
+        opens(folder.path());
+        let (_, warnings) = open_and_listen(folder.path());
+        assert_eq!(warnings.len(), usize::from(names[0] != WEIGHTS), "{warnings:?}");
+        assert!(warnings.iter().all(|text| text.contains("model.safetensors is not looked at")), "{warnings:?}");
+    }
+    // What macOS, editors and download tools leave beside the weights is none, nor is the index of pickles.
+    let beside = [
+        "._model.safetensors",
+        "model.safetensors.lock",
+        "model.safetensors.bak",
+        ".cache/huggingface/x.incomplete",
+        "pytorch_model.bin.index.json",
+    ];
     for name in beside {
         opens(folder(&[(CONFIG, &config), ("odd.safetensors", &weights), (name, other)]).path());
     }
@@ -207,6 +226,10 @@ fn folders_above_and_files_inside() {
         let folder = folder(&[&vae[..], &more].concat());
         opens(folder.path());
         assert!(open(folder.path()).unwrap().info().name.ends_with("/vae"));
+    }
+    // A folder that is a model itself is opened, whatever lies below.
+    for below in ["vae/config.json", "snapshots/1/config.json"] {
+        opens(folder(&[(CONFIG, &config), (WEIGHTS, &weights), (below, b"{}")]).path());
     }
     let other = folder(&[("first/config.json", &config)]);
     refused(other.path(), ErrorKind::Io, &["there is", "/first: open that folder"]);
@@ -245,12 +268,21 @@ fn download_caches() {
     let current = snapshot("abc", "e1aa");
     opens(&current);
     opens(cache.path());
+    // Neither the links nor what they lead to is a place for graphs.
+    for own in [&current, &cache.path().join("blobs")] {
+        let error = open(cache.path()).unwrap().save_onnx(own, Graphs::Steps).unwrap_err();
+        assert!(error.text().contains("holds the open model's own files"), "{error}");
+        assert_eq!(std::fs::read_dir(own).unwrap().count(), 2);
+    }
     let half = snapshot("def", "none");
     refused(&half, ErrorKind::Io, &["a link to ../../blobs/none, which is not there; was the download finished?"]);
     opens(cache.path());
     std::fs::remove_file(cache.path().join("refs/main")).unwrap();
     refused(cache.path(), ErrorKind::Io, &["name one to open: abc, def"]);
     std::fs::remove_dir_all(&half).unwrap();
+    opens(cache.path());
+    // A reference names a snapshot, no other folder.
+    std::fs::write(cache.path().join("refs/main"), "../blobs").unwrap();
     opens(cache.path());
     std::fs::remove_dir_all(&current).unwrap();
     refused(cache.path(), ErrorKind::Io, &["no snapshot in it"]);
@@ -284,7 +316,18 @@ fn weights_that_are_something_else() {
     for start in [&b"\x80\x02}q\0"[..], b"\x80\x04\x95"] {
         refused(folder(&[(CONFIG, &config), (WEIGHTS, start)]).path(), Checkpoint, &["pickle", "training/convert.py"]);
     }
-    refused(folder(&[(CONFIG, &config), (WEIGHTS, b"\x1f\x8b\x08")]).path(), Checkpoint, &["a compressed file"]);
+    let starts: [(&[u8], &str); 7] = [
+        (b"\x1f\x8b\x08", "a compressed file"),
+        (b"BZh91AY&SY", "a compressed file"),
+        (b"\xfd7zXZ\0", "a compressed file"),
+        (b"\x28\xb5\x2f\xfd", "a compressed file"),
+        (b"7z\xbc\xaf\x27\x1c", "an archive"),
+        (b"\x89HDF\r\n", "an HDF5 file"),
+        (b"\xfe\xff\0{", "UTF-16 text"),
+    ];
+    for (start, text) in starts {
+        refused(folder(&[(CONFIG, &config), (WEIGHTS, start)]).path(), Checkpoint, &[text]);
+    }
 
     for name in [
         "model.safetensors.incomplete",
@@ -295,6 +338,9 @@ fn weights_that_are_something_else() {
         refused(folder(&[(CONFIG, &config), (name, b"")]).path(), Io, &["a download that was not finished", name]);
         refused(folder(&[(name, b"")]).path(), Io, &["No such file", "a download that was not finished", name]);
     }
+    // The Hugging Face client leaves its locks there after a success.
+    let lock = ".cache/huggingface/download/model.safetensors.lock";
+    refused(folder(&[(CONFIG, &config), (lock, b"")]).path(), Io, &["no *.safetensors file in this folder"]);
     for name in ["model.ckpt", "pytorch_model.bin", "model.pth", "model.pt"] {
         let folder = folder(&[(CONFIG, &config), (name, b"x")]);
         refused(folder.path(), Checkpoint, &[name, "training/convert.py"]);
@@ -306,6 +352,13 @@ fn weights_that_are_something_else() {
         &["m.gguf: this library reads *.safetensors"],
     );
     refused(folder(&[(CONFIG, &config), ("model.safetensors/x", b"")]).path(), Io, &["a folder, expected a file"]);
+    // A device, or a pipe that nobody writes to.
+    for name in [CONFIG, WEIGHTS] {
+        let folder = folder(&[(CONFIG, &config)]);
+        _ = std::fs::remove_file(folder.path().join(name));
+        symlink("/dev/null", folder.path().join(name)).unwrap();
+        refused(folder.path(), Io, &[name, "not a file"]);
+    }
     refused(folder(&[("config.json/x", b"")]).path(), Io, &["config.json: a folder, expected a file"]);
 }
 
@@ -322,10 +375,25 @@ fn a_header_that_does_not_fit_its_file() {
     refused(&two(&tensor(0, 4), &tensor(2, 8)), &["tensor y begins 2 bytes inside the tensor before it"]);
     refused(&two(&tensor(0, 4), &tensor(5, 8)), &["1 bytes before tensor y belong to none"]);
     refused(&two(&tensor(0, 4), &tensor(4, 9)), &["tensor y is at bytes 4..9, found 8 bytes of data"]);
+    // One of no bytes may begin where another does, whichever is named first.
+    refused(&two(&tensor(0, 8), &tensor(0, 0)), &["is missing, expected shape"]);
+    let float = |shape: &str| format!("{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[0,8]}}");
+    let one = |tensor: &str| with_header(&format!("{{\"x\":{tensor}}}"), &[0; 8]);
+    refused(&one(&float("[1]")), &["tensor x: found 8 bytes, its shape and type need 1 x 4"]);
+    refused(&one(&float("[3]")), &["tensor x: found 8 bytes, its shape and type need 3 x 4"]);
+    refused(
+        &one(&float("[4294967296, 4294967296]")),
+        &["tensor x: found 8 bytes, and no shape that a tensor can have"],
+    );
     refused(&two("{}", &tensor(0, 8)), &["tensor x: missing field `dtype`"]);
     let twice = format!("{{\"x\":{},\"x\":{}}}", tensor(0, 4), tensor(4, 8));
     refused(&with_header(&twice, &[0; 8]), &["the name x is there twice"]);
     refused(&with_header("[]", &[]), &["expected an object"]);
+    // A file of zeros, of which no disk holds more than the start.
+    let huge = folder(&[(CONFIG, &config), (WEIGHTS, &[&100_000_001u64.to_le_bytes()[..], b"{"].concat())]);
+    std::fs::OpenOptions::new().write(true).open(huge.path().join(WEIGHTS)).unwrap().set_len(1 << 28).unwrap();
+    let text = "the header is 100000001 bytes, at most 100000000 are allowed";
+    self::refused(huge.path(), ErrorKind::Checkpoint, &[text]);
     // Sizes that begin as pickles and gzip files do.
     for size in [0x280, 0x8b1f] {
         let header = format!("{{{}", " ".repeat(size - 1));
@@ -352,9 +420,16 @@ fn types_that_the_network_does_not_need() {
         ("encoder.mid.0.conv1._extra_state", "U8", vec![0], 0),
         ("text_encoder.embed.weight", "F8_E4M3", vec![4, 4], 16),
         ("loss.ema", "F4_OF_THE_FUTURE", vec![7], 4),
+        ("loss.nothing", "F32", vec![0], 0),
     ];
     for (key, dtype, shape, size) in extra {
         opens(with(&|tensors| _ = tensors.insert(key.into(), (dtype.into(), shape.clone(), vec![0; size]))).path());
+    }
+    for dtype in ["BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"] {
+        let size = if dtype == "BOOL" { 1 } else { dtype[1..].parse::<usize>().unwrap() / 8 };
+        opens(
+            with(&|tensors| _ = tensors.insert("encoder.steps".into(), (dtype.into(), vec![], vec![0; size]))).path(),
+        );
     }
     let set_type =
         |key: &'static str, dtype: &'static str| with(&move |tensors| tensors.get_mut(key).unwrap().0 = dtype.into());
@@ -385,7 +460,7 @@ fn double_precision_is_rounded() {
     };
     let config = golden_file(CONFIG);
     // Less than half a step of float32 away.
-    for change in [|v: f64| v, |v: f64| v * (1.0 + 1e-8)] {
+    for change in [|v: f64| v, |v: f64| v * (1.0 + 1e-8), |v: f64| v * (1.0 - 1e-8)] {
         opens(folder(&[(CONFIG, &config), (WEIGHTS, &file(&wide(golden_tensors(), change)))]).path());
     }
     let mut large = wide(golden_tensors(), |v| v);
@@ -407,6 +482,9 @@ fn wrapped_names_are_explained() {
         let text = format!("but there is {prefix}encoder.");
         refused(folder.path(), ErrorKind::Checkpoint, &[&text, "training/convert.py"]);
     }
+    // What only ends in the same letters is another tensor.
+    let other = folder(&[(CONFIG, &config), (WEIGHTS, &file(&renamed(&|key| format!("text_{key}"))))]);
+    refused(other.path(), ErrorKind::Checkpoint, &["is missing, expected shape"]);
     for wrapper in ["_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "module."] {
         let inside = |key: &str| key.replacen('.', &format!(".{wrapper}"), 1);
         let folder = folder(&[(CONFIG, &config), (WEIGHTS, &file(&renamed(&inside)))]);
@@ -450,6 +528,9 @@ fn configs_that_are_something_else() {
     for (text, expected) in cases {
         refused(with(text.as_bytes()).path(), ErrorKind::Config, &["config.json: ", expected]);
     }
+    let huge = with(b"{}");
+    std::fs::OpenOptions::new().write(true).open(huge.path().join(CONFIG)).unwrap().set_len((64 << 20) + 1).unwrap();
+    refused(huge.path(), ErrorKind::Config, &["config.json: 67108865 bytes, more than any such file has"]);
     let utf16: Vec<u8> = [0xfeff].into_iter().chain(own.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     refused(with(&utf16).path(), ErrorKind::Config, &["UTF-16 text: save it as UTF-8"]);
     refused(with(&utf16[2..]).path(), ErrorKind::Config, &["not UTF-8 text: save it as UTF-8"]);
@@ -514,8 +595,15 @@ fn fields_that_are_not_of_a_wf_vae() {
     let silent = [
         ("_diffusers_version", json!("0.42.1")),
         ("_name_or_path", json!("x")),
-        ("torch_dtype", json!("float16")),
+        ("architectures", json!(["WFVAEModel"])),
+        ("auto_map", json!({})),
+        ("diffusers_version", json!("0.42.1")),
+        ("dtype", json!("float16")),
+        ("force_upcast", json!(true)),
         ("model_type", json!("wfvae")),
+        ("sample_size", json!(256)),
+        ("torch_dtype", json!("float16")),
+        ("transformers_version", json!("5.0")),
         ("in_channels", json!(3)),
         ("act_fn", json!("silu")),
         ("norm_eps", json!(0.000001)),

@@ -452,6 +452,44 @@ fn copy_blocks<const N: usize>(
 mod tests {
     use super::*;
 
+    /// A file of one tensor, 4096 bytes behind its header, and its checkpoint.
+    fn small(folder: &tempfile::TempDir) -> (PathBuf, usize, Checkpoint) {
+        let path = folder.path().join("model.safetensors");
+        let header = br#"{"x":{"dtype":"F32","shape":[1024],"data_offsets":[0,4096]}}"#;
+        let start = 8 + header.len();
+        std::fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4096]].concat()).unwrap();
+        let mut checkpoint = Checkpoint::new("model");
+        checkpoint.add_file(path.clone()).unwrap();
+        checkpoint.samples = checkpoint.sample();
+        (path, start, checkpoint)
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_while_it_is_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _, checkpoint) = small(&folder);
+        checkpoint.while_unchanged(|| Ok(())).unwrap();
+        let error = checkpoint.while_unchanged(|| {
+            File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
+            Ok(())
+        });
+        assert!(error.unwrap_err().text().contains("changed since"));
+    }
+
+    /// Either the time tells, to the nanosecond, or the samples do where somebody set it back.
+    #[test]
+    fn a_byte_that_changed_is_seen() {
+        for (place, later) in [(1000, 1), (1000, 1 << 30), (0, 0), (2050, 0), (4095, 0)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, start, checkpoint) = small(&folder);
+            let file = File::options().write(true).open(path).unwrap();
+            let time = file.metadata().unwrap().modified().unwrap();
+            file.write_all_at(b"x", (start + place) as u64).unwrap();
+            file.set_modified(time + std::time::Duration::from_nanos(later)).unwrap();
+            assert!(checkpoint.while_unchanged(|| Ok(())).is_err(), "byte {place}, {later} ns later");
+        }
+    }
+
     /// A header's size is that of the opening, the file is shorter.
     #[test]
     fn a_file_that_is_cut_while_it_is_opened_is_an_error() {

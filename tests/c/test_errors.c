@@ -605,6 +605,13 @@ static void test_infos(void)
     result("info: at the start", !info.frames_in && !info.latents_out && !info.latents_in && !info.frames_out &&
                                      !info.encode_steps && !info.decode_steps && !info.needs_reset && !info.reserved);
     wfvae_destroy(stream);
+    options.width = options.height = SIDE;
+    must(!wfvae_create(s.model, &options, &stream) &&
+             !wfvae_encode_chunk(stream, s.frames, 1, s.latents, LATENTS / 2, &s.count) && !wfvae_get_info(stream, &info),
+         "encode");
+    result("info: steps of one direction", info.frames_in == 1 && info.latents_out == 1 && !info.latents_in &&
+                                               !info.frames_out && info.encode_steps > 0 && !info.decode_steps);
+    wfvae_destroy(stream);
 }
 
 /* Of models in which no two of these numbers are the same by chance. */
@@ -633,6 +640,8 @@ static void test_model_infos(void)
     model_options.decode_precision = WFVAE_PRECISION_F16;
     must(!wfvae_model_open(NULL, &model_options, &builtin) && !wfvae_model_get_info(builtin, &info), "built-in model");
     result("model info: built-in", info.latent_channels == 16 && !info.has_attention && info.has_scaling && !info.whole_clips);
+    result("model info: identities", info.encoder_identity == 0x63a04ed0837b4b59 && info.decoder_identity == 0x74e85060fdd88dd8 &&
+                                         info.identity == 0xc87dbf89e0a193dc);
     result("model info: halos", info.encode_halo == 80 && info.decode_halo == 168);
     result("model info: nothing is loaded yet", !info.sessions && !info.weight_bytes && info.parameters > 1000000);
     result("model info: precisions", info.encode_precision == WFVAE_PRECISION_F32 &&
@@ -1538,7 +1547,9 @@ static void test_latent_file_info(void)
     info.struct_size = sizeof info;
     model_info.struct_size = sizeof model_info;
     must(!wfvae_latent_reader_get_info(reader, &info) && !wfvae_model_get_info(s.model, &model_info), "info");
-    result("file info: model", info.model_identity == model_info.identity && info.spatial_compression == 8 &&
+    result("file info: model", info.model_identity == model_info.identity &&
+                                   info.encoder_identity == model_info.encoder_identity &&
+                                   info.decoder_identity == model_info.decoder_identity && info.spatial_compression == 8 &&
                                    info.temporal_compression == 4 && info.latent_channels == 4);
     result("file info: clip", info.n_frames == 4 && info.n_latents == 2 && info.fps_num == 30000 && info.fps_den == 1001);
     result("file info: sizes", info.width == 5 * SIDE - 1 && info.height == 3 * SIDE && info.padded == 1 &&
@@ -1743,8 +1754,40 @@ static int warnings_at(uint32_t log_level)
     return heard.wrong || (heard.messages && heard.level != WFVAE_LOG_LEVEL_WARN) ? -1 : heard.messages;
 }
 
+static void count(void *user, uint32_t level, const char *text)
+{
+    (void)level;
+    (void)text;
+    ++*(int *)user;
+}
+
+/* Of a model whose stream loads its sessions. */
+static int messages_at(uint32_t log_level)
+{
+    wfvae_model_options model_options = {0};
+    wfvae_options options = {0};
+    wfvae_model *model;
+    wfvae *stream;
+    int messages = 0;
+
+    model_options.struct_size = sizeof model_options;
+    model_options.provider = WFVAE_PROVIDER_CPU;
+    model_options.n_threads = 1;
+    model_options.log_callback = count;
+    model_options.log_user = &messages;
+    model_options.log_level = log_level;
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    must(!wfvae_model_open(golden, &model_options, &model) && !wfvae_create(model, &options, &stream), "stream");
+    wfvae_destroy(stream);
+    wfvae_model_close(model);
+    return messages;
+}
+
 static void test_messages(void)
 {
+    result("messages: those of ONNX Runtime at trace",
+           messages_at(WFVAE_LOG_LEVEL_TRACE) > 2 * messages_at(WFVAE_LOG_LEVEL_DEBUG));
     good_files();
     edit(CONFIG_JSON, "{", "{\"unheard_of\": 1, ");
     result("messages: no warning at error", warnings_at(WFVAE_LOG_LEVEL_ERROR) == 0);
