@@ -52,6 +52,7 @@ typedef struct job {
     float *pixels;
     void *latents;
     size_t capacity; /* in frames */
+    unsigned long skipped; /* frames to come that are written already */
 } job;
 
 /* What the clip looked like before it was encoded: encode_file keeps its Y4M header as the file's note. A note of
@@ -159,8 +160,24 @@ static int write_frames(job *j, size_t count)
     if (count && !j->file_out && begin_output(j))
         return -1;
     for (i = 0; i < count; i++)
-        if (y4m_write_frame(&j->out, j->frames[i].planes[0], width, width * j->info.height))
+        if (j->skipped)
+            j->skipped--;
+        else if (y4m_write_frame(&j->out, j->frames[i].planes[0], width, width * j->info.height))
             return fail(j->output, j->out.error);
+    return 0;
+}
+
+/* A stream that failed in the middle of a call begins again, to give what it kept. */
+static int begin_again(job *j, uint64_t *next)
+{
+    if (wfvae_get_info(j->stream, &j->info))
+        return fail_wfvae("info");
+    if (!j->info.needs_reset)
+        return 0;
+    if (wfvae_reset(j->stream) || wfvae_set_frame_count(j->stream, j->file.n_frames))
+        return fail_wfvae("reset");
+    j->skipped = j->out.frames;
+    *next = 0;
     return 0;
 }
 
@@ -168,23 +185,25 @@ static int decode_clip(job *j)
 {
     char wrong[1024] = "", text[1200];
     size_t frames, count, chunk = j->chunk;
-    uint64_t next;
+    uint64_t next, end = j->file.n_latents;
 
-    for (next = 0; next < j->file.n_latents; next += count) {
-        count = j->file.n_latents - next < chunk ? (size_t)(j->file.n_latents - next) : chunk;
+    for (next = 0; next < end; next += count) {
+        count = end - next < chunk ? (size_t)(end - next) : chunk;
         if (wfvae_latent_reader_read(j->reader, next, count, j->file.latent_type, j->latents) ||
             wfvae_decode_chunk(j->stream, j->latents, count, j->frames, j->capacity, &frames)) {
             if (!wrong[0])
                 snprintf(wrong, sizeof wrong, "%s", wfvae_last_error(NULL));
+            /* One of several is at fault. Those before it may be good. */
             if (count == 1)
-                break;
-            /* One of them is at fault. Those before it may be good. */
+                end = next;
             chunk = 1;
             count = 0;
+            if (begin_again(j, &next))
+                return -1;
         } else if (write_frames(j, frames))
             return -1;
     }
-    /* What waits inside is whole. A stream that failed may not give it. */
+    /* What waits inside is whole. */
     if (wfvae_decode_flush(j->stream, j->frames, j->capacity, &frames)) {
         if (!wrong[0])
             return fail_wfvae("decode flush");

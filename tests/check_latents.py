@@ -186,6 +186,10 @@ def check_kinds(folder):
     save_file({"mean": half}, folder / "python-half", written)
     result = run("decode_file", folder / "python-half")
     assert result.startswith(b"YUV4MPEG2 W45 H31 F0:0 ") and np.abs(samples(result) - expected).max() <= 2
+    # More than a Y4M header can say.
+    for rate in "2147483648/1", "1/4294967295":
+        save_file({"mean": values}, folder / "python-rate", {**written, "fps": rate})
+        assert run("decode_file", folder / "python-rate").startswith(b"YUV4MPEG2 W45 H31 F0:0 "), rate
     ok("Python writes it")
 
 
@@ -223,12 +227,15 @@ def check_model_options(folder):
         assert 0 < moved < near, (options, moved)
         frames = np.abs(samples(run("decode_file", *options, mean)) - expected)
         assert frames.max() <= (1 if "-F" not in options else 4), (options, frames.max())
+        assert "-F" not in options or frames.max() > 0, options
         ok(f"{' '.join(options)}: latents move by {moved:.1e} of the largest, samples by at most {frames.max()} of 255")
 
     for program, files in ("encode_file", [clip, folder / "x"]), ("decode_file", [mean]), ("reconstruct", [clip, folder / "x"]):
         run(program, "-P", "cuda", *files, fails="CUDA device 0: ")
         run(program, "-P", "cuda:3", "-F", "bf16", *files, fails="CUDA device 3: ")
         run(program, "-P", "cpu", "-F", "tf32", *files, fails="the CPU has no such mode")
+        run(program, "-P", "cpu", "-O", "use_tf32=1", *files, fails="use_tf32 is an option of a CUDA device")
+        run(program, "-P", "cpu", "-L", "planes", *files, fails="layout planes: on the processor")
         for wrong in ["-P", "gpu"], ["-P", "cuda:x"], ["-P", "cuda:"], ["-F", "f8"], ["-C", ""], ["-t", "0"], ["-t", "1025"]:
             result = subprocess.run([PROGRAMS / program, *wrong, *files], capture_output=True, timeout=60)
             assert result.returncode == 2 and result.stderr.startswith(f"usage: {program} ".encode()), (program, wrong)
@@ -246,6 +253,24 @@ def check_refusals(folder):
 
     run("decode_file", "-m", GOLDEN / "v1-tiny", latents, output, fails="encoders and decoders differ")
     run("decode_file", "-m", GOLDEN / "v1-tiny", "-E", latents, output, fails="latent channels")
+    # Models of the same sizes, of which another encoder made the latents.
+    tiny, nearest = GOLDEN / "v1-tiny", GOLDEN / "v1-tiny-nearest"
+    run("encode_file", "-m", tiny, clip, output)
+    run("decode_file", "-m", nearest, output, fails="encoders and decoders differ")
+    assert run("decode_file", "-m", nearest, "-E", output).count(b"FRAME\n") == 11
+    output.unlink()
+    # Latents that no decoder takes: what comes out is the clip that those before them are.
+    broken = values.copy()
+    broken[2] = 3e38
+    save_file({"mean": broken}, folder / "broken", metadata)
+    save_file({"mean": values[:2]}, folder / "good", {**metadata, "frames": "5"})
+    expected = run("decode_file", folder / "good")
+    for chunk in 1, 2, 3, 4:
+        result = run("decode_file", "-c", chunk, folder / "broken", fails="frames before it that were written: 5")
+        assert result.count(b"FRAME\n") == 5 and result == expected, chunk
+    for name in "broken", "good":
+        (folder / name).unlink()
+
     run("decode_file", clip, output, fails="clip.y4m: a clip (Y4M), not latents: encode it first")
     run("decode_file", folder / "none", output, fails="none: No such file")
     run("encode_file", "-x", clip, output, fails="45x31: width and height must be multiples of 8")

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import re
@@ -20,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 
 PROGRAMS = pathlib.Path(sys.argv[1]).resolve()
 MODEL = pathlib.Path(__file__).resolve().parent / "golden" / "v1-tiny"
@@ -111,6 +113,8 @@ def check_own_input(folder):
     (folder / "hard-weights").hardlink_to(model / "model.safetensors")
     (folder / "soft-config").symlink_to("model/config.json")
     (folder / "nowhere").symlink_to("new.y4m")
+    (folder / "far").symlink_to(folder / "nowhere")
+    (folder / "farther").symlink_to("soft-folder/far")
     (folder / "soft-folder").symlink_to(folder)
     (folder / "graphs").mkdir()
     (folder / "graphs/encoder.0.onnx").symlink_to("../model/config.json")
@@ -132,7 +136,8 @@ def check_own_input(folder):
         refused += [("the picture is a file of the model", "reconstruct", *m, "-p", output, source, folder / "new.y4m")]
         # The model may be named by its weights.
         refused += [("is a file of the model", "reconstruct", "-m", model / "model.safetensors", source, output)]
-    for a, b in [(other, other), ("new.y4m", "./new.y4m"), ("nowhere", "new.y4m"), ("new.y4m", "soft-folder/new.y4m")]:
+    new = [("new.y4m", name) for name in ("./new.y4m", "nowhere", "far", "farther", "soft-folder/new.y4m")]
+    for a, b in [(other, other), *new, ("farther", "new.y4m")]:
         refused += [("the picture is the output", "reconstruct", *m, "-p", folder / a, source, folder / b)]
     for graphs in model, folder / "soft-folder/model", f"{model}/.":
         refused += [("holds the open model's own files", "save_onnx", *m, graphs)]
@@ -149,6 +154,8 @@ def check_own_input(folder):
         shutil.copytree(model, folder / "cache" / part)
         config = folder / "cache" / part / "config.json"
         refused += [("is a file of the model", "reconstruct", "-m", folder / "cache", source, config)]
+    (folder / "cache/model_index.json").write_bytes(b"{}")
+    refused += [("is a file of the model", "reconstruct", "-m", folder / "cache", source, folder / "cache/model_index.json")]
     sharded = folder / "sharded"
     sharded.mkdir()
     for name in "config.json", "w.safetensors.index.json", "w-00001-of-00002.safetensors", "w-00002-of-00002.safetensors":
@@ -358,20 +365,21 @@ def check_write_errors(folder):
     ok("a reader that went away")
 
     # What nohup has ignored stays ignored; otherwise no file is left.
-    for ignored in True, False:
+    for number, ignored in (signal.SIGHUP, True), (signal.SIGHUP, False), (signal.SIGINT, False), (signal.SIGTERM, False):
         hang_up = signal.SIG_IGN if ignored else signal.SIG_DFL
         command = [PROGRAMS / "encode_file", "-m", MODEL, "-", folder / f"hang-up-{ignored}"]
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-        with started(*command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGHUP, hang_up)) as program:
+        with started(*command, **pipes, preexec_fn=lambda: signal.signal(number, hang_up)) as program:
             # More than a pipe holds: it is at work.
             program.stdin.write(clip(65))
             program.stdin.flush()
-            program.send_signal(signal.SIGHUP)
+            program.send_signal(number)
             _, error = program.communicate(frames(1)[0], timeout=TIME)
             assert program.returncode == (0 if ignored else 1), error
             assert ignored or b"interrupted" in error, error
     assert [path.name for path in folder.glob("*hang-up*")] == ["hang-up-True"]
-    ok("hang-ups")
+    assert not list(folder.glob(".wfvae*"))
+    ok("hang-ups and interrupts")
 
     # A closed descriptor must not become the output, and then receive the report.
     def shell(redirections, *arguments):
@@ -420,6 +428,65 @@ def check_options(folder):
     ok("options out of range, and those of -h are those that there are")
 
 
+def picture_rows(png):
+    """The rows of an RGB picture, 8 bits a sample."""
+    at, data = 8, b""
+    while at < len(png):
+        size, kind = struct.unpack(">I4s", png[at : at + 8])
+        data += png[at + 8 : at + 8 + size] if kind == b"IDAT" else b""
+        at += 12 + size
+    data, row, length = zlib.decompress(data), bytes(9 * WIDTH), 9 * WIDTH + 1
+    for start in range(0, len(data), length):
+        above, row, rest = row, bytearray(), data[start + 1 : start + length]
+        for i, value in enumerate(rest):
+            left, corner = (row[i - 3], above[i - 3]) if i >= 3 else (0, 0)
+            up = above[i]
+            nearest = min((abs(up - corner), 0, left), (abs(left - corner), 1, up), (abs(left + up - 2 * corner), 2, corner))
+            row.append((value + (0, left, up, (left + up) // 2, nearest[2])[data[start]]) % 256)
+        yield row
+
+
+def check_reconstruct_options(folder):
+    """What the options of reconstruct do, by its report and its picture."""
+    source, out, picture = folder / "in.y4m", folder / "out.y4m", folder / "picture.png"
+    size = 96 * 64
+    source.write_bytes(HEADER.replace(b"W32 H24", b"W96 H64") + b"".join(frames(5, size)))
+    # Without attention, so that there are exact tiles.
+    model = MODEL.parent / "own-noattn"
+
+    def report(*options):
+        text = works("reconstruct", "-q", "-m", model, *options, source, out).decode()
+        number = lambda pattern: float(re.search(pattern, text).group(1))
+        return number(r"encode, ([\d.]+) MB decode"), number(r"psnr ([\d.]+) dB"), text
+
+    state, psnr, text = report()
+    assert "tiles" not in text and report("-w", 5)[1] == psnr, text
+    assert report("-H")[0] < state
+    assert "6 tiles of 48x48 encode, 6 of 48x48 decode" in report("-T", "blended", "-s", 48)[2]
+    assert "2 tiles of 80x64 encode" in report("-T", "blended", "-s", 80)[2]
+    # Exact ones of that size would be all overlap.
+    fails("they overlap by", "reconstruct", "-m", model, "-T", "exact", "-s", 80, source, out)
+    assert report("-T", "exact")[1] == psnr
+    fails("memory_limit is 1 MiB", "reconstruct", "-m", model, "-b", 1, source, out)
+
+    # Of one frame the picture has all that the number is made of.
+    source.write_bytes(HEADER + frames(1)[0])
+    psnr = report("-p", picture)[1]
+    error = 0
+    for row in picture_rows(picture.read_bytes()):
+        before, after, difference = (row[i * 3 * WIDTH :][: 3 * WIDTH] for i in range(3))
+        assert list(difference) == [min(255, 4 * abs(a - b)) for a, b in zip(before, after)]
+        error += sum((a - b) ** 2 for a, b in zip(before, after))
+    assert abs(psnr - 10 * math.log10(255**2 * 3 * WIDTH * HEIGHT / error)) < 0.01, (psnr, error)
+    ok("options of reconstruct, its picture and its number")
+
+    # Four frames before the snapshot are one latent, of which one frame came out.
+    source.write_bytes(clip(9))
+    text = works("scrub", "-m", MODEL, source).decode()
+    assert "snapshot after 4 frames" in text and "first time: 8 frames" in text, text
+    ok("scrub compares what comes after the snapshot")
+
+
 def check_warnings(folder):
     """Every program shows what the library warns of, once, and says by itself which program it is."""
     model = copy_model(folder / "model")
@@ -452,7 +519,8 @@ def check_warnings(folder):
 
 
 def main():
-    checks = [check_own_input, check_broken_clips, check_broken_latents, check_write_errors, check_options, check_warnings]
+    checks = [check_own_input, check_broken_clips, check_broken_latents, check_write_errors, check_options]
+    checks += [check_reconstruct_options, check_warnings]
     for check in checks:
         with tempfile.TemporaryDirectory() as folder:
             check(pathlib.Path(folder).resolve())
