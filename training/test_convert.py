@@ -11,6 +11,7 @@ import os
 import pathlib
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,8 @@ def run_here(arguments):
 
 
 def check_weights(folder, expected, name):
+    with (folder / "model.safetensors").open("rb") as file:
+        assert struct.unpack("<Q", file.read(8))[0] % 8 == 0, f"{name}: numbers that are not aligned"
     with safe_open(folder / "model.safetensors", framework="np") as file:
         assert set(file.keys()) == set(expected), f"{name}: {set(file.keys()) ^ set(expected)}"
         for key, value in expected.items():
@@ -148,6 +151,8 @@ def test_safetensors(at):
         "an average that is not understood": ({**WEIGHTS, **strange}, ["model_ema", "not understood; --no-ema takes"]),
         "an average of a part": ({**WEIGHTS, **prefixed({k: v for k, v in WEIGHTS.items() if "mid" in k}, "ema.")},
                                  ["ema: an average of a part of the weights", "--no-ema takes"]),
+        "an average of another shape": ({**WEIGHTS, **prefixed({**OTHER, HEAD: np.ones(5, np.float32)}, "ema.")},
+                                        ["ema: an average of another network", HEAD, "--no-ema takes"]),
         "two averages": ({**WEIGHTS, **prefixed(OTHER, "ema."), **prefixed(OTHER, "ema_slow.")}, ["several averages", "ema, ema_slow"]),
         "two networks": ({**vae, **prefixed(OTHER, "teacher.")}, ["several networks", "teacher., vae."]),
         "one name twice": ({**WEIGHTS, **prefixed(OTHER, "module.")}, ["are one name without wrappers"]),
@@ -263,6 +268,8 @@ def test_library(at):
             converts(name, path, folder, WEIGHTS, *arguments, says=[f"{'files checked' if status else 'opened'} by {library}"])
         else:
             refuses(name, path, folder, *arguments, says=["libwfvae refuses the result: as the stub says"])
+    named = {**os.environ, "WFVAE_LIBRARY": str(at / "lib0.so")}
+    converts("WFVAE_LIBRARY", path, at / "by variable", WEIGHTS, says=[f"opened by {at / 'lib0.so'}"], env=named)
     if not (HERE.parent / "target/release/libwfvae.so").exists():
         print("skipped: what the library itself says, because it is not built")
         return
@@ -377,6 +384,54 @@ def test_files(at):
         refuses("without torch", at / "pickle.ckpt", at / "refused", says=["pip install torch"])
 
 
+def test_placing(at):
+    """The folder's own state, whatever happens between the first look at it and the last."""
+    sys.path.insert(0, str(HERE))
+    import convert
+
+    stage, folder = at / "stage", at / "folder"
+    stage.mkdir(), folder.mkdir()
+    (stage / "config.json").write_bytes(CONFIG.read_bytes())
+    try:
+        convert.place(stage, folder)
+        raise AssertionError("weights that are not there were placed")
+    except FileNotFoundError:
+        assert not any(folder.iterdir()), "a config without its weights"
+    (stage / "config.json").write_bytes(CONFIG.read_bytes())
+    (stage / "model.safetensors").write_text("new")
+    (folder / "odd.safetensors").write_text("of another program")
+    try:
+        convert.place(stage, folder)
+        raise AssertionError("weights were placed beside others")
+    except convert.Refused:
+        assert [entry.name for entry in folder.iterdir()] == ["odd.safetensors"]
+    print("ok a folder that changed meanwhile")
+
+    cut = convert.Tensor("F32", (2,), lambda: bytes(4))
+    try:
+        list(convert.safetensors({"x": cut}))
+        raise AssertionError("half a tensor was written")
+    except convert.Refused as e:
+        assert "changed meanwhile" in str(e)
+    print("ok a checkpoint that was cut meanwhile")
+
+    path, synced, fsync = at / "weights.safetensors", set(), os.fsync
+    save_file(WEIGHTS, path)
+    (at / "there").mkdir()
+    for name in ("new", "there"):
+        synced.clear()
+        os.fsync = lambda handle: (synced.add(os.fstat(handle).st_ino), fsync(handle))
+        try:
+            convert.convert(path, at / name, CONFIG)
+        finally:
+            os.fsync = fsync
+        places = [at / name / "config.json", at / name / "model.safetensors", at / name, at]
+        assert {place.stat().st_ino for place in places} <= synced, name
+    print("ok on the disk")
+    # Renaming works on one file system only.
+    converts("temporary files elsewhere", path, at / "elsewhere", WEIGHTS, env={**os.environ, "TMPDIR": "/dev/shm"})
+
+
 def test_pickles(at):
     """What training programs write with torch.save()."""
     of = lambda weights: {key: torch.from_numpy(value.copy()) for key, value in weights.items()}
@@ -452,7 +507,7 @@ def test_pickles(at):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        for test in (test_safetensors, test_shards, test_choice, test_library, test_files, test_pickles):
+        for test in (test_safetensors, test_shards, test_choice, test_library, test_files, test_placing, test_pickles):
             at = pathlib.Path(folder) / test.__name__
             at.mkdir()
             if test is test_pickles and torch is None:
