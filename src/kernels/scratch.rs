@@ -241,6 +241,7 @@ mod tests {
             assert_eq!(pool.bytes(), all.bytes());
         }
         assert_eq!(SMALL.max(LARGE).bytes(), (4 << 20) + 3 * (4 << 20));
+        assert_eq!(SMALL.max(LARGE), LARGE.max(SMALL));
     }
 
     #[test]

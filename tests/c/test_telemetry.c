@@ -169,6 +169,8 @@ int main(int argc, char **argv)
         return second_run(strcmp(argv[1], "linger") ? 0 : LINGER);
     for (i = 0; i < sizeof quiet / sizeof *quiet; i++)
         unsetenv(quiet[i]);
+    /* An empty one is no answer. */
+    must(!setenv("ORT_DISABLE_TELEMETRY", "", 1), "setenv");
     temporary_name(folder, sizeof folder);
     must(own && mkdtemp(folder), folder);
     snprintf(home, sizeof home, "%s/home", folder);
