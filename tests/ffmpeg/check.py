@@ -122,6 +122,10 @@ def properties(ffmpeg, ffprobe, folder):
     for tag in ["sample_aspect_ratio=4:3", "color_primaries=bt709", "color_transfer=bt709"]:
         check(f"tag {tag}", tag in text, text)
     clip, length = source(7, "64x48"), 7
+    # What a container says of latents as of grey video is not said of the video.
+    tagged = "wfvae=mode=encode,setparams=range=tv:colorspace=bt709,wfvae=mode=decode,showinfo"
+    text = ffmpeg.words(*clip, "-vf", tagged, "-f", "null", "-", level="info")
+    equal("tags of decoded video", text.count("color_range:pc color_space:gbr"), length)
     for chunk in [1, 4]:
         regions = f"addroi=x=8:y=0:w=8:h=8,wfvae=chunk={chunk},showinfo"
         text = ffmpeg.words(*clip, "-vf", regions, "-f", "null", "-", level="info")
@@ -618,6 +622,9 @@ def warnings(ffmpeg, folder):
         for field, count in [("tff", 1), ("bff", 1), ("prog", 0)]:
             text = ffmpeg.words(*clip, "-vf", f"setfield={field},wfvae=mode={mode}", "-f", "null", "-")
             equal(f"interlaced {field}, {mode}", text.count("nterlaced frames"), count)
+    for step, count in [(0.02, 0), (1e-6, 1)]:
+        text = ffmpeg.words(*clip, "-vf", f"wfvae=mode=encode:step={step}", "-f", "null", "-")
+        equal(f"values beyond 16 bits, step {step}", text.count("did not fit 16 bits; use a larger step"), count)
     # The library's own words.
     model = folder / "newer"
     shutil.copytree(BUILTIN, model)
