@@ -772,6 +772,9 @@ instance = ctypes.c_void_p(call("f0r_construct", 64, 48))
 if len(sys.argv) > 2:
     path = ctypes.c_char_p(sys.argv[2].encode())
     call("f0r_set_param_value", instance, ctypes.byref(path), 0)
+    given = ctypes.c_char_p()
+    call("f0r_get_param_value", instance, ctypes.byref(given), 0)
+    assert given.value == path.value, given.value
 for n in range(14):
     pixels = bytes(value for i in range(64 * 48) for value in (90, 120, 150, (n * 37 + i * 11) % 251))
     out = ctypes.create_string_buffer(len(pixels))
