@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         out.lines().last().unwrap_or_default().to_string()
     };
     run("n_threads is obeyed", None, "threads");
+    run("threads that have no work take no processor time", None, "idle");
     run("limits of address space", None, "space");
     run("limits of threads", None, "processes");
     let folder = tempfile::tempdir().unwrap();
@@ -101,6 +102,7 @@ fn child(case: &str) {
     let fields: Vec<&str> = case.split(':').collect();
     match fields[..] {
         ["threads"] => threads(),
+        ["idle"] => idle(),
         ["space"] => space(),
         ["processes"] => processes(),
         ["memory", model, forever] => memory(model, forever == "1"),
@@ -347,6 +349,33 @@ fn threads() {
         assert_eq!(settled(before), before, "threads stayed");
     }
     println!("done");
+}
+
+/// The host's processor is not for threads that wait for the next call.
+fn idle() {
+    let time = || {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: fills the time.
+        assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) }, 0);
+        time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+    };
+    let mut options = ModelOptions::default();
+    options.threads = 4;
+    let model = Model::builtin(&options).unwrap();
+    let mut stream = Stream::new(&model, &StreamOptions::new(WIDTH, HEIGHT)).unwrap();
+    let picture = vec![9; 3 * WIDTH * HEIGHT];
+    let picture = Image::packed(&picture, PixelFormat::Rgb8, WIDTH, HEIGHT).unwrap();
+    let (mut working, mut idle) = (0.0, 0.0);
+    for _ in 0..10 {
+        let start = time();
+        let mut latents = vec![0.0; stream.info().latent_channels * WIDTH * HEIGHT];
+        stream.encode(&[picture; 4], LatentsMut::F32(&mut latents)).unwrap();
+        let end = time();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        (working, idle) = (working + end - start, idle + time() - end);
+    }
+    assert!(idle < 0.01, "{idle:.4} s of processor time in 0.5 s without work, {working:.4} s with it");
+    println!("done, {:.1} ms of processor time in 0.5 s without work", 1e3 * idle);
 }
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {
