@@ -63,7 +63,7 @@ check-fresh:
 check-properties: runtime
 	@WFVAE_PROPERTY_CASES=$${WFVAE_PROPERTY_CASES:-1000} $(CARGO) test --quiet --lib properties
 
-#: make check-limits   memory that ends at every allocation, instead of some as in make check; takes long
+#: make check-limits   memory that ends at every allocation, instead of some as in make check; half an hour
 check-limits: runtime
 	@WFVAE_LIMITS_ALL=1 $(CARGO) test --test limits
 
