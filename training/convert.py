@@ -2,10 +2,10 @@
 
     convert.py CHECKPOINT OUT_DIR [--config config.json] [--no-ema] [--library libwfvae.so]
 
-CHECKPOINT is what torch.save() wrote (needs torch), a .safetensors file (does not), or the index of shards. The weights may lie at the top or
-below state_dict, model, module, gen_model, vae and the like. What wrappers put into names is dropped (module., _orig_mod.,
-_checkpoint_wrapped_module., _fsdp_wrapped_module.), and so is one prefix before encoder.* and decoder.*.
-A checkpoint may hold one of the two alone.
+CHECKPOINT is what torch.save() wrote (needs torch, best 2.1 or newer), a .safetensors file (does not), or the index of
+shards. The weights may lie at the top or below state_dict, model, module, gen_model, vae and the like. What wrappers put
+into names is dropped (module., _orig_mod., _checkpoint_wrapped_module., _fsdp_wrapped_module.), and so is one prefix
+before encoder.* and decoder.*. A checkpoint may hold one of the two alone.
 
 An average of the weights (EMA) is taken where there is one; what it lacks, such as buffers, comes from the last weights. An
 average that is not understood is an error: --no-ema takes the last weights.
@@ -19,6 +19,7 @@ the config, which needs numpy.
 import argparse
 import array
 import ctypes
+import inspect
 import json
 import math
 import os
@@ -163,10 +164,14 @@ def load_pickle(path):
     except ImportError:
         raise Refused("reading this needs PyTorch, which this Python does not have (pip install torch); .safetensors files "
                       "are read without it")
+    known = inspect.signature(torch.load).parameters
+    if "weights_only" not in known:
+        raise Refused(f"PyTorch {torch.__version__} reads no weights without running code from the file; 1.13 and newer do")
+    # A run's checkpoint is several times what is kept of it.
+    mapped = {"mmap": True} if "mmap" in known else {}
     try:
         try:
-            # Mapped: a run's checkpoint is several times what is kept of it.
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            loaded = torch.load(path, map_location="cpu", weights_only=True, **mapped)
         except RuntimeError as e:
             # Files as PyTorch wrote them before 1.6.
             if "mmap can only be used" not in str(e):
@@ -183,7 +188,9 @@ def load_pickle(path):
                 "with weights_only=False, torch.save() its state_dict alone, and convert that."
             )
         reason = next((line.strip() for line in lines if "Unpickler error" in line), lines[0])
-        raise Refused(f"torch.load(weights_only=True) refuses it: {reason}\nIt is damaged, or not a PyTorch checkpoint.")
+        # Before 2.1 it knew few types: not even Python's float.
+        old = "" if mapped else f", or PyTorch {torch.__version__} is too old for it: use 2.1 or newer"
+        raise Refused(f"torch.load(weights_only=True) refuses it: {reason}\nIt is damaged, or not a PyTorch checkpoint{old}.")
 
     types = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
