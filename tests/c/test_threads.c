@@ -52,6 +52,8 @@ static void *allocate(size_t size)
 
 /* Many times what the slowest takes; valgrind is slower still. */
 enum { LIMIT = 300, LIMIT_QUICK = 900 };
+/* What the header says that a thread needs. */
+enum { STACK = 256 << 10 };
 
 static const char *volatile in_progress;
 
@@ -268,6 +270,36 @@ static void test_threads(void)
     result("a model closed before its stream", same(&late, &alone[2]));
     wfvae_destroy(late.stream);
     drop(&late);
+}
+
+/* All that a host may do in a thread of its own. */
+static void *play_alone(void *argument)
+{
+    clip *c = argument;
+    wfvae_snapshot *snapshot;
+
+    c->model = open_model();
+    play(c);
+    c->stream = create(c->model, c->width, c->height);
+    must(!wfvae_snapshot_create(c->stream, &snapshot) && !wfvae_snapshot_restore(c->stream, snapshot), "snapshot");
+    wfvae_snapshot_destroy(snapshot);
+    wfvae_destroy(c->stream);
+    wfvae_model_close(c->model);
+    return NULL;
+}
+
+static void test_small_stack(void)
+{
+    clip c = make_nth(NULL, 3);
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    must(!pthread_attr_init(&attributes) && !pthread_attr_setstacksize(&attributes, STACK), "stack");
+    must(!pthread_create(&thread, &attributes, play_alone, &c), "thread");
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&attributes);
+    result("a thread with the stack that the header asks for", same(&c, &alone[3]));
+    drop(&c);
 }
 
 /* ---- two threads on one stream ---- */
@@ -537,6 +569,8 @@ int main(int argc, char **argv)
     test_turns(model);
     begin_test("streams in threads");
     test_threads();
+    begin_test("a small stack");
+    test_small_stack();
     begin_test("cancel of encode");
     test_cancel(model, 0);
     begin_test("cancel of decode");
