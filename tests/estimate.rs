@@ -16,7 +16,7 @@ const TOLERANCE_BYTES: f64 = 4e6;
 
 /// A model ("" is the built-in one), a size, a direction, the number of threads (0: the machine's), and of how many frames a
 /// clip is that is given at once in blended tiles (0: not so). The last two take whole clips.
-const CASES: [(&str, usize, usize, char, usize, u64); 15] = [
+const CASES: [(&str, usize, usize, char, usize, u64); 16] = [
     ("", 848, 480, 'e', 0, 0),
     ("", 848, 480, 'd', 0, 0),
     ("", 1920, 1088, 'e', 0, 0),
@@ -30,6 +30,7 @@ const CASES: [(&str, usize, usize, char, usize, u64); 15] = [
     ("tests/golden/v1-tiny", 848, 480, 'd', 64, 0),
     // Where little is the frames'.
     ("tests/golden/v2-tiny", 64, 64, 'e', 64, 0),
+    ("", 64, 64, 'd', 16, 0),
     ("", 64, 64, 'd', 64, 0),
     // Most of it is frames that wait for all of their tiles.
     ("", 512, 256, 'd', 2, 61),

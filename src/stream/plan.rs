@@ -39,7 +39,10 @@ pub struct Estimate {
 
 /// What ONNX Runtime takes on the processor for each session, and for each of its threads but the caller's; measured.
 const SESSION_BYTES: u64 = 1_300_000;
-const THREAD_BYTES: u64 = 80_000;
+const THREAD_BYTES: u64 = 55_000;
+/// What threads leave in a heap of their own, of which the C library has so many for each core.
+const HEAP_BYTES: u64 = 200_000;
+const HEAPS_PER_CORE: u64 = 8;
 
 /// A stream that could be made.
 pub(super) struct Plan {
@@ -276,9 +279,15 @@ impl Planner<'_> {
             let size = [geometry.padded_height, geometry.padded_width];
             ports.saturating_add(scores).saturating_add(graph.working.bytes(size, frames))
         };
-        let sessions = graphs.len() as u64 * (SESSION_BYTES + (self.model.threads() as u64 - 1) * THREAD_BYTES);
-        let sessions = if self.model.device().is_none() { sessions } else { 0 };
-        graphs.iter().map(one).fold(sessions, u64::saturating_add)
+        let runtime = if self.model.device().is_none() { self.runtime_bytes(graphs.len() as u64) } else { 0 };
+        graphs.iter().map(one).fold(runtime, u64::saturating_add)
+    }
+
+    /// What is ONNX Runtime's own, for so many sessions.
+    fn runtime_bytes(&self, sessions: u64) -> u64 {
+        let threads = sessions * (self.model.threads() as u64 - 1);
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        sessions * SESSION_BYTES + threads * THREAD_BYTES + threads.min(HEAPS_PER_CORE * cores) * HEAP_BYTES
     }
 
     /// Sessions take turns too.
