@@ -48,6 +48,7 @@
 #![warn(missing_docs)]
 
 mod capi;
+mod engine;
 mod error;
 mod finite;
 mod float_mode;
@@ -60,6 +61,8 @@ mod model;
 mod process;
 mod runtime;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Error, ErrorKind, Result};
 pub use logger::Logger;

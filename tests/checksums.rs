@@ -89,7 +89,11 @@ impl Clip {
             (options.tiling, options.tile_width, options.tile_height) = (tiling, 2 * unit, 2 * unit);
         };
         run("blended tiles", &|o| tiled(o, Tiling::Blended { overlap: unit }), &[whole]);
-        run("blended tiles, a clip a call", &|o| (tiled(o, Tiling::Blended { overlap: 0 }), o.clip_frames = 64).1, &[64]);
+        run(
+            "blended tiles, a clip a call",
+            &|o| (tiled(o, Tiling::Blended { overlap: 0 }), o.clip_frames = 64).1,
+            &[64],
+        );
         if way == "exact" {
             run("sample", &|o| o.posterior = Posterior::Sample { seed: 5 }, &[usize::MAX]);
             run("scaled", &|o| (o.posterior, o.scaled) = (Posterior::Mean, true), &[usize::MAX]);

@@ -1,5 +1,6 @@
 //! Latents in the caller's type, drawn from the posterior and scaled.
 
+use super::pixels::Rect;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::finite::{first_f16_not_finite, first_not_f16, first_not_finite, first_not_finite_as};
 use crate::model::Network;
@@ -137,7 +138,8 @@ pub(super) fn or_scaled(posterior: Posterior, scaled: bool) -> &'static str {
 /// Turns the network's output into the caller's latents, and those into the network's input.
 pub(crate) struct LatentCodec {
     posterior: Posterior,
-    /// Numbers of one channel.
+    /// Columns of one channel, and its values.
+    width: usize,
     plane: usize,
     scaled: bool,
     /// (scale, shift) of each channel.
@@ -145,7 +147,7 @@ pub(crate) struct LatentCodec {
 }
 
 impl LatentCodec {
-    pub(crate) fn new(network: &Network, posterior: Posterior, scaled: bool, plane: usize) -> Result<Self> {
+    pub(crate) fn new(network: &Network, posterior: Posterior, scaled: bool, size: Rect) -> Result<Self> {
         let scaling = match (&network.scaling, scaled) {
             (_, false) => vec![(1.0, 0.0); network.latent_channels],
             (Ok(lists), true) => lists.scale.iter().copied().zip(lists.shift.iter().copied()).collect(),
@@ -154,7 +156,8 @@ impl LatentCodec {
                 return Err(Error::new(ErrorKind::InvalidArgument, text));
             }
         };
-        Ok(LatentCodec { posterior, plane, scaled: scaled && posterior != Posterior::Moments, scaling })
+        let (width, plane) = (size.width, size.width * size.height);
+        Ok(LatentCodec { posterior, width, plane, scaled: scaled && posterior != Posterior::Moments, scaling })
     }
 
     /// Channels of an encoded latent.
@@ -256,16 +259,22 @@ impl LatentCodec {
         z / scale + shift
     }
 
-    /// Fills the network's input from latent `place` of the call.
-    pub(crate) fn decode(&self, latents: &Latents<'_>, place: usize, out: &mut [f32]) {
-        let range = place * self.decoded_len()..(place + 1) * self.decoded_len();
-        let unscale = |i: usize, z: f32| self.unscale(i, z);
-        match latents {
-            Latents::F32(values) => {
-                out.iter_mut().zip(&values[range]).enumerate().for_each(|(i, (out, z))| *out = unscale(i, *z));
-            }
-            Latents::F16(values) => {
-                out.iter_mut().zip(&values[range]).enumerate().for_each(|(i, (out, z))| *out = unscale(i, z.to_f32()));
+    /// Fills the network's input with a part of latent `n` of the call.
+    pub(crate) fn decode(&self, latents: &Latents<'_>, n: usize, part: &Rect, out: &mut [f32]) {
+        for (channel, out) in out.chunks_exact_mut(part.width * part.height).enumerate() {
+            let first = channel * self.plane;
+            for (y, out) in out.chunks_exact_mut(part.width).enumerate() {
+                let start = n * self.decoded_len() + first + (part.y + y) * self.width + part.x;
+                match latents {
+                    Latents::F32(values) => {
+                        out.iter_mut().zip(&values[start..]).for_each(|(out, z)| *out = self.unscale(first, *z));
+                    }
+                    Latents::F16(values) => {
+                        out.iter_mut()
+                            .zip(&values[start..])
+                            .for_each(|(out, z)| *out = self.unscale(first, z.to_f32()));
+                    }
+                }
             }
         }
     }

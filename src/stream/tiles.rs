@@ -1,26 +1,10 @@
 //! Tiles of a picture: where they lie, and how their results are joined.
 
-use super::Geometry;
+use super::geometry::Geometry;
+use crate::engine::{Engine, FrameSize};
 use crate::error::{Result, fail};
 use crate::media::Rect;
 use std::ops::Range;
-
-/// Whether large frames are worked on in parts, which takes less memory at a time and more work in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Tiling {
-    /// The whole frame at once.
-    #[default]
-    Off,
-    /// Tiles that overlap by as much as the network looks around, so that the result is the whole frame's. Only for
-    /// networks without attention, which looks everywhere.
-    Exact,
-    /// Tiles that overlap by `overlap` pixels (0: a quarter of the tile), in which one fades into the next. For any
-    /// network; the result is not that of the whole frame.
-    Blended {
-        /// In pixels, rounded up to a multiple of the spatial compression.
-        overlap: usize,
-    },
-}
 
 /// One axis of one tile, in pixels.
 #[derive(Debug, Clone)]
@@ -32,24 +16,23 @@ struct Piece {
 
 /// The tiles of all frames of a stream, in one direction. All have one size.
 #[derive(Debug, Clone)]
-pub(crate) struct Tiles {
+pub(super) struct Tiles {
     columns: Vec<Piece>,
     rows: Vec<Piece>,
-    width: usize,
-    height: usize,
-    pub(crate) blended: bool,
+    size: FrameSize,
+    blended: bool,
 }
 
 impl Tiles {
     /// The picture as one tile.
-    pub(crate) fn one(geometry: &Geometry) -> Self {
+    pub(super) fn one(geometry: &Geometry) -> Self {
         let piece = |length: usize| vec![Piece { start: 0, owned: 0..length }];
-        let (width, height) = (geometry.padded_width, geometry.padded_height);
-        Tiles { columns: piece(width), rows: piece(height), width, height, blended: false }
+        let size = geometry.padded;
+        Tiles { columns: piece(size.width), rows: piece(size.height), size, blended: false }
     }
 
     /// Tiles of at most `size`, a multiple of `unit`, that overlap by `overlap`, another.
-    pub(crate) fn new(geometry: &Geometry, size: (usize, usize), overlap: usize, blended: bool) -> Result<Self> {
+    pub(super) fn new(geometry: &Geometry, size: FrameSize, overlap: usize, blended: bool) -> Result<Self> {
         let unit = geometry.compression;
         let axis = |length: usize, size: usize, name: &str| -> Result<(Vec<Piece>, usize)> {
             let size = size.next_multiple_of(unit).min(length);
@@ -62,22 +45,39 @@ impl Tiles {
             }
             Ok((split(length, size, overlap, unit, blended), size))
         };
-        let (columns, width) = axis(geometry.padded_width, size.0, "width")?;
-        let (rows, height) = axis(geometry.padded_height, size.1, "height")?;
-        Ok(Tiles { columns, rows, width, height, blended })
+        let (columns, width) = axis(geometry.padded.width, size.width, "width")?;
+        let (rows, height) = axis(geometry.padded.height, size.height, "height")?;
+        Ok(Tiles { columns, rows, size: FrameSize { width, height }, blended })
     }
 
-    pub(crate) fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.columns.len() * self.rows.len()
     }
 
-    /// Every tile's size.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        (self.width, self.height)
+    /// Whether outputs wait until all of their tiles are there.
+    pub(super) fn are_joined<E: Engine>(&self) -> bool {
+        self.count() > 1 && (self.blended || !E::GIVES_PARTS)
     }
 
-    /// Where tile `i` lies, and what it decides or takes part in, at a resolution `divisor` times lower.
-    pub(crate) fn tile(&self, i: usize, divisor: usize) -> (Rect, Rect) {
+    /// Of every tile.
+    pub(super) fn size(&self) -> FrameSize {
+        self.size
+    }
+
+    /// The whole picture, whose sides are `divisor` times smaller than the frame's.
+    pub(super) fn whole(&self, divisor: usize) -> Rect {
+        let end = |pieces: &[Piece], size: usize| (pieces.last().expect("there is a tile").start + size) / divisor;
+        Rect::of(end(&self.columns, self.size.width), end(&self.rows, self.size.height))
+    }
+
+    /// Values of one channel of the whole picture, whose sides are `divisor` times smaller than the frame's.
+    pub(super) fn whole_plane(&self, divisor: usize) -> usize {
+        let Rect { width, height, .. } = self.whole(divisor);
+        width * height
+    }
+
+    /// Where tile `i` lies, and what it decides or takes part in, of a picture whose sides are `divisor` times smaller.
+    pub(super) fn tile(&self, i: usize, divisor: usize) -> (Rect, Rect) {
         let (column, row) = (&self.columns[i % self.columns.len()], &self.rows[i / self.columns.len()]);
         let rect = |x: usize, y: usize, width: usize, height: usize| Rect {
             x: x / divisor,
@@ -86,16 +86,17 @@ impl Tiles {
             height: height / divisor,
         };
         let owned = rect(column.owned.start, row.owned.start, column.owned.len(), row.owned.len());
-        (rect(column.start, row.start, self.width, self.height), owned)
+        (rect(column.start, row.start, self.size.width, self.size.height), owned)
     }
 
-    /// Adds the tile's planes `[channels, h, w]` to those of the whole picture, `[channels, H, W]` of `divisor` times
-    /// fewer pixels, with weights that sum up to 1 over all tiles.
-    pub(crate) fn join(&self, i: usize, divisor: usize, tile: &[f32], whole: &mut [f32], width: usize) {
+    /// Adds the tile's planes `[channels, h, w]` to those of the whole picture, `[channels, H, W]`, whose sides are `divisor`
+    /// times smaller than the frame's. The weights of all tiles sum up to 1.
+    pub(super) fn join(&self, i: usize, divisor: usize, tile: &[f32], whole: &mut [f32]) {
+        let width = self.whole(divisor).width;
         let (held, part) = self.tile(i, divisor);
-        let columns = self.weights(&self.columns, i % self.columns.len(), self.width, divisor);
-        let rows = self.weights(&self.rows, i / self.columns.len(), self.height, divisor);
-        let whole_plane = self.whole_height(divisor) * width;
+        let columns = self.weights(&self.columns, i % self.columns.len(), self.size.width, divisor);
+        let rows = self.weights(&self.rows, i / self.columns.len(), self.size.height, divisor);
+        let whole_plane = self.whole_plane(divisor);
         for (source, target) in tile.chunks_exact(held.width * held.height).zip(whole.chunks_exact_mut(whole_plane)) {
             for y in part.y..part.y + part.height {
                 let row = rows[y - held.y];
@@ -107,11 +108,6 @@ impl Tiles {
                 }
             }
         }
-    }
-
-    fn whole_height(&self, divisor: usize) -> usize {
-        let last = self.rows.last().expect("there is a row");
-        (last.start + self.height) / divisor
     }
 
     /// How much each position along one axis of a tile counts.
@@ -192,10 +188,10 @@ mod tests {
         for (length, size, overlap, unit) in all_splits().step_by(7).filter(|s| s.2 > 0) {
             let columns = split(length, size, overlap, unit, true);
             let rows = vec![Piece { start: 0, owned: 0..unit }];
-            let tiles = Tiles { columns, rows, width: size, height: unit, blended: true };
+            let tiles = Tiles { columns, rows, size: FrameSize { width: size, height: unit }, blended: true };
             let mut whole = vec![0.0; length * unit];
             for i in 0..tiles.count() {
-                tiles.join(i, 1, &vec![1.0; size * unit], &mut whole, length);
+                tiles.join(i, 1, &vec![1.0; size * unit], &mut whole);
             }
             assert!(whole.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{length} {size} {overlap}");
         }
@@ -217,7 +213,8 @@ mod tests {
                 split(length * unit, size * unit, overlap * unit, unit, blended)
             };
             let (width, height) = (across.1 * unit, down.1 * unit);
-            let tiles = Tiles { columns: pieces(*across), rows: pieces(*down), width, height, blended };
+            let tiles =
+                Tiles { columns: pieces(*across), rows: pieces(*down), size: FrameSize { width, height }, blended };
             for divisor in [1, unit] {
                 let (whole_width, whole_height) = (across.0 * unit / divisor, down.0 * unit / divisor);
                 let value = |c: usize, y: usize, x: usize| ((c * 31 + y * 7 + x * 13) % 29) as f32 - 14.0;
@@ -225,10 +222,10 @@ mod tests {
                 for i in 0..tiles.count() {
                     let (held, _) = tiles.tile(i, divisor);
                     let tile: Vec<f32> =
-                        places(2, held.height, held.width).map(|(c, y, x)| value(c, held.y + y, held.x + x)).collect();
-                    tiles.join(i, divisor, &tile, &mut whole, whole_width);
+                        points(2, held.height, held.width).map(|(c, y, x)| value(c, held.y + y, held.x + x)).collect();
+                    tiles.join(i, divisor, &tile, &mut whole);
                 }
-                for (found, (c, y, x)) in whole.iter().zip(places(2, whole_height, whole_width)) {
+                for (found, (c, y, x)) in whole.iter().zip(points(2, whole_height, whole_width)) {
                     let expected = value(c, y, x);
                     assert!((found - expected).abs() < 1e-4, "{across:?} {down:?} {blended} {divisor}: {c} {y} {x}");
                 }
@@ -236,7 +233,7 @@ mod tests {
         }
     }
 
-    fn places(channels: usize, height: usize, width: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    fn points(channels: usize, height: usize, width: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         (0..channels).flat_map(move |c| (0..height).flat_map(move |y| (0..width).map(move |x| (c, y, x))))
     }
 
@@ -246,9 +243,9 @@ mod tests {
         let columns = split(12, 8, 4, 1, true);
         assert_eq!(columns.iter().map(|piece| piece.start).collect::<Vec<_>>(), [0, 4]);
         let rows = vec![Piece { start: 0, owned: 0..1 }];
-        let tiles = Tiles { columns, rows, width: 8, height: 1, blended: true };
+        let tiles = Tiles { columns, rows, size: FrameSize { width: 8, height: 1 }, blended: true };
         let mut whole = vec![0.0; 12];
-        tiles.join(0, 1, &[1.0; 8], &mut whole, 12);
+        tiles.join(0, 1, &[1.0; 8], &mut whole);
         assert_eq!(whole, [1.0, 1.0, 1.0, 1.0, 0.875, 0.625, 0.375, 0.125, 0.0, 0.0, 0.0, 0.0]);
     }
 }

@@ -1,17 +1,16 @@
-//! Streams whose state lies on a device. The device is pretended: its memory is the processor's, but any access from
-//! outside a session panics, and every copy and every byte is counted. All else is what runs on a CUDA device.
+//! Streams whose state lies on a fake device. Its memory is the CPU's, but any access from outside a session panics, and
+//! every copy and every byte is counted. All else is what runs on a CUDA device.
 
 // As callers outside the crate must.
 #![allow(clippy::field_reassign_with_default)]
 
-use super::{
-    CacheType, Convolution, Layout, Model, ModelOptions, Posterior, Precision, Provider, Snapshot, Stream,
-    StreamOptions, Tiling,
-};
 use crate::error::ErrorKind;
 use crate::graph::Element;
-use crate::media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Range};
+use crate::media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
 use crate::runtime::Tensor;
+use crate::stream::{
+    CacheType, Convolution, Layout, Model, ModelOptions, Precision, Provider, Snapshot, Stream, StreamOptions, Tiling,
+};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,7 +28,7 @@ fn models(case: &str, options: &ModelOptions) -> [Model; 2] {
     if plain.convolution == Convolution::Exact {
         plain.convolution = Convolution::Stacked;
     }
-    [Model::open(golden(case), &plain).unwrap(), Model::open_pretended(Some(golden(case)), options).unwrap()]
+    [Model::open(golden(case), &plain).unwrap(), Model::open_on_fake_device(Some(golden(case)), options).unwrap()]
 }
 
 fn count(counter: &AtomicU64) -> u64 {
@@ -137,7 +136,7 @@ fn cuda_uploads_of_deep_pixels_are_one_tensor_a_frame() {
 /// The first run of each step is behind a stream when it is made, and not to be seen.
 #[test]
 fn cuda_streams_are_made_warm() {
-    let model = Model::open_pretended(Some(golden("v1-tiny")), &ModelOptions::default()).unwrap();
+    let model = Model::open_on_fake_device(Some(golden("v1-tiny")), &ModelOptions::default()).unwrap();
     let mut options = StreamOptions::new(SIZE.0, SIZE.1);
     options.encode = false;
     let runs = || count(&model.device().unwrap().traffic.steps) as usize;
@@ -156,7 +155,7 @@ fn cuda_streams_are_made_warm() {
 
 #[test]
 fn cuda_memory_is_flat_and_freed_with_the_streams() {
-    let model = Model::open_pretended(Some(golden("v1-tiny")), &ModelOptions::default()).unwrap();
+    let model = Model::open_on_fake_device(Some(golden("v1-tiny")), &ModelOptions::default()).unwrap();
     let bytes = || model.info().device_bytes;
     assert_eq!(bytes(), 0);
     let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
@@ -223,7 +222,7 @@ fn cuda_streams_go_on_after_a_run_of_another_size() {
     ] {
         let mut options = ModelOptions::default();
         options.layout = layout;
-        let model = Model::open_pretended(Some(golden(case)), &options).unwrap();
+        let model = Model::open_on_fake_device(Some(golden(case)), &options).unwrap();
         let size = StreamOptions::new(SIZE.0, SIZE.1);
         let steps: Vec<_> = [model.encoder_steps().unwrap(), model.decoder_steps().unwrap()].concat();
         let run = |fail: bool| {
@@ -287,7 +286,7 @@ fn cuda_models_of_whole_clips_keep_nothing_on_the_device() {
 #[test]
 #[should_panic(expected = "on a device was read as the processor's")]
 fn cuda_memory_cannot_be_read_by_mistake() {
-    let model = Model::open_pretended(None, &ModelOptions::default()).unwrap();
+    let model = Model::open_on_fake_device(None, &ModelOptions::default()).unwrap();
     Tensor::on(model.device(), &[2, 3], Element::F32).unwrap().data();
 }
 

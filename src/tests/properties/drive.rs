@@ -1,13 +1,11 @@
 //! Streams driven by a plan, with every count that the library foretells checked, and the whole clip at once.
 
 use super::ensure;
+use crate::engine::{Decoder, Encoder, Engine, Run, WholeClip, WholeClipDecoder, WholeClipEncoder};
 use crate::graph;
 use crate::media::{Image, ImageMut, Latents, LatentsMut, Range, Rect};
 use crate::model::Network;
 use crate::runtime::Canceller;
-use crate::stream::clip::{ClipDecoder, ClipEncoder};
-use crate::stream::decoder::StreamDecoder;
-use crate::stream::encoder::StreamEncoder;
 use crate::stream::{Geometry, Model, Precision, Stream, StreamInfo};
 use proptest::test_runner::TestCaseError;
 use rand_chacha::ChaCha8Rng;
@@ -130,56 +128,58 @@ fn images<'a>(room: &'a mut [f32], info: &StreamInfo) -> Vec<ImageMut<'a>> {
 }
 
 /// Moments of a whole clip by the rank-5 graph.
-pub(super) struct WholeEncoder<'a>(&'a Model, Geometry, ClipEncoder);
+pub(super) struct WholeEncoder(Geometry, WholeClipEncoder);
 
-impl<'a> WholeEncoder<'a> {
-    pub(super) fn new(model: &'a Model, geometry: &Geometry) -> crate::Result<Self> {
+impl WholeEncoder {
+    pub(super) fn new(model: &Model, geometry: &Geometry) -> crate::Result<Self> {
         let graph = graph::encoder_clip(&model.network().encoder, model.encoder_options());
         let steps = model.load(vec![graph], Precision::F32)?;
-        Ok(WholeEncoder(model, geometry.clone(), ClipEncoder::new(&steps[0], geometry)))
+        let encoder = WholeClipEncoder::new(&steps[0], model.counting(), geometry.padded);
+        Ok(WholeEncoder(geometry.clone(), encoder))
     }
 
     pub(super) fn run(&mut self, video: &[f32]) -> Numbers {
-        let WholeEncoder(model, geometry, encoder) = self;
+        let WholeEncoder(geometry, encoder) = self;
         let (width, height) = (geometry.width, geometry.height);
         let frames = video.chunks_exact(3 * width * height);
         let frames: Vec<Image> = frames.map(|f| Image::planar_f32(f, Range::Signed, width, height).unwrap()).collect();
-        let latents = model.latents_for_frames(frames.len() as u64);
-        let padded = model.frames_for_latents(latents);
         let mut moments = vec![];
         let mut sink = |_: u64, latent: &[f32]| clamp_variance(latent, &mut moments);
-        encoder.encode(&frames, padded, latents, &Canceller::new()?, &mut sink)?;
+        encoder.run(&frames, frames.len(), &mut Run::new(&Canceller::new()?, 0, &mut sink))?;
         Ok(moments)
     }
 }
 
 /// As a stream's moments are.
-fn clamp_variance(latent: &[f32], moments: &mut Vec<f32>) {
+fn clamp_variance(latent: &[f32], moments: &mut Vec<f32>) -> crate::Result<()> {
     let (mean, variance) = latent.split_at(latent.len() / 2);
     moments.extend(mean);
     moments.extend(variance.iter().map(|v| v.clamp(-30.0, 20.0)));
+    Ok(())
 }
 
 /// Frames of a whole clip by the rank-5 graph.
-pub(super) struct WholeDecoder<'a>(&'a Model, ClipDecoder);
+pub(super) struct WholeDecoder(WholeClipDecoder);
 
-impl<'a> WholeDecoder<'a> {
-    pub(super) fn new(model: &'a Model, geometry: &Geometry) -> crate::Result<Self> {
+impl WholeDecoder {
+    pub(super) fn new(model: &Model, geometry: &Geometry) -> crate::Result<Self> {
         let network = model.network();
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
         let graph = graph::decoder_clip(&network.decoder, channels, interpolation, model.encoder_options());
         let steps = model.load(vec![graph], Precision::F32)?;
-        Ok(WholeDecoder(model, ClipDecoder::new(&steps[0], interpolation, geometry)))
+        Ok(WholeDecoder(WholeClipDecoder::new(&steps[0], model.counting(), geometry.padded)))
     }
 
     pub(super) fn run(&mut self, latents: &[f32], count: usize) -> Numbers {
-        let WholeDecoder(model, decoder) = self;
-        let frames = model.frames_for_latents(count as u64);
+        let WholeDecoder(decoder) = self;
         let latent = latents.len() / count;
-        let fill = |n: usize, values: &mut [f32]| values.copy_from_slice(&latents[n * latent..][..latent]);
+        let source = |n: usize, _: &Rect, values: &mut [f32]| values.copy_from_slice(&latents[n * latent..][..latent]);
         let mut video = vec![];
-        let canceller = Canceller::new()?;
-        decoder.decode(count as u64, frames, fill, &canceller, &mut |_, planes, _| video.extend(planes))?;
+        let mut sink = |_: u64, planes: &[f32]| {
+            video.extend(planes);
+            Ok(())
+        };
+        decoder.run(&source, count, &mut Run::new(&Canceller::new()?, 0, &mut sink))?;
         Ok(video)
     }
 }
@@ -191,17 +191,24 @@ pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) ->
     let mut sink = |_: u64, latent: &[f32]| clamp_variance(latent, &mut moments);
     let (width, height) = (geometry.width, geometry.height);
     let image = Image::planar_f32(frame, Range::Signed, width, height)?;
-    StreamEncoder::new(&steps, geometry)?.push(&image, &Rect::of(width, height), &Canceller::new()?, &mut sink)?;
+    let canceller = Canceller::new()?;
+    let mut encoder = Encoder::new(&steps, model.counting(), geometry.padded)?;
+    encoder.push(0, &[image], 0, &geometry.padded.rect(), &mut Run::new(&canceller, 0, &mut sink))?;
     Ok(moments)
 }
 
 /// The frame of one latent by the steps.
 pub(super) fn decode_image(model: &Model, geometry: &Geometry, latent: &[f32]) -> Numbers {
     let network = model.network();
-    let (channels, interpolation) = (network.latent_channels, network.interpolation);
-    let steps = model.load(graph::decoder(&network.decoder, channels, model.encoder_options()), Precision::F32)?;
+    let steps = model
+        .load(graph::decoder(&network.decoder, network.latent_channels, model.encoder_options()), Precision::F32)?;
     let mut frame = vec![];
-    let mut decoder = StreamDecoder::new(&steps, interpolation, geometry)?;
-    decoder.push(|z| z.copy_from_slice(latent), &Canceller::new()?, &mut |_, planes| frame.extend(planes))?;
+    let mut decoder = Decoder::new(&steps, model.counting(), geometry.padded)?;
+    let source = |_: usize, _: &Rect, z: &mut [f32]| z.copy_from_slice(latent);
+    let mut sink = |_: u64, planes: &[f32]| {
+        frame.extend(planes);
+        Ok(())
+    };
+    decoder.push(0, &source, 0, &geometry.latent_rect(), &mut Run::new(&Canceller::new()?, 0, &mut sink))?;
     Ok(frame)
 }

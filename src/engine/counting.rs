@@ -4,7 +4,7 @@ use crate::error::{Result, fail};
 use crate::model::Interpolation;
 
 /// More than this in one call or clip is a mistake, and could overflow.
-pub(crate) const MAX_COUNT: u64 = 1 << 48;
+const MAX_COUNT: u64 = 1 << 48;
 
 /// The frame arithmetic of one network.
 #[derive(Debug, Clone, Copy)]

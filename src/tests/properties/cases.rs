@@ -155,8 +155,7 @@ impl Case {
 }
 
 pub(super) fn geometry(options: &StreamOptions, compression: usize) -> Geometry {
-    let (width, height) = (options.width, options.height);
-    Geometry { width, height, padded_width: width, padded_height: height, compression }
+    Geometry::new(compression, options).unwrap()
 }
 
 fn interpolation() -> impl Strategy<Value = &'static str> {

@@ -3,10 +3,10 @@
 use super::cases::{self, Case, Kind, Resume, Variant, case, first_generation, second_generation};
 use super::drive::{self, Numbers, WholeDecoder, WholeEncoder, calls, clip, noise};
 use super::{check, ensure};
+use crate::engine::of_clip;
 use crate::error::ErrorKind;
 use crate::graph;
 use crate::media::Posterior;
-use crate::stream::interpolation::of_clip;
 use crate::stream::{CacheType, Convolution, Model, ModelOptions, Snapshot, Stream, StreamOptions};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestCaseResult};

@@ -5,7 +5,7 @@ use super::checkpoint::{Haar, Storage, Weights};
 use super::drive::{WholeDecoder, WholeEncoder, noise};
 use super::{check, ensure};
 use crate::model::{Conv, ConvKind, Decoder, Encoder, Layer, Network};
-use crate::stream::{Model, ModelOptions, StreamOptions};
+use crate::stream::{Geometry, Model, ModelOptions, StreamOptions};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -135,7 +135,7 @@ struct Line {
 }
 
 impl Line {
-    fn geometry(&self) -> crate::stream::Geometry {
+    fn geometry(&self) -> Geometry {
         let (long, short) = (self.length * self.block, self.block);
         let (width, height) = if self.vertical { (short, long) } else { (long, short) };
         cases::geometry(&StreamOptions::new(width, height), self.block)

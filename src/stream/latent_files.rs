@@ -1,6 +1,9 @@
 //! What streams and latent files know of each other.
 
-use super::{Model, ModelInfo, Stream, StreamOptions};
+use super::model::Model;
+use super::model_info::ModelInfo;
+use super::options::StreamOptions;
+use super::stream::Stream;
 use crate::error::{Result, fail};
 use crate::media::{LatentFileInfo, LatentReader, LatentType, Posterior};
 
@@ -117,7 +120,7 @@ impl Stream {
             decoder: model.decoder_identity,
             width: geometry.width,
             height: geometry.height,
-            padded: (geometry.padded_width, geometry.padded_height) != (geometry.width, geometry.height),
+            padded: geometry.is_padded(),
             spatial_compression: model.spatial_compression,
             temporal_compression: model.temporal_compression,
             latent_channels: model.latent_channels,

@@ -61,7 +61,7 @@ impl FailurePersistence for Pinned {
 
     fn save_persisted_failure2(&mut self, _: Option<&'static str>, seed: PersistedSeed, _: &dyn std::fmt::Debug) {
         // Not captured, as all that `check` says.
-        let place = "src/stream/properties/pinned.txt";
+        let place = "src/tests/properties/pinned.txt";
         drop(writeln!(std::io::stderr(), "to pin this case, add to {place}:\n{}: {seed} # why", self.0));
     }
 

@@ -1,0 +1,111 @@
+//! What all engines have in common.
+
+use super::counting::Counting;
+use super::frame_size::FrameSize;
+use super::step::Step;
+use crate::error::Result;
+use crate::graph::{Port, StepGraph};
+use crate::media::Rect;
+use crate::runtime::{Canceller, Tensor};
+use std::sync::Arc;
+
+/// How far a clip is in one direction. All other counters follow from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Progress {
+    /// Frames or latents that came in, without those that a flush repeats.
+    pub(crate) count: u64,
+    /// The clip was flushed.
+    pub(crate) ended: bool,
+}
+
+/// The latents of a call: writes a part of the n-th, `[L, h, w]`.
+pub(crate) type LatentSource<'a> = dyn Fn(usize, &Rect, &mut [f32]) + 'a;
+
+/// Takes an output, a latent's moments or a frame's planes, with its index in the clip.
+pub(crate) type Sink<'a> = dyn FnMut(u64, &[f32]) -> Result<()> + 'a;
+
+/// What an engine needs besides its input: how to be stopped, and where its outputs go.
+pub(crate) struct Run<'a> {
+    pub(super) canceller: &'a Canceller,
+    /// The index in the clip of the next output.
+    next: u64,
+    sink: &'a mut Sink<'a>,
+}
+
+impl<'a> Run<'a> {
+    /// The first output is the clip's output `first`.
+    pub(crate) fn new(canceller: &'a Canceller, first: u64, sink: &'a mut Sink<'a>) -> Self {
+        Run { canceller, next: first, sink }
+    }
+
+    /// Hands an output on, if its values are finite.
+    pub(super) fn give(&mut self, step: &Step, what: &str, values: &[f32]) -> Result<()> {
+        step.check_finite(values, what, self.next)?;
+        (self.sink)(self.next, values)?;
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// One direction of the network on one tile.
+pub(crate) trait Engine: Sized {
+    /// The inputs of a call.
+    type Inputs<'a>: ?Sized;
+    /// The same direction for models whose norms span the whole clip.
+    type WholeClip: for<'a> WholeClip<Inputs<'a> = Self::Inputs<'a>>;
+    /// For error texts.
+    const VERB: &'static str;
+    /// Whether outputs may be handed on tile by tile. If not, tiles wait to be joined.
+    const GIVES_PARTS: bool;
+
+    /// How much smaller than the frame each side of an input and of an output is.
+    fn divisors(compression: usize) -> [usize; 2];
+
+    /// Outputs of the clip so far.
+    fn outputs(counting: Counting, at: Progress) -> u64;
+
+    /// Allocates caches and buffers.
+    fn new(steps: &[Arc<Step>], counting: Counting, size: FrameSize) -> Result<Self>;
+
+    /// Takes `part` of the n-th of `inputs`, which is the clip's input `index`.
+    fn push(&mut self, index: u64, inputs: &Self::Inputs<'_>, n: usize, part: &Rect, run: &mut Run<'_>) -> Result<()>;
+
+    /// Ends a clip of `count` inputs.
+    fn flush(&mut self, count: u64, run: &mut Run<'_>) -> Result<()>;
+
+    /// Forgets the clip. Memory is kept.
+    fn reset(&mut self);
+
+    /// Runs each step once, for what a device does at a size's first run only. Its results are dropped.
+    fn warm_up(&mut self, canceller: &Canceller) -> Result<()>;
+
+    /// Runs of the steps since the engine was made.
+    fn runs(&self) -> u64;
+
+    /// Bytes of caches and buffers.
+    fn state_bytes(&self) -> u64;
+
+    /// What `state_bytes` will be.
+    fn planned_bytes(graphs: &[StepGraph], size: FrameSize) -> u64;
+
+    /// Calls `keep` for each tensor that the rest of a clip reads after `count` inputs: the step that it belongs to, its
+    /// port, the tensor.
+    fn kept<'a>(&'a self, count: u64, keep: &mut dyn FnMut(&str, &Port, &'a Tensor));
+
+    /// Goes to where a clip is after `count` inputs. Calls `fill` for the same tensors, in the same order.
+    fn resume(&mut self, count: u64, fill: &mut dyn FnMut(&mut Tensor));
+}
+
+/// One direction of a network whose norms span the whole clip.
+pub(crate) trait WholeClip {
+    /// The inputs of a call.
+    type Inputs<'a>: ?Sized;
+
+    fn new(step: &Arc<Step>, counting: Counting, size: FrameSize) -> Self;
+
+    /// Takes the first `count` of `inputs`, a whole clip.
+    fn run(&mut self, inputs: &Self::Inputs<'_>, count: usize, run: &mut Run<'_>) -> Result<()>;
+
+    /// Runs of the graph since this was made.
+    fn runs(&self) -> u64;
+}

@@ -1,0 +1,53 @@
+//! One step of the network: a loaded session, which all streams of a model share.
+
+use super::frame_size::FrameSize;
+use crate::error::{Result, fail};
+use crate::finite::first_not_finite;
+use crate::graph::{Port, SizeList};
+use crate::runtime::{Device, Session, Tensor};
+use std::sync::Arc;
+
+pub(crate) struct Step {
+    pub(crate) session: Session,
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) outputs: Vec<Port>,
+    /// A frame of each cache.
+    pub(crate) caches: Vec<Port>,
+    pub(crate) sizes: Vec<SizeList>,
+    /// Where its tensors lie, if not in the CPU's memory.
+    pub(crate) device: Option<Arc<Device>>,
+    /// Whether its values, or those that a stream keeps, can overflow where float32 does not.
+    pub(crate) narrow: bool,
+    pub(crate) weight_bytes: u64,
+}
+
+impl Step {
+    pub(super) fn output(&self, name: &str) -> &Port {
+        self.outputs.iter().find(|port| port.name == name).expect("the graph has this output")
+    }
+
+    /// The graph's inputs that tell it the size of its frames.
+    pub(super) fn size_tensors(&self, size: FrameSize, frames: usize) -> Result<Vec<Tensor>> {
+        self.sizes.iter().map(|list| Tensor::whole_numbers(&list.of(size.axes(), frames))).collect()
+    }
+
+    /// Fails if an output of the network, the clip's `what` of that index, holds a NaN or an infinity.
+    pub(super) fn check_finite(&self, values: &[f32], what: &str, index: u64) -> Result<()> {
+        if first_not_finite(values).is_none() {
+            return Ok(());
+        }
+        let name = self.session.name();
+        if self.narrow {
+            fail!(
+                NotFinite,
+                "{name}: {what} {index} holds a NaN or an infinity: float16 or bfloat16 cannot hold what this input makes; \
+                 open the model with precision f32 or tf32 for this direction and cache_type f32"
+            );
+        }
+        fail!(
+            NotFinite,
+            "{name}: {what} {index} holds a NaN or an infinity: the weights are damaged, which opening the model with \
+             check_finite finds out, or the input is far larger than any that it was trained for"
+        )
+    }
+}

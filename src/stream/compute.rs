@@ -1,0 +1,135 @@
+//! How a network is computed: what follows from a model's options, the place where it runs and the CPU.
+
+use super::model_options::{CacheType, Convolution, Layout, ModelOptions, Precision, Provider};
+use crate::error::{Result, fail};
+use crate::graph::{self, Element, Operators, Taps};
+use crate::kernels;
+use crate::model::Network;
+use crate::runtime::Place;
+
+const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
+
+pub(super) fn check_layout(
+    options: &ModelOptions,
+    place: Place,
+    precisions: [Precision; 2],
+    whole_clips: bool,
+) -> Result<()> {
+    let ours = place == Place::Cpu && matches!(options.convolution, Convolution::Exact | Convolution::Fast);
+    match options.layout {
+        Layout::ChannelsLast if whole_clips => fail!(
+            InvalidArgument,
+            "layout channels_last: the model has norm_type \"groupnorm\", whose graphs of a whole clip are planes; take \
+             layout auto or planes"
+        ),
+        Layout::Planes if ours && !whole_clips && precisions.contains(&Precision::F32) => fail!(
+            InvalidArgument,
+            "layout planes: on the processor, convolution exact and fast are channels-last; take layout auto, or \
+             convolution direct, stacked or volume"
+        ),
+        Layout::ChannelsLast if precisions.contains(&Precision::Bf16) => fail!(
+            InvalidArgument,
+            "layout channels_last: ONNX Runtime has no such convolutions of bfloat16; take layout planes, or precision f16"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The precision that a direction gets, if it can have it.
+pub(super) fn resolve(
+    precision: Precision,
+    direction: &str,
+    provider: Provider,
+    place: Place,
+    network: &Network,
+) -> Result<Precision> {
+    match precision {
+        Precision::Tf32 if provider == Provider::Cpu => fail!(
+            InvalidArgument,
+            "{direction}_precision tf32: the CPU has no such mode; take f32 there, or a CUDA device"
+        ),
+        Precision::Tf32 if place == Place::Cpu => Ok(Precision::F32),
+        Precision::F16 | Precision::Bf16 if network.needs_whole_clip() => fail!(
+            InvalidArgument,
+            "{direction}_precision {precision}: the model has norm_type \"groupnorm\", whose sums over a whole clip need \
+             float32; take f32"
+        ),
+        precision => Ok(precision),
+    }
+}
+
+/// What the graphs of a direction are made of.
+pub(super) fn graph_options(options: &ModelOptions, place: Place, precision: Precision) -> graph::Options {
+    let compute = match precision {
+        Precision::F32 | Precision::Tf32 => Element::F32,
+        Precision::F16 => Element::F16,
+        Precision::Bf16 => Element::Bf16,
+    };
+    let operators = match options.convolution {
+        // Ours are of float32, for the processor.
+        _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
+        // A processor without vectors that we know: the runtime's own operators are faster.
+        _ if kernels::lanes() == 1 => Operators::Onnx,
+        Convolution::Exact => Operators::Exact,
+        Convolution::Fast => Operators::Fast,
+        Convolution::Direct => Operators::OurNorms,
+        Convolution::Stacked | Convolution::Volume => Operators::Onnx,
+    };
+    graph::Options {
+        cache: match options.cache_type {
+            CacheType::F32 => Element::F32,
+            CacheType::F16 => Element::F16,
+        },
+        compute,
+        attention_bytes: match options.attention_bytes {
+            0 => DEFAULT_ATTENTION_BYTES,
+            bytes => bytes,
+        },
+        operators,
+        taps: match options.convolution {
+            Convolution::Stacked => Taps::Stacked,
+            Convolution::Volume => Taps::Volume,
+            // ONNX Runtime 1.31 gets sums of three half precision convolutions wrong on the processor.
+            _ if place == Place::Cpu && compute != Element::F32 => Taps::Stacked,
+            // A guess until it is measured: sums of 27 C products in one kernel, without passes to add three results and,
+            // in half precision, without rounding them before.
+            Convolution::Exact | Convolution::Fast if place != Place::Cpu => Taps::Stacked,
+            Convolution::Exact | Convolution::Fast | Convolution::Direct => Taps::Added,
+        },
+        channels_last: options.layout == Layout::ChannelsLast
+            && !matches!(operators, Operators::Exact | Operators::Fast),
+        narrow_norms: true,
+    }
+}
+
+/// For viewers and other runtimes: only what ONNX defines.
+pub(super) fn plain(options: &graph::Options) -> graph::Options {
+    graph::Options { operators: Operators::Onnx, narrow_norms: false, ..*options }
+}
+
+/// Our operators take frames, and sums over a clip need float32.
+pub(super) fn clip(options: &graph::Options) -> graph::Options {
+    graph::Options { compute: Element::F32, ..plain(options) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuda_in_half_precision_has_the_convolutions_that_were_asked_for() {
+        let taps = |convolution, place| {
+            let options = ModelOptions { convolution, ..ModelOptions::default() };
+            graph_options(&options, place, Precision::F16).taps
+        };
+        for (convolution, expected) in [
+            (Convolution::Exact, Taps::Stacked),
+            (Convolution::Direct, Taps::Added),
+            (Convolution::Stacked, Taps::Stacked),
+            (Convolution::Volume, Taps::Volume),
+        ] {
+            assert_eq!(taps(convolution, Place::Cuda(0)), expected, "{convolution:?}");
+        }
+        assert_eq!(taps(Convolution::Direct, Place::Cpu), Taps::Stacked);
+    }
+}

@@ -1,0 +1,179 @@
+//! What a stream takes, before anything is allocated.
+
+use super::geometry::Geometry;
+use super::model::Model;
+use super::options::StreamOptions;
+use super::tiles::Tiles;
+use crate::engine::{Decoder, Encoder, Engine};
+use crate::error::{Result, fail};
+use crate::graph::{Layout, StepGraph};
+use crate::kernels::ScratchSize;
+use crate::memory;
+
+/// Bytes that a stream takes while it runs, to within 15 % of what a process then takes, or 4 MB if that is more; to within
+/// a third for models that take whole clips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Estimate {
+    /// The model's weights for the stream's directions, shared with its other streams.
+    pub weight_bytes: u64,
+    /// Causal caches, waiting frames and buffers of the encoder.
+    pub encode_state_bytes: u64,
+    /// The same of the decoder.
+    pub decode_state_bytes: u64,
+    /// What the network's layers hand to each other while a call runs, kept for the next call and shared with the model's
+    /// other streams.
+    pub working_bytes: u64,
+    /// All of these.
+    pub total_bytes: u64,
+    /// Of the encoder's tiles, in pixels: the whole frame's without tiling, 0 without encoding.
+    pub encode_tile: (usize, usize),
+    /// Of the decoder's tiles.
+    pub decode_tile: (usize, usize),
+    /// The encoder's tiles of a frame.
+    pub encode_tiles: usize,
+    /// The decoder's tiles of a frame.
+    pub decode_tiles: usize,
+}
+
+/// What ONNX Runtime takes on the CPU for each session, and for each of its threads but the caller's; measured.
+const SESSION_BYTES: u64 = 1_300_000;
+const THREAD_BYTES: u64 = 55_000;
+/// What threads leave in a heap of their own. The C library has this many heaps for each core.
+const HEAP_BYTES: u64 = 200_000;
+const HEAPS_PER_CORE: u64 = 8;
+
+/// What an estimate needs to know of a stream besides its tiles.
+pub(super) struct Needs<'a> {
+    pub(super) model: &'a Model,
+    pub(super) geometry: &'a Geometry,
+    /// The longest clip in frames, where each call gets a whole one; 0: any.
+    pub(super) at_once: Option<u64>,
+}
+
+impl Needs<'_> {
+    /// Of the directions that have tiles.
+    pub(super) fn estimate(
+        &self,
+        (encoder, encode): (&[StepGraph], Option<&Tiles>),
+        (decoder, decode): (&[StepGraph], Option<&Tiles>),
+    ) -> Estimate {
+        let (counting, channels) = (self.model.counting(), self.model.network().latent_channels);
+        let weight_bytes = encoder.iter().chain(decoder).map(|graph| graph.weight_bytes() as u64).sum();
+        let mut estimate = Estimate { weight_bytes, ..Estimate::default() };
+        let mut scratch = ScratchSize::default();
+        if let Some(tiles) = encode {
+            estimate.encode_state_bytes = self.state_bytes::<Encoder>(encoder, tiles);
+            (estimate.encode_tile, estimate.encode_tiles) = (sides(tiles), tiles.count());
+            let waiting = self.at_once.map_or(1, |frames| counting.latents(frames));
+            let joined = self.joined_bytes::<Encoder>(tiles, waiting, 2 * channels * self.geometry.latent_plane());
+            estimate.working_bytes = self.working_bytes(encoder, tiles).saturating_add(joined);
+            scratch = scratch.max(self.scratch(encoder, tiles));
+        }
+        if let Some(tiles) = decode {
+            estimate.decode_state_bytes = self.state_bytes::<Decoder>(decoder, tiles);
+            (estimate.decode_tile, estimate.decode_tiles) = (sides(tiles), tiles.count());
+            let waiting = self.clip_frames().unwrap_or(counting.unit);
+            let joined = self.joined_bytes::<Decoder>(tiles, waiting, 3 * self.geometry.padded.pixels() as usize);
+            let working = self.working_bytes(decoder, tiles).saturating_add(joined);
+            estimate.working_bytes = estimate.working_bytes.saturating_add(working);
+            // The directions take turns.
+            scratch = scratch.max(self.scratch(decoder, tiles));
+        }
+        estimate.working_bytes = estimate.working_bytes.saturating_add(scratch.bytes());
+        let parts = [estimate.encode_state_bytes, estimate.decode_state_bytes, estimate.working_bytes];
+        estimate.total_bytes = parts.into_iter().fold(estimate.weight_bytes, u64::saturating_add);
+        estimate
+    }
+
+    fn state_bytes<E: Engine>(&self, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
+        if self.model.network().needs_whole_clip() {
+            return 0;
+        }
+        let engines = if self.at_once.is_some() { 1 } else { tiles.count() };
+        (engines as u64).saturating_mul(E::planned_bytes(graphs, tiles.size()))
+    }
+
+    /// Of outputs that wait until all of their tiles are there: so many, of so many values.
+    fn joined_bytes<E: Engine>(&self, tiles: &Tiles, outputs: u64, values: usize) -> u64 {
+        if !tiles.are_joined::<E>() {
+            return 0;
+        }
+        outputs.saturating_mul((values * size_of::<f32>()) as u64)
+    }
+
+    /// Frames of the longest clip, where each call gets a whole one, with its last group completed.
+    fn clip_frames(&self) -> Option<u64> {
+        let counting = self.model.counting();
+        self.at_once.map(|frames| counting.frames(counting.latents(frames)))
+    }
+
+    /// Each graph's session keeps the most that it ever needed.
+    fn working_bytes(&self, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
+        let size = tiles.size();
+        let queries = size.pixels() / (self.geometry.compression as u64).pow(2);
+        let scores = queries.saturating_pow(2).saturating_mul(4);
+        let scores = scores.min(self.model.attention_bytes());
+        let frames = match self.model.network().needs_whole_clip() {
+            true if self.at_once == Some(0) => 1 + self.model.counting().unit,
+            true => self.clip_frames().unwrap_or(1),
+            false => 1,
+        };
+        let one = |graph: &StepGraph| {
+            let ports = graph.inputs.iter().chain(&graph.outputs).filter(|port| port.layout == Layout::Clip);
+            let ports: u64 = ports.map(|port| size.bytes(port)).sum::<u64>().saturating_mul(frames);
+            let scores = if graph.has_attention { 2 * scores } else { 0 };
+            // Of a clip, half of the frames and one more are where it takes most, before the outer wavelet.
+            let frames = if frames == 1 { 1.0 } else { frames as f64 + 1.0 };
+            ports.saturating_add(scores).saturating_add(graph.working.bytes(size.axes(), frames))
+        };
+        let runtime = if self.model.device().is_none() { self.runtime_bytes(graphs.len() as u64) } else { 0 };
+        graphs.iter().map(one).fold(runtime, u64::saturating_add)
+    }
+
+    /// What so many sessions of ONNX Runtime take for themselves.
+    fn runtime_bytes(&self, sessions: u64) -> u64 {
+        let threads = sessions * (self.model.threads() as u64 - 1);
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        sessions * SESSION_BYTES + threads * THREAD_BYTES + threads.min(HEAPS_PER_CORE * cores) * HEAP_BYTES
+    }
+
+    /// Of the largest session, as they take turns.
+    fn scratch(&self, graphs: &[StepGraph], tiles: &Tiles) -> ScratchSize {
+        let size = tiles.size().axes();
+        let sizes = graphs.iter().map(|graph| graph.working.scratch(size, self.model.threads()));
+        sizes.fold(ScratchSize::default(), ScratchSize::max)
+    }
+}
+
+/// Width and height of a tile.
+fn sides(tiles: &Tiles) -> (usize, usize) {
+    (tiles.size().width, tiles.size().height)
+}
+
+impl Estimate {
+    /// Memory that is not there would be promised all the same, and the process killed when it is used. The weights are
+    /// not counted, as other streams may have loaded them.
+    pub(super) fn check_available(&self, model: &Model, options: &StreamOptions) -> Result<()> {
+        // A device refuses by itself what it has not.
+        if model.device().is_some() {
+            return Ok(());
+        }
+        let mut needed = self.total_bytes - self.weight_bytes;
+        if model.network().needs_whole_clip() {
+            // The estimate may be a third too low.
+            needed = needed.saturating_add(needed / 2);
+        }
+        if let Some(available) = memory::available()
+            && needed > available
+        {
+            let (width, height) = (options.width, options.height);
+            fail!(
+                OutOfMemory,
+                "a stream of {width}x{height} needs {needed} bytes for causal caches and working memory, {available} are \
+                 available; take tiles with clip_frames, half precision caches, one direction or shorter clips"
+            );
+        }
+        Ok(())
+    }
+}

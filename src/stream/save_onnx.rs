@@ -1,0 +1,79 @@
+//! The graphs of a model as files.
+
+use super::model::Model;
+use crate::error::{Error, ErrorKind, Result};
+use crate::float_mode::FloatMode;
+use crate::graph::StepGraph;
+use crate::model::Half;
+use crate::runtime::write_weights;
+use std::io::Write;
+use std::path::Path;
+
+/// Which graphs [`Model::save_onnx`] writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Graphs {
+    /// Those that the library runs. Each is one step for one frame; causal caches are inputs and outputs. For a model that
+    /// takes whole clips the same as [`Clip`](Self::Clip).
+    #[default]
+    Steps,
+    /// The whole clip in one graph, `encoder.clip` and `decoder.clip`, as a plain export would have it.
+    Clip,
+}
+
+impl Model {
+    /// Writes the graphs as `encoder.0.onnx`, ... with their weights beside them (`encoder.0.bin`, ...), for viewers and
+    /// other runtimes. The folder must exist; files of these names are replaced. Inputs `size.0`, `size.1`, ... are whole
+    /// numbers that follow from the size of a frame, and how many queries attention takes at a time; the description of each in
+    /// the file (`doc_string`) tells which. A half that the checkpoint lacks is left out.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io); [`InvalidArgument`](ErrorKind::InvalidArgument) if the folder holds this model's own files, or
+    /// one of the files to be replaced is such a file by another name, and nothing is written then;
+    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened;
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory). Nothing is left of the graph that was being written.
+    pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
+        let _mode = FloatMode::set_default();
+        self.owner().check("model")?;
+        let folder = folder.as_ref();
+        let (mut encoder, mut decoder) = match graphs {
+            Graphs::Steps => self.plain_graphs(),
+            Graphs::Clip => (vec![self.encoder_clip()], vec![self.decoder_clip()]),
+        };
+        for (half, steps) in [(Half::Encoder, &mut encoder), (Half::Decoder, &mut decoder)] {
+            if !self.network().has(half) {
+                steps.clear();
+            }
+        }
+        let steps: Vec<_> = encoder.into_iter().chain(decoder).collect();
+        let targets = |step: &StepGraph| (folder.join(format!("{}.onnx", step.name)), folder.join(step.weights_file()));
+        self.checkpoint().check_target_folder(folder)?;
+        for (model, weights) in steps.iter().map(targets) {
+            self.check_target(model).and_then(|()| self.check_target(weights))?;
+        }
+        for step in steps {
+            let (model, weights) = targets(&step);
+            let io = |path: &Path, e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {e}", path.display()));
+            let create = |path: &Path| std::fs::File::create(path).map_err(|e| io(path, e));
+            let mut graph = create(&model)?;
+            let file = match create(&weights) {
+                Ok(file) => file,
+                Err(e) => {
+                    let _ = std::fs::remove_file(&model);
+                    return Err(e);
+                }
+            };
+            let written = self.checkpoint().while_unchanged(|| {
+                graph.write_all(&step.onnx).map_err(|e| io(&model, e))?;
+                let mut file = std::io::BufWriter::new(file);
+                write_weights(&step, self.checkpoint(), &mut file, |e| io(&weights, e))?;
+                file.flush().map_err(|e| io(&weights, e))
+            });
+            if written.is_err() {
+                // Nobody is to take them for this model's.
+                let _ = [&model, &weights].map(std::fs::remove_file);
+            }
+            written?;
+        }
+        Ok(())
+    }
+}

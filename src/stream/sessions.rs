@@ -1,0 +1,168 @@
+//! Where a model's sessions run, and how they are loaded.
+
+use super::model_options::{ModelOptions, Precision, Provider};
+use crate::engine::Step;
+use crate::error::{Result, fail};
+use crate::graph::{Element, StepGraph};
+use crate::kernels::ScratchPool;
+use crate::logger::Logger;
+use crate::memory;
+use crate::model::Checkpoint;
+use crate::runtime::{CudaOptions, Device, Place, Runtime, Session, SessionOptions, threads};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Why a CUDA device is taken only if the caller asks for it. `make check-cuda` has to pass on a device first.
+const CUDA_IS_A_PREVIEW: &str = "CUDA is a preview that no GPU has run yet, so it has to be asked for by name";
+
+pub(super) struct Sessions {
+    pub(super) runtime: &'static Runtime,
+    pub(super) checkpoint: Arc<Checkpoint>,
+    pub(super) place: Place,
+    /// The memory of `place`, if it has its own.
+    pub(super) device: Option<Arc<Device>>,
+    /// Why [`Provider::Auto`] did not take a CUDA device.
+    pub(super) fallback: Option<String>,
+    pub(super) threads: usize,
+    logger: Logger,
+    provider_options: Arc<[(String, String)]>,
+    scratch: Arc<ScratchPool>,
+}
+
+impl Sessions {
+    /// Finds the runtime and the device that the options ask for; loads nothing yet.
+    pub(super) fn new(checkpoint: Checkpoint, options: &ModelOptions) -> Result<Self> {
+        let runtime = Runtime::get(options.runtime.as_deref(), &options.logger)?;
+        let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        let mut sessions = Sessions {
+            runtime,
+            checkpoint: Arc::new(checkpoint),
+            place: Place::Cpu,
+            device: None,
+            fallback: None,
+            threads: if options.threads == 0 { available() } else { options.threads },
+            logger: options.logger.clone(),
+            provider_options: options.provider_options.clone().into(),
+            scratch: Arc::default(),
+        };
+        match options.provider {
+            Provider::Cpu => {}
+            Provider::Cuda { device } => {
+                runtime.check_cuda(device)?;
+                sessions.place = Place::Cuda(device);
+                sessions.device = Some(sessions.open_device()?);
+            }
+            Provider::Auto => {
+                // Only those who look for a GPU want to know.
+                options.logger.log(log::Level::Debug, format_args!("provider: the CPU, because {CUDA_IS_A_PREVIEW}"));
+                sessions.fallback = Some(CUDA_IS_A_PREVIEW.to_string());
+            }
+        }
+        Ok(sessions)
+    }
+
+    /// With a fake device, whose memory streams may touch as little as a real one's.
+    #[cfg(test)]
+    pub(super) fn on_fake_device(checkpoint: Checkpoint, options: &ModelOptions) -> Result<Self> {
+        let cpu = ModelOptions { provider: Provider::Cpu, threads: 1, ..options.clone() };
+        let mut sessions = Sessions::new(checkpoint, &cpu)?;
+        sessions.place = Place::Pretended;
+        sessions.device = Some(sessions.open_device()?);
+        Ok(sessions)
+    }
+
+    fn open_device(&self) -> Result<Arc<Device>> {
+        let options = SessionOptions {
+            place: self.place,
+            cuda: CudaOptions { more: self.provider_options.clone(), ..CudaOptions::default() },
+            threads: 1,
+            loading_threads: 1,
+            scratch: Arc::default(),
+            logger: self.logger.clone(),
+        };
+        Device::open(self.runtime, &self.checkpoint, &options)
+    }
+
+    /// Loads the graphs of one direction.
+    pub(super) fn load(
+        &self,
+        graphs: Vec<StepGraph>,
+        precision: Precision,
+        channels_last: bool,
+    ) -> Result<Vec<Arc<Step>>> {
+        let place = self.place;
+        if precision == Precision::Bf16 && !matches!(place, Place::Cuda(_)) {
+            fail!(
+                Provider,
+                "precision bf16: ONNX Runtime's CPU provider has no convolutions of bfloat16; take f32 or f16, or a CUDA \
+                 device"
+            );
+        }
+        // Each session has threads of its own, and others load and pack. Where not all of these can be had, this thread does
+        // what it can alone.
+        let (pools, others) = (graphs.len() * (self.threads - 1), graphs.len().saturating_sub(1));
+        let wanted = if self.threads == 1 { 0 } else { 2 * pools + others };
+        let (more, loading_threads) = match threads::obtainable(wanted) {
+            count if count < pools => {
+                let what = format!("n_threads {}, {} sessions", self.threads, graphs.len());
+                return Err(threads::refused(&what));
+            }
+            count if count < wanted || self.threads == 1 => (0, 1),
+            _ => (others, self.threads),
+        };
+        let cuda = CudaOptions {
+            tensor_cores: precision != Precision::F32,
+            channels_last,
+            more: self.provider_options.clone(),
+        };
+        let options = SessionOptions {
+            place,
+            cuda,
+            threads: self.threads,
+            loading_threads,
+            scratch: self.scratch.clone(),
+            logger: self.logger.clone(),
+        };
+        let narrow = matches!(precision, Precision::F16 | Precision::Bf16)
+            || graphs.iter().flat_map(|graph| &graph.caches).any(|cache| cache.now.element == Element::F16);
+        let load = |graph: StepGraph| -> Result<Arc<Step>> {
+            let start = std::time::Instant::now();
+            memory::check("a session")?;
+            let session = Session::load(self.runtime, &graph, &self.checkpoint, &options)?;
+            self.logger.log(
+                log::Level::Debug,
+                format_args!("{}: {} bytes of weights in {:.2?}", graph.name, graph.weight_bytes(), start.elapsed()),
+            );
+            let weight_bytes = graph.weight_bytes() as u64;
+            Ok(Arc::new(Step {
+                session,
+                inputs: graph.inputs,
+                outputs: graph.outputs,
+                caches: graph.caches.into_iter().map(|cache| cache.now).collect(),
+                sizes: graph.sizes,
+                device: self.device.clone(),
+                narrow,
+                weight_bytes,
+            }))
+        };
+        // Building a session is the work of one thread, of which this is one.
+        let (queue, loaded) = (Mutex::new(graphs.into_iter().enumerate()), Mutex::new(Vec::new()));
+        let work = || {
+            loop {
+                let Some((i, graph)) = queue.lock().next() else { break };
+                let step = load(graph);
+                loaded.lock().push((i, step));
+            }
+        };
+        self.checkpoint.while_unchanged(|| {
+            std::thread::scope(|scope| {
+                let mut more = 0..more;
+                while more.next().is_some() && std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {}
+                work();
+            });
+            let mut loaded = std::mem::take(&mut *loaded.lock());
+            loaded.sort_by_key(|(i, _)| *i);
+            loaded.into_iter().map(|(_, step)| step).collect()
+        })
+    }
+}

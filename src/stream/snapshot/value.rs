@@ -1,0 +1,120 @@
+//! A snapshot.
+
+use super::format::{CHECKSUM, HEADER, Header};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::memory;
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+
+/// A stream's state at one point of its clip, made by [`Stream::snapshot`](crate::Stream::snapshot): causal caches, waiting frames, counters and
+/// the frame count. Any stream of the same model, cache type, size, directions and tiles can be restored to it, in this
+/// process or, through [`as_bytes`](Self::as_bytes), in another; at a clip's start and after its flushes one of other
+/// tiles or another cache type too.
+///
+/// Posterior, seed and scaling are the stream's, not the snapshot's: a stream that is restored keeps its own.
+///
+/// Thread-safety: safe; it never changes.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// Shared by clones, which cannot be refused memory.
+    pub(super) bytes: Arc<Vec<u8>>,
+    pub(super) header: Header,
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotInfo {
+    /// [`ModelInfo::identity`](crate::ModelInfo::identity) of the model.
+    pub identity: u64,
+    /// Of the frames, in pixels.
+    pub width: usize,
+    /// Of the frames, in pixels.
+    pub height: usize,
+    /// Whether the stream encodes.
+    pub encode: bool,
+    /// Whether the stream decodes.
+    pub decode: bool,
+    /// Frames encoded since the start of the clip.
+    pub frames_in: u64,
+    /// Latents decoded since the start of the clip.
+    pub latents_in: u64,
+    /// The encoder was flushed.
+    pub encode_flushed: bool,
+    /// The decoder was flushed.
+    pub decode_flushed: bool,
+    /// As given to [`Stream::set_frame_count`](crate::Stream::set_frame_count).
+    pub frame_count: Option<u64>,
+    /// Length of the snapshot as bytes.
+    pub bytes: usize,
+}
+
+impl Snapshot {
+    /// The snapshot as bytes, for [`from_bytes`](Self::from_bytes) in this or another process on a machine of the same
+    /// byte order. They are checked against damage, not against malice: a forged snapshot gives wrong pictures, nothing
+    /// worse.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes [`as_bytes`](Self::as_bytes).
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io).
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        out.write_all(&self.bytes).map_err(|e| Error::new(ErrorKind::Io, format!("writing a snapshot: {e}")))
+    }
+
+    /// A snapshot from its bytes, all of which are checked. Whether it fits a stream is checked when it is restored.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the bytes are no snapshot, damaged, incomplete, or of another
+    /// version or byte order; [`OutOfMemory`](ErrorKind::OutOfMemory).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let header = Header::read(bytes).map_err(|e| e.prefixed("snapshot"))?;
+        let mut copy = buffer(bytes.len() as u64)?;
+        copy.extend_from_slice(bytes);
+        Ok(Snapshot { bytes: Arc::new(copy), header })
+    }
+
+    /// What the snapshot holds.
+    pub fn info(&self) -> SnapshotInfo {
+        let header = &self.header;
+        let (encoder, decoder) = (header.encoder.unwrap_or_default(), header.decoder.unwrap_or_default());
+        SnapshotInfo {
+            identity: header.identity,
+            width: header.size[0] as usize,
+            height: header.size[1] as usize,
+            encode: header.encoder.is_some(),
+            decode: header.decoder.is_some(),
+            frames_in: encoder.count,
+            latents_in: decoder.count,
+            encode_flushed: encoder.ended,
+            decode_flushed: decoder.ended,
+            frame_count: header.frame_limit,
+            bytes: self.bytes.len(),
+        }
+    }
+
+    /// The tensors.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER..self.bytes.len() - CHECKSUM]
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Snapshot").field(&self.info()).finish()
+    }
+}
+
+/// Room for a snapshot. Without the check the system would promise memory that it lacks, and later kill the process.
+pub(super) fn buffer(size: u64) -> Result<Vec<u8>> {
+    let mut buffer = vec![];
+    let available = memory::available().unwrap_or(u64::MAX);
+    if size > available || buffer.try_reserve_exact(size as usize).is_err() {
+        fail!(OutOfMemory, "a snapshot of {size} bytes: cannot allocate, {available} bytes are available");
+    }
+    Ok(buffer)
+}

@@ -1,0 +1,341 @@
+//! The stream handle: what it is made of, where it is in its clips, and when it needs a reset.
+
+use super::direction::Direction;
+use super::estimate::Estimate;
+use super::geometry::Geometry;
+use super::model::Model;
+use super::options::StreamOptions;
+use super::plan::Plan;
+use super::tiles::Tiles;
+use crate::engine::{Decoder, Encoder, Engine, Step, check_count};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::float_mode::FloatMode;
+use crate::media::LatentCodec;
+use crate::runtime::Canceller;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Sizes and counters of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// Of the frames, in pixels.
+    pub width: usize,
+    /// Of the frames, in pixels.
+    pub height: usize,
+    /// w of the latents.
+    pub latent_width: usize,
+    /// h of the latents.
+    pub latent_height: usize,
+    /// C of the latents that decoding reads.
+    pub latent_channels: usize,
+    /// Channels that encoding writes: C, or 2C for both moments.
+    pub encoded_channels: usize,
+    /// Bytes of the encoder's caches, waiting frames and buffers. They do not grow.
+    pub encode_state_bytes: u64,
+    /// Bytes of the decoder's caches, waiting frames and buffers. They do not grow.
+    pub decode_state_bytes: u64,
+    /// Frames encoded since the start of the clip.
+    pub frames_in: u64,
+    /// Latents written since the start of the clip.
+    pub latents_out: u64,
+    /// Latents decoded since the start of the clip.
+    pub latents_in: u64,
+    /// Frames written since the start of the clip.
+    pub frames_out: u64,
+    /// Runs of the encoder's steps since the stream was made. Their number per latent is constant.
+    pub encode_steps: u64,
+    /// Runs of the decoder's steps since the stream was made. Their number per latent is constant.
+    pub decode_steps: u64,
+    /// An earlier call failed: reset the stream.
+    pub needs_reset: bool,
+}
+
+/// One stream: its two directions are independent, each encodes or decodes one clip at a time.
+///
+/// Thread-safety: one thread at a time. Streams of one model run at the same time without disturbing each other. A
+/// [`Canceller`] may be used from any thread.
+pub struct Stream {
+    pub(super) model: Model,
+    pub(super) options: StreamOptions,
+    pub(super) geometry: Geometry,
+    pub(super) codec: LatentCodec,
+    pub(super) encoder: Option<Direction<Encoder>>,
+    pub(super) decoder: Option<Direction<Decoder>>,
+    /// The longest clip in frames, where each call gets a whole one; 0: any.
+    pub(super) at_once: Option<u64>,
+    /// The longest clip whose memory was found to be there.
+    pub(super) longest_clip: u64,
+    pub(super) frame_limit: Option<u64>,
+    pub(super) canceller: Canceller,
+    failure: Option<Error>,
+}
+
+impl Stream {
+    /// Makes a stream; loads the model's weights for its directions if no stream did before.
+    ///
+    /// # Errors
+    /// [`InvalidSize`](ErrorKind::InvalidSize), [`InvalidArgument`](ErrorKind::InvalidArgument),
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory), [`Runtime`](ErrorKind::Runtime), [`Provider`](ErrorKind::Provider);
+    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened, [`Io`](ErrorKind::Io) if they
+    /// cannot be read any more.
+    pub fn new(model: &Model, options: &StreamOptions) -> Result<Self> {
+        let _mode = FloatMode::set_default();
+        model.owner().check("model")?;
+        let Plan { geometry, at_once, encode, decode, estimate } = Plan::new(model, options)?;
+        let codec = LatentCodec::new(model.network(), options.posterior, options.scaled, geometry.latent_rect())?;
+        // Of clips of unknown length each call asks for itself.
+        if at_once != Some(0) {
+            estimate.check_available(model, options)?;
+        }
+        let encoder = |tiles| direction(model, model.encoder_steps()?, &geometry, tiles, at_once.is_some());
+        let decoder = |tiles| direction(model, model.decoder_steps()?, &geometry, tiles, at_once.is_some());
+        let mut encoder: Option<Direction<Encoder>> = encode.map(encoder).transpose()?;
+        let mut decoder: Option<Direction<Decoder>> = decode.map(decoder).transpose()?;
+        let canceller = Canceller::new()?;
+        // Loading kernels, choosing algorithms and growing the arena take seconds, for which the first call should not
+        // wait. If memory is too small, the caller is told now.
+        if model.device().is_some() {
+            encoder.iter_mut().try_for_each(|encoder| encoder.warm_up(&canceller))?;
+            decoder.iter_mut().try_for_each(|decoder| decoder.warm_up(&canceller))?;
+        }
+        Ok(Stream {
+            model: model.clone(),
+            options: options.clone(),
+            geometry,
+            codec,
+            encoder,
+            decoder,
+            at_once,
+            longest_clip: 0,
+            frame_limit: None,
+            canceller,
+            failure: None,
+        })
+    }
+
+    /// What a stream with these options would take, and its tiles; allocates nothing.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new) that concern the options, [`OutOfMemory`](ErrorKind::OutOfMemory) if it would exceed
+    /// the options' memory limit.
+    pub fn estimate(model: &Model, options: &StreamOptions) -> Result<Estimate> {
+        let _mode = FloatMode::set_default();
+        model.owner().check("model")?;
+        Ok(Plan::new(model, options)?.estimate)
+    }
+
+    /// The model that this stream runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Sizes and counters.
+    pub fn info(&self) -> StreamInfo {
+        let (geometry, latent) = (&self.geometry, self.geometry.latent_rect());
+        let (encoder, decoder) = (self.encoder.as_ref(), self.decoder.as_ref());
+        StreamInfo {
+            width: geometry.width,
+            height: geometry.height,
+            latent_width: latent.width,
+            latent_height: latent.height,
+            latent_channels: self.model.network().latent_channels,
+            encoded_channels: self.codec.encoded_channels(),
+            encode_state_bytes: encoder.map_or(0, Direction::state_bytes),
+            decode_state_bytes: decoder.map_or(0, Direction::state_bytes),
+            frames_in: encoder.map_or(0, |encoder| encoder.progress().count),
+            latents_out: encoder.map_or(0, Direction::outputs),
+            latents_in: decoder.map_or(0, |decoder| decoder.progress().count),
+            frames_out: decoder.map_or(0, |decoder| self.limited(decoder.outputs())),
+            encode_steps: encoder.map_or(0, Direction::runs),
+            decode_steps: decoder.map_or(0, Direction::runs),
+            needs_reset: self.failure.is_some(),
+        }
+    }
+
+    /// Values of one encoded latent.
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.codec.encoded_len()
+    }
+
+    /// Values of one latent that decoding reads.
+    pub(crate) fn latent_len(&self) -> usize {
+        self.codec.decoded_len()
+    }
+
+    /// A handle that stops this stream's calls from other threads.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// The error that made a reset necessary.
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// Latents that encoding `frames` more frames would write.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not encode, or its clip has ended.
+    pub fn encode_count(&self, frames: u64) -> Result<u64> {
+        Ok(len(self.encoded_by(frames)?))
+    }
+
+    /// Latents that [`encode_flush`](Self::encode_flush) would write: 0 or 1.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not encode.
+    pub fn encode_flush_count(&self) -> Result<u64> {
+        Ok(len(self.encoded_by_flush()?))
+    }
+
+    /// Frames that decoding `latents` more latents would write.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not decode, or its clip has ended.
+    pub fn decode_count(&self, latents: u64) -> Result<u64> {
+        Ok(len(self.decoded_by(latents)?))
+    }
+
+    /// Frames that [`decode_flush`](Self::decode_flush) would write.
+    ///
+    /// # Errors
+    /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not decode.
+    pub fn decode_flush_count(&self) -> Result<u64> {
+        Ok(len(self.decoded_by_flush()?))
+    }
+
+    /// The clip's latents that `frames` more frames would give.
+    pub(super) fn encoded_by(&self, frames: u64) -> Result<Range<u64>> {
+        check_count("frames", frames)?;
+        Ok(self.in_clip(&self.encoder)?.outputs_of(frames))
+    }
+
+    /// The clip's frames that `latents` more latents would give, without those behind the limit.
+    pub(super) fn decoded_by(&self, latents: u64) -> Result<Range<u64>> {
+        check_count("latents", latents)?;
+        Ok(self.limited_range(self.in_clip(&self.decoder)?.outputs_of(latents)))
+    }
+
+    pub(super) fn encoded_by_flush(&self) -> Result<Range<u64>> {
+        Ok(has(&self.encoder)?.outputs_of_flush())
+    }
+
+    pub(super) fn decoded_by_flush(&self) -> Result<Range<u64>> {
+        Ok(self.limited_range(has(&self.decoder)?.outputs_of_flush()))
+    }
+
+    /// Tells the decoder how many frames the clip has, so that those which the encoder's flush added are not written.
+    /// `None` lifts the limit; a reset does too.
+    pub fn set_frame_count(&mut self, frames: Option<u64>) {
+        self.frame_limit = frames;
+    }
+
+    fn limited(&self, frames: u64) -> u64 {
+        self.frame_limit.map_or(frames, |limit| frames.min(limit))
+    }
+
+    fn limited_range(&self, frames: Range<u64>) -> Range<u64> {
+        self.limited(frames.start)..self.limited(frames.end)
+    }
+
+    /// Forgets the clip in both directions, and any failure or cancellation. All memory is kept for the next clip.
+    ///
+    /// # Errors
+    /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation.
+    pub fn reset(&mut self) -> Result<()> {
+        let _mode = FloatMode::set_default();
+        self.model.owner().check("stream")?;
+        self.encoder.iter_mut().for_each(Direction::reset);
+        self.decoder.iter_mut().for_each(Direction::reset);
+        self.frame_limit = None;
+        self.recover()
+    }
+
+    /// Forgets a failure or cancellation.
+    pub(super) fn recover(&mut self) -> Result<()> {
+        self.canceller.clear()?;
+        self.failure = None;
+        Ok(())
+    }
+
+    /// Makes a reset necessary, after a call of which nobody knows how far it came.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure = Some(error);
+    }
+
+    /// After a failure part of a call is done; only a reset makes the state whole again.
+    pub(super) fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(e) = &result {
+            self.fail(e.clone());
+        }
+        result
+    }
+
+    /// Fails if a reset is needed; every call that moves the stream checks this first.
+    pub(crate) fn check_ready(&mut self) -> Result<()> {
+        self.check_whole("reset the stream first")?;
+        if self.canceller.is_cancelled() {
+            return self.settle(Err(Error::new(ErrorKind::Cancelled, "cancelled before the call; reset the stream")));
+        }
+        Ok(())
+    }
+
+    /// Fails if part of a call is done.
+    pub(super) fn check_whole(&self, advice: &str) -> Result<()> {
+        self.model.owner().check("stream")?;
+        if let Some(failure) = &self.failure {
+            fail!(NeedsReset, "an earlier call failed, {advice}: {failure}");
+        }
+        Ok(())
+    }
+
+    /// A direction, if the stream has it and its clip goes on.
+    fn in_clip<'a, E: Engine>(&self, direction: &'a Option<Direction<E>>) -> Result<&'a Direction<E>> {
+        let (direction, verb) = (has(direction)?, E::VERB);
+        let progress = direction.progress();
+        if !progress.ended {
+            return Ok(direction);
+        }
+        if progress.count > 0 && self.model.network().needs_whole_clip() {
+            fail!(
+                InvalidState,
+                "a second {verb} call: {} has norm_type \"groupnorm\", whose statistics span the whole clip, so it \
+                 cannot stream; give the clip in one call, and reset the stream before the next one",
+                self.model.info().name
+            );
+        }
+        if progress.count > 0 && self.at_once.is_some() {
+            fail!(
+                InvalidState,
+                "a second {verb} call: with clip_frames set each call gets a whole clip; reset the stream before the \
+                 next one"
+            );
+        }
+        fail!(InvalidState, "the {verb}r was flushed, its clip has ended; reset the stream for the next one")
+    }
+}
+
+/// A direction, if the stream has it.
+fn has<E: Engine>(direction: &Option<Direction<E>>) -> Result<&Direction<E>> {
+    direction.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidState, format!("this stream was made without a direction to {}", E::VERB))
+    })
+}
+
+fn len(outputs: Range<u64>) -> u64 {
+    outputs.end - outputs.start
+}
+
+fn direction<E: Engine>(
+    model: &Model,
+    steps: &[Arc<Step>],
+    geometry: &Geometry,
+    tiles: Tiles,
+    at_once: bool,
+) -> Result<Direction<E>> {
+    match model.network().needs_whole_clip() {
+        true => Ok(Direction::of_whole_clips(&steps[0], model.counting(), geometry)),
+        false => Direction::new(steps, model.counting(), geometry, tiles, at_once),
+    }
+}

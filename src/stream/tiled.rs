@@ -1,0 +1,152 @@
+//! A network that streams, in one direction: an engine for each tile, whose outputs are joined.
+
+use super::geometry::Geometry;
+use super::tiles::Tiles;
+use crate::engine::{Counting, Engine, Progress, Run, Step};
+use crate::error::Result;
+use crate::graph::Port;
+use crate::media::Rect;
+use crate::memory;
+use crate::runtime::{Canceller, Tensor};
+use std::sync::Arc;
+
+/// Takes an output, or a part of one: its index in the clip, values, the rectangle that these are of, and the part of it
+/// that is final.
+pub(super) type PartSink<'a> = dyn FnMut(u64, &[f32], &Rect, &Rect) -> Result<()> + 'a;
+
+pub(super) struct Tiled<E> {
+    tiles: Tiles,
+    /// One for each tile. Where each call gets a whole clip there is one, which takes the tiles in turn.
+    engines: Vec<E>,
+    input_divisor: usize,
+    output_divisor: usize,
+}
+
+impl<E: Engine> Tiled<E> {
+    pub(super) fn new(
+        steps: &[Arc<Step>],
+        counting: Counting,
+        geometry: &Geometry,
+        tiles: Tiles,
+        at_once: bool,
+    ) -> Result<Self> {
+        let count = if at_once { 1 } else { tiles.count() };
+        let engines = (0..count).map(|_| E::new(steps, counting, tiles.size())).collect::<Result<_>>()?;
+        let [input_divisor, output_divisor] = E::divisors(geometry.compression);
+        Ok(Tiled { tiles, engines, input_divisor, output_divisor })
+    }
+
+    /// Takes the n-th of `inputs`, which is the clip's input `index`. The first output is the clip's output `first`.
+    pub(super) fn push(
+        &mut self,
+        index: u64,
+        inputs: &E::Inputs<'_>,
+        n: usize,
+        first: u64,
+        canceller: &Canceller,
+        sink: &mut PartSink<'_>,
+    ) -> Result<()> {
+        self.each_tile(first, canceller, sink, |engine, part, run| engine.push(index, inputs, n, part, run))
+    }
+
+    /// Ends a clip of `count` inputs.
+    pub(super) fn flush(
+        &mut self,
+        count: u64,
+        first: u64,
+        canceller: &Canceller,
+        sink: &mut PartSink<'_>,
+    ) -> Result<()> {
+        self.each_tile(first, canceller, sink, |engine, _, run| engine.flush(count, run))
+    }
+
+    /// Takes a whole clip of `count` inputs, one tile after the other.
+    pub(super) fn clip(
+        &mut self,
+        inputs: &E::Inputs<'_>,
+        count: usize,
+        canceller: &Canceller,
+        sink: &mut PartSink<'_>,
+    ) -> Result<()> {
+        self.each_tile(0, canceller, sink, |engine, part, run| {
+            engine.reset();
+            for n in 0..count {
+                engine.push(n as u64, inputs, n, part, run)?;
+            }
+            engine.flush(count as u64, run)
+        })
+    }
+
+    /// Does the same with every tile, and hands on the outputs.
+    fn each_tile(
+        &mut self,
+        first: u64,
+        canceller: &Canceller,
+        sink: &mut PartSink<'_>,
+        mut work: impl FnMut(&mut E, &Rect, &mut Run<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (tiles, divisor, engines) = (&self.tiles, self.output_divisor, self.engines.len());
+        let joins = tiles.are_joined::<E>();
+        let mut whole: Vec<Vec<f32>> = vec![];
+        for i in 0..tiles.count() {
+            let (part, _) = tiles.tile(i, self.input_divisor);
+            let (held, owned) = tiles.tile(i, divisor);
+            let mut take = |index: u64, values: &[f32]| {
+                if !joins {
+                    return sink(index, values, &held, &owned);
+                }
+                let n = (index - first) as usize;
+                if n == whole.len() {
+                    let channels = values.len() / (held.width * held.height);
+                    let zeros = memory::zeros(channels * tiles.whole_plane(divisor), "frames in the making")?;
+                    memory::push(&mut whole, zeros)?;
+                }
+                tiles.join(i, divisor, values, &mut whole[n]);
+                Ok(())
+            };
+            work(&mut self.engines[i % engines], &part, &mut Run::new(canceller, first, &mut take))?;
+        }
+        let all = tiles.whole(divisor);
+        (first..).zip(&whole).try_for_each(|(index, values)| sink(index, values, &all, &all))
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.engines.iter_mut().for_each(E::reset);
+    }
+
+    pub(super) fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
+        // All tiles have one size.
+        self.engines[0].warm_up(canceller)
+    }
+
+    pub(super) fn runs(&self) -> u64 {
+        self.engines.iter().map(E::runs).sum()
+    }
+
+    pub(super) fn state_bytes(&self) -> u64 {
+        self.engines.iter().map(E::state_bytes).sum()
+    }
+
+    /// As [`Engine::kept`]. The names tell the tile: tiles of one size hold other parts of the frame.
+    pub(super) fn kept<'a>(&'a self, at: Progress, keep: &mut dyn FnMut(&str, &Port, &'a Tensor)) {
+        if at.ended {
+            return;
+        }
+        for (i, engine) in self.engines.iter().enumerate() {
+            let (held, _) = self.tiles.tile(i, 1);
+            let tile = match self.tiles.count() {
+                1 => String::new(),
+                _ => format!("{}x{} at {},{} ", held.width, held.height, held.x, held.y),
+            };
+            engine.kept(at.count, &mut |step, port, tensor| keep(&format!("{tile}{step}"), port, tensor));
+        }
+    }
+
+    /// As [`Engine::resume`]. After a clip's end there is nothing to fill.
+    pub(super) fn resume(&mut self, at: Progress, fill: &mut dyn FnMut(&mut Tensor)) {
+        self.reset();
+        if !at.ended {
+            self.engines.iter_mut().for_each(|engine| engine.resume(at.count, fill));
+        }
+    }
+}
