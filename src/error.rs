@@ -1,8 +1,8 @@
-//! One error type for the whole crate: a kind that programs can branch on and a text for people.
+//! The crate's error type: a kind for programs and a text for people.
 
 use std::fmt;
 
-/// What went wrong, in families a program can act on.
+/// What kind of error happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -12,13 +12,13 @@ pub enum ErrorKind {
     InvalidSize,
     /// The output buffer is too small; the text says how much is needed. Nothing was consumed.
     Capacity,
-    /// The call is out of order, for example a chunk after the flush.
+    /// The call is not allowed in the stream's current state, for example a chunk after the flush.
     InvalidState,
-    /// Another thread is inside a call on the same stream.
+    /// Another thread is running a call on the same stream.
     Busy,
     /// An earlier call on this stream failed; reset it first.
     NeedsReset,
-    /// The model, stream or latent writer belongs to the process that this one was forked from; make one in this process.
+    /// The object was made by the parent of this forked process. Create a new one in this process.
     Forked,
     /// A file or folder could not be read or written.
     Io,
@@ -26,31 +26,31 @@ pub enum ErrorKind {
     Config,
     /// The weights are damaged, incomplete or do not belong to the config.
     Checkpoint,
-    /// A valid model of a kind that this version does not run.
+    /// The model is valid, but this version does not support it.
     UnsupportedModel,
-    /// A latent file is damaged, of another kind or version, or does not belong to the model or stream.
+    /// A latent file is damaged, has another format or version, or does not match the model or stream.
     LatentFile,
     /// ONNX Runtime was not found or cannot be loaded.
     RuntimeMissing,
     /// The ONNX Runtime that was found is too old.
     RuntimeTooOld,
-    /// The requested execution provider cannot run here.
+    /// The requested execution provider is not available.
     Provider,
     /// ONNX Runtime failed to load or to run a graph.
     Runtime,
-    /// A NaN or an infinity, or a number too large for float16, in what came in or in what the network made of it. The text
-    /// says where. If it came in, nothing was consumed.
+    /// The input or the network's output contains a NaN, an infinity, or a value too large for float16. The text says
+    /// where. If the input contains it, nothing was consumed.
     NotFinite,
     /// The call was cancelled from another thread.
     Cancelled,
-    /// Memory could not be allocated. [`StreamInfo::needs_reset`](crate::StreamInfo::needs_reset) says whether a stream that
-    /// existed needs a reset.
+    /// Memory allocation failed. [`StreamInfo::needs_reset`](crate::StreamInfo::needs_reset) says whether an existing
+    /// stream needs a reset.
     OutOfMemory,
     /// A bug in this library; please report it.
     Internal,
 }
 
-/// An [`ErrorKind`] and a text that says what was wrong and what to do.
+/// An [`ErrorKind`] and a text that says what went wrong and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
@@ -65,7 +65,7 @@ impl Error {
         Error { kind, text: text.into() }
     }
 
-    /// Of what the system says of a file.
+    /// An error that the system reported for a file.
     pub(crate) fn of_file(error: &std::io::Error, text: impl Into<String>) -> Self {
         let kind = match error.kind() {
             std::io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
@@ -74,12 +74,12 @@ impl Error {
         Error::new(kind, text)
     }
 
-    /// The same error with `place: ` before its text.
+    /// The same error with `context: ` before its text.
     pub(crate) fn prefixed(self, place: &str) -> Self {
         Error { kind: self.kind, text: format!("{place}: {}", self.text) }
     }
 
-    /// The family of the error.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -98,7 +98,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// `fail!(Kind, "text {}", x)` is an early return with that error.
+/// `fail!(Kind, "text {}", x)` returns early with that error.
 macro_rules! fail {
     ($kind:ident, $($text:tt)*) => {
         return Err($crate::error::Error::new($crate::error::ErrorKind::$kind, format!($($text)*)))

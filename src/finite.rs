@@ -1,42 +1,42 @@
-//! Finds numbers that are none. Everything that comes in and goes out is looked at, so this must cost nothing.
+//! Finds NaNs and infinities. This runs over all input and output, so it must be almost free.
 
 use half::{bf16, f16};
 
-/// Numbers that are looked at without a branch.
+/// Values per block; within a block the search has no branches.
 const BLOCK: usize = 256;
-/// Float32 numbers from here on round to an infinity in half precision: halfway between its largest, 65504, and the next
-/// that there would be.
+/// Float32 values from here on round to infinity in float16. It is halfway between 65504, the largest float16, and the
+/// next step.
 const TOO_LARGE_FOR_F16: f32 = 65520.0;
 
-/// The first number that is a NaN or an infinity.
+/// The index of the first NaN or infinity.
 pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
     first_from(values, f32::INFINITY)
 }
 
-/// The first number that half precision cannot hold.
+/// The index of the first value that does not fit in float16.
 pub(crate) fn first_not_f16(values: &[f32]) -> Option<usize> {
     first_from(values, TOO_LARGE_FOR_F16)
 }
 
-/// The first half precision number that is a NaN or an infinity.
+/// The index of the first NaN or infinity.
 pub(crate) fn first_f16_not_finite(values: &[f16]) -> Option<usize> {
     let bad = |value: &f16| value.to_bits() & 0x7fff >= f16::INFINITY.to_bits();
     first(values, bad)
 }
 
-/// Whether the bytes of float32 numbers hold a NaN or an infinity.
+/// Whether the bytes, read as float32 values, contain a NaN or an infinity.
 pub(crate) fn f32_bytes_not_finite(bytes: &[u8]) -> bool {
     let infinity = f32::INFINITY.to_bits();
     let words = bytes.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
     words.fold(false, |found, word| found | (word & infinity == infinity))
 }
 
-/// The same of half precision.
+/// The same for float16.
 pub(crate) fn f16_bytes_not_finite(bytes: &[u8]) -> bool {
     words_not_finite(bytes, f16::INFINITY.to_bits())
 }
 
-/// The same of bfloat16.
+/// The same for bfloat16.
 pub(crate) fn bf16_bytes_not_finite(bytes: &[u8]) -> bool {
     words_not_finite(bytes, bf16::INFINITY.to_bits())
 }
@@ -46,14 +46,14 @@ fn words_not_finite(bytes: &[u8], infinity: u16) -> bool {
     words.fold(false, |found, word| found | (word & infinity == infinity))
 }
 
-/// The first of `values` that is none any more once `convert` made it float32.
+/// The index of the first value that `convert` turns into a NaN or an infinity.
 pub(crate) fn first_not_finite_as<T: Copy>(values: &[T], convert: impl Fn(T) -> f32) -> Option<usize> {
     first(values, |value: &T| !convert(*value).is_finite())
 }
 
-/// The first number of that magnitude or a larger one; a NaN counts as one.
+/// The index of the first value whose magnitude is at least `limit`, or that is a NaN.
 fn first_from(values: &[f32], limit: f32) -> Option<usize> {
-    // Without the sign, the bits of numbers are in the numbers' order, with those of NaN behind infinity's.
+    // Without the sign bit, the bits of floats compare in the order of their values, and NaNs compare above infinity.
     let limit = limit.to_bits();
     first(values, |value: &f32| value.to_bits() & 0x7fff_ffff >= limit)
 }
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!((first_not_finite(&[]), first_f16_not_finite(&[])), (None, None));
     }
 
-    /// What a stream's state is looked at as.
+    /// Stream state is checked in these types.
     #[test]
     fn bytes_of_every_type_are_looked_at() {
         fn found<const N: usize>(test: fn(&[u8]) -> bool, fine: [[u8; N]; 3], bad: [[u8; N]; 4]) {
@@ -108,7 +108,7 @@ mod tests {
         found(f16_bytes_not_finite, [f16::MAX, f16::MIN, f16::ZERO].map(f16::to_ne_bytes), halves);
         let bfloats = bad.map(|v| bf16::from_f32(v).to_ne_bytes());
         found(bf16_bytes_not_finite, [bf16::MAX, bf16::MIN, bf16::ZERO].map(bf16::to_ne_bytes), bfloats);
-        // An infinity of float16 is a number of bfloat16.
+        // Float16's infinity is a finite bfloat16 value.
         assert!(!bf16_bytes_not_finite(&0x7c00u16.to_ne_bytes()) && f16_bytes_not_finite(&0x7c00u16.to_ne_bytes()));
     }
 

@@ -1,19 +1,19 @@
-//! The floating-point mode of a thread: rounding, what becomes of denormals, which exceptions trap, and which were seen.
+//! The floating-point mode of a thread: rounding, handling of denormals, traps, and exception flags.
 //!
-//! It belongs to the host. Some set it for their own sums (flush to zero, rounding down, traps), and our numbers must not
-//! depend on it; ONNX Runtime sets it, and the host must not lose its own. So every call that computes, makes threads or
-//! lets the runtime do so puts the default in place and brings the host's back. New threads begin with the mode of the one
-//! that makes them.
+//! The mode belongs to the host program, which may have set flush-to-zero, another rounding or traps. Our results must
+//! not depend on that. ONNX Runtime changes the mode too, and the host must not see that change. So every call that
+//! computes, starts threads or calls ONNX Runtime sets the default mode first and restores the host's mode at the end.
+//! New threads inherit the mode of the thread that starts them.
 
-/// Brings the mode of the calling thread back when it is dropped; must be dropped by the thread that made it.
+/// Restores the mode of the calling thread when dropped. Drop it on the thread that created it.
 pub(crate) struct FloatMode {
     of_host: machine::Mode,
-    /// Of this thread only.
+    /// Makes this type neither `Send` nor `Sync`.
     thread: std::marker::PhantomData<*const ()>,
 }
 
 impl FloatMode {
-    /// Puts the default in place: rounding to nearest, denormals as they are, no traps.
+    /// Sets the default mode: round to nearest, keep denormals, no traps.
     #[must_use = "the mode comes back when this is dropped"]
     pub(crate) fn set_default() -> Self {
         FloatMode { of_host: machine::set_default(), thread: std::marker::PhantomData }
@@ -30,7 +30,7 @@ impl Drop for FloatMode {
 mod machine {
     use std::arch::asm;
 
-    /// MXCSR, and the environment of the x87, which `long double` of C uses: control, status, tags and more.
+    /// MXCSR, and the x87 environment that C's `long double` uses: control, status, tags and more.
     #[repr(C, align(4))]
     pub(super) struct Mode {
         x87: [u8; 28],
@@ -42,8 +42,8 @@ mod machine {
 
     pub(super) fn set_default() -> Mode {
         let mut mode = Mode { x87: [0; 28], sse: 0 };
-        // SAFETY: writes the two fields, reads the constants. The default is the mode that Rust's code expects. Exceptions
-        // that were seen are cleared too, or those of the x87 would trap at once if the host wants that.
+        // SAFETY: writes the two fields and reads the constants. Rust code expects the default mode. The exception
+        // flags are cleared as well; otherwise pending x87 exceptions would trap at once if the host enables traps.
         unsafe {
             asm!(
                 "fnstenv [{x87}]",
@@ -62,7 +62,7 @@ mod machine {
     }
 
     pub(super) fn restore(mode: &Mode) {
-        // SAFETY: reads the two fields, which hold what the processor wrote there.
+        // SAFETY: reads the two fields, which `set_default` stored.
         unsafe {
             asm!(
                 "fldenv [{x87}]",
@@ -86,7 +86,7 @@ mod machine {
 
     pub(super) fn set_default() -> Mode {
         let (control, status);
-        // SAFETY: registers of this thread. Zero is the default, which Rust's code expects.
+        // SAFETY: these registers belong to this thread. Zero is the default, which Rust code expects.
         unsafe {
             asm!(
                 "mrs {control}, fpcr",
@@ -101,7 +101,7 @@ mod machine {
     }
 
     pub(super) fn restore(mode: &Mode) {
-        // SAFETY: what the registers held.
+        // SAFETY: restores what the registers held.
         unsafe {
             asm!(
                 "msr fpsr, {status}",
@@ -114,7 +114,7 @@ mod machine {
     }
 }
 
-/// Another processor: its hosts keep the default.
+/// On other CPUs the mode is left alone.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod machine {
     pub(super) struct Mode;

@@ -1,20 +1,21 @@
-//! Which process this is. A fork copies memory, but of the threads only the one that forks: a child has the objects of
-//! ONNX Runtime without the threads that they wait for, and locks that nobody will open.
+//! Detects forks. A forked child has a copy of the parent's memory but only the forking thread: ONNX Runtime objects
+//! wait for threads that do not exist, and locks may stay locked for ever.
 
 use crate::error::{Result, fail};
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Forks between the first process that used the library and this one.
+/// How often the process forked between first using the library and now.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 static WATCHED: AtomicBool = AtomicBool::new(false);
-/// Threads that are inside [`Loading`].
+/// The number of threads inside [`Loading`].
 static LOADING: AtomicU32 = AtomicU32::new(0);
-/// A thread was in there when this process was forked.
+/// A thread was inside [`Loading`] when this process was forked.
 static TORN: AtomicBool = AtomicBool::new(false);
 
-/// One process. Its number alone would not do: a child in a name space of its own may have its parent's.
+/// Identifies a process. The process ID is not enough: in its own PID namespace, a child may have the same ID as its
+/// parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     id: u32,
@@ -24,16 +25,16 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn current() -> Self {
         if !WATCHED.swap(true, Ordering::Relaxed) {
-            // SAFETY: the handler only touches atomics, as one after a fork may. If there is no memory for it, the process's
-            // number is still there.
+            // SAFETY: the handler only touches atomics, which is allowed after a fork. If registering fails for lack of
+            // memory, the process ID still tells most processes apart.
             unsafe { libc::pthread_atfork(None, None, Some(Self::begin)) };
         }
         Process { id: std::process::id(), forks: FORKS.load(Ordering::Relaxed) }
     }
 
-    /// In the child.
+    /// Runs in the child.
     unsafe extern "C" fn begin() {
-        crate::memory::begin_child();
+        crate::memory::unlock_in_child();
         FORKS.fetch_add(1, Ordering::Relaxed);
         if LOADING.swap(0, Ordering::Relaxed) > 0 {
             TORN.store(true, Ordering::Relaxed);
@@ -44,7 +45,7 @@ impl Process {
         self == Self::current()
     }
 
-    /// Fails in any other process, for what was made in this one.
+    /// Fails in any process other than the one that made `what`.
     pub(crate) fn check(self, what: &str) -> Result<()> {
         if !self.is_current() {
             fail!(
@@ -58,11 +59,11 @@ impl Process {
     }
 }
 
-/// Lives while a thread changes what all of the process shares: the runtime's environment and its lists of operators.
+/// Exists while a thread changes process-wide state: ONNX Runtime's environment and its list of operators.
 pub(crate) struct Loading(Process);
 
 impl Loading {
-    /// Fails where a parent's thread will never end what it began.
+    /// Fails if the process was forked while a thread of its parent was doing this.
     pub(crate) fn begin() -> Result<Self> {
         let process = Process::current();
         if TORN.load(Ordering::Relaxed) {
@@ -79,15 +80,15 @@ impl Loading {
 
 impl Drop for Loading {
     fn drop(&mut self) {
-        // A callback may have forked in between.
+        // A callback may have forked meanwhile.
         if self.0.is_current() {
             LOADING.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-/// What only the process that made it drops, because dropping it waits for its threads, or takes from the others what is
-/// theirs. Elsewhere it is left alone.
+/// A value that only the process that created it drops: dropping it elsewhere would wait for missing threads or delete
+/// the parent's files. Any other process leaks it.
 pub(crate) struct Owned<T> {
     value: ManuallyDrop<T>,
     owner: Process,
@@ -99,7 +100,7 @@ impl<T> Owned<T> {
     }
 
     pub(crate) fn into_inner(mut self) -> T {
-        // SAFETY: it is forgotten before anybody could take it again.
+        // SAFETY: `self` is forgotten, so nothing else takes the value.
         let value = unsafe { ManuallyDrop::take(&mut self.value) };
         std::mem::forget(self);
         value
@@ -127,7 +128,7 @@ impl<T> DerefMut for Owned<T> {
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
         if self.owner.is_current() {
-            // SAFETY: dropped once, here.
+            // SAFETY: `drop` runs once.
             unsafe { ManuallyDrop::drop(&mut self.value) }
         }
     }
@@ -137,7 +138,7 @@ impl<T> Drop for Owned<T> {
 mod tests {
     use super::*;
 
-    /// A child in a name space of its own may have its parent's number, and a later process an earlier one's.
+    /// In its own PID namespace a child may have its parent's ID, and IDs are reused.
     #[test]
     fn a_process_is_its_number_and_its_forks() {
         let this = Process::current();
@@ -149,7 +150,7 @@ mod tests {
     #[test]
     fn a_child_knows_what_nobody_will_end() {
         let (loading, parent) = (Loading::begin().unwrap(), Process::current());
-        // SAFETY: the child looks at what is its own and ends.
+        // SAFETY: the child uses only its own memory and exits.
         let child = unsafe { libc::fork() };
         assert!(child >= 0);
         if child == 0 {
@@ -157,11 +158,11 @@ mod tests {
             drop(loading);
             let forgotten = LOADING.load(Ordering::Relaxed) == 0;
             let other = !parent.is_current() && !Process { id: std::process::id(), ..parent }.is_current();
-            // SAFETY: has no preconditions.
+            // SAFETY: no preconditions.
             unsafe { libc::_exit(if refused && forgotten && other { 0 } else { 1 }) };
         }
         let mut status = -1;
-        // SAFETY: waits for the child, and fills the number.
+        // SAFETY: waits for the child and fills `status`.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert_eq!(status, 0);
         drop(loading);

@@ -1,34 +1,25 @@
-//! Latents in the caller's type, drawn from the posterior and scaled.
+//! Latents in the caller's memory.
 
-use super::pixels::Rect;
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::finite::{first_f16_not_finite, first_not_f16, first_not_finite, first_not_finite_as};
-use crate::model::Network;
+use crate::finite::{first_f16_not_finite, first_not_f16, first_not_finite};
 use half::f16;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use rand_distr::{Distribution, StandardNormal};
 
-/// The reference's bounds of the log-variance.
-const LOG_VARIANCE: (f32, f32) = (-30.0, 20.0);
-
-/// Which latent the encoder writes. The network gives a Gaussian for each value (arXiv 1312.6114).
+/// What the encoder writes. For each value, the network outputs the mean and variance of a Gaussian (arXiv 1312.6114).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Posterior {
-    /// Its mean, which is also its mode: C channels.
+    /// The mean, which is also the mode: C channels.
     #[default]
     Mean,
-    /// A sample, mean + exp(logvar / 2) * noise: C channels. The noise is a function of `seed` and the latent's place
-    /// in the clip, so that it does not depend on how the clip was cut into calls.
+    /// A sample, mean + exp(logvar / 2) * noise: C channels. The noise depends only on the seed and the latent's index
+    /// in the clip, not on how the clip is split across calls.
     Sample {
-        /// Picks one of 2^64 noises.
+        /// Selects one of 2^64 noise sequences.
         seed: u64,
     },
-    /// Mean and log-variance (clamped to -30..20): 2C channels. These are never scaled.
+    /// The mean and the log-variance, clamped to -30..20: 2C channels. Moments are never scaled.
     Moments,
 }
 
-/// How latents are stored.
+/// The element type of latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LatentType {
     /// Single precision.
@@ -39,7 +30,7 @@ pub enum LatentType {
 }
 
 impl LatentType {
-    /// Of a number.
+    /// The size of an element.
     pub fn bytes(self) -> usize {
         match self {
             LatentType::F32 => 4,
@@ -48,7 +39,7 @@ impl LatentType {
     }
 }
 
-/// Latents to read, `[n, channels, height, width]`.
+/// Latents to read: `[n, channels, height, width]`.
 #[derive(Clone, Copy)]
 pub enum Latents<'a> {
     /// Single precision.
@@ -57,7 +48,7 @@ pub enum Latents<'a> {
     F16(&'a [f16]),
 }
 
-/// Room for latents, `[n, channels, height, width]`.
+/// A buffer for latents: `[n, channels, height, width]`.
 pub enum LatentsMut<'a> {
     /// Single precision.
     F32(&'a mut [f32]),
@@ -66,7 +57,7 @@ pub enum LatentsMut<'a> {
 }
 
 impl Latents<'_> {
-    /// Numbers, not latents.
+    /// The number of elements, not of latents.
     pub fn len(&self) -> usize {
         match self {
             Latents::F32(values) => values.len(),
@@ -74,14 +65,14 @@ impl Latents<'_> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl Latents<'_> {
-    /// The first number that is no finite one, or that would be none as that type.
+    /// The index of the first value that is not finite, or would not be when stored as that type.
     pub(super) fn first_not_finite(&self, stored: LatentType) -> Option<usize> {
         match (self, stored) {
             (Latents::F32(values), LatentType::F32) => first_not_finite(values),
@@ -99,7 +90,7 @@ impl Latents<'_> {
 }
 
 impl LatentsMut<'_> {
-    /// Numbers, not latents.
+    /// The number of elements, not of latents.
     pub fn len(&self) -> usize {
         match self {
             LatentsMut::F32(values) => values.len(),
@@ -107,12 +98,12 @@ impl LatentsMut<'_> {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Some of them, to read.
+    /// A part of the buffer, to read.
     pub(super) fn part(&self, start: usize, count: usize) -> Latents<'_> {
         match self {
             LatentsMut::F32(values) => Latents::F32(&values[start..][..count]),
@@ -130,152 +121,8 @@ impl LatentsMut<'_> {
     }
 }
 
-/// A second way out for raw latents that float16 cannot hold. Moments are never scaled.
+/// For error texts about raw latents that float16 cannot hold: scaled latents are another way out. Moments are never
+/// scaled.
 pub(super) fn or_scaled(posterior: Posterior, scaled: bool) -> &'static str {
     if scaled || posterior == Posterior::Moments { "" } else { ", or scaled ones" }
-}
-
-/// Turns the network's output into the caller's latents, and those into the network's input.
-pub(crate) struct LatentCodec {
-    posterior: Posterior,
-    /// Columns of one channel, and its values.
-    width: usize,
-    plane: usize,
-    scaled: bool,
-    /// (scale, shift) of each channel.
-    scaling: Vec<(f32, f32)>,
-}
-
-impl LatentCodec {
-    pub(crate) fn new(network: &Network, posterior: Posterior, scaled: bool, size: Rect) -> Result<Self> {
-        let scaling = match (&network.scaling, scaled) {
-            (_, false) => vec![(1.0, 0.0); network.latent_channels],
-            (Ok(lists), true) => lists.scale.iter().copied().zip(lists.shift.iter().copied()).collect(),
-            (Err(text), true) => {
-                let text = format!("scaled latents were asked for, but {text}");
-                return Err(Error::new(ErrorKind::InvalidArgument, text));
-            }
-        };
-        let (width, plane) = (size.width, size.width * size.height);
-        Ok(LatentCodec { posterior, width, plane, scaled: scaled && posterior != Posterior::Moments, scaling })
-    }
-
-    /// Channels of an encoded latent.
-    pub(crate) fn encoded_channels(&self) -> usize {
-        match self.posterior {
-            Posterior::Moments => 2 * self.scaling.len(),
-            _ => self.scaling.len(),
-        }
-    }
-
-    /// Numbers of an encoded latent.
-    pub(crate) fn encoded_len(&self) -> usize {
-        self.encoded_channels() * self.plane
-    }
-
-    /// Numbers of a latent to decode.
-    pub(crate) fn decoded_len(&self) -> usize {
-        self.scaling.len() * self.plane
-    }
-
-    /// Writes latent `place` of the call, which is latent `index` of the clip, from moments that are finite.
-    pub(crate) fn encode(&self, moments: &[f32], index: u64, place: usize, out: &mut LatentsMut<'_>) -> Result<()> {
-        self.write(moments, index, place, out);
-        let numbers = place * self.encoded_len()..(place + 1) * self.encoded_len();
-        match out {
-            LatentsMut::F32(values) if first_not_finite(&values[numbers.clone()]).is_some() => {
-                let (what, cause) = match self.scaled {
-                    true => ("scaled, it is", "the config's scale is wrong, or the weights are damaged"),
-                    false => ("its sample is", "the weights are damaged"),
-                };
-                fail!(NotFinite, "latent {index}: {what} too large for float32: {cause}")
-            }
-            LatentsMut::F16(values) if first_f16_not_finite(&values[numbers.clone()]).is_some() => {
-                let advice = or_scaled(self.posterior, self.scaled);
-                fail!(
-                    NotFinite,
-                    "latent {index}: too large for float16, whose largest number is 65504; store float32 latents{advice}"
-                )
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn write(&self, moments: &[f32], index: u64, place: usize, out: &mut LatentsMut<'_>) {
-        let start = place * self.encoded_len();
-        let (mean, log_variance) = moments.split_at(self.decoded_len());
-        let log_variance = log_variance.iter().map(|v| v.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1));
-        match self.posterior {
-            Posterior::Moments => out.write(start, mean.iter().copied().chain(log_variance)),
-            Posterior::Mean => out.write(start, self.scaled(mean.iter().copied())),
-            Posterior::Sample { seed } => {
-                let mut noise = ChaCha8Rng::seed_from_u64(seed);
-                noise.set_stream(index);
-                let sample = mean.iter().zip(log_variance).map(|(mean, log_variance)| {
-                    let eps: f32 = StandardNormal.sample(&mut noise);
-                    mean + (0.5 * log_variance).exp() * eps
-                });
-                out.write(start, self.scaled(sample));
-            }
-        }
-    }
-
-    fn scaled(&self, values: impl Iterator<Item = f32>) -> impl Iterator<Item = f32> {
-        values.enumerate().map(|(i, z)| {
-            let (scale, shift) = self.scaling[i / self.plane];
-            (z - shift) * scale
-        })
-    }
-
-    /// Fails at the first number of these latents, the first of which is latent `first` of the clip, that is not finite.
-    pub(crate) fn check(&self, latents: &Latents<'_>, first: u64) -> Result<()> {
-        let size = self.decoded_len();
-        let bad = match latents {
-            Latents::F32(values) => self.first_not_finite(values, |z| z),
-            Latents::F16(values) => self.first_not_finite(values, f16::to_f32),
-        };
-        let Some(bad) = bad else { return Ok(()) };
-        let (place, channel, value) = (bad / size, bad % size / self.plane, latents.number(bad));
-        let text = if value.is_finite() { ", too large to be unscaled" } else { ", expected finite numbers" };
-        fail!(
-            NotFinite,
-            "latents: latent {place} of the call, latent {} of the clip: channel {channel}: number {} of its plane is \
-             {value}{text}",
-            first + place as u64,
-            bad % self.plane
-        )
-    }
-
-    /// As they are, and as the network is given them.
-    fn first_not_finite<T: Copy>(&self, values: &[T], number: impl Fn(T) -> f32) -> Option<usize> {
-        values.chunks_exact(self.plane).enumerate().find_map(|(i, plane)| {
-            let first = i % self.scaling.len() * self.plane;
-            first_not_finite_as(plane, |z| self.unscale(first, number(z))).map(|place| i * self.plane + place)
-        })
-    }
-
-    fn unscale(&self, i: usize, z: f32) -> f32 {
-        let (scale, shift) = self.scaling[i / self.plane];
-        z / scale + shift
-    }
-
-    /// Fills the network's input with a part of latent `n` of the call.
-    pub(crate) fn decode(&self, latents: &Latents<'_>, n: usize, part: &Rect, out: &mut [f32]) {
-        for (channel, out) in out.chunks_exact_mut(part.width * part.height).enumerate() {
-            let first = channel * self.plane;
-            for (y, out) in out.chunks_exact_mut(part.width).enumerate() {
-                let start = n * self.decoded_len() + first + (part.y + y) * self.width + part.x;
-                match latents {
-                    Latents::F32(values) => {
-                        out.iter_mut().zip(&values[start..]).for_each(|(out, z)| *out = self.unscale(first, *z));
-                    }
-                    Latents::F16(values) => {
-                        out.iter_mut()
-                            .zip(&values[start..])
-                            .for_each(|(out, z)| *out = self.unscale(first, z.to_f32()));
-                    }
-                }
-            }
-        }
-    }
 }

@@ -1,5 +1,6 @@
-//! What crosses the library's edge: pictures of many layouts, and latents.
+//! The caller's data: pictures in many layouts, latents, and latent files.
 
+mod latent_codec;
 mod latent_file;
 mod latents;
 mod pixels;
@@ -8,5 +9,5 @@ pub use latent_file::{LatentFileInfo, LatentReader, LatentWriter};
 pub use latents::{LatentType, Latents, LatentsMut, Posterior};
 pub use pixels::{Image, ImageMut, PixelFormat, Range};
 
-pub(crate) use latents::LatentCodec;
+pub(crate) use latent_codec::LatentCodec;
 pub(crate) use pixels::Rect;

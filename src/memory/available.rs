@@ -1,18 +1,19 @@
-//! How much memory this process can still get: what the machine has left, or a control group of version 1 or 2, if that is
-//! less.
+//! How much memory the process can still get: the machine's available memory, or less if a control group (version 1 or
+//! 2) limits it.
 //!
-//! Pages of files are no obstacle: the system drops them when memory is asked for. A group counts them as used all the same,
-//! among them those of the checkpoint that this library reads. Swap does not count as memory.
+//! The page cache does not count as used, because the system drops it when memory is needed. Control groups do count
+//! it, including the pages of the checkpoint that this library reads, so it is subtracted. Swap does not count as
+//! memory.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Bytes; `None` where the system does not say.
+/// In bytes; `None` if the system does not say.
 pub(crate) fn available() -> Option<u64> {
     available_below(Path::new("/"))
 }
 
-/// The same for the system whose `proc` and `sys` lie below `root`.
+/// The same, with `proc` and `sys` under `root`.
 fn available_below(root: &Path) -> Option<u64> {
     let info = read(&root.join("proc/meminfo"))?;
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -20,11 +21,11 @@ fn available_below(root: &Path) -> Option<u64> {
     Some(groups(root).into_iter().filter_map(|group| group.available()).fold(machine, u64::min))
 }
 
-/// A control group that the process is in: its folder, and those of its parents as far as they can be seen.
+/// A control group of the process: its folder and, as far as they are visible, those of its parents.
 struct Group {
     version: Version,
     folder: PathBuf,
-    /// The last of the parents.
+    /// The outermost visible parent.
     top: PathBuf,
 }
 
@@ -34,7 +35,7 @@ enum Version {
     Two,
 }
 
-/// Those that can limit memory. On a hybrid system there is one of each version, one of which says nothing of memory.
+/// The groups that may limit memory. A hybrid system has one of each version, of which only one controls memory.
 fn groups(root: &Path) -> Vec<Group> {
     let (Some(own), Some(mounts)) = (read(&root.join("proc/self/cgroup")), read(&root.join("proc/self/mountinfo")))
     else {
@@ -46,8 +47,8 @@ fn groups(root: &Path) -> Vec<Group> {
         .filter_map(|mount| {
             let path = own.lines().find_map(|line| own_path(line, mount.version))?;
             let top = root.join(mount.point.strip_prefix("/").unwrap_or(&mount.point));
-            // Where only a part of the hierarchy is mounted, the group's path goes through its root. A container may see a path
-            // that does not; then what it has mounted is its own group.
+            // If only a part of the hierarchy is mounted, the group's path starts with the root of that mount. In a
+            // container it may not; then the mount itself is the group.
             let below = Path::new(path).strip_prefix(&mount.root).ok();
             let below = below.filter(|path| path.components().all(|part| matches!(part, Component::Normal(_))));
             let folder = below.map_or(top.clone(), |below| top.join(below));
@@ -57,7 +58,8 @@ fn groups(root: &Path) -> Vec<Group> {
         .collect()
 }
 
-/// The path in a line of /proc/self/cgroup, "number:controllers:path", if it is that of the hierarchy that we look for.
+/// The path in a line "number:controllers:path" of /proc/self/cgroup, if the line is for this version's memory
+/// hierarchy.
 fn own_path(line: &str, version: Version) -> Option<&str> {
     let mut fields = line.splitn(3, ':');
     let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
@@ -70,13 +72,12 @@ fn own_path(line: &str, version: Version) -> Option<&str> {
 
 struct Mount {
     version: Version,
-    /// The part of the hierarchy that is mounted.
+    /// The part of the hierarchy that is mounted, and where.
     root: PathBuf,
-    /// Where.
     point: PathBuf,
 }
 
-/// A line of /proc/self/mountinfo: "number parent device root point options... - type source options".
+/// Parses a line of /proc/self/mountinfo: "number parent device root point options... - type source options".
 fn mount(line: &str) -> Option<Mount> {
     let (place, what) = line.split_once(" - ")?;
     let mut what = what.split(' ');
@@ -90,7 +91,7 @@ fn mount(line: &str) -> Option<Mount> {
     Some(Mount { version, root: unescaped(root), point: unescaped(point) })
 }
 
-/// Spaces, tabs, line ends and backslashes are written as three octal digits there.
+/// Decodes the octal escapes for spaces, tabs, newlines and backslashes.
 fn unescaped(text: &str) -> PathBuf {
     let (mut bytes, mut rest) = (vec![], text.as_bytes());
     while let [first, after @ ..] = rest {
@@ -103,11 +104,11 @@ fn unescaped(text: &str) -> PathBuf {
 }
 
 impl Group {
-    /// The least of the group and its parents, all of whose limits hold.
+    /// The smallest value of the group and its parents, since all their limits apply.
     fn available(&self) -> Option<u64> {
         let mut least: Option<u64> = None;
         for folder in self.folder.ancestors() {
-            // Without this a parent of version 1 knows nothing of its children.
+            // Without `use_hierarchy`, a version 1 parent does not limit its children.
             let separate = self.version == Version::One && number(&folder.join("memory.use_hierarchy")) == Some(0);
             if folder == self.folder || !separate {
                 let left = match self.version {
@@ -131,7 +132,7 @@ fn left_1(folder: &Path) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(files)))
 }
 
-/// Above memory.high a group is not refused memory, but slowed down until it hardly moves.
+/// Above memory.high the kernel slows a group down almost to a stop.
 fn left_2(folder: &Path) -> Option<u64> {
     let limits = ["memory.max", "memory.high"].map(|name| number(&folder.join(name)));
     let limit = limits.into_iter().flatten().min()?;
@@ -140,14 +141,14 @@ fn left_2(folder: &Path) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(files)))
 }
 
-/// The sum of some lines of memory.stat.
+/// The sum of the named lines of memory.stat.
 fn statistics(folder: &Path, names: &[&str]) -> u64 {
     let text = read(&folder.join("memory.stat")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.filter(|(name, _)| names.contains(name)).filter_map(|(_, value)| value.trim().parse::<u64>().ok()).sum()
 }
 
-/// `None` also for "max", which is no limit.
+/// `None` also for "max", which means no limit.
 fn number(path: &Path) -> Option<u64> {
     read(path)?.trim().parse().ok()
 }
@@ -162,7 +163,7 @@ mod tests {
 
     const MB: u64 = 1 << 20;
 
-    /// A system of 8 GB of which 4 GB are left.
+    /// A system with 8 GB, of which 4 GB are available.
     struct System(tempfile::TempDir);
 
     impl System {
@@ -180,7 +181,8 @@ mod tests {
             std::fs::write(path, text).unwrap();
         }
 
-        /// A group of version 2, in MB: its limits ("" without that file), what it uses, and files among that.
+        /// Adds a version 2 group, in MB: its limits ("" leaves the file out), its usage, and the page cache within
+        /// that.
         fn group(self, folder: &str, max: &str, high: &str, current: u64, files: [u64; 3]) -> Self {
             let [inactive, active, slab] = files.map(|n| n * MB);
             let limit = |text: &str| text.parse::<u64>().map_or(text.to_string(), |n| (n * MB).to_string());
@@ -200,7 +202,7 @@ mod tests {
             self
         }
 
-        /// The same of version 1.
+        /// The same for version 1.
         fn old_group(
             self,
             folder: &str,
@@ -212,7 +214,7 @@ mod tests {
             self.write(&format!("{folder}/memory.limit_in_bytes"), &format!("{limit}\n"));
             self.write(&format!("{folder}/memory.usage_in_bytes"), &format!("{}\n", usage * MB));
             let [inactive, active] = [inactive, active].map(|n| n * MB);
-            // Without "total_" it is the group's alone, without its children.
+            // Entries without "total_" do not include the children.
             self.write(
                 &format!("{folder}/memory.stat"),
                 &format!(

@@ -1,37 +1,37 @@
-//! Small blocks for when the system gives none.
+//! A reserve for small allocations.
 //!
-//! Rust ends the process where a string or a short list finds no memory. An embedded library must not. So small blocks that
-//! the system refuses come from a reserve, which is enough for a call to reach the next place that can be refused memory,
-//! and to say so. Lists of up to 1 MiB may come from it too; larger ones are refused.
+//! Rust ends the process when a string or a short list cannot be allocated, which an embedded library must not do. So
+//! when the system refuses a small block, it comes from this reserve. The reserve is large enough for a call to reach
+//! the next allocation that can fail and to return an error. It serves blocks of up to 1 MiB.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The system's allocator, and the reserve behind it.
+/// The system's allocator with the reserve as its fallback.
 pub(super) struct Reserving;
 
 #[global_allocator]
 static ALLOCATOR: Reserving = Reserving;
 
-/// What blocks are counted in, and aligned to.
+/// The unit and the alignment of blocks.
 const SLOT: usize = 64;
 const SLOTS: usize = 1 << 16;
-/// More than the description of a large network takes, or a list of its tensors.
+/// More than the description of a large network or a list of its tensors needs.
 const LARGEST: usize = 1 << 20;
 
-/// Takes no memory until it is used.
+/// Untouched pages take no memory.
 #[repr(C, align(64))]
 struct Reserve {
     bytes: UnsafeCell<[u8; SLOT * SLOTS]>,
-    /// A bit for each slot, set while it is part of a block.
+    /// One bit per slot, set while the slot is in use.
     taken: UnsafeCell<[u64; SLOTS / 64]>,
-    /// Held while `taken` is read or written. A lock of the standard library may itself ask for memory.
+    /// Held while `taken` is read or written. The standard library's locks may allocate.
     locked: AtomicBool,
     used: AtomicUsize,
 }
 
-// SAFETY: `taken` is behind the lock, and each block of `bytes` is its owner's.
+// SAFETY: the lock protects `taken`, and each block of `bytes` has one owner.
 unsafe impl Sync for Reserve {}
 
 static RESERVE: Reserve = Reserve {
@@ -41,17 +41,17 @@ static RESERVE: Reserve = Reserve {
     used: AtomicUsize::new(0),
 };
 
-/// Whether so much of the reserve is in use that a call should end. Blocks of the host may be in there for long, which does
-/// not matter once the system has memory again.
+/// Whether so much of the reserve is in use that calls should fail. The host may hold blocks of the reserve for long;
+/// they do not count once the system has memory again.
 pub(super) fn is_low() -> bool {
     RESERVE.used.load(Ordering::Relaxed) > SLOTS / 4 && !system_has_memory()
 }
 
 fn system_has_memory() -> bool {
     let layout = Layout::new::<[u8; 1 << 16]>();
-    // SAFETY: of a size, and freed as it was made.
+    // SAFETY: the size is not zero, and the block is freed with the same layout.
     unsafe {
-        // Or the compiler, which sees that nobody uses the block, takes it for granted.
+        // Otherwise the compiler removes the unused allocation and assumes that it succeeds.
         let block = std::hint::black_box(System.alloc(layout));
         if !block.is_null() {
             System.dealloc(block, layout);
@@ -60,9 +60,9 @@ fn system_has_memory() -> bool {
     }
 }
 
-/// In the child of a fork, whose parent may have had a thread that held the lock. What that was doing is lost, which is some
-/// slots at worst.
-pub(super) fn unlock_in_child() {
+/// Called in a forked child: a thread of the parent may have held the lock. At worst, the slots that it was changing
+/// are lost.
+pub(crate) fn unlock_in_child() {
     RESERVE.locked.store(false, Ordering::Release);
 }
 
@@ -97,7 +97,7 @@ impl Reserve {
         match start {
             Some(start) => {
                 self.used.fetch_add(count, Ordering::Relaxed);
-                // SAFETY: within the bytes.
+                // SAFETY: the slot is within `bytes`.
                 unsafe { self.start().add(start * SLOT) }
             }
             None => std::ptr::null_mut(),
@@ -121,7 +121,7 @@ impl Reserve {
     }
 }
 
-// SAFETY: blocks are the system's, or slots that no other block has, aligned to their size.
+// SAFETY: blocks come from the system, or are free slots with sufficient alignment.
 unsafe impl GlobalAlloc for Reserving {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let block = unsafe { System.alloc(layout) };
@@ -154,7 +154,7 @@ unsafe impl GlobalAlloc for Reserving {
                 return grown;
             }
         }
-        // SAFETY: the caller promises that the new size is one that a layout can have.
+        // SAFETY: the caller promises that the new size is valid for a layout.
         let grown = unsafe { self.alloc(Layout::from_size_align_unchecked(new_size, layout.align())) };
         if !grown.is_null() {
             unsafe {
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn blocks_of_the_reserve_lie_apart_and_come_back() {
-        // Not the process's own, which other tests may be using.
+        // Other tests may use the process's own reserve.
         static OWN: Reserve = Reserve {
             bytes: UnsafeCell::new([0; SLOT * SLOTS]),
             taken: UnsafeCell::new([0; SLOTS / 64]),
@@ -195,7 +195,7 @@ mod tests {
             let bytes = unsafe { std::slice::from_raw_parts(*block, *size) };
             assert!(bytes.iter().all(|byte| *byte == i as u8), "block {i}");
         }
-        // A gap in the middle serves again.
+        // A freed block in the middle is used again.
         let (block, size) = blocks[3];
         OWN.give_back(block, size);
         assert_eq!(OWN.take(layout(size)), block);

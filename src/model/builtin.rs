@@ -1,6 +1,7 @@
 //! The small model that is compiled into the library.
 
-use super::{Checkpoint, Config};
+use super::checkpoint::Checkpoint;
+use super::config::Config;
 use crate::error::Result;
 use std::path::Path;
 

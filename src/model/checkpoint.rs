@@ -1,12 +1,12 @@
-//! Safetensors files of one checkpoint, looked up by tensor name. They stay open, and weights are read when they are asked
-//! for: a file that another program cuts meanwhile is then an error, where a map of it would end the process.
+//! The safetensors files of one checkpoint. They stay open, and weights are read when needed. Files are not mapped into
+//! memory: if another program truncates one, reading it is an error, while a mapping would crash the process.
 
+use super::config::Config;
 use super::files::{self, Files, Weights};
-use super::{Config, damage, header};
+use super::weight_type::WeightType;
+use super::{damage, header};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::finite::first_not_finite;
 use crate::memory;
-use half::{bf16, f16};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,43 +14,10 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes that are read at a time, on the stack.
-const BLOCK: usize = 1 << 14;
-/// Bytes of each tensor that tell whether a file was written to, at its start, middle and end.
+/// Bytes sampled at the start, middle and end of each tensor, to notice changes of a file.
 const SAMPLE: usize = 64;
 
-/// The element types that weights are stored in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WeightType {
-    F64,
-    F32,
-    F16,
-    Bf16,
-}
-
-impl WeightType {
-    /// By its name in safetensors; `None`: one that no weight of ours has.
-    pub(super) fn of(name: &str) -> Option<Self> {
-        match name {
-            "F64" => Some(WeightType::F64),
-            "F32" => Some(WeightType::F32),
-            "F16" => Some(WeightType::F16),
-            "BF16" => Some(WeightType::Bf16),
-            _ => None,
-        }
-    }
-
-    /// Bytes of an element.
-    pub(super) fn size(self) -> usize {
-        match self {
-            WeightType::F64 => 8,
-            WeightType::F32 => 4,
-            WeightType::F16 | WeightType::Bf16 => 2,
-        }
-    }
-}
-
-/// What programs put between the parts of a name; the last one ends others.
+/// Parts that wrappers add to tensor names. Longer ones come first, because "module." ends them.
 const WRAPPERS: [&str; 4] = ["_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "module."];
 
 enum Bytes {
@@ -73,31 +40,31 @@ impl Bytes {
 
 struct OpenFile {
     file: File,
-    /// Size in bytes, and time of the last change in seconds and nanoseconds.
+    /// Size in bytes, and the modification time in seconds and nanoseconds.
     state: (u64, i64, i64),
 }
 
-struct TensorEntry {
+pub(super) struct TensorEntry {
     file: usize,
-    /// As the file names it; looked at when the network needs the tensor.
-    dtype: String,
-    shape: Vec<usize>,
+    /// As the file names it. Checked only if the network uses the tensor.
+    pub(super) dtype: String,
+    pub(super) shape: Vec<usize>,
     range: Range<usize>,
 }
 
-/// All tensors of a checkpoint by name. Reading converts to float32; nothing is kept twice.
+/// All tensors of a checkpoint by name. Weights are read from the files each time, as float32.
 pub(crate) struct Checkpoint {
     name: String,
     files: Vec<(PathBuf, Bytes)>,
     tensors: HashMap<String, TensorEntry>,
-    /// Of all tensors, when the files were opened.
+    /// A hash of the samples of all tensors, taken when the files were opened.
     samples: u32,
-    /// Why a file could not be read.
+    /// The first error while reading a file.
     failure: Mutex<Option<Error>>,
 }
 
 impl Checkpoint {
-    /// Opens what `path` means, see [`files`].
+    /// Opens what `path` names, see [`files`].
     pub(crate) fn open(path: &Path) -> Result<(Self, Config)> {
         let Files { name, folder, config, weights } = files::find(path)?;
         let mut checkpoint = Checkpoint::new(&name.display().to_string());
@@ -123,25 +90,25 @@ impl Checkpoint {
         Checkpoint { name: name.into(), files, tensors, samples: 0, failure: Mutex::new(None) }
     }
 
-    /// Weights that are part of the program.
+    /// A checkpoint that is compiled into the program.
     pub(crate) fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self> {
         let mut checkpoint = Checkpoint::new(name);
         checkpoint.add(PathBuf::from(name), bytes.len() as u64, Bytes::Static(bytes))?;
         Ok(checkpoint)
     }
 
-    /// Where the weights come from, for messages.
+    /// The checkpoint's name for messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The weights' files; none of a model that is part of the program.
+    /// The files of the weights; none for a built-in checkpoint.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().filter(|(_, bytes)| matches!(bytes, Bytes::File(_))).map(|(path, _)| path.as_path())
     }
 
     fn add_file(&mut self, path: PathBuf) -> Result<()> {
-        // Opening a pipe would wait for its writer.
+        // Opening a named pipe would wait for its writer.
         match std::fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => fail!(Io, "{}: a folder, expected a file", path.display()),
             Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a file", path.display()),
@@ -159,7 +126,7 @@ impl Checkpoint {
         self.add(path, state.0, Bytes::File(OpenFile { file, state }))
     }
 
-    /// `size`: of all `bytes`, of which only the header is read.
+    /// `size` is the total size of `bytes`, of which only the header is read.
     fn add(&mut self, path: PathBuf, size: u64, bytes: Bytes) -> Result<()> {
         let what = "the header of a safetensors file";
         let mut start = [0; damage::START];
@@ -170,7 +137,7 @@ impl Checkpoint {
             Error::new(ErrorKind::Checkpoint, format!("{}: {text}", path.display()))
         };
         let length = header::length(start, size).map_err(refused)?;
-        // What the parser builds of the header is a few times its size, and it cannot be told that there is no memory.
+        // The parser allocates a few times the header's size and cannot report that memory is short.
         memory::check_room(4 * length, what)?;
         let mut header = memory::zeros(length as usize, what)?;
         bytes.read(&path, &mut header, 8)?;
@@ -190,12 +157,17 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// The shape of a tensor, if there is one of that name.
+    /// A tensor that exists.
+    pub(super) fn tensor(&self, key: &str) -> &TensorEntry {
+        &self.tensors[key]
+    }
+
+    /// The shape of the tensor of that name, if it exists.
     pub(crate) fn shape(&self, key: &str) -> Option<&[usize]> {
         self.tensors.get(key).map(|t| t.shape.as_slice())
     }
 
-    /// A tensor that the network needs has a type that this library reads.
+    /// Checks that this library can read the type of a tensor that the network needs.
     pub(super) fn check_type(&self, key: &str) -> Result<()> {
         match self.tensors.get(key).map(|tensor| &tensor.dtype) {
             Some(dtype) if WeightType::of(dtype).is_none() => {
@@ -205,13 +177,13 @@ impl Checkpoint {
         }
     }
 
-    /// Whether a tensor counts something or keeps a wrapper's state, as a layer's weights never do.
+    /// Whether a tensor holds integers, like counters and other state, and so cannot be a weight.
     pub(super) fn is_integer(&self, key: &str) -> bool {
         let integers = ["BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"];
         self.tensors.get(key).is_some_and(|tensor| integers.contains(&tensor.dtype.as_str()))
     }
 
-    /// The name that a tensor has instead of `key` because a program wrapped the model or a part of it.
+    /// The name under which a wrapper stored the tensor `key`.
     pub(super) fn wrapped(&self, key: &str) -> Option<&str> {
         let plain = |name: &str| WRAPPERS.iter().fold(name.to_string(), |name, wrapper| name.replace(wrapper, ""));
         let is = |name: &&str| {
@@ -221,20 +193,20 @@ impl Checkpoint {
         self.keys().filter(is).min()
     }
 
-    /// Bytes that a tensor takes.
+    /// The size of a tensor in bytes.
     pub(super) fn stored_bytes(&self, key: &str) -> usize {
-        self.tensors[key].range.len()
+        self.tensor(key).range.len()
     }
 
-    /// Some of a tensor's bytes, as they are stored.
+    /// Part of a tensor's bytes as stored.
     pub(super) fn stored(&self, key: &str, range: Range<usize>) -> Vec<u8> {
         let mut bytes = vec![0; range.len()];
-        self.read_bytes(&self.tensors[key], range.start, &mut bytes);
+        self.read_bytes(self.tensor(key), range.start, &mut bytes);
         bytes
     }
 
-    /// The bytes from `start` of a tensor. What cannot be read is 0, and `while_unchanged` says so.
-    fn read_bytes(&self, tensor: &TensorEntry, start: usize, out: &mut [u8]) {
+    /// Reads a tensor's bytes from `start` on. Fills `out` with 0 on an error, which `while_unchanged` then returns.
+    pub(super) fn read_bytes(&self, tensor: &TensorEntry, start: usize, out: &mut [u8]) {
         let (path, bytes) = &self.files[tensor.file];
         if let Err(e) = bytes.read(path, out, tensor.range.start + start) {
             out.fill(0);
@@ -242,7 +214,7 @@ impl Checkpoint {
         }
     }
 
-    /// What `read` makes of the weights, if these are those of the opening, before and after.
+    /// Runs `read`, and fails if the files changed between opening them and its end.
     pub(crate) fn while_unchanged<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
         self.check_unchanged()?;
         let result = read();
@@ -250,8 +222,8 @@ impl Checkpoint {
         result
     }
 
-    /// A file that was renamed, deleted or replaced by another of its name is still the one that is open, with the same
-    /// weights. One that was written to is not.
+    /// A file that was renamed, deleted or replaced is still open with the same content. One that was written to is
+    /// not.
     fn check_unchanged(&self) -> Result<()> {
         for (path, bytes) in &self.files {
             if let Bytes::File(open) = bytes
@@ -260,7 +232,7 @@ impl Checkpoint {
                 return Err(changed(path));
             }
         }
-        // A clock may be too coarse to tell two writes apart, and times can be set.
+        // Timestamps may be too coarse to tell two writes apart, and can be set by programs.
         let samples = self.sample();
         if let Some(failure) = self.failure.lock().clone() {
             return Err(failure);
@@ -285,141 +257,13 @@ impl Checkpoint {
         hash.finalize()
     }
 
-    fn weight_type(&self, key: &str) -> WeightType {
-        WeightType::of(&self.tensors[key].dtype).unwrap_or_else(|| unreachable!("checked: {key} has a type of weights"))
-    }
-
-    /// The file that a message about `key` should name: the tensor's own, or the checkpoint's for a missing one.
+    /// The file to name in a message about `key`, or the checkpoint if the tensor is missing.
     pub(crate) fn file_of(&self, key: &str) -> String {
         match (self.tensors.get(key), self.files.as_slice()) {
             (Some(tensor), files) => files[tensor.file].0.display().to_string(),
             (None, [(only, _)]) => only.display().to_string(),
             (None, _) => self.name.clone(),
         }
-    }
-
-    /// Reads a tensor as float32: of each `stride` elements, the `block` that start at `first`.
-    fn read_blocks(&self, key: &str, first: usize, stride: usize, block: usize, out: &mut [f32]) {
-        if block == 0 {
-            return;
-        }
-        let tensor = &self.tensors[key];
-        let weight_type = self.weight_type(key);
-        let width = weight_type.size();
-        // As many strides at a time as a block holds, or a part of one.
-        let strides = (BLOCK / (stride * width)).max(1);
-        let most = if strides > 1 { strides * block } else { block.min(BLOCK / width) };
-        let mut buffer = [0; BLOCK];
-        let mut done = 0;
-        while done < out.len() {
-            let (row, column) = (done / block, done % block);
-            let count = match strides {
-                1 => most.min(block - column),
-                _ => most.min(out.len() - done),
-            };
-            let target = &mut out[done..done + count];
-            let block = block.min(count);
-            let bytes = &mut buffer[..((count / block - 1) * stride + block) * width];
-            self.read_bytes(tensor, (row * stride + first + column) * width, bytes);
-            match weight_type {
-                WeightType::F64 => copy_blocks(bytes, stride, block, target, |b| f64::from_le_bytes(b) as f32),
-                WeightType::F32 => copy_blocks(bytes, stride, block, target, f32::from_le_bytes),
-                WeightType::F16 => copy_blocks(bytes, stride, block, target, |b| f16::from_le_bytes(b).to_f32()),
-                WeightType::Bf16 => copy_blocks(bytes, stride, block, target, |b| bf16::from_le_bytes(b).to_f32()),
-            }
-            done += count;
-        }
-    }
-
-    /// The numbers from `start` on.
-    pub(super) fn read_part(&self, key: &str, start: usize, out: &mut [f32]) {
-        let n = out.len();
-        self.read_blocks(key, start, n, n, out);
-    }
-
-    /// The whole tensor, which must have `out.len()` elements.
-    pub(crate) fn read(&self, key: &str, out: &mut [f32]) {
-        let n = out.len();
-        self.read_blocks(key, 0, n, n, out);
-    }
-
-    /// Some of the first axis' entries.
-    pub(crate) fn read_rows(&self, key: &str, rows: std::ops::Range<usize>, out: &mut [f32]) {
-        let tensor = &self.tensors[key];
-        let row: usize = tensor.shape[1..].iter().product();
-        self.read_blocks(key, rows.start * row, tensor.shape.iter().product(), rows.len() * row, out);
-    }
-
-    /// Time tap `tap` of a [Cout, Cin, 3, 3, 3] kernel, as [Cout, Cin, 3, 3].
-    pub(crate) fn read_tap(&self, key: &str, tap: usize, out: &mut [f32]) {
-        let [.., taps, height, width] = self.tensors[key].shape[..] else { unreachable!("checked: a 3D kernel") };
-        self.read_blocks(key, tap * height * width, taps * height * width, height * width, out);
-    }
-
-    /// A [Cout, Cin, 3, 3, 3] kernel as [Cout, 3 Cin, 3, 3]: the input channels of its first time tap, then of the others.
-    pub(crate) fn read_stacked(&self, key: &str, out: &mut [f32]) {
-        let [c_out, c_in, taps, height, width] = self.tensors[key].shape[..] else {
-            unreachable!("checked: a 3D kernel")
-        };
-        let places = height * width;
-        for (i, out) in out.chunks_exact_mut(c_in * places).take(c_out * taps).enumerate() {
-            let (channel, tap) = (i / taps, i % taps);
-            self.read_blocks(key, (channel * c_in * taps + tap) * places, taps * places, places, out);
-        }
-    }
-
-    /// A [Cout, Cin, 3, 3, 3] kernel as [3 Cout, Cin, 3, 3]: the output channels of its first time tap, then of the others.
-    pub(crate) fn read_taps_apart(&self, key: &str, out: &mut [f32]) {
-        let taps = self.tensors[key].shape[2];
-        let size = out.len() / taps;
-        out.chunks_exact_mut(size).enumerate().for_each(|(tap, out)| self.read_tap(key, tap, out));
-    }
-
-    /// Some output channels of that.
-    pub(crate) fn read_rows_of_taps(&self, key: &str, rows: std::ops::Range<usize>, out: &mut [f32]) {
-        let [c_out, c_in, taps, height, width] = self.tensors[key].shape[..] else {
-            unreachable!("checked: a 3D kernel")
-        };
-        let places = height * width;
-        for (row, out) in rows.zip(out.chunks_exact_mut(c_in * places)) {
-            let (tap, channel) = (row / c_out, row % c_out);
-            self.read_blocks(key, (channel * c_in * taps + tap) * places, taps * places, places, out);
-        }
-    }
-
-    /// What a [Cout, Cin, 3, 3] kernel comes to, as [Cout, Cin, 2, 2], for the pixels at `phase` (y, x) of the 2x2 blocks
-    /// that repeat one pixel: taps that fall on the same one are summed.
-    pub(crate) fn read_phase(&self, key: &str, phase: [usize; 2], out: &mut [f32]) -> Result<()> {
-        let mut kernels = memory::zeros(out.len() / 4 * 9, "weights")?;
-        self.read(key, &mut kernels);
-        // At the upper (left) pixel of a block the first tap meets the block before, at the lower (right) one the last tap
-        // the block after.
-        let place = |phase: usize, tap: usize| (phase + tap).div_ceil(2) - phase;
-        for (kernel, out) in kernels.chunks_exact(9).zip(out.chunks_exact_mut(4)) {
-            out.fill(0.0);
-            for (i, weight) in kernel.iter().enumerate() {
-                out[place(phase[0], i / 3) * 2 + place(phase[1], i % 3)] += weight;
-            }
-        }
-        Ok(())
-    }
-
-    /// Fails at the first of these tensors that holds a NaN or an infinity.
-    pub(crate) fn check_finite<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<()> {
-        let mut values = [0.0; BLOCK / size_of::<f32>()];
-        for key in keys {
-            let numbers = self.tensors[key].shape.iter().product();
-            for start in (0..numbers).step_by(values.len()) {
-                let part = (numbers - start).min(values.len());
-                let values = &mut values[..part];
-                self.read_part(key, start, values);
-                if let Some(index) = first_not_finite(values) {
-                    let (file, value, index) = (self.file_of(key), values[index], start + index);
-                    fail!(Checkpoint, "{file}: tensor {key}: element {index} is {value}, expected a finite number");
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -432,27 +276,11 @@ fn changed(path: &Path) -> Error {
     Error::new(ErrorKind::Checkpoint, format!("{}: {text}", path.display()))
 }
 
-/// Of each `stride` elements the first `block`; the last stride may end there.
-fn copy_blocks<const N: usize>(
-    bytes: &[u8],
-    stride: usize,
-    block: usize,
-    out: &mut [f32],
-    convert: impl Fn([u8; N]) -> f32,
-) {
-    for (source, target) in bytes.chunks(stride * N).zip(out.chunks_exact_mut(block)) {
-        let source = &source[..block * N];
-        for (element, value) in source.chunks_exact(N).zip(target) {
-            *value = convert(element.try_into().expect("chunks of N bytes"));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A file of one tensor, 4096 bytes behind its header, and its checkpoint.
+    /// A file with one tensor of 4096 bytes after the header: its path, the tensor's offset, and its checkpoint.
     fn small(folder: &tempfile::TempDir) -> (PathBuf, usize, Checkpoint) {
         let path = folder.path().join("model.safetensors");
         let header = br#"{"x":{"dtype":"F32","shape":[1024],"data_offsets":[0,4096]}}"#;
@@ -476,7 +304,7 @@ mod tests {
         assert!(error.unwrap_err().text().contains("changed since"));
     }
 
-    /// Either the time tells, to the nanosecond, or the samples do where somebody set it back.
+    /// Either the modification time has changed, or the samples differ if it was set back.
     #[test]
     fn a_byte_that_changed_is_seen() {
         for (place, later) in [(1000, 1), (1000, 1 << 30), (0, 0), (2050, 0), (4095, 0)] {
@@ -490,7 +318,7 @@ mod tests {
         }
     }
 
-    /// A header's size is that of the opening, the file is shorter.
+    /// The header's size was read when the file was opened, but the file is shorter now.
     #[test]
     fn a_file_that_is_cut_while_it_is_opened_is_an_error() {
         let folder = tempfile::tempdir().unwrap();

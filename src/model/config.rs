@@ -1,57 +1,36 @@
-//! `config.json`, read strictly: a field of the wrong type or with an unknown value is an error that names it.
+//! Reads `config.json` strictly: a field with a wrong type or an unknown value is an error that names the field.
 
-use super::{damage, fields, scaling};
+use super::{damage, fields};
 use crate::error::{Result, fail};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// More blocks or channels than this is a damaged file, not a model.
+/// Larger numbers of blocks or channels mean that the file is damaged.
 pub(super) const MAX_BLOCKS: u64 = 64;
 const MAX_CHANNELS: u64 = 1 << 16;
-/// Fields of other tools, which say nothing about the network.
-const HOUSEKEEPING: [&str; 9] = [
-    "architectures",
-    "auto_map",
-    "dtype",
-    "force_upcast",
-    "model_type",
-    "sample_size",
-    "torch_dtype",
-    "transformers_version",
-    "diffusers_version",
-];
-/// Fields of other autoencoders, with the values that every WF-VAE has.
-const FIXED: [(&str, &str); 5] = [
-    ("in_channels", "[3]"),
-    ("out_channels", "[3]"),
-    ("act_fn", "[\"silu\", \"swish\"]"),
-    ("norm_num_groups", "[32]"),
-    ("norm_eps", "[1e-6]"),
-];
-
-/// How the decoder doubles the frame rate (spec: `t_interpolation`).
+/// How the decoder doubles the frame rate: the field `t_interpolation`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interpolation {
     Nearest,
     Trilinear,
 }
 
-/// The reference's `norm_type`.
+/// The field `norm_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NormType {
     Layer,
     Group,
 }
 
-/// The fields of one `config.json`, with what is needed to report on them.
+/// The fields of one `config.json`, and what messages about them need.
 pub(crate) struct Config {
     path: PathBuf,
     fields: Map<String, Value>,
-    /// About the files, from before the config was understood.
+    /// Warnings about the files, from before the config was read.
     warnings: Vec<String>,
 }
 
-/// JSON as people and tools write it, or what is wrong with it.
+/// Parses JSON, tolerating a byte order mark. The error says what is wrong with the file.
 pub(super) fn json(text: &[u8]) -> Result<Value, String> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     serde_json::from_slice(text).map_err(|e| {
@@ -79,12 +58,12 @@ impl Config {
         }
     }
 
-    /// What the owner of the model should hear about its files.
+    /// Adds a warning for the owner of the model.
     pub(super) fn warn(&mut self, text: String) {
         self.warnings.push(text);
     }
 
-    /// The file's name, for messages.
+    /// The path of the file, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -101,38 +80,21 @@ impl Config {
         self.value(field).is_some_and(Value::is_array)
     }
 
-    /// The field whose object has some of `fields`, where a program keeps the configs of several models in one file.
+    /// The field whose object contains some of `fields`: some programs keep the configs of several models in one file.
     pub(super) fn nested(&self, fields: &[&str]) -> Option<&str> {
         let inside =
             |value: &Value| value.as_object().is_some_and(|o| fields.iter().any(|field| o.contains_key(*field)));
         self.fields.iter().find(|(_, value)| inside(value)).map(|(name, _)| name.as_str())
     }
 
-    /// Fields that are not `known`: an error where one may change the results, a warning for each where not. `other`: the
-    /// fields of the other generation and its class.
-    pub(super) fn check_fields(&self, known: &[&str], other: (&[&str], &str)) -> Result<Vec<String>> {
-        let path = self.path.display();
-        let mut warnings = self.warnings.clone();
-        for (name, value) in self.fields.iter().filter(|(name, value)| !name.starts_with('_') && !value.is_null()) {
-            let name = name.as_str();
-            if [known, &HOUSEKEEPING, &scaling::OTHERS].iter().any(|fields| fields.contains(&name)) {
-                continue;
-            }
-            if let Some((_, fixed)) = FIXED.iter().find(|(field, _)| *field == name) {
-                if !serde_json::from_str::<Vec<Value>>(fixed).is_ok_and(|fixed| fixed.iter().any(|f| same(f, value))) {
-                    fail!(UnsupportedModel, "{path}: {name}: found {value}, every WF-VAE has one of {fixed}");
-                }
-                continue;
-            }
-            if other.0.contains(&name) {
-                fail!(Config, "{path}: {name}: a field of {}, the other generation; is _class_name right?", other.1);
-            }
-            if let Some(meant) = known.iter().find(|known| alike(name, known)).filter(|meant| **meant != "dropout") {
-                fail!(Config, "{path}: {name}: there is no such field; is {meant} meant?");
-            }
-            warnings.push(format!("{path}: unknown field {name} is ignored"));
-        }
-        Ok(warnings)
+    /// The warnings so far.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// All fields that are not null.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), value)).filter(|(_, value)| !value.is_null())
     }
 
     fn value(&self, field: &str) -> Option<&Value> {
@@ -237,29 +199,4 @@ impl Config {
     pub(crate) fn unknown_value<T>(&self, field: &str, found: &str, expected: &str) -> Result<T> {
         fail!(Config, "{}: {field}: found \"{found}\", expected {expected}", self.path.display())
     }
-}
-
-fn same(a: &Value, b: &Value) -> bool {
-    a == b || a.as_f64().is_some_and(|a| Some(a) == b.as_f64())
-}
-
-/// Whether `name` is `known`, written differently or with one or two letters wrong.
-fn alike(name: &str, known: &str) -> bool {
-    let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
-    distance(&plain(name), &plain(known)) <= if known.len() < 8 { 1 } else { 2 }
-}
-
-/// Letters to insert, remove or change.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, c) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, d) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(c != *d);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

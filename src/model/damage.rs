@@ -1,16 +1,17 @@
-//! What a file is that is not what its name says: the mistake that a user can mend, not where a parser stopped.
+//! Recognises files that are not what their name says, so that the error can name the user's mistake instead of a
+//! parser's position.
 
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-/// Bytes at the start that tell.
+/// How many bytes from the start of a file are inspected.
 pub(crate) const START: usize = 4096;
 
 pub(super) const CONVERT_PICKLE: &str = "a PyTorch pickle, which this library does not read; convert it with \
                                          training/convert.py";
 
-/// By the first bytes of a file that could not be read; `None`: they do not tell.
+/// What a file is by its first bytes; `None` if they do not tell.
 pub(super) fn what_it_is(data: &[u8]) -> Option<String> {
     let start = &data[..data.len().min(START)];
-    // A header's size can begin like any of these; the brace behind it cannot.
+    // The header size of a safetensors file may begin with any of these bytes, but then a brace follows.
     if start.get(4..9) == Some(b"\0\0\0\0{") {
         return None;
     }
@@ -41,7 +42,7 @@ pub(super) fn what_it_is(data: &[u8]) -> Option<String> {
     Some(known.into())
 }
 
-/// Pages that servers send in place of a file.
+/// Recognises the HTML or XML error pages that servers send instead of a file.
 fn markup(start: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(start).to_lowercase();
     let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -49,12 +50,12 @@ fn markup(start: &[u8]) -> Option<String> {
     page.then(|| "a text (HTML or XML) page, not the file itself: the download failed; download the file again".into())
 }
 
-/// The start of a text where no text belongs; `None`: it is not text.
+/// Recognises text by its start; `None` if it is not text.
 fn as_text(data: &[u8]) -> Option<String> {
     let start = &data[..data.len().min(64)];
     let start = match std::str::from_utf8(start) {
         Ok(text) => text,
-        // Cut inside a letter.
+        // The limit cut a character in half.
         Err(e) if start.len() - e.valid_up_to() < 4 && data.len() > 64 => {
             std::str::from_utf8(&start[..e.valid_up_to()]).unwrap_or_default()
         }
@@ -66,12 +67,12 @@ fn as_text(data: &[u8]) -> Option<String> {
         .then(|| format!("a text file (\"{}\"), not safetensors: was the download refused?", words.join(" ")))
 }
 
-/// Of a file that should be safetensors, by its start; `None`: that does not tell.
+/// What a file is that should be safetensors; `None` if its start does not tell.
 pub(crate) fn instead_of_safetensors(start: &[u8]) -> Option<String> {
     what_it_is(start).or_else(|| as_text(start))
 }
 
-/// Why a text that should be JSON is none, where the parser found the error `e`.
+/// Why a text is not JSON, given the parser's error.
 pub(super) fn not_json(text: &[u8], e: &serde_json::Error) -> String {
     if text.contains(&0) || std::str::from_utf8(text).is_err() {
         return "not UTF-8 text: save it as UTF-8".into();
@@ -90,7 +91,7 @@ pub(super) fn not_json(text: &[u8], e: &serde_json::Error) -> String {
     format!("not JSON: {e}")
 }
 
-/// Python writes values that JSON does not have: the first one in `text`, and its field.
+/// Finds the first Python value in `text` that JSON does not have, and its field.
 pub(super) fn python_value(text: &str) -> Option<(String, String)> {
     const MARK: &str = "\u{1}";
     const VALUES: [&str; 6] = ["NaN", "Infinity", "-Infinity", "True", "False", "None"];

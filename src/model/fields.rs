@@ -1,10 +1,10 @@
-//! The fields of a JSON object, none of them with two values. Parsers take the last one of a name; who wrote the file may
-//! have meant the first.
+//! Reads a JSON object and rejects duplicate names. Parsers keep the last value of a name, but the author may have
+//! meant the first.
 
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Result, Value};
 
-/// In the order of the text. `repeats`: a field may be there again with the same value.
+/// The fields in the order of the text. `repeats`: a name may occur again with the same value.
 pub(super) fn read(text: &str, repeats: bool) -> Result<Vec<(String, Value)>> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let fields = reader.deserialize_map(Fields { repeats })?;

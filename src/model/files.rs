@@ -1,5 +1,5 @@
-//! Which files are meant by the path of a checkpoint. Tools name and place them in many ways, and people name the folder
-//! above or a file inside.
+//! Finds the files of a checkpoint. Programs use different names and folders, and users may give a parent folder or a
+//! single file.
 
 use super::config::{Config, json};
 use super::damage;
@@ -8,12 +8,12 @@ use crate::memory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Taken, in this order, where a folder has several; an index before a single file.
+/// Preferred names, in this order. An index goes before a single file.
 const USUAL: [&str; 2] = ["diffusion_pytorch_model", "model"];
-/// Of folders, in a message.
+/// How many folders a message lists.
 const MOST_NAMED: usize = 5;
 const MAX_JSON_BYTES: u64 = 64 << 20;
-/// Of downloads that go on, or were ended.
+/// File name extensions of unfinished downloads.
 const UNFINISHED: [&str; 9] =
     ["incomplete", "part", "partial", "crdownload", "download", "aria2", "opdownload", "tmp", "lock"];
 const PICKLES: [&str; 7] = ["ckpt", "pt", "pth", "bin", "pkl", "pickle", "th"];
@@ -21,7 +21,7 @@ const FOREIGN: [&str; 9] = ["gguf", "onnx", "msgpack", "h5", "npz", "zip", "tar"
 
 pub(super) enum Weights {
     One(PathBuf),
-    /// The shards with the tensors that the index places in each.
+    /// The shards, and for each the tensors that the index assigns to it.
     Sharded {
         index: PathBuf,
         shards: Vec<(String, Vec<String>)>,
@@ -31,13 +31,13 @@ pub(super) enum Weights {
 pub(super) struct Files {
     /// The folder or file that is opened, for messages.
     pub(super) name: PathBuf,
-    /// Where the shards are.
+    /// The folder of the shards.
     pub(super) folder: PathBuf,
     pub(super) config: Config,
     pub(super) weights: Weights,
 }
 
-/// Finds config and weights of what a user named.
+/// Finds the config and the weights for a user's path.
 pub(super) fn find(path: &Path) -> Result<Files> {
     if path.as_os_str().is_empty() {
         fail!(Io, "checkpoint: the path is empty; name a folder");
@@ -75,7 +75,7 @@ pub(super) fn find(path: &Path) -> Result<Files> {
     Ok(Files { name: path.to_path_buf(), folder, config, weights: Weights::One(path.to_path_buf()) })
 }
 
-/// "path: why", where a link that leads nowhere is said to be one.
+/// "path: why", where a dangling link is called one.
 pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
     match std::fs::read_link(path) {
         Ok(target) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -86,7 +86,7 @@ pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
     }
 }
 
-/// The folder with the model's files: the named one, the `vae` of a pipeline, or the current snapshot of a download cache.
+/// The model's folder: the named one, the `vae` folder of a pipeline, or the current snapshot of a download cache.
 fn model_folder(path: &Path) -> Result<PathBuf> {
     let has = |folder: &Path, name: &str| folder.join(name).symlink_metadata().is_ok();
     let mut folder = path.to_path_buf();
@@ -100,7 +100,7 @@ fn model_folder(path: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Of a cache folder `models--OWNER--NAME`: the one that its `refs/main` names, or the only one.
+/// The snapshot of a cache folder `models--OWNER--NAME` that its `refs/main` names, or the only snapshot.
 fn snapshot(cache: &Path) -> Result<PathBuf> {
     let snapshots = cache.join("snapshots");
     if let Ok(hash) = std::fs::read_to_string(cache.join("refs/main")) {
@@ -132,7 +132,7 @@ fn config_of(folder: &Path) -> Result<Config> {
     Config::parse(&read_json(&path)?, &path)
 }
 
-/// What to do where a folder has no config.
+/// What to do if a folder has no config.
 fn instead_of_config(folder: &Path) -> String {
     if let Some(text) = models_below(folder) {
         return text;
@@ -143,7 +143,7 @@ fn instead_of_config(folder: &Path) -> String {
     }
 }
 
-/// The folders in this one that could be meant.
+/// The subfolders that the user may have meant.
 fn models_below(folder: &Path) -> Option<String> {
     let names = names(folder).unwrap_or_default();
     let inside = |name: &&String| ["config.json", "snapshots"].iter().any(|file| folder.join(name).join(file).exists());
@@ -168,13 +168,13 @@ fn unfinished(folder: &Path) -> Option<PathBuf> {
     if let Some(name) = here.iter().find(|name| has_ending(name, &UNFINISHED)) {
         return Some(folder.join(name));
     }
-    // Where the Hugging Face client keeps its files; locks stay there after a success.
+    // The Hugging Face client's download folder. Lock files stay there after a successful download.
     let cache = folder.join(".cache/huggingface/download");
     let cached = names(&cache).unwrap_or_default();
     cached.iter().find(|name| has_ending(name, &UNFINISHED[..1])).map(|name| cache.join(name))
 }
 
-/// The names of a folder's entries, sorted, without hidden ones: `._model.safetensors` is what macOS puts beside a file.
+/// The names in a folder, sorted, without hidden files: macOS creates files like `._model.safetensors`.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -186,13 +186,13 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// `NAME.safetensors.index.json`, with a variant before `.json` or somewhere else.
+/// Whether this is `NAME.safetensors.index.json`, possibly with a variant such as `fp16` in the name.
 fn is_index(name: &str) -> bool {
     name.ends_with(".json") && name.contains(".safetensors") && name.contains(".index.")
 }
 
-/// Whether a new file of this name, in a model's folder, could be opened in place of the model's own weights or make
-/// the choice unclear. `by_folder`: the model was opened by its folder.
+/// Whether a new file of this name in a model's folder could be opened instead of the model's weights, or make the
+/// choice ambiguous. `by_folder`: the model was opened by its folder.
 pub(super) fn competes(folder: &Path, name: &str, by_folder: bool) -> bool {
     let usual = |name: &str| {
         let end = USUAL.iter().find_map(|base| name.strip_prefix(base));
@@ -202,7 +202,7 @@ pub(super) fn competes(folder: &Path, name: &str, by_folder: bool) -> bool {
     usual(name) || (by_folder && weights && !names(folder).unwrap_or_default().iter().any(|name| usual(name)))
 }
 
-/// Of how many shards a file is one, by its name: `NAME-00001-of-00003.safetensors`, with a variant on either side.
+/// The number of shards, from the name of one: `NAME-00001-of-00003.safetensors`, possibly with a variant in the name.
 fn shard(name: &str) -> Option<u64> {
     let (before, after) = name.rsplit_once("-of-")?;
     let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
@@ -210,8 +210,8 @@ fn shard(name: &str) -> Option<u64> {
     (numbered && digits.len() == 5).then(|| digits.parse().ok()).flatten()
 }
 
-/// The weights of a folder. Where one of the usual names is there, it is taken; otherwise there must be one file, or one
-/// index with its shards.
+/// Finds the weights in a folder. A file with a preferred name is taken; otherwise there must be exactly one file, or
+/// one index with its shards.
 fn weights_of(folder: &Path, config: &mut Config) -> Result<Weights> {
     let names = names(folder)?;
     let open = |name: &str| -> Result<Weights> {
@@ -257,7 +257,7 @@ fn weights_of(folder: &Path, config: &mut Config) -> Result<Weights> {
     }
 }
 
-/// Why a folder has no weights that can be opened, with the error where that is no fault of the files.
+/// Why a folder has no weights that can be opened. Fails with another kind of error if the files are not at fault.
 fn instead_of_weights(folder: &Path, names: &[String]) -> Result<String> {
     if let Some(name) = names.iter().find(|name| name.ends_with(".safetensors")) {
         let file = folder.join(name);
@@ -280,10 +280,10 @@ fn instead_of_weights(folder: &Path, names: &[String]) -> Result<String> {
     fail!(Io, "{}: no *.safetensors file in this folder{below}", folder.display())
 }
 
-/// The shards of a Hugging Face index with the keys that it places in each.
+/// Reads the shards of a Hugging Face index, with the tensors in each.
 fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
     let text = read_json(index)?;
-    // The parser cannot be told that there is no memory for what it builds.
+    // The parser cannot report that memory is short.
     memory::check_room(text.len() as u64 * 8, "an index of weights")?;
     let json = match json(&text) {
         Ok(json) => json,
@@ -294,7 +294,7 @@ fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
     };
     let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (key, file) in map {
-        // A plain name: an index must not reach outside its folder.
+        // Only a file name: an index must not refer to other folders.
         let plain = file.as_str().filter(|f| Path::new(f).file_name().is_some_and(|name| name == *f));
         let Some(file) = plain else {
             fail!(

@@ -1,6 +1,6 @@
-//! The two halves of a model, of which a checkpoint may hold one alone.
+//! The two halves of a model. A checkpoint may contain only one of them.
 
-use super::Checkpoint;
+use super::checkpoint::Checkpoint;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Half {
@@ -9,7 +9,7 @@ pub(crate) enum Half {
 }
 
 impl Half {
-    /// How the names of its tensors begin.
+    /// The prefix of its tensor names.
     fn prefix(self) -> &'static str {
         match self {
             Half::Encoder => "encoder.",
@@ -22,8 +22,8 @@ impl Half {
     }
 }
 
-/// The half of which a checkpoint holds nothing, while it holds some of the other. The wavelets' constants do not count,
-/// which everybody has, nor do integers, which are no weights.
+/// The half that a checkpoint lacks entirely, if it has some of the other. Wavelet constants do not count, because
+/// every checkpoint may have them; neither do integers, which are not weights.
 pub(super) fn missing(checkpoint: &Checkpoint) -> Option<Half> {
     let counts = |key: &str| !key.contains("wavelet_transform") && !checkpoint.is_integer(key);
     let holds = |half: Half| checkpoint.keys().any(|key| half.owns(key) && counts(key));

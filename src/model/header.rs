@@ -1,13 +1,14 @@
-//! The header of a safetensors file. Read here, because a tensor of a type that nobody knew when this was written must not
-//! refuse a file in which the network never uses it.
+//! Parses the header of a safetensors file. The library's own parser is needed to accept files with unknown element
+//! types, as long as the network does not use those tensors.
 
 use super::fields;
+use super::weight_type::WeightType;
 use std::ops::Range;
 
-/// What the format allows.
+/// The limit of the safetensors format.
 const MAX_BYTES: u64 = 100_000_000;
 
-/// One tensor; `range` is in the whole file and inside it.
+/// One tensor. `range` is its position in the file, which contains all of it.
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) dtype: String,
@@ -22,8 +23,8 @@ struct Info {
     data_offsets: (u64, u64),
 }
 
-/// Bytes of the header, which begins at byte 8 of a file of `file_size` bytes and is all there; or what is wrong with it.
-/// `start`: the first bytes of the file.
+/// The length of the header, which starts at byte 8, or what is wrong with the file. Checks that the file contains the
+/// whole header. `start`: the first bytes of the file.
 pub(super) fn length(start: &[u8], file_size: u64) -> Result<u64, String> {
     let Some(size) = start.first_chunk::<8>().map(|n| u64::from_le_bytes(*n)) else {
         return Err(format!("found {file_size} bytes, expected a safetensors header"));
@@ -40,7 +41,7 @@ pub(super) fn length(start: &[u8], file_size: u64) -> Result<u64, String> {
     Ok(size)
 }
 
-/// All tensors of a file in the order of their bytes, or what is wrong with it.
+/// All tensors, sorted by offset, or what is wrong with the header.
 pub(super) fn parse(header: &[u8], file_size: u64) -> Result<Vec<Entry>, String> {
     let offset = 8 + header.len() as u64;
     let text = std::str::from_utf8(header).map_err(|e| format!("invalid UTF-8 in header: {e}"))?;
@@ -54,7 +55,7 @@ pub(super) fn parse(header: &[u8], file_size: u64) -> Result<Vec<Entry>, String>
     Ok(entries)
 }
 
-/// `body`: bytes behind the header, which begin at `offset`.
+/// `body`: how many bytes follow the header. `offset`: where they begin.
 fn entry(key: String, info: serde_json::Value, body: u64, offset: u64) -> Result<Entry, String> {
     let Info { dtype, shape, data_offsets: (start, end) } =
         serde_json::from_value(info).map_err(|e| format!("tensor {key}: {e}"))?;
@@ -65,7 +66,7 @@ fn entry(key: String, info: serde_json::Value, body: u64, offset: u64) -> Result
     }
     let bytes = end - start;
     let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
-    if let Some(size) = super::checkpoint::WeightType::of(&dtype).map(|weight| weight.size() as u64) {
+    if let Some(size) = WeightType::of(&dtype).map(|weight| weight.size() as u64) {
         let Some(elements) = elements else {
             return Err(format!("tensor {key}: found {bytes} bytes, and no shape that a tensor can have"));
         };
@@ -77,7 +78,7 @@ fn entry(key: String, info: serde_json::Value, body: u64, offset: u64) -> Result
     Ok(Entry { key, dtype, shape, range: (offset + start) as usize..(offset + end) as usize })
 }
 
-/// Every byte between `start` and `end` belongs to one tensor.
+/// Checks that every byte between `start` and `end` belongs to exactly one tensor.
 fn covered(entries: &[Entry], start: usize, end: usize) -> Result<(), String> {
     let mut at = start;
     for entry in entries {

@@ -1,26 +1,19 @@
-//! Numbers that tell models apart, for files that hold latents of one of them. docs/formats.md writes them down: they are
-//! kept in files, so they never change.
+//! Hashes that identify models, for files that hold a model's latents. docs/formats.md defines them. Files store them,
+//! so they must never change.
 
-use super::{Checkpoint, Half, Interpolation, Network, NormScope, Weight};
+use super::checkpoint::Checkpoint;
+use super::config::Interpolation;
+use super::half::Half;
+use super::layer::{NormScope, Weight};
+use super::network::{Identities, Network};
 
-/// Bytes of each tensor that the identity of the whole model looks at, at its start, middle and end. Training changes
-/// them all, and a large checkpoint need not be read whole.
+/// Bytes that the identity of a whole model hashes at the start, middle and end of each tensor. Training changes every
+/// part of a tensor, so a large checkpoint need not be read whole.
 const SAMPLE_BYTES: usize = 64;
-/// Numbers of each tensor that the identity of a half looks at, likewise.
+/// Elements that the identity of a half hashes, at the same positions.
 const SAMPLE_NUMBERS: usize = 32;
 
-/// Which model this is, whole and by halves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Identities {
-    /// Of the weights as they are stored, and of how time is interpolated.
-    pub(crate) model: u64,
-    /// Of the numbers that the weights are, in whatever type; 0 where the checkpoint lacks the half.
-    pub(crate) encoder: u64,
-    /// The same.
-    pub(crate) decoder: u64,
-}
-
-/// FNV-1a, 64 bit: fixed forever, unlike the standard library's hasher.
+/// 64-bit FNV-1a. Unlike the standard library's hasher it never changes.
 struct Hash(u64);
 
 impl Hash {
@@ -35,7 +28,7 @@ impl Hash {
     }
 }
 
-/// Of a network whose weights were checked.
+/// The network's weights must have been checked.
 pub(super) fn identities(network: &Network, checkpoint: &Checkpoint) -> Identities {
     let half = |half| if network.has(half) { of_half(network, half, checkpoint) } else { 0 };
     Identities { model: whole(network, checkpoint), encoder: half(Half::Encoder), decoder: half(Half::Decoder) }
@@ -55,7 +48,7 @@ fn whole(network: &Network, checkpoint: &Checkpoint) -> u64 {
     hash.0
 }
 
-/// As float32, so that a copy in a wider type is the same half.
+/// Hashes float32 values, so that a copy of the model in a wider type has the same identity.
 fn of_half(network: &Network, half: Half, checkpoint: &Checkpoint) -> u64 {
     let mut hash = Hash::new();
     match half {
@@ -65,7 +58,7 @@ fn of_half(network: &Network, half: Half, checkpoint: &Checkpoint) -> u64 {
             hash.add(interpolation(network.interpolation).as_bytes());
         }
     }
-    // What the names and shapes of the weights do not tell.
+    // Properties that the names and shapes of the weights do not determine.
     hash.add(&[network.generation as u8]);
     for wavelet in network.wavelets(half) {
         hash.add(&wavelet.gain().to_le_bytes());
@@ -89,7 +82,7 @@ fn of_half(network: &Network, half: Half, checkpoint: &Checkpoint) -> u64 {
             values.iter().for_each(|value| hash.add(&value.to_le_bytes()));
         }
     }
-    // 0 stands for a half that is not there.
+    // 0 means that the half is missing.
     hash.0.max(1)
 }
 

@@ -1,4 +1,4 @@
-//! What is written must not take the place of the open model's own files.
+//! Keeps the library from overwriting the open model's own files.
 
 use super::checkpoint::Checkpoint;
 use super::files;
@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 impl Checkpoint {
-    /// Fails if `target` is one of the checkpoint's files by any name, through links too, or would be taken for one
-    /// when the folder is opened again.
+    /// Fails if `target` is one of the checkpoint's files, also through links, or if opening the folder again could
+    /// take it for one.
     pub(crate) fn check_target(&self, target: &Path) -> Result<()> {
         if let Some(own) = self.own_files().into_iter().find(|own| is_same(own, target)) {
             fail!(
@@ -32,9 +32,9 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Fails if `folder` holds files of the checkpoint.
+    /// Fails if `folder` contains files of the checkpoint.
     pub(crate) fn check_target_folder(&self, folder: &Path) -> Result<()> {
-        // A cache keeps links to files that lie elsewhere; neither place is for other files.
+        // A download cache contains links to files in other folders. Check both folders.
         let real = self.paths().filter_map(|file| std::fs::canonicalize(file).ok());
         let mut files = self.paths().map(Path::to_path_buf).chain(real);
         if files.any(|file| file.parent().is_some_and(|parent| is_same(or_here(parent), folder))) {
@@ -43,7 +43,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The weights, and the config and the index beside them.
+    /// The weights, and the JSON files beside them.
     fn own_files(&self) -> Vec<PathBuf> {
         let mut own: Vec<PathBuf> = vec![];
         for file in self.paths() {
@@ -56,7 +56,7 @@ impl Checkpoint {
     }
 }
 
-/// The parent of a plain name is empty.
+/// A bare file name has an empty parent.
 fn or_here(folder: &Path) -> &Path {
     if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }

@@ -1,27 +1,25 @@
-//! The config's `scale` and `shift`, which the network itself does not use.
+//! The config's `scale` and `shift`. The network itself does not use them.
 
-use super::Config;
+use super::config::Config;
+use super::known_fields::OTHER_SCALING;
 use crate::error::Result;
 
-/// Per channel: `scaled = (z - shift) * scale`, the convention of the pipelines that train on these latents.
+/// Per channel: `scaled = (z - shift) * scale`. Pipelines that train on these latents use this convention.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scaling {
     pub(crate) scale: Vec<f32>,
     pub(crate) shift: Vec<f32>,
 }
 
-/// How other autoencoders write it; the library does not guess that the same is meant.
-pub(super) const OTHERS: [&str; 4] = ["scaling_factor", "shift_factor", "latents_mean", "latents_std"];
-
-/// The lists for `channels` channels, or why they cannot be used. A list of another length serves if all its entries are
-/// equal; `default_len` is that of the reference's defaults.
+/// The lists for `channels` channels, or why they cannot be used. A list of another length is accepted if all its
+/// entries are equal. `default_len` is the length of the reference's default lists.
 pub(super) fn scaling(
     config: &Config,
     channels: usize,
     default_len: usize,
     warnings: &mut Vec<String>,
 ) -> Result<Result<Scaling, String>> {
-    if let Some(other) = OTHERS.iter().find(|other| config.has(other)) {
+    if let Some(other) = OTHER_SCALING.iter().find(|other| config.has(other)) {
         let path = config.path().display();
         if config.has("scale") {
             warnings.push(format!("{path}: {other} is ignored, scale and shift are used"));

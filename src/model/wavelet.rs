@@ -1,26 +1,27 @@
-//! The Haar constants that checkpoints carry.
+//! Reads and checks the Haar constants of a checkpoint.
 
-use super::{Checkpoint, Wavelet};
+use super::checkpoint::Checkpoint;
+use super::layer::Wavelet;
 use crate::error::{Result, fail};
 
-/// What the reference rounds 1/(2*sqrt(2)) to; visible in its results, so kept.
+/// The reference's rounded value of 1/(2*sqrt(2)). The rounding affects results, so it is kept.
 const DEFAULT_GAIN_3D: f32 = 0.3536;
 const GAIN_2D: f32 = 0.5;
 const BANDS_3D: [&str; 8] = ["h", "g", "hh", "gh", "h_v", "g_v", "hh_v", "gh_v"];
 const BANDS_2D: [&str; 4] = ["aa", "ad", "da", "dd"];
 
-/// The sign of tap (t, h, w) in a band of the 3D transform, band = 4t + 2h + w.
+/// The sign of tap (t, h, w) in a band of the 3D transform, where band = 4t + 2h + w.
 pub(crate) fn sign_3d(band: usize, t: usize, h: usize, w: usize) -> f32 {
     let minus = (band >> 2 & t) ^ (band >> 1 & h) ^ (band & w) & 1;
     if minus & 1 == 1 { -1.0 } else { 1.0 }
 }
 
-/// The sign of tap (h, w) in a band of the 2D transform. The reference orders these bands with h before w: band = h + 2w.
+/// The sign of tap (h, w) in a band of the 2D transform. The reference orders these bands differently: band = h + 2w.
 pub(crate) fn sign_2d(band: usize, h: usize, w: usize) -> f32 {
     if ((band & h) ^ (band >> 1 & w)) & 1 == 1 { -1.0 } else { 1.0 }
 }
 
-/// The analysis or synthesis transform stored under `prefix`, or the reference's constant where none is stored.
+/// The transform that is stored under `prefix`, or the reference's default if none is stored.
 pub(super) fn stored(checkpoint: &Checkpoint, prefix: &str, temporal: bool) -> Result<Wavelet> {
     if !temporal {
         let kernel = |band: usize| (0..4).map(|i| sign_2d(band, i >> 1, i & 1)).collect::<Vec<_>>();
@@ -32,7 +33,7 @@ pub(super) fn stored(checkpoint: &Checkpoint, prefix: &str, temporal: bool) -> R
     Ok(Wavelet::Haar3d { gain })
 }
 
-/// The one magnitude of all bands, once their signs are checked.
+/// Checks the signs of all bands and returns their common magnitude.
 fn stored_gain(
     checkpoint: &Checkpoint,
     prefix: &str,
@@ -41,7 +42,7 @@ fn stored_gain(
     default: f32,
     signs: impl Fn(usize) -> Vec<f32>,
 ) -> Result<f32> {
-    // The encoder keeps 3D kernels in small conv modules, all others are plain parameters.
+    // The encoder stores 3D kernels in convolution modules; all others are plain parameters.
     let names = |band: &str| [format!("{prefix}.{band}"), format!("{prefix}.{band}_conv.conv.weight")];
     let keys = bands.iter().map(|band| names(band).into_iter().find(|key| checkpoint.shape(key).is_some()));
     let keys: Vec<Option<String>> = keys.collect();

@@ -1,4 +1,4 @@
-//! Finding libonnxruntime and checking it before `ort` touches it, because `ort` panics on what it cannot use.
+//! Finds libonnxruntime and checks it first, because `ort` panics if it cannot use a library.
 
 use crate::error::{Error, ErrorKind, Result, fail};
 use libc::{RTLD_LOCAL, RTLD_NOLOAD, RTLD_NOW, c_char, c_int, c_void};
@@ -6,13 +6,13 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Read in this order when no path is given.
+/// Checked in this order if no path is given.
 const VARIABLES: [&str; 2] = ["WFVAE_ONNXRUNTIME", "ORT_DYLIB_PATH"];
 const NAMES: [&str; 2] = ["libonnxruntime.so.1", "libonnxruntime.so"];
 const ADVICE: &str =
     "set WFVAE_ONNXRUNTIME to the path of libonnxruntime.so, or put libonnxruntime.so.1 beside libwfvae";
 
-/// A library that passed the checks; it stays loaded.
+/// A library that passed the checks. It stays loaded.
 pub(super) struct Library {
     pub(super) path: PathBuf,
     pub(super) version: String,
@@ -26,8 +26,9 @@ pub(super) struct Entry(pub(super) *const c_void);
 unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 
-/// The library at `path`, else the one that a variable names, that the process has loaded, that lies beside libwfvae, or
-/// that the loader finds. What is named explicitly must work; the rest is tried in turn.
+/// Finds the library: at `path`, or else where an environment variable says, already loaded in the process, beside
+/// libwfvae, or on the loader's search path. A path or variable must name a usable library; the other candidates are
+/// tried in turn.
 pub(super) fn find(path: Option<&Path>) -> Result<Library> {
     if let Some(path) = path {
         return check(path, RTLD_NOW).map_err(|e| e.with_origin("the runtime option"));
@@ -38,7 +39,7 @@ pub(super) fn find(path: Option<&Path>) -> Result<Library> {
         }
     }
     let mut candidates: Vec<(PathBuf, c_int)> = vec![(PathBuf::from(NAMES[0]), RTLD_NOW | RTLD_NOLOAD)];
-    let own = super::own_path();
+    let own = own_path();
     let real = own.as_ref().and_then(|p| p.canonicalize().ok());
     for folder in own.iter().chain(&real).filter_map(|p| p.parent()) {
         candidates.extend(NAMES.iter().map(|name| folder.join(name)).filter(|p| p.exists()).map(|p| (p, RTLD_NOW)));
@@ -49,7 +50,7 @@ pub(super) fn find(path: Option<&Path>) -> Result<Library> {
     for (candidate, flags) in &candidates {
         match check(candidate, *flags) {
             Ok(library) => return Ok(library),
-            // A bare name that leads nowhere; a file that is there and does not work is worth a word.
+            // A bare name that was not found is no failure; a file that exists but cannot be used is.
             Err(failure) if failure.kind == ErrorKind::RuntimeMissing && is_bare_name(candidate) => {}
             Err(failure) => {
                 first_failure.get_or_insert(failure);
@@ -79,7 +80,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// What to do about the loader's `reason`: another path does not help where a limit is the cause.
+/// How to fix the loader's error. Another path does not help if a limit is the cause.
 fn advice(reason: &str) -> &'static str {
     if reason.contains("Too many open files") {
         "raise the limit of open files (ulimit -n)"
@@ -90,21 +91,21 @@ fn advice(reason: &str) -> &'static str {
     }
 }
 
-/// Opens a library and asks for its version and its API, as `ort` will.
+/// Opens a library and checks its version and API, which `ort` will use.
 fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
     let needed = ort::MINOR_VERSION;
     let missing = |text: String| Failure { kind: ErrorKind::RuntimeMissing, text };
     let too_old = |text: String| Failure { kind: ErrorKind::RuntimeTooOld, text };
 
-    // A relative path means relative to the working directory; a bare name is the loader's to find. Links are followed here,
-    // as the runtime looks for its providers beside the name that it was opened by.
+    // Relative paths are relative to the working directory; the loader searches for bare names. Links are resolved
+    // here, because ONNX Runtime looks for its providers in the folder of the path by which it was opened.
     let absolute = match is_bare_name(path) {
         true => path.to_path_buf(),
         false => path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.to_path_buf()),
     };
     let name = CString::new(absolute.as_os_str().as_bytes())
         .map_err(|_| missing(format!("ONNX Runtime: {}: a NUL in the path", path.display())))?;
-    // SAFETY: plain dlopen; loading a library runs its initialisers, which is what the caller asks for.
+    // SAFETY: plain dlopen. It runs the library's initialisers, which the caller asks for.
     let handle = unsafe { libc::dlopen(name.as_ptr(), flags | RTLD_LOCAL) };
     if handle.is_null() {
         let reason = loader_error();
@@ -114,13 +115,13 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
     // SAFETY: the handle is open.
     let symbol = unsafe { libc::dlsym(handle, c"OrtGetApiBase".as_ptr()) };
     if symbol.is_null() {
-        // SAFETY: opened above and not used further.
+        // SAFETY: opened above and not used any more.
         unsafe { libc::dlclose(handle) };
         return Err(missing(format!("{}: not ONNX Runtime (it has no OrtGetApiBase)", path.display())));
     }
-    // The file that was really opened, so that `ort` opens the same one.
+    // The resolved file, so that `ort` opens the same one.
     let real = path_of(symbol).unwrap_or(absolute);
-    // SAFETY: this is the one entry point of every libonnxruntime since 1.0, with this signature.
+    // SAFETY: every libonnxruntime since 1.0 has this entry point with this signature.
     let base =
         unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(symbol)() };
     if base.is_null() {
@@ -131,9 +132,9 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
         let version = ((*base).GetVersionString)();
         if version.is_null() { String::new() } else { CStr::from_ptr(version).to_string_lossy().into_owned() }
     };
-    // GetApi writes to standard error when it refuses, so it is asked last.
+    // GetApi writes to standard error if it refuses, so it is called last.
     if !is_new_enough(&version, needed) || unsafe { ((*base).GetApi)(needed) }.is_null() {
-        // SAFETY: not used further. Left open, its soname would hide the next candidate.
+        // SAFETY: not used any more. If it stayed open, its soname would hide the next candidate.
         unsafe { libc::dlclose(handle) };
         return Err(too_old(format!(
             "ONNX Runtime at {}: found version \"{version}\", needed 1.{needed} or newer",
@@ -150,7 +151,7 @@ pub(super) fn is_new_enough(version: &str, needed: u32) -> bool {
 }
 
 pub(super) fn loader_error() -> String {
-    // SAFETY: dlerror returns NULL or a string that is valid until the next call of it in this thread.
+    // SAFETY: dlerror returns NULL or a string that is valid until this thread's next call of it.
     let text = unsafe { libc::dlerror() };
     if text.is_null() {
         return "unknown error".into();
@@ -158,7 +159,12 @@ pub(super) fn loader_error() -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// The file that holds an address.
+/// The file that contains this code: libwfvae, or the program that links it.
+fn own_path() -> Option<PathBuf> {
+    path_of(own_path as *const libc::c_void)
+}
+
+/// The file that is loaded at an address.
 pub(super) fn path_of(address: *const c_void) -> Option<PathBuf> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: dladdr fills the struct when it returns non-zero; its strings live as long as the object is loaded.
@@ -171,23 +177,23 @@ pub(super) fn path_of(address: *const c_void) -> Option<PathBuf> {
     }
 }
 
-/// Whether the path `a`, or the library of that name, is the file `b`.
+/// Whether `a`, a path or a bare name, is the file `b`.
 pub(super) fn same_file(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
-        // What the loader found by name.
+        // The loader found `b` by its name.
         _ => is_bare_name(a) && a.file_name() == b.file_name(),
     }
 }
 
-/// One that the loader searches for, instead of a path.
+/// Whether the loader searches for this name.
 fn is_bare_name(path: &Path) -> bool {
     path.components().count() == 1 && !path.is_absolute()
 }
 
 pub(super) fn providers() -> Vec<String> {
     let (mut names, mut count): (*mut *mut c_char, c_int) = (std::ptr::null_mut(), 0);
-    // SAFETY: the list is the runtime's until it is released below.
+    // SAFETY: ONNX Runtime owns the list until it is released below.
     unsafe {
         let status = (ort::api().GetAvailableProviders)(&mut names, &mut count);
         if ort::Error::result_from_status(status).is_err() || names.is_null() {

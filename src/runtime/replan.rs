@@ -5,7 +5,9 @@
 //! run of another size makes them plan again. Read in its source and seen, of version 1.31.1. A run that is under way when
 //! another fails must not meet this either, so a session's runs take turns; its convolutions do so anyway.
 
-use super::{Canceller, Session, Tensor};
+use super::cancel::Canceller;
+use super::session::Session;
+use super::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::graph::{Layout, Port, SizeList, StepGraph};
 use parking_lot::Mutex;

@@ -1,8 +1,12 @@
 //! One step's graph, loaded; runs from several threads at once.
 
-use super::device::{CudaOptions, Place};
+use super::cancel::Canceller;
+use super::cuda::CudaOptions;
+use super::environment::Runtime;
+use super::place::Place;
 use super::replan::Replan;
-use super::{Canceller, Runtime, Tensor, operators, threads};
+use super::tensor::Tensor;
+use super::{operators, threads};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::{Element, Kernel, Source, StepGraph};
 use crate::kernels::{self, ScratchPool};

@@ -1,38 +1,38 @@
-//! ONNX Runtime's telemetry, which must be off before it begins.
+//! Turns ONNX Runtime's telemetry off before it starts.
 //!
-//! Since version 1.29 the first environment of a process starts it: it writes a device's number and a data base under the
-//! home folder, and leaves a thread that sends them to Microsoft. Nothing in the API comes before that;
-//! `DisableTelemetryEvents` starts it too. What is asked is the environment variable `ORT_DISABLE_TELEMETRY`, once. To set
-//! that would race with whatever other thread of the program reads its environment. So for the moment in which the
-//! environment is made, the runtime's own calls of `getenv`, and nobody else's, lead to a function here that answers for
-//! that one variable. They do so by a slot that the loader filled in.
+//! Since version 1.29, creating the first environment of a process starts telemetry: it writes a device ID and a
+//! database to the home folder and starts a thread that sends events to Microsoft. No API call can prevent this; even
+//! `DisableTelemetryEvents` starts it. The only switch is the environment variable `ORT_DISABLE_TELEMETRY`, which ONNX
+//! Runtime reads once. Setting that variable would race with other threads that read the environment. So while the
+//! environment is created, ONNX Runtime's calls of `getenv`, and only those, are redirected to a function here that
+//! answers for this variable. The redirection changes the slot in which the loader stored the address of `getenv`.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use super::import_slots::{self, Slot};
+use super::library::is_new_enough;
+use std::ffi::{CStr, c_char, c_void};
 
-/// The minor version that began with it.
+/// The first minor version with telemetry.
 const SINCE: u32 = 29;
-/// The variable of all releases so far, and the name that it had before the first one.
+/// The variable that all releases use, and the name that it had before them.
 const VARIABLES: [&CStr; 2] = [c"ORT_DISABLE_TELEMETRY", c"ORT_TELEMETRY_DISABLED"];
 
-/// While it lives, the runtime finds that the user wants no telemetry.
+/// While this exists, ONNX Runtime reads that the user wants no telemetry.
 pub(super) struct OptOut {
     slots: Vec<Slot>,
 }
 
 impl OptOut {
-    /// `entry`: a function of the library. `None`: there was nothing to do, as the runtime has no telemetry or the program
-    /// has set the variable, to whatever it wants. An error is a reason for a warning.
+    /// `entry`: any function of the library. Returns `None` if there is nothing to do: the library has no telemetry, or
+    /// the program has set the variable itself. An error means that telemetry cannot be turned off.
     pub(super) fn new(version: &str, entry: *const c_void) -> Result<Option<Self>, String> {
         let answered = VARIABLES.iter().any(|name| {
             let name = name.to_str().expect("ASCII");
             std::env::var_os(name).is_some_and(|value| !value.is_empty())
         });
-        if answered || !super::library::is_new_enough(version, SINCE) {
+        if answered || !is_new_enough(version, SINCE) {
             return Ok(None);
         }
-        let slots = Module::of(entry).map(|module| module.slots(c"getenv")).unwrap_or_default();
+        let slots = import_slots::find(entry, c"getenv")?;
         let mut opt_out = OptOut { slots: vec![] };
         for mut slot in slots {
             slot.write(Self::getenv as *const () as usize)?;
@@ -44,9 +44,9 @@ impl OptOut {
         Ok(Some(opt_out))
     }
 
-    /// What the runtime calls meanwhile.
+    /// Called by ONNX Runtime in place of `getenv`.
     unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
-        // SAFETY: the caller of getenv gives a string.
+        // SAFETY: callers of getenv pass a string.
         match VARIABLES.contains(&unsafe { CStr::from_ptr(name) }) {
             true => c"1".as_ptr().cast_mut(),
             false => unsafe { libc::getenv(name) },
@@ -57,150 +57,9 @@ impl OptOut {
 impl Drop for OptOut {
     fn drop(&mut self) {
         for slot in &mut self.slots {
-            // What could be written once can be written again; if not, our function answers for good.
+            // The slot was writable before. If it is not now, our function stays in place, which is harmless.
             let _ = slot.write(slot.before);
         }
-    }
-}
-
-/// Where a library keeps the address of a function of another one.
-struct Slot {
-    address: usize,
-    /// The loader has made it read-only.
-    read_only: bool,
-    before: usize,
-}
-
-impl Slot {
-    fn write(&mut self, value: usize) -> Result<(), String> {
-        let page = page_size();
-        let start = self.address & !(page - 1);
-        let protect = |mode: c_int| {
-            // SAFETY: a page of the library's data, which stays readable.
-            match !self.read_only || unsafe { libc::mprotect(start as *mut c_void, page, mode) } == 0 {
-                true => Ok(()),
-                false => Err(std::io::Error::last_os_error().to_string()),
-            }
-        };
-        protect(libc::PROT_READ | libc::PROT_WRITE)?;
-        // SAFETY: an aligned slot of a loaded library, which is writable now. Other threads may read it meanwhile.
-        unsafe { AtomicUsize::from_ptr(self.address as *mut usize) }.store(value, Ordering::Release);
-        // Its own wish for safety: failing here harms nobody.
-        let _ = protect(libc::PROT_READ);
-        Ok(())
-    }
-}
-
-fn page_size() -> usize {
-    // SAFETY: sysconf has no preconditions.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
-}
-
-/// A loaded library, as the loader describes it.
-struct Module {
-    base: usize,
-    dynamic: usize,
-    /// What the loader made read-only after it filled it in.
-    read_only: Range<usize>,
-}
-
-/// Of the dynamic section.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Entry {
-    tag: usize,
-    value: usize,
-}
-
-const DT_NULL: usize = 0;
-const DT_PLTRELSZ: usize = 2;
-const DT_STRTAB: usize = 5;
-const DT_SYMTAB: usize = 6;
-const DT_RELA: usize = 7;
-const DT_RELASZ: usize = 8;
-const DT_PLTREL: usize = 20;
-const DT_JMPREL: usize = 23;
-
-/// Relocations that are a function's whole address: GLOB_DAT and JUMP_SLOT.
-#[cfg(target_arch = "x86_64")]
-const ADDRESSES: [u64; 2] = [6, 7];
-#[cfg(target_arch = "aarch64")]
-const ADDRESSES: [u64; 2] = [1025, 1026];
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-const ADDRESSES: [u64; 0] = [];
-
-impl Module {
-    /// The one that holds `address`.
-    fn of(address: *const c_void) -> Option<Self> {
-        let mut search = (address as usize, None);
-        // SAFETY: `visit` gets what is passed here.
-        unsafe { libc::dl_iterate_phdr(Some(Self::visit), (&raw mut search).cast()) };
-        search.1
-    }
-
-    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
-        // SAFETY: the loader's description and `of`'s search, which live through the call.
-        let (info, search) = unsafe { (&*info, &mut *data.cast::<(usize, Option<Module>)>()) };
-        let segments = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
-        let base = info.dlpi_addr as usize;
-        let range = |segment: &libc::Elf64_Phdr| {
-            let start = base + segment.p_vaddr as usize;
-            start..start + segment.p_memsz as usize
-        };
-        let of_kind = |kind| segments.iter().filter(move |segment| segment.p_type == kind).map(range);
-        if !of_kind(libc::PT_LOAD).any(|range| range.contains(&search.0)) {
-            return 0;
-        }
-        // Of the last page only a part belongs to it, so that one stays as it is.
-        let whole_pages = |range: Range<usize>| range.start..range.end & !(page_size() - 1);
-        let read_only = of_kind(libc::PT_GNU_RELRO).next().map(whole_pages).unwrap_or(0..0);
-        search.1 = of_kind(libc::PT_DYNAMIC).next().map(|dynamic| Module { base, dynamic: dynamic.start, read_only });
-        1
-    }
-
-    /// The value of a tag of the dynamic section.
-    fn tag(&self, tag: usize) -> Option<usize> {
-        let entries = self.dynamic as *const Entry;
-        // SAFETY: the section of a loaded library ends with DT_NULL.
-        let entries = (0..).map(|i| unsafe { *entries.add(i) }).take_while(|entry| entry.tag != DT_NULL);
-        entries.filter(|entry| entry.tag == tag).map(|entry| entry.value).next()
-    }
-
-    /// An address of the dynamic section. Some loaders add the base to it, some leave it as it is in the file.
-    fn address(&self, tag: usize) -> Option<usize> {
-        self.tag(tag).map(|value| if value < self.base { self.base + value } else { value })
-    }
-
-    /// Where it keeps the addresses of this function.
-    fn slots(&self, function: &CStr) -> Vec<Slot> {
-        let (Some(symbols), Some(strings)) = (self.address(DT_SYMTAB), self.address(DT_STRTAB)) else { return vec![] };
-        let jumps = self.tag(DT_PLTREL) == Some(DT_RELA);
-        let tables = [
-            self.address(DT_RELA).zip(self.tag(DT_RELASZ)),
-            self.address(DT_JMPREL).zip(self.tag(DT_PLTRELSZ)).filter(|_| jumps),
-        ];
-        let relocations = tables.into_iter().flatten().flat_map(|(start, bytes)| {
-            // SAFETY: tables of the loaded library, of these sizes.
-            let count = bytes / size_of::<libc::Elf64_Rela>();
-            unsafe { std::slice::from_raw_parts(start as *const libc::Elf64_Rela, count) }
-        });
-        let addresses = relocations.filter(|relocation| ADDRESSES.contains(&(relocation.r_info & 0xffff_ffff)));
-        let found = addresses.filter(|relocation| {
-            let index = (relocation.r_info >> 32) as usize;
-            // SAFETY: a symbol of the library's table and its name.
-            let name = unsafe {
-                let symbol = &*(symbols as *const libc::Elf64_Sym).add(index);
-                CStr::from_ptr((strings as *const c_char).add(symbol.st_name as usize))
-            };
-            name == function
-        });
-        let slot = |relocation: &libc::Elf64_Rela| {
-            let address = self.base + relocation.r_offset as usize;
-            // SAFETY: the slot of a loaded library.
-            let before = unsafe { AtomicUsize::from_ptr(address as *mut usize) }.load(Ordering::Acquire);
-            Slot { address, read_only: self.read_only.contains(&address), before }
-        };
-        found.map(slot).collect()
     }
 }
 
@@ -208,21 +67,21 @@ impl Module {
 mod tests {
     use super::*;
     use crate::logger::Logger;
-    use crate::runtime::Runtime;
+    use crate::runtime::environment::Runtime;
 
     fn slots() -> Vec<Slot> {
         let runtime = Runtime::get(None, &Logger::default()).unwrap();
-        Module::of(runtime.library.entry.0).unwrap().slots(c"getenv")
+        import_slots::find(runtime.library.entry.0, c"getenv").unwrap()
     }
 
-    /// What the runtime would call.
+    /// What the slot's function answers for a variable.
     fn ask(slot: &Slot, name: &CStr) -> Option<String> {
-        // SAFETY: the slot holds a function like getenv.
+        // SAFETY: the slot holds a function with the signature of getenv.
         let value = unsafe {
             let getenv = *(slot.address as *const unsafe extern "C" fn(*const c_char) -> *mut c_char);
             getenv(name.as_ptr())
         };
-        // SAFETY: a string of the environment, or NULL.
+        // SAFETY: NULL or a string of the environment.
         (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
     }
 
@@ -232,7 +91,7 @@ mod tests {
             return println!("skipped: {VARIABLES:?} must not be set");
         }
         let before: Vec<usize> = slots().iter().map(|slot| slot.before).collect();
-        // Those of the environment that there is, which was made with another function in them.
+        // Creating the process's environment has put other functions there and restored them.
         assert!(!before.is_empty() && before.iter().all(|address| *address != OptOut::getenv as *const () as usize));
         let path = std::env::var("PATH").unwrap();
         {

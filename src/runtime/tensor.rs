@@ -1,64 +1,40 @@
-//! Tensors that the runtime reads and writes in place.
+//! Tensors that ONNX Runtime reads and writes in place.
 
-use super::device::Device;
+use super::cuda::PinnedView;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Element;
+use crate::memory;
 use crate::process::Owned;
 use ort::AsPointer;
-use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::memory::Allocator;
 use ort::value::{DynTensor, TensorElementType};
+use std::borrow::Cow;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// A tensor of a fixed shape. Its address never changes, so that it can be bound again and again.
+/// What a tensor needs of the device that it is on.
+pub(super) trait DeviceMemory: Send + Sync {
+    fn allocated(&self, bytes: u64);
+
+    fn freed(&self, bytes: u64);
+
+    fn upload(&self, host: &Tensor, device: &Tensor) -> Result<()>;
+
+    fn download(&self, device: &Tensor, host: &Tensor) -> Result<()>;
+}
+
+/// A tensor of fixed shape. Its address never changes, so it can be bound to many runs.
 pub(crate) struct Tensor {
-    /// Of pinned memory: what the runtime is given in place of `value`. Dropped before that.
-    plain: Option<Owned<Plain>>,
+    /// If `value` is pinned memory, sessions get this view of it instead. Dropped before `value`.
+    pinned: Option<Owned<PinnedView>>,
     value: Owned<DynTensor>,
     shape: Vec<usize>,
     element: Element,
-    /// Where it lies, if not in the processor's memory.
-    device: Option<Arc<Device>>,
-    /// Whose session allocated it, and must free it: so dropped after the value.
-    _owner: Option<Arc<Device>>,
-}
-
-/// Pinned memory as a tensor in the processor's. The runtime counts pinned memory to the device since 1.23: kernels then write
-/// an output there themselves, and the runtime fails to copy it to itself.
-struct Plain(NonNull<ort::sys::OrtValue>);
-
-// SAFETY: a tensor, as ort's are.
-unsafe impl Send for Plain {}
-unsafe impl Sync for Plain {}
-
-impl Plain {
-    /// `memory` must outlive it.
-    fn new(memory: &DynTensor, shape: &[i64], element: Element) -> ort::Result<Self> {
-        let info = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)?;
-        let bytes = shape.iter().product::<i64>() as usize * element.bytes();
-        let mut out = std::ptr::null_mut();
-        // SAFETY: the memory has that size.
-        unsafe {
-            ort::Error::result_from_status((ort::api().CreateTensorWithDataAsOrtValue)(
-                info.ptr(),
-                address(memory)?,
-                bytes,
-                shape.as_ptr(),
-                shape.len(),
-                type_of(element).into(),
-                &mut out,
-            ))?;
-        }
-        NonNull::new(out).map(Plain).ok_or_else(|| ort::Error::new("no tensor"))
-    }
-}
-
-impl Drop for Plain {
-    fn drop(&mut self) {
-        // SAFETY: made above, and nobody else's.
-        unsafe { (ort::api().ReleaseValue)(self.0.as_ptr()) }
-    }
+    /// The device whose memory holds the value; `None`: CPU memory.
+    device: Option<Arc<dyn DeviceMemory>>,
+    /// Owns the allocator that frees `value`, so it is dropped after it.
+    _owner: Option<Arc<dyn DeviceMemory>>,
 }
 
 fn type_of(element: Element) -> TensorElementType {
@@ -71,7 +47,8 @@ fn type_of(element: Element) -> TensorElementType {
     }
 }
 
-/// Of the first number. ort's own views refuse pinned memory, as the runtime counts that to the device.
+/// The address of the first element. ort's own accessors refuse pinned memory, which ONNX Runtime treats as device
+/// memory.
 fn address(value: &DynTensor) -> ort::Result<*mut c_void> {
     let mut address = std::ptr::null_mut();
     // SAFETY: a live tensor.
@@ -83,48 +60,34 @@ fn address(value: &DynTensor) -> ort::Result<*mut c_void> {
 }
 
 impl Tensor {
-    /// Uninitialised storage: every user writes before it reads.
+    /// Allocates uninitialised storage; every user writes before it reads.
     pub(crate) fn new(shape: &[usize], element: Element) -> Result<Self> {
         Self::allocate(&Allocator::default(), shape, element, None, None)
     }
 
-    /// The same on a device; `None`: in the processor's memory.
-    pub(crate) fn on(device: Option<&Arc<Device>>, shape: &[usize], element: Element) -> Result<Self> {
-        match device {
-            None => Self::new(shape, element),
-            Some(device) => Self::allocate(&device.allocator(), shape, element, Some(device), Some(device)),
-        }
-    }
-
-    /// In the processor's memory, where the device reads and writes it fast.
-    pub(crate) fn staged(device: Option<&Arc<Device>>, shape: &[usize], element: Element) -> Result<Self> {
-        match device.and_then(|device| Some((device, device.staging()?))) {
-            None => Self::new(shape, element),
-            Some((owner, staging)) => Self::allocate(&staging, shape, element, None, Some(owner)),
-        }
-    }
-
-    fn allocate(
+    /// `device`: whose memory the tensor is in; `None`: CPU memory. `owner`: whose allocator this is. CPU memory with
+    /// an owner is pinned.
+    pub(super) fn allocate(
         allocator: &Allocator,
         shape: &[usize],
         element: Element,
-        device: Option<&Arc<Device>>,
-        owner: Option<&Arc<Device>>,
+        device: Option<Arc<dyn DeviceMemory>>,
+        owner: Option<Arc<dyn DeviceMemory>>,
     ) -> Result<Self> {
         let dims: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
+        let bytes = shape.iter().product::<usize>() * element.bytes();
         let value = DynTensor::new(allocator, type_of(element), dims.clone()).map_err(|e| {
-            let bytes = shape.iter().product::<usize>() as u64 * element.bytes() as u64;
             let place = if device.is_some() { " on the device" } else { "" };
             let text = format!("cannot allocate {bytes} bytes{place} for a tensor {shape:?}: {e}");
             Error::new(ErrorKind::OutOfMemory, text)
         })?;
-        // In the processor's memory, but a device's to free.
-        let pinned = device.is_none() && owner.is_some();
-        let plain = pinned.then(|| Plain::new(&value, &dims, element)).transpose();
-        let plain = plain.map_err(|e| Error::new(ErrorKind::Runtime, format!("pinned memory: {e}")))?;
-        let (device, _owner) = (device.cloned(), owner.cloned());
-        let (plain, value) = (plain.map(Owned::new), Owned::new(value));
-        let tensor = Tensor { plain, value, shape: shape.into(), element, device, _owner };
+        let is_pinned = device.is_none() && owner.is_some();
+        // SAFETY: the value has that size and outlives its view.
+        let view = || unsafe { PinnedView::new(address(&value)?, bytes, &dims, type_of(element)) };
+        let pinned = is_pinned.then(view).transpose();
+        let pinned = pinned.map_err(|e| Error::new(ErrorKind::Runtime, format!("pinned memory: {e}")))?;
+        let (pinned, value) = (pinned.map(Owned::new), Owned::new(value));
+        let tensor = Tensor { pinned, value, shape: shape.into(), element, device, _owner: owner };
         if let Some(device) = &tensor.device {
             device.allocated(tensor.bytes());
         }
@@ -137,29 +100,20 @@ impl Tensor {
         Ok(tensor)
     }
 
-    /// A list of numbers.
+    /// A one-dimensional tensor of float32 values.
     pub(crate) fn numbers(values: &[f32]) -> Result<Self> {
         let mut tensor = Tensor::new(&[values.len()], Element::F32)?;
         tensor.data_mut().copy_from_slice(values);
         Ok(tensor)
     }
 
-    /// A list of whole numbers.
+    /// A one-dimensional tensor of int64 values.
     pub(crate) fn whole_numbers(values: &[i64]) -> Result<Self> {
         let mut tensor = Tensor::new(&[values.len()], Element::I64)?;
         for (bytes, value) in tensor.raw_mut().chunks_exact_mut(size_of::<i64>()).zip(values) {
             bytes.copy_from_slice(&value.to_ne_bytes());
         }
         Ok(tensor)
-    }
-
-    /// A tensor of the same shape and type in the processor's memory.
-    pub(crate) fn host_like(&self) -> Result<Self> {
-        Tensor::new(&self.shape, self.element)
-    }
-
-    pub(crate) fn device(&self) -> Option<&Arc<Device>> {
-        self.device.as_ref()
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
@@ -170,35 +124,54 @@ impl Tensor {
         self.element
     }
 
-    /// Of a float32 tensor; only causal caches are others, and these only the runtime reads.
+    /// The values of a float32 tensor. Only causal caches have other types, and only ONNX Runtime reads those.
     pub(crate) fn data(&self) -> &[f32] {
         assert_eq!(self.element, Element::F32);
-        // SAFETY: floats that this tensor owns.
+        // SAFETY: this tensor owns the floats.
         unsafe { std::slice::from_raw_parts(self.address().cast(), self.shape.iter().product()) }
     }
 
     pub(crate) fn data_mut(&mut self) -> &mut [f32] {
         assert_eq!(self.element, Element::F32);
-        // SAFETY: as above, and nobody else's meanwhile.
+        // SAFETY: as above, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.address().cast(), self.shape.iter().product()) }
     }
 
-    /// The numbers as they lie in memory.
+    /// The elements' bytes.
     pub(crate) fn raw(&self) -> &[u8] {
-        // SAFETY: floats of any size are bytes of any value, and bytes need no alignment.
+        // SAFETY: any floats can be viewed as bytes, which need no alignment.
         unsafe { std::slice::from_raw_parts(self.address(), self.bytes() as usize) }
     }
 
     pub(crate) fn raw_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; any bytes are floats.
+        // SAFETY: as above, and any bytes are valid floats.
         unsafe { std::slice::from_raw_parts_mut(self.address(), self.bytes() as usize) }
     }
 
     fn address(&self) -> *mut u8 {
         self.check_host();
         let address = address(&self.value).expect("a tensor has an address");
-        // A tensor of no numbers may have none.
+        // An empty tensor may have a null address.
         if address.is_null() { NonNull::<u64>::dangling().as_ptr().cast() } else { address.cast() }
+    }
+
+    /// The elements' bytes, copied from the device if there is one.
+    pub(crate) fn read(&self) -> Result<Cow<'_, [u8]>> {
+        let Some(device) = &self.device else { return Ok(Cow::Borrowed(self.raw())) };
+        let host = Tensor::new(&self.shape, self.element)?;
+        device.download(self, &host)?;
+        Ok(Cow::Owned(memory::list(host.raw().iter().copied(), "a copy of a device's state")?))
+    }
+
+    /// Overwrites the elements; `bytes` must have the same size.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(device) = &self.device else {
+            self.raw_mut().copy_from_slice(bytes);
+            return Ok(());
+        };
+        let mut host = Tensor::new(&self.shape, self.element)?;
+        host.raw_mut().copy_from_slice(bytes);
+        device.upload(&host, self)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -206,13 +179,13 @@ impl Tensor {
     }
 
     pub(super) fn ptr(&self) -> *mut ort::sys::OrtValue {
-        match &self.plain {
-            Some(plain) => plain.0.as_ptr(),
+        match &self.pinned {
+            Some(pinned) => pinned.ptr(),
             None => self.value.ptr().cast_mut(),
         }
     }
 
-    /// A device's addresses mean nothing to the processor.
+    /// The CPU must not access device memory.
     fn check_host(&self) {
         assert!(self.device.is_none(), "a tensor {:?} on a device was read as the processor's", self.shape);
     }

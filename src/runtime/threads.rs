@@ -1,16 +1,16 @@
-//! Threads that the system may refuse.
+//! Limits on threads.
 
 use crate::error::{Error, ErrorKind};
 use libc::c_void;
 use std::cell::UnsafeCell;
 
-/// How many threads can be there at once besides those that are, `most` at most. ONNX Runtime must not be the one to find out:
-/// where the second thread of a session cannot be had, it waits for the first one for ever.
+/// How many more threads the process can start now, up to `most`. ONNX Runtime must not reach the limit: if it cannot
+/// start the second thread of a session, it waits for the first for ever.
 ///
-/// Not by the standard library: its threads end the process where memory is short.
+/// The standard library's threads end the process when memory is short, so this uses pthreads.
 pub(crate) fn obtainable(most: usize) -> usize {
     extern "C" fn wait(gate: *mut c_void) -> *mut c_void {
-        // SAFETY: the gate outlives the threads, which are joined.
+        // SAFETY: the threads are joined before the gate goes out of scope.
         unsafe {
             libc::pthread_mutex_lock(gate.cast());
             libc::pthread_mutex_unlock(gate.cast());
@@ -19,7 +19,7 @@ pub(crate) fn obtainable(most: usize) -> usize {
     }
     let gate = UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER);
     let mut threads: Vec<libc::pthread_t> = vec![];
-    // SAFETY: the mutex stays where it is, and all threads that began are joined.
+    // SAFETY: the mutex does not move, and all started threads are joined.
     unsafe {
         libc::pthread_mutex_lock(gate.get());
         while threads.len() < most {
@@ -35,13 +35,13 @@ pub(crate) fn obtainable(most: usize) -> usize {
         }
     }
     if threads.len() < most {
-        // The system counts a thread for a moment longer than it can be seen.
+        // The system counts a thread for a moment after it has been joined.
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     threads.len()
 }
 
-/// The system says the same of a limit of threads and of no room for a thread's stack.
+/// The error for refused threads. The system reports a thread limit and a lack of memory for stacks in the same way.
 pub(crate) fn refused(what: &str) -> Error {
     if memmap2::MmapMut::map_anon(stack_bytes()).is_err() {
         let text = format!(
@@ -57,7 +57,7 @@ pub(crate) fn refused(what: &str) -> Error {
     Error::new(ErrorKind::Runtime, text)
 }
 
-/// Of a thread that C++ starts.
+/// The stack size of a C++ thread.
 fn stack_bytes() -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: fills the struct.

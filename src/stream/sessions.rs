@@ -66,7 +66,7 @@ impl Sessions {
     pub(super) fn on_fake_device(checkpoint: Checkpoint, options: &ModelOptions) -> Result<Self> {
         let cpu = ModelOptions { provider: Provider::Cpu, threads: 1, ..options.clone() };
         let mut sessions = Sessions::new(checkpoint, &cpu)?;
-        sessions.place = Place::Pretended;
+        sessions.place = Place::Fake;
         sessions.device = Some(sessions.open_device()?);
         Ok(sessions)
     }

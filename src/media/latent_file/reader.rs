@@ -1,9 +1,9 @@
-//! Reads latents from any place of a file.
+//! Reads latents from any position in a file.
 
-use super::LatentFileInfo;
+use super::info::LatentFileInfo;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
-use crate::media::{LatentType, LatentsMut, Posterior};
+use crate::media::latents::{LatentType, LatentsMut, Posterior};
 use crate::memory;
 use crate::model::{START, instead_of_safetensors};
 use half::f16;
@@ -12,38 +12,38 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Far more than the header of any such file has: its lists, its note, and keys of others.
+/// Far more than the lists, the note and other programs' keys need.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const BLOCK: usize = 1 << 14;
 
-/// An open latent file. Everything about it is checked; latents are read when they are asked for, so memory does not
-/// grow with the clip.
+/// An open latent file. Opening checks everything but the values of the latents. These are read on demand, so memory
+/// use does not depend on the length of the clip.
 ///
 /// Thread-safety: safe.
 pub struct LatentReader {
     path: PathBuf,
     file: File,
     info: LatentFileInfo,
-    /// Where the latents begin.
+    /// The file offset of the first latent.
     start: u64,
 }
 
 impl LatentReader {
-    /// Opens a file and checks all but the latents' values.
+    /// Opens a file and checks everything but the values of the latents.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io) if it cannot be read; [`LatentFile`](ErrorKind::LatentFile) if it is damaged, or of another
-    /// kind or version, the text of which says what was found and what was expected;
+    /// [`Io`](ErrorKind::Io) if the file cannot be read; [`LatentFile`](ErrorKind::LatentFile) if it is damaged, not a
+    /// latent file, or of another version (the text says what was found and what was expected);
     /// [`OutOfMemory`](ErrorKind::OutOfMemory).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        // Scale and shift are read from text.
+        // Scale and shift are parsed from text, which rounds.
         let _mode = FloatMode::set_default();
         let path = path.as_ref().to_path_buf();
         let named = |kind, text: String| Error::new(kind, format!("latent file {}: {text}", path.display()));
         let io = |e: std::io::Error| named(ErrorKind::Io, e.to_string());
         let damaged = |text: String| named(ErrorKind::LatentFile, text);
-        // Opening a pipe would wait for its writer.
+        // Opening a named pipe would wait for its writer.
         if !std::fs::metadata(&path).map_err(io)?.is_file() {
             return Err(named(
                 ErrorKind::Io,
@@ -51,12 +51,12 @@ impl LatentReader {
             ));
         }
         let file = File::open(&path).map_err(io)?;
-        // Rather than a map of the file, which faults when another program makes it shorter.
+        // The file is not mapped: if another program truncated it, a mapping would crash the process.
         let size = file.metadata().map_err(io)?.len();
         let mut start = [0; START];
         let start = &mut start[..START.min(size as usize)];
         file.read_exact_at(start, 0).map_err(io)?;
-        // A clip, a page or a pointer in place of latents is that, and no damaged header.
+        // If the file is a video, a web page or a Git LFS pointer, say so instead of calling the header damaged.
         let refused = |text: String| damaged(instead_of_latents(start).unwrap_or(text));
         let Some(length) = start.first_chunk().map(|length| u64::from_le_bytes(*length)) else {
             let found = if size == 0 { "the file is empty".into() } else { format!("found {size} bytes") };
@@ -84,31 +84,31 @@ impl LatentReader {
         Ok(LatentReader { path, file, info, start: 8 + length })
     }
 
-    /// The file, as it was named.
+    /// The path that was passed to [`open`](Self::open).
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file holds.
+    /// Describes the file.
     pub fn info(&self) -> &LatentFileInfo {
         &self.info
     }
 
-    /// Reads latents to decode, `[n, C, h, w]`, from latent `start` on, as many as `out` has room for; of moments the
-    /// mean.
+    /// Reads latents to decode, `[n, C, h, w]`, starting with latent `start`. Reads as many as `out` has room for. From
+    /// a file of moments it reads the mean.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the file does not hold these latents, or `out` is not for
-    /// whole ones; [`Io`](ErrorKind::Io); [`NotFinite`](ErrorKind::NotFinite) if a latent holds a NaN, an infinity, or a
-    /// number that the type of `out` cannot hold.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the file does not contain these latents, or if the size of
+    /// `out` is not a multiple of a latent's; [`Io`](ErrorKind::Io); [`NotFinite`](ErrorKind::NotFinite) if a latent
+    /// contains a NaN, an infinity, or a value that the type of `out` cannot hold.
     pub fn read(&self, start: u64, out: LatentsMut<'_>) -> Result<()> {
         self.read_channels(self.info.latent_channels, start, out)
     }
 
-    /// Reads both moments, `[n, 2C, h, w]`, of a file that holds them.
+    /// Reads both moments, `[n, 2C, h, w]`, from a file of moments.
     ///
     /// # Errors
-    /// As for [`read`](Self::read), and [`InvalidState`](ErrorKind::InvalidState) for other files.
+    /// As for [`read`](Self::read), and [`InvalidState`](ErrorKind::InvalidState) if the file contains something else.
     pub fn read_moments(&self, start: u64, out: LatentsMut<'_>) -> Result<()> {
         if !matches!(self.info.posterior, Posterior::Moments) {
             let (path, found) = (self.path.display(), self.info.tensor_name());
@@ -135,7 +135,7 @@ impl LatentReader {
         Ok(())
     }
 
-    /// Fails unless the file holds these latents.
+    /// Fails unless the file contains these latents.
     pub(crate) fn check_range(&self, start: u64, count: u64) -> Result<()> {
         let (path, latents) = (self.path.display(), self.info.latents);
         if start.checked_add(count).is_none_or(|end| end > latents) {
@@ -147,7 +147,7 @@ impl LatentReader {
         Ok(())
     }
 
-    /// Reads `count` numbers from number `from` of the tensor to number `to` of `out`.
+    /// Copies `count` elements from element `from` of the tensor to element `to` of `out`.
     fn read_run(&self, from: u64, to: usize, count: usize, out: &mut LatentsMut<'_>) -> Result<()> {
         let width = self.info.latent_type.bytes();
         let mut block = [0; BLOCK];
@@ -182,7 +182,7 @@ impl LatentReader {
     }
 }
 
-/// What a file is that is no file of latents, by its start; `None`: that does not tell.
+/// What a file is that is not a latent file; `None` if its start does not tell.
 fn instead_of_latents(start: &[u8]) -> Option<String> {
     if start.starts_with(b"YUV4MPEG2 ") {
         return Some("a clip (Y4M), not latents: encode it first".into());

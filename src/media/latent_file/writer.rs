@@ -1,10 +1,9 @@
-//! Writes latents as they come. The target appears whole, or not at all.
+//! Writes latents as they are computed. The target file appears complete or not at all.
 
-use super::{LatentFileInfo, MAX_CHANNELS, MAX_COMPRESSION, MAX_SIDE};
+use super::info::{LatentFileInfo, MAX_CHANNELS, MAX_COMPRESSION, MAX_SIDE};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
-use crate::media::latents::or_scaled;
-use crate::media::{LatentType, Latents};
+use crate::media::latents::{LatentType, Latents, or_scaled};
 use crate::process::Owned;
 use half::f16;
 use std::fs::Permissions;
@@ -13,39 +12,40 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Numbers that are converted at a time.
+/// Elements converted at a time.
 const BLOCK: usize = 1 << 14;
-/// Decimal digits of the numbers in the header that are not known at its start: T, the data's end, the frames.
+/// Decimal digits of the header's numbers that are not known at first: T, the end of the data, and the number of
+/// frames.
 const UNKNOWN_DIGITS: usize = 3 * 20;
 
-/// Writes a latent file. Latents are appended to a temporary file in the target's folder, which
-/// [`finish`](Self::finish) makes the target; dropping an unfinished writer, or an error, removes it. Memory does not
-/// grow with the clip.
+/// Writes a latent file. Latents are appended to a temporary file in the target's folder. [`finish`](Self::finish)
+/// renames it to the target; an error or dropping the writer deletes it. Memory use does not depend on the length of
+/// the clip.
 pub struct LatentWriter {
-    /// As the caller named it.
+    /// The path that the caller passed.
     path: PathBuf,
     target: PathBuf,
     info: LatentFileInfo,
     state: State,
-    /// Bytes kept for the header.
+    /// The size reserved for the header.
     header_room: usize,
 }
 
 enum State {
-    /// Which a child of a fork must not remove.
+    /// A forked child must not delete the file.
     Open(Owned<NamedTempFile>),
     Finished,
     Failed(String),
 }
 
 impl LatentWriter {
-    /// Begins a file with the latents that `info` describes; its `frames` and `latents` are not looked at. A file that
-    /// is there already stays until [`finish`](Self::finish) replaces it. Whether it is one of an open model's own is not
-    /// known here: ask [`Model::check_target`](crate::Model::check_target) first.
+    /// Starts a file with the latents that `info` describes. Ignores `frames` and `latents` of `info`. An existing file
+    /// stays until [`finish`](Self::finish) replaces it. This does not check whether the target is a file of an open
+    /// model; [`Model::check_target`](crate::Model::check_target) does.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io) if the target's folder cannot be written to, or the target is something else than a file;
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if `info` contradicts itself.
+    /// [`Io`](ErrorKind::Io) if the target's folder is not writable, or the target exists and is not a regular file;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the fields of `info` contradict each other.
     pub fn create(path: impl AsRef<Path>, info: LatentFileInfo) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let named = |kind, text: String| Error::new(kind, format!("latent file {}: {text}", path.display()));
@@ -55,13 +55,13 @@ impl LatentWriter {
         if path.file_name().is_none() {
             return Err(named(ErrorKind::Io, "not the name of a file".into()));
         }
-        // Renaming would put a file in the place of a device or a pipe.
+        // Renaming would replace a device or a pipe by a file.
         if std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
             let text = "exists and is not a regular file; latents cannot be written to pipes or devices";
             return Err(named(ErrorKind::Io, text.into()));
         }
-        // And in that of a link instead of the file that it leads to. The name must still hold when the process goes to
-        // another folder.
+        // It would also replace a link instead of the file that it points to, so links are resolved. The path is made
+        // absolute in case the process changes its working directory.
         let target = std::fs::canonicalize(&path).or_else(|_| std::path::absolute(&path));
         let target = target.map_err(|e| named(ErrorKind::Io, e.to_string()))?;
         let folder = folder_of(&target);
@@ -69,11 +69,11 @@ impl LatentWriter {
         let header = info.header(0, 0).map_err(invalid)?;
         let header_room = (header.len() + UNKNOWN_DIGITS).next_multiple_of(64);
         let mut builder = tempfile::Builder::new();
-        // As for any new file: the umask takes away what it must.
+        // The default mode of new files; the umask applies.
         builder.prefix(".wfvae-").suffix(".tmp").permissions(Permissions::from_mode(0o666));
         let begin = || {
             let mut file = builder.tempfile_in(folder)?;
-            // No valid file until the header is there.
+            // Zeros are not a valid header, so an unfinished file cannot be opened.
             file.write_all(&vec![0; 8 + header_room])?;
             Ok(file)
         };
@@ -82,19 +82,18 @@ impl LatentWriter {
         Ok(LatentWriter { path, target, info, state: State::Open(Owned::new(file)), header_room })
     }
 
-    /// What is being written; `latents` counts those that were.
+    /// Describes the file. `latents` counts the latents written so far.
     pub fn info(&self) -> &LatentFileInfo {
         &self.info
     }
 
-    /// Appends latents, `[n, C, h, w]` (moments: 2C), converted to the file's type. None is allowed.
+    /// Appends latents, `[n, C, h, w]` (moments: 2C), converted to the file's type. n may be 0.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for numbers that are not whole latents;
-    /// [`NotFinite`](ErrorKind::NotFinite) for a NaN, an infinity, or a number that float16 cannot hold in a file of such,
-    /// after which nothing was appended;
-    /// [`InvalidState`](ErrorKind::InvalidState) after [`finish`](Self::finish) or an [`Io`](ErrorKind::Io) error;
-    /// [`Io`](ErrorKind::Io), after which the temporary file is gone.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the size is not a multiple of a latent's;
+    /// [`NotFinite`](ErrorKind::NotFinite) for a NaN, an infinity, or a value too large for a float16 file, in which
+    /// case nothing was appended; [`InvalidState`](ErrorKind::InvalidState) after [`finish`](Self::finish) or an
+    /// [`Io`](ErrorKind::Io) error; [`Io`](ErrorKind::Io), after which the temporary file is deleted.
     pub fn write(&mut self, latents: Latents<'_>) -> Result<()> {
         let _mode = FloatMode::set_default();
         let size = self.info.stored_channels() * self.info.plane();
@@ -129,12 +128,12 @@ impl LatentWriter {
         Ok(())
     }
 
-    /// Completes the file and puts it in the target's place, for a clip of `frames` frames. Data are on the disk
-    /// afterwards.
+    /// Completes the file for a clip of `frames` frames and renames it to the target, with its data flushed to the
+    /// disk.
     ///
     /// # Errors
-    /// [`InvalidState`](ErrorKind::InvalidState) if the latents that were written are not those of so many frames (more
-    /// can then be written), or after an error; [`Io`](ErrorKind::Io), after which the temporary file is gone.
+    /// [`InvalidState`](ErrorKind::InvalidState) if the number of latents does not match `frames` (more can then be
+    /// written), or after an error; [`Io`](ErrorKind::Io), after which the temporary file is deleted.
     pub fn finish(&mut self, frames: u64) -> Result<()> {
         let path = self.path.display();
         let (found, needed) = (self.info.latents, self.info.latents_for(frames));
@@ -152,7 +151,7 @@ impl LatentWriter {
         if header.len() > room {
             fail!(Internal, "latent file {path}: a header of {} bytes in a room of {room}", header.len());
         }
-        // safetensors allows spaces behind the header.
+        // safetensors allows spaces after the header.
         header.resize(room, b' ');
         self.on_file(|file| {
             file.seek(SeekFrom::Start(0))?;
@@ -166,7 +165,7 @@ impl LatentWriter {
             return Err(self.failed(e.error));
         }
         self.info.frames = frames;
-        // Not every file system can do this for a folder.
+        // Not every file system supports this for a folder.
         let _ = std::fs::File::open(folder_of(&self.target)).and_then(|folder| folder.sync_all());
         Ok(())
     }
@@ -185,7 +184,7 @@ impl LatentWriter {
     }
 
     fn failed(&mut self, error: std::io::Error) -> Error {
-        // This drops the temporary file, which removes it.
+        // Dropping the temporary file deletes it.
         self.state = State::Failed(error.to_string());
         Error::new(ErrorKind::Io, format!("latent file {}: {error}; nothing of it was kept", self.path.display()))
     }
@@ -202,7 +201,7 @@ fn bytes(values: impl Iterator<Item = f32>, latent_type: LatentType) -> Vec<u8> 
     }
 }
 
-/// What reading would refuse must not be written.
+/// Checks the limits that the reader checks.
 fn check_ranges(info: &LatentFileInfo) -> Result<(), String> {
     let numbers = [
         ("width", info.width as u64, MAX_SIDE),

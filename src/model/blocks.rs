@@ -1,16 +1,17 @@
-//! The reference's layers, by the names that it gives their tensors.
+//! The reference implementation's layers, with the names of their tensors.
 
-use super::{Attention, Conv, ConvKind, Layer, Norm, NormScope, NormType, ResBlock, Weight};
+use super::config::NormType;
+use super::layer::{Attention, Conv, ConvKind, Layer, Norm, NormScope, ResBlock, Weight};
 
-/// What all layers of a network have in common.
+/// Properties shared by all layers of a network.
 pub(super) struct Layers {
     pub(super) norm: NormType,
-    /// No layer sees two frames, so group norm does not either.
+    /// No layer mixes frames, so GroupNorm takes its statistics per frame.
     pub(super) frames_are_images: bool,
 }
 
 impl Layers {
-    /// Of a layer that sees the clip.
+    /// The norm of a layer that the reference runs on the whole clip.
     pub(super) fn norm(&self, prefix: &str, channels: usize) -> Norm {
         match self.norm {
             NormType::Layer => norm(NormScope::Pixel, &format!("{prefix}.norm"), channels),
@@ -19,7 +20,7 @@ impl Layers {
         }
     }
 
-    /// Of a layer that the reference runs frame by frame.
+    /// The norm of a layer that the reference runs on each frame.
     fn frame_norm(&self, prefix: &str, channels: usize) -> Norm {
         Layers { norm: self.norm, frames_are_images: true }.norm(prefix, channels)
     }
@@ -97,7 +98,7 @@ pub(super) fn conv2d(prefix: &str, c_in: usize, c_out: usize) -> Layer {
     Layer::Conv(spatial(prefix, c_in, c_out))
 }
 
-/// The conv inside an up- or downsampling block; the temporal blocks wrap it once more.
+/// The convolution of an up- or downsampling block. Temporal blocks wrap it in one more module.
 pub(super) fn resampling_conv(prefix: &str, channels: usize, temporal: bool) -> Conv {
     match temporal {
         true => causal(&format!("{prefix}.conv.conv"), channels, channels),

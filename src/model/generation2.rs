@@ -1,32 +1,16 @@
-//! The second generation: `_class_name` "WFVAE2Model".
+//! The second generation: `_class_name` is "WFVAE2Model".
 
-use super::layers::{Layers, causal, conv2d, resampling_conv, spatial};
+use super::blocks::{Layers, causal, conv2d, resampling_conv, spatial};
+use super::checkpoint::Checkpoint;
+use super::config::{Config, Interpolation, NormType};
+use super::known_fields::{GENERATION_1, GENERATION_2};
+use super::layer::{Down, Layer, Up};
+use super::network::{Decoder, DecoderLevel, Encoder, EncoderLevel, Identities, Network};
 use super::scaling::scaling;
-use super::{
-    Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Identities, Interpolation, Layer, Network,
-    NormType, Up, v1, wavelet,
-};
+use super::wavelet;
 use crate::error::{Result, fail};
 
-pub(super) const FIELDS: [&str; 16] = [
-    "latent_dim",
-    "base_channels",
-    "decoder_base_channels",
-    "layer_type",
-    "layer_res_type",
-    "encoder_num_resblocks",
-    "decoder_num_resblocks",
-    "encoder_energy_flow_size",
-    "decoder_energy_flow_size",
-    "dropout",
-    "norm_type",
-    "t_interpolation",
-    "input_type",
-    "mid_layers_type",
-    "scale",
-    "shift",
-];
-/// A frame side of more than 2^15 pixels is refused, so more halvings than these are none.
+/// Frames have at most 2^15 pixels per side, so more levels cannot work.
 const MAX_LEVELS: usize = 14;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +21,7 @@ enum MidLayer {
     Attention3d,
 }
 
-/// One entry of `layer_type` and `layer_res_type`, outermost first.
+/// One entry each of `layer_type` and `layer_res_type`. The outermost level is first.
 struct Level {
     temporal: bool,
     resblocks_3d: bool,
@@ -47,15 +31,15 @@ struct Shape {
     layers: Layers,
     levels: Vec<Level>,
     mid: Vec<MidLayer>,
-    /// Every frame is encoded alone: 2D outer wavelets and outer convolutions.
+    /// An image model: it encodes each frame alone, with 2D outer wavelets and convolutions.
     image: bool,
     latent: usize,
 }
 
-/// Describes the network that `config.json` names.
+/// Describes the network that `config.json` specifies.
 pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
     let path = config.path().display();
-    let mut warnings = config.check_fields(&FIELDS, (&v1::FIELDS, "WFVAEModel"))?;
+    let mut warnings = config.check_fields(&GENERATION_2, (&GENERATION_1, "WFVAEModel"))?;
     let image = match config.text("input_type", "video")? {
         "video" => false,
         "image" => true,
@@ -106,7 +90,7 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
 }
 
 impl Shape {
-    /// `blocks`: plain resblocks of each level.
+    /// `blocks`: how many plain resblocks each level has.
     fn encoder(&self, widths: &[usize], flow: usize, blocks: usize, checkpoint: &Checkpoint) -> Result<Encoder> {
         let mut body = vec![conv2d("encoder.conv_in", if self.image { 12 } else { 24 }, widths[0])];
         let mut levels = vec![];
@@ -131,7 +115,7 @@ impl Shape {
         Ok(Encoder { wavelet, levels, tail })
     }
 
-    /// `blocks`: plain resblocks of each level.
+    /// `blocks`: how many plain resblocks each level has.
     fn decoder(&self, widths: &[usize], flow: usize, blocks: usize, checkpoint: &Checkpoint) -> Result<Decoder> {
         let deepest = widths[self.levels.len()];
         let mut before = vec![self.outer_conv("decoder.conv_in", self.latent, deepest)];
@@ -141,7 +125,7 @@ impl Shape {
         for (i, level) in self.levels.iter().rev().enumerate() {
             let prefix = format!("decoder.up_blocks.{i}");
             let (width, next) = (widths[self.levels.len() - i], widths[self.levels.len() - i - 1]);
-            // The branch block makes the side branch's channels; it ends what comes before the level.
+            // The branch block creates the side branch's channels. It is the last block before the level.
             before.push(level.side_block(&self.layers, &format!("{prefix}.branch_conv"), width, width + flow));
             match levels.last_mut() {
                 None => head = before,
@@ -162,7 +146,7 @@ impl Shape {
             });
             before = vec![self.resblock(level, &format!("{prefix}.out_res_block"), width, next)];
         }
-        // No activation before this convolution, unlike the first generation.
+        // Unlike in the first generation, there is no activation before this convolution.
         let mut tail = before;
         tail.push(Layer::Norm(self.layers.norm("decoder.norm_out", widths[0])));
         tail.push(conv2d("decoder.conv_out", widths[0], if self.image { 12 } else { 24 }));
@@ -190,7 +174,7 @@ impl Shape {
         layers.collect()
     }
 
-    /// The convolution between latents and the network.
+    /// The convolution at the latent end of the network.
     fn outer_conv(&self, prefix: &str, c_in: usize, c_out: usize) -> Layer {
         match self.image {
             true => conv2d(prefix, c_in, c_out),
@@ -200,12 +184,12 @@ impl Shape {
 }
 
 impl Level {
-    /// Of a level's wavelet, three colours each.
+    /// Channels of the level's wavelet coefficients, for three colours.
     fn coefficients(&self) -> usize {
         if self.temporal { 24 } else { 12 }
     }
 
-    /// The blocks of the side branch are 3D in temporal levels, whatever the level's own blocks are.
+    /// The side branch's blocks are 3D in temporal levels, even if the level's own blocks are 2D.
     fn side_block(&self, layers: &Layers, prefix: &str, c_in: usize, c_out: usize) -> Layer {
         match self.temporal {
             true => layers.resblock3d(prefix, c_in, c_out),

@@ -1,43 +1,19 @@
-//! The first generation: `_class_name` "WFVAEModel".
+//! The first generation: `_class_name` is "WFVAEModel".
 
-use super::config::MAX_BLOCKS;
-use super::layers::{Layers, causal, conv2d, resampling_conv, spatial};
+use super::blocks::{Layers, causal, conv2d, resampling_conv, spatial};
+use super::checkpoint::Checkpoint;
+use super::config::{Config, Interpolation, MAX_BLOCKS, NormType};
+use super::known_fields::{GENERATION_1, GENERATION_2};
+use super::layer::{Down, Layer, Up};
+use super::network::{Decoder, DecoderLevel, Encoder, EncoderLevel, Identities, Network};
 use super::scaling::scaling;
-use super::{
-    Checkpoint, Config, Decoder, DecoderLevel, Down, Encoder, EncoderLevel, Identities, Interpolation, Layer, Network,
-    NormType, Up, v2, wavelet,
-};
+use super::wavelet;
 use crate::error::{Result, fail};
 
-pub(super) const FIELDS: [&str; 22] = [
-    "latent_dim",
-    "base_channels",
-    "encoder_num_resblocks",
-    "decoder_num_resblocks",
-    "encoder_energy_flow_hidden_size",
-    "decoder_energy_flow_hidden_size",
-    "attention_type",
-    "use_attention",
-    "dropout",
-    "norm_type",
-    "t_interpolation",
-    "connect_res_layer_num",
-    "scale",
-    "shift",
-    "l1_dowmsample_block",
-    "l1_downsample_wavelet",
-    "l1_upsample_block",
-    "l1_upsample_wavelet",
-    "l2_dowmsample_block",
-    "l2_downsample_wavelet",
-    "l2_upsample_block",
-    "l2_upsample_wavelet",
-];
-
-/// Describes the network that `config.json` names.
+/// Describes the network that `config.json` specifies.
 pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
     let path = config.path().display();
-    let mut warnings = config.check_fields(&FIELDS, (&v2::FIELDS, "WFVAE2Model"))?;
+    let mut warnings = config.check_fields(&GENERATION_1, (&GENERATION_2, "WFVAE2Model"))?;
     let layers = Layers { norm: config.norm_type(NormType::Group)?, frames_are_images: false };
     let attention = config.flag("use_attention", true)?;
     match config.text("attention_type", "AttnBlock3DFix")? {
@@ -57,7 +33,7 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
     let decoder_blocks = config.blocks("decoder_num_resblocks", 2, 1)?;
     let encoder_flow = config.channels("encoder_energy_flow_hidden_size", 64)?;
     let decoder_flow = config.channels("decoder_energy_flow_hidden_size", 128)?;
-    // Some published configs leave this out while their weights differ from the default.
+    // Some published configs lack this field although their weights differ from the default.
     let connect_default = if config.has("connect_res_layer_num") { 1 } else { connect_layers(checkpoint) };
     let connect = config.blocks("connect_res_layer_num", connect_default, 0)?;
     let temporal_l1 = temporal_first_level(config)?;
@@ -192,7 +168,8 @@ fn decoder(
     })
 }
 
-/// Whether the outer level also halves the frame rate (8x instead of 4x). All four of its fields must agree.
+/// Whether the outer level also halves the frame rate (8x compression instead of 4x). All four of its fields must
+/// agree.
 fn temporal_first_level(config: &Config) -> Result<bool> {
     const SPATIAL: [(&str, &str); 4] = [
         ("l1_dowmsample_block", "Downsample"),
@@ -217,7 +194,7 @@ fn temporal_first_level(config: &Config) -> Result<bool> {
             let path = config.path().display();
             fail!(UnsupportedModel, "{path}: {field} \"{found}\" does not fit the other l1_ fields: mixed frame rates");
         }
-        // The inner level has the same field names and one choice.
+        // The inner level's fields have the same names with l2, and only one supported value.
         let inner = field.replacen("l1", "l2", 1);
         let found = config.text(&inner, temporal)?;
         if found == spatial {
@@ -231,12 +208,12 @@ fn temporal_first_level(config: &Config) -> Result<bool> {
     Ok(first.unwrap_or(false))
 }
 
-/// The side branch's resblocks, counted in the weights: the highest index is the conv after them.
+/// Counts the side branch's resblocks in the weights. The highest index belongs to the convolution after them.
 fn connect_layers(checkpoint: &Checkpoint) -> usize {
     let indices = checkpoint.keys().filter_map(|key| {
         let (index, _) = key.strip_prefix("decoder.connect_l1.")?.split_once('.')?;
         index.parse::<usize>().ok()
     });
-    // A name may claim any number; one that is too large ends as a missing tensor.
+    // Tensor names may contain any number. If one is too large, a tensor will be missing.
     indices.max().unwrap_or(1).min(MAX_BLOCKS as usize)
 }

@@ -1,12 +1,12 @@
-//! Every conversion against a plain reference, byte by byte: a picture's memory with guards around each row, of which only
-//! the samples of the part that is written may change.
+//! Compares every conversion with a simple reference, byte by byte. The picture's memory has guard bytes around each
+//! row; only samples in the written part may change.
 
-use super::*;
+use super::{Image, ImageMut, PixelFormat, Range, Rect};
 
-/// What a format is, said once more: where each channel's samples lie, and what they mean.
+/// An independent description of a format: where each channel's samples are and what they mean.
 struct Plain {
     format: PixelFormat,
-    /// Of R, G and B: the plane, and the bytes from a pixel's beginning.
+    /// For R, G and B: the plane, and the byte offset within a pixel.
     places: [(usize, usize); 3],
     planes: usize,
     pixel: usize,
@@ -31,7 +31,7 @@ impl Samples {
         }
     }
 
-    /// -1 to 1.
+    /// Converts to -1..1.
     fn read(self, bytes: &[u8]) -> f64 {
         match self {
             Samples::Byte => f64::from(bytes[0]) / 255.0 * 2.0 - 1.0,
@@ -55,7 +55,8 @@ impl Samples {
         }
     }
 
-    /// Sample `n` of a picture to read: all bytes, words of the depth and above it, floats also beyond the range.
+    /// Sample `n` of an input picture. Covers all bytes, words with and without bits above the depth, and floats
+    /// outside the range.
     fn nth(self, n: usize) -> Vec<u8> {
         match self {
             Samples::Byte => vec![(n * 37 + 11) as u8],
@@ -65,8 +66,8 @@ impl Samples {
         }
     }
 
-    /// Number `n` of planes to write: near the middle between two integers of the format but not at it, below and above
-    /// the range.
+    /// Value `n` of the planes to write: near the midpoint of two integers of the format but not on it, and outside the
+    /// range.
     fn value(self, n: usize) -> f32 {
         let largest = match self {
             Samples::Byte => 255,
@@ -119,10 +120,10 @@ fn table() -> Vec<Plain> {
     table
 }
 
-/// How the rows of a plane follow each other.
+/// How a plane's rows are arranged.
 #[derive(Debug, Clone, Copy)]
 struct Rows {
-    /// Elements beyond each row, one more in each further plane.
+    /// Elements between rows. Each further plane has one more.
     gap: usize,
     bottom_up: bool,
 }
@@ -134,11 +135,11 @@ const ROWS: [Rows; 4] = [
     Rows { gap: 2, bottom_up: true },
 ];
 
-/// A picture somewhere in memory, all planes in one block with room before, between and behind them.
+/// A picture in memory: one block for all planes, with gaps before, between and after them.
 struct Memory {
-    /// Aligned for floats.
+    /// Words, to align floats.
     words: Vec<u32>,
-    /// The first row of each plane, in bytes.
+    /// The byte offset of each plane's first row.
     starts: [usize; 3],
     strides: [isize; 3],
 }
@@ -154,18 +155,18 @@ impl Memory {
             strides[plane] = if rows.bottom_up { -(stride as isize) } else { stride as isize };
             end = (end + height * stride + ROOM).next_multiple_of(4);
         }
-        // Bytes that no two neighbours share, and which are floats of no picture.
+        // Neighbouring bytes differ, and the values are not those of any test picture.
         let words = (0..end as u32 / 4).map(|i| 0xa5c3_9e71_u32.wrapping_mul(2 * i + 1)).collect();
         Memory { words, starts, strides }
     }
 
     fn bytes(&mut self) -> &mut [u8] {
         let len = size_of_val(&self.words[..]);
-        // SAFETY: all of the words, as bytes.
+        // SAFETY: all of the words, viewed as bytes.
         unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), len) }
     }
 
-    /// Of a channel's sample.
+    /// The byte offset of a channel's sample.
     fn place(&self, plain: &Plain, channel: usize, x: usize, y: usize) -> usize {
         let (plane, offset) = plain.places[channel];
         let row = self.starts[plane].wrapping_add_signed(self.strides[plane] * y as isize);
@@ -175,12 +176,12 @@ impl Memory {
     fn planes(&mut self, plain: &Plain) -> [*mut u8; 3] {
         let starts = self.starts;
         let bytes = self.bytes().as_mut_ptr();
-        // What a format has no plane for is ignored, whatever it is.
+        // Pointers of planes that the format does not have are ignored.
         [0, 1, 2].map(|i| if i < plain.planes { bytes.wrapping_add(starts[i]) } else { std::ptr::null_mut() })
     }
 }
 
-/// Calls `test` with each format in each of its ways to lie in memory.
+/// Calls `test` with each format in each arrangement.
 fn each(sizes: &[(usize, usize)], test: impl Fn(&Plain, (usize, usize), Rows)) {
     for plain in table() {
         for &size in sizes {
@@ -189,7 +190,7 @@ fn each(sizes: &[(usize, usize)], test: impl Fn(&Plain, (usize, usize), Rows)) {
     }
 }
 
-/// Rectangles in and around a picture: all of it, padded ones, tiles inside, at its edges and beyond them.
+/// Rectangles inside, around and beyond a picture: all of it, padded, tiles inside, at the edges and outside.
 fn parts((width, height): (usize, usize)) -> Vec<Rect> {
     let along = |length: usize| {
         let mut spans = vec![(0, length), (0, length + 3), (0, 1), (length - 1, 1), (length - 1, 4), (length, 2)];
@@ -235,7 +236,7 @@ fn every_picture_is_read_as_the_reference_says() {
 fn every_picture_is_written_as_the_reference_says_and_nothing_else() {
     each(&[(7, 5), (1, 1), (2, 9)], |plain, (width, height), rows| {
         for part in parts((width, height)) {
-            // As a tile's planes are: just the part, or more around it on some sides.
+            // As for tiles: exactly the part, or more around it on some sides.
             for [left, above, right, below] in [[0; 4], [2, 1, 3, 2], [0, 2, 0, 1]] {
                 let (x, y) = (part.x.saturating_sub(left), part.y.saturating_sub(above));
                 let held =
@@ -255,7 +256,7 @@ fn every_picture_is_written_as_the_reference_says_and_nothing_else() {
                     }
                 }
                 let planes = memory.planes(plain);
-                // SAFETY: rows of the memory, which nothing else uses meanwhile.
+                // SAFETY: rows of the memory, which nothing else accesses.
                 let image = unsafe { ImageMut::from_raw(plain.format, width, height, planes, memory.strides) };
                 image.unwrap().write(&values, &held, &part);
                 let wrong = memory.bytes().iter().zip(&expected).position(|(found, expected)| found != expected);

@@ -1,13 +1,7 @@
-//! Files that hold the latents of a clip, with all that one needs to use them later: safetensors with one tensor,
-//! `[T, C, h, w]`, named after what it holds, and a `__metadata__` map of strings. docs/formats.md lists its keys.
+//! Writes and parses the header of a latent file.
 
-mod reader;
-mod writer;
-
-pub use reader::LatentReader;
-pub use writer::LatentWriter;
-
-use super::latents::{LatentType, Posterior};
+use super::info::{LatentFileInfo, MAX_CHANNELS, MAX_COMPRESSION, MAX_SIDE};
+use crate::media::latents::{LatentType, Posterior};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::collections::HashMap;
@@ -16,111 +10,10 @@ use std::str::FromStr;
 
 const FORMAT: &str = "wfvae-latents";
 const FORMAT_VERSION: &str = "1";
-/// As for frames; larger numbers in a file are a mistake or an attack.
-const MAX_SIDE: u64 = 1 << 15;
-const MAX_CHANNELS: u64 = 1 << 16;
-const MAX_COMPRESSION: u64 = 1 << 10;
-const MAX_NOTE_BYTES: usize = 1 << 16;
-
-/// What a latent file holds. [`Stream::latent_file`](crate::Stream::latent_file) makes one for a stream's latents.
-///
-/// The file is safetensors with one little-endian tensor, `[T, C, h, w]`, named after what it holds. All else is in the
-/// `__metadata__` map, as strings; `docs/formats.md` lists its keys.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct LatentFileInfo {
-    /// [`ModelInfo::identity`](crate::ModelInfo::identity) of the model that the latents belong to.
-    pub model: u64,
-    /// [`ModelInfo::encoder_identity`](crate::ModelInfo::encoder_identity) of the encoder that made the latents; 0 if an
-    /// early version wrote the file, which knew `model` only.
-    pub encoder: u64,
-    /// [`ModelInfo::decoder_identity`](crate::ModelInfo::decoder_identity) of the model that made the latents; 0 if it held
-    /// no decoder, or as above.
-    pub decoder: u64,
-    /// Of the frames, in pixels.
-    pub width: usize,
-    /// Of the frames, in pixels.
-    pub height: usize,
-    /// Whether width or height is not a multiple of the spatial compression, so that the frames were padded.
-    pub padded: bool,
-    /// Pixels per latent value, in each direction.
-    pub spatial_compression: usize,
-    /// Frames per latent, after the first.
-    pub temporal_compression: u64,
-    /// C.
-    pub latent_channels: usize,
-    /// What the numbers are; moments have 2C channels, the mean first.
-    pub posterior: Posterior,
-    /// How the file stores them.
-    pub latent_type: LatentType,
-    /// Whether they are `(z - shift) * scale`. Moments never are.
-    pub scaled: bool,
-    /// The model's list, C numbers, or none where the model has no usable lists.
-    pub scale: Vec<f32>,
-    /// As `scale`.
-    pub shift: Vec<f32>,
-    /// Of the clip. Set by the writer.
-    pub frames: u64,
-    /// T. Set by the writer.
-    pub latents: u64,
-    /// Frames per second, a numerator and a denominator, if known.
-    pub fps: Option<(u32, u32)>,
-    /// What wrote the file.
-    pub generator: String,
-    /// The writer's own text, up to 65536 bytes; may be empty.
-    pub note: String,
-}
 
 impl LatentFileInfo {
-    /// w of the latents.
-    pub fn latent_width(&self) -> usize {
-        self.width.div_ceil(self.spatial_compression)
-    }
-
-    /// h of the latents.
-    pub fn latent_height(&self) -> usize {
-        self.height.div_ceil(self.spatial_compression)
-    }
-
-    /// Channels that the file stores: C, or 2C for moments.
-    pub fn stored_channels(&self) -> usize {
-        match self.posterior {
-            Posterior::Moments => 2 * self.latent_channels,
-            _ => self.latent_channels,
-        }
-    }
-
-    fn plane(&self) -> usize {
-        self.latent_width() * self.latent_height()
-    }
-
-    /// The tensor's name.
-    fn tensor_name(&self) -> &'static str {
-        match self.posterior {
-            Posterior::Mean => "mean",
-            Posterior::Sample { .. } => "sample",
-            Posterior::Moments => "moments",
-        }
-    }
-
-    fn dtype(&self) -> Dtype {
-        match self.latent_type {
-            LatentType::F32 => Dtype::F32,
-            LatentType::F16 => Dtype::F16,
-        }
-    }
-
-    fn shape(&self, latents: u64) -> Vec<usize> {
-        vec![latents as usize, self.stored_channels(), self.latent_height(), self.latent_width()]
-    }
-
-    /// Latents of a clip, with the last group completed.
-    fn latents_for(&self, frames: u64) -> u64 {
-        frames.checked_sub(1).map_or(0, |later| 1 + later.div_ceil(self.temporal_compression))
-    }
-
-    /// The JSON header for so many latents. Its keys are sorted, so that equal clips give equal files.
-    fn header(&self, latents: u64, frames: u64) -> Result<String, String> {
+    /// The JSON header. Its keys are sorted, so that equal clips give identical files.
+    pub(super) fn header(&self, latents: u64, frames: u64) -> Result<String, String> {
         let shape = self.shape(latents);
         let bytes = shape.iter().try_fold(self.latent_type.bytes(), |n, side| n.checked_mul(*side));
         let bytes = bytes.ok_or("more latents than a file can hold")?;
@@ -167,8 +60,8 @@ impl LatentFileInfo {
         entries.into_iter().map(|(key, value): (&str, String)| (key.into(), value)).collect()
     }
 
-    /// Reads a header that safetensors found consistent in itself.
-    fn parse(header: &Metadata) -> Result<Self, String> {
+    /// Parses a header that is valid safetensors.
+    pub(super) fn parse(header: &Metadata) -> Result<Self, String> {
         let empty = HashMap::new();
         let fields = Fields(header.metadata().as_ref().unwrap_or(&empty));
         match fields.0.get("format").map(String::as_str) {
@@ -247,42 +140,9 @@ impl LatentFileInfo {
         }
         Ok(info)
     }
-
-    /// What must hold for files that are written as well.
-    fn check(&self) -> Result<(), String> {
-        let (width, height, compression) = (self.width, self.height, self.spatial_compression);
-        let odd = !width.is_multiple_of(compression) || !height.is_multiple_of(compression);
-        if self.padded != odd {
-            return Err(format!(
-                "padded is {}, but {width}x{height} with compression {compression} is not",
-                self.padded
-            ));
-        }
-        if self.scaled && matches!(self.posterior, Posterior::Moments) {
-            return Err("moments are never scaled, but scaled is true".into());
-        }
-        for (name, list) in [("scale", &self.scale), ("shift", &self.shift)] {
-            let wanted = self.scaled || !self.scale.is_empty() || !self.shift.is_empty();
-            if wanted && list.len() != self.latent_channels {
-                return Err(format!("{name} has {} entries for {} channels", list.len(), self.latent_channels));
-            }
-        }
-        if self.scale.iter().any(|s| !s.is_normal()) || self.shift.iter().any(|s| !s.is_finite()) {
-            return Err("scale and shift must be finite, and scale not zero".into());
-        }
-        if let Some((numerator, denominator)) = self.fps
-            && (numerator == 0 || denominator == 0)
-        {
-            return Err(format!("fps is {numerator}/{denominator}, expected two numbers of at least 1"));
-        }
-        if self.note.len() > MAX_NOTE_BYTES {
-            return Err(format!("the note has {} bytes, expected at most {MAX_NOTE_BYTES}", self.note.len()));
-        }
-        Ok(())
-    }
 }
 
-/// The metadata of a file that nobody vouches for.
+/// The metadata of an untrusted file.
 struct Fields<'a>(&'a HashMap<String, String>);
 
 impl<'a> Fields<'a> {
@@ -324,7 +184,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What a file says, for messages, which need not repeat all of it.
+/// Quotes a value from a file for a message, shortened if it is long.
 fn quoted(text: impl AsRef<str>) -> String {
     cut(format!("{:?}", text.as_ref()))
 }

@@ -1,9 +1,10 @@
-//! How far a network looks: which inputs one output depends on, in space. Exact for networks without attention and
-//! whole-clip statistics; others look everywhere.
+//! The spatial receptive field: which inputs an output depends on. Exact for networks without attention and GroupNorm;
+//! with them every output depends on the whole frame.
 
-use super::{Conv, ConvKind, Decoder, Encoder, Layer, Network, NormScope, ResBlock};
+use super::layer::{Conv, ConvKind, Layer, NormScope, ResBlock};
+use super::network::{Decoder, Encoder, Network};
 
-/// Positions along one axis, both ends included.
+/// A range of positions along one axis, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span(i64, i64);
 
@@ -16,43 +17,43 @@ impl Span {
         Span(self.0 - by, self.1 + by)
     }
 
-    /// Before a convolution of stride 2 that is padded below and to the right.
+    /// The inputs of a convolution with stride 2 and padding at the bottom and right.
     fn before_down(self) -> Span {
         Span(2 * self.0, 2 * self.1 + 2)
     }
 
-    /// Before a Haar analysis.
+    /// The inputs of a Haar analysis.
     fn before_analysis(self) -> Span {
         Span(2 * self.0, 2 * self.1 + 1)
     }
 
-    /// Before a Haar synthesis, or doubling by repetition.
+    /// The inputs of a Haar synthesis or of nearest-neighbour upsampling.
     fn before_synthesis(self) -> Span {
         Span(self.0.div_euclid(2), self.1.div_euclid(2))
     }
 
-    /// Before doubling by interpolation with half-pixel centres.
+    /// The inputs of linear upsampling with half-pixel centres.
     fn before_bilinear(self) -> Span {
         Span((self.0 - 1).div_euclid(2), (self.1 + 1).div_euclid(2))
     }
 }
 
 impl Network {
-    /// Pixels beyond a latent's own block that its encoding depends on, on the farther side; `None`: all of them.
+    /// How many pixels beyond its own block, on either side, a latent depends on; `None`: the whole frame.
     pub(crate) fn encoder_reach(&self) -> Option<usize> {
         let block = self.spatial_compression() as i64;
         let span = encoder(&self.encoder)?;
         Some((-span.0).max(span.1 - (block - 1)).max(0) as usize)
     }
 
-    /// Latents beyond a block's own that its pixels depend on, on the farther side; `None`: all of them.
+    /// How many latents beyond their own, on either side, the pixels of a block depend on; `None`: the whole frame.
     pub(crate) fn decoder_reach(&self) -> Option<usize> {
         let span = decoder(&self.decoder, Span(0, self.spatial_compression() as i64 - 1))?;
         Some((-span.0).max(span.1).max(0) as usize)
     }
 }
 
-/// Of one latent.
+/// The pixels that one latent depends on.
 fn encoder(encoder: &Encoder) -> Option<Span> {
     let mut main = layers(&encoder.tail, Span(0, 0))?;
     let mut low: Option<Span> = None;
@@ -67,7 +68,7 @@ fn encoder(encoder: &Encoder) -> Option<Span> {
     Some(coefficients.before_analysis())
 }
 
-/// Of these pixels.
+/// The latents that these pixels depend on.
 fn decoder(decoder: &Decoder, pixels: Span) -> Option<Span> {
     let mut side = pixels.before_synthesis();
     let mut main = layers(&decoder.tail, side)?;
@@ -75,7 +76,7 @@ fn decoder(decoder: &Decoder, pixels: Span) -> Option<Span> {
         main = conv(&level.up.0, layers(&level.merge, main)?);
         main = if level.up.is_temporal() { main.before_bilinear() } else { main.before_synthesis() };
         main = layers(&level.body, main)?;
-        // The deeper level's picture is added to these coefficients, pixel by pixel.
+        // The deeper level's output is added to these coefficients pixel by pixel.
         side = side.before_synthesis();
         main = main.union(layers(&level.branch, side)?);
     }

@@ -1,0 +1,64 @@
+use super::layout::{max_value, to_integer};
+use super::{Image, ImageMut, PixelFormat, Range, Rect};
+
+const SIZE: (usize, usize) = (5, 3);
+
+fn formats() -> Vec<PixelFormat> {
+    let depths = [9, 10, 12, 16];
+    let words = depths.iter().flat_map(|&bits| [PixelFormat::RgbPlanar16 { bits }, PixelFormat::GbrPlanar16 { bits }]);
+    let bytes = [PixelFormat::Rgb8, PixelFormat::Rgba8, PixelFormat::RgbPlanar8, PixelFormat::GbrPlanar8];
+    let floats = [Range::Unit, Range::Signed];
+    let floats = floats.iter().flat_map(|&r| [PixelFormat::RgbPlanarF32(r), PixelFormat::GbrPlanarF32(r)]);
+    bytes.into_iter().chain(words).chain(floats).collect()
+}
+
+/// Writing and reading a picture in any format restores it to within half a step, including padding and cropping.
+#[test]
+fn every_format_round_trips() {
+    let (w, h) = SIZE;
+    let plane = |c: usize| (0..w * h).map(move |i| ((i * 37 + c * 101) % 200) as f32 / 100.0 - 1.0);
+    let picture: Vec<f32> = (0..3).flat_map(plane).collect();
+    for format in formats() {
+        // Words, to align the buffer for floats.
+        let mut words = vec![0f32; w * h * 4];
+        let len = w * h * format.planes() * format.pixel_bytes();
+        let bytes = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), len) };
+        ImageMut::packed(bytes, format, w, h).unwrap().write(&picture, &Rect::of(w, h), &Rect::of(w, h));
+        let mut padded = vec![9.0; 3 * 8 * 4];
+        Image::packed(bytes, format, w, h).unwrap().read(&mut padded, &Rect::of(8, 4));
+        let tolerance = match format {
+            PixelFormat::RgbPlanar16 { bits } | PixelFormat::GbrPlanar16 { bits } => 1.01 / max_value(bits),
+            PixelFormat::RgbPlanarF32(_) | PixelFormat::GbrPlanarF32(_) => 1e-6,
+            _ => 1.01 / 255.0,
+        };
+        for (c, (y, x)) in (0..3).flat_map(|c| (0..4).flat_map(move |y| (0..8).map(move |x| (c, (y, x))))) {
+            let expected = picture[(c * h + y.min(h - 1)) * w + x.min(w - 1)];
+            let found = padded[(c * 4 + y) * 8 + x];
+            assert!((found - expected).abs() <= tolerance, "{format:?} {c} {y} {x}: {found}, {expected}");
+        }
+    }
+}
+
+#[test]
+fn integers_round_to_nearest_and_clamp() {
+    assert_eq!([-1.5, -1.0, 0.0, 1.0, 1.5, f32::NAN].map(|v| to_integer(v, 255.0)), [0, 0, 128, 255, 255, 0]);
+    assert_eq!((0..=255).filter(|&v| to_integer(v as f32 * (2.0 / 255.0) - 1.0, 255.0) != v).count(), 0);
+}
+
+#[test]
+fn gbr_order_is_green_blue_red() {
+    let bytes = [1u8, 2, 3];
+    let mut planes = [0.0; 3];
+    Image::packed(&bytes, PixelFormat::GbrPlanar8, 1, 1).unwrap().read(&mut planes, &Rect::of(1, 1));
+    assert_eq!(planes.map(|v| to_integer(v, 255.0)), [3, 1, 2]);
+}
+
+#[test]
+fn bottom_up_rows_are_read_through_a_negative_stride() {
+    let bytes = [10u8, 11, 20, 21];
+    let mut plane = [0.0; 12];
+    let last = bytes[2..].as_ptr();
+    let image = unsafe { Image::from_raw(PixelFormat::RgbPlanar8, 2, 2, [last; 3], [-2; 3]) };
+    image.unwrap().read(&mut plane, &Rect::of(2, 2));
+    assert_eq!([0, 1, 2, 3].map(|i| to_integer(plane[i], 255.0)), [20, 21, 10, 11]);
+}

@@ -1,0 +1,127 @@
+//! The building blocks of a network: weights, convolutions, norms and layers.
+
+/// A tensor's name and expected shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) key: String,
+    pub(crate) shape: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConvKind {
+    /// 3x3, applied to each frame separately.
+    Spatial,
+    /// 3x3x3, over this frame and the two before it.
+    Causal,
+    /// 1x1 or 1x1x1.
+    Pointwise,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Conv {
+    pub(crate) kind: ConvKind,
+    pub(crate) weight: Weight,
+    pub(crate) bias: Weight,
+}
+
+/// The elements over which a norm takes its statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NormScope {
+    /// LayerNorm: the channels of each pixel.
+    Pixel,
+    /// GroupNorm over each frame: groups of 1/32 of the channels.
+    FrameGroups,
+    /// GroupNorm over all frames, in the same groups. It needs the whole clip at once.
+    ClipGroups,
+}
+
+/// The number of groups of every GroupNorm.
+pub(crate) const NORM_GROUPS: usize = 32;
+
+/// Affine, with epsilon 1e-6.
+#[derive(Debug, Clone)]
+pub(crate) struct Norm {
+    pub(crate) scope: NormScope,
+    pub(crate) weight: Weight,
+    pub(crate) bias: Weight,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ResBlock {
+    pub(crate) norm1: Norm,
+    pub(crate) conv1: Conv,
+    pub(crate) norm2: Norm,
+    pub(crate) conv2: Conv,
+    /// Present if the number of channels changes.
+    pub(crate) shortcut: Option<Conv>,
+}
+
+/// Self-attention with one head over the pixels of one frame.
+#[derive(Debug, Clone)]
+pub(crate) struct Attention {
+    pub(crate) norm: Norm,
+    pub(crate) query: Conv,
+    pub(crate) key: Conv,
+    pub(crate) value: Conv,
+    pub(crate) output: Conv,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Layer {
+    Conv(Conv),
+    ResBlock(ResBlock),
+    Attention(Attention),
+    Norm(Norm),
+    Silu,
+}
+
+/// Haar transforms. The gain of a 3D transform comes from the checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Wavelet {
+    Haar2d,
+    Haar3d { gain: f32 },
+}
+
+/// Halves height and width, and also the frame rate if the convolution is causal.
+#[derive(Debug, Clone)]
+pub(crate) struct Down(pub(crate) Conv);
+
+/// Doubles height and width, and also the frame rate if the convolution is causal.
+#[derive(Debug, Clone)]
+pub(crate) struct Up(pub(crate) Conv);
+
+impl Wavelet {
+    pub(crate) fn is_temporal(self) -> bool {
+        matches!(self, Wavelet::Haar3d { .. })
+    }
+
+    /// The gain of a 3D transform, which the checkpoint stores; 0 for 2D, whose gain is fixed.
+    pub(super) fn gain(self) -> f32 {
+        match self {
+            Wavelet::Haar2d => 0.0,
+            Wavelet::Haar3d { gain } => gain,
+        }
+    }
+}
+
+impl Conv {
+    pub(crate) fn in_channels(&self) -> usize {
+        self.weight.shape[1]
+    }
+
+    pub(crate) fn out_channels(&self) -> usize {
+        self.weight.shape[0]
+    }
+}
+
+impl Down {
+    pub(crate) fn is_temporal(&self) -> bool {
+        self.0.kind == ConvKind::Causal
+    }
+}
+
+impl Up {
+    pub(crate) fn is_temporal(&self) -> bool {
+        self.0.kind == ConvKind::Causal
+    }
+}

@@ -1,0 +1,44 @@
+//! The options of ONNX Runtime's CUDA provider.
+
+use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
+use std::sync::Arc;
+
+/// The options of ONNX Runtime's CUDA provider that a user may set. They change its speed and memory use. This library
+/// sets the others itself (device, stream, channels-last convolutions, for which graphs must be built), or they would
+/// give wrong results (CUDA graphs, because tensor addresses change).
+pub(crate) const PROVIDER_OPTIONS: [&str; 6] = [
+    "arena_extend_strategy",
+    "cudnn_conv_algo_search",
+    "cudnn_conv_use_max_workspace",
+    "fuse_conv_bias",
+    "gpu_mem_limit",
+    "use_tf32",
+];
+
+/// Options of sessions on a CUDA device.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CudaOptions {
+    /// Whether convolutions and matrix products may use tensor cores. ONNX Runtime calls this `use_tf32`, but it
+    /// applies to convolutions of every type. If set, float32 operands are rounded to TF32, with 11 significant bits.
+    pub(crate) tensor_cores: bool,
+    /// Whether ONNX Runtime runs convolutions channels-last, which `graph::Options::channels_last` builds graphs for.
+    pub(crate) channels_last: bool,
+    /// Names from `PROVIDER_OPTIONS`, and their values.
+    pub(crate) more: Arc<[(String, String)]>,
+}
+
+/// The provider for sessions on that device.
+pub(crate) fn provider(device: u32, options: &CudaOptions) -> ExecutionProviderDispatch {
+    let cuda = CUDA::default()
+        .with_device_id(device as i32)
+        .with_tf32(options.tensor_cores)
+        .with_prefer_nhwc(options.channels_last)
+        // Streams of any size share a session. If the arena doubled, the session would keep that memory for ever.
+        .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+        // Heuristic takes cuDNN's first choice. Since 1.20 EXHAUSTIVE measures nothing either; it asks for another
+        // ranking.
+        .with_conv_algorithm_search(ort::ep::cuda::ConvAlgorithmSearch::Heuristic)
+        .with_conv_max_workspace(true);
+    let cuda = options.more.iter().fold(cuda, |cuda, (name, value)| cuda.with_arbitrary_config(name, value));
+    cuda.build().error_on_failure()
+}

@@ -1,0 +1,80 @@
+//! The process's ONNX Runtime and its environment.
+
+use super::library::{self, Library};
+use super::{cuda, operators, telemetry};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::logger::Logger;
+use crate::process::Loading;
+use once_cell::sync::OnceCell;
+use std::path::Path;
+
+/// The ONNX Runtime that this process uses. It is never replaced or unloaded: it has one environment per process, and
+/// its threads may still be running.
+static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+
+pub(crate) struct Runtime {
+    pub(super) library: Library,
+    pub(super) environment: ort::environment::Environment,
+}
+
+impl Runtime {
+    /// The process's ONNX Runtime. The first call loads it, and sends warnings to `logger`. `path` names the library
+    /// file; `None` searches for it.
+    pub(crate) fn get(path: Option<&Path>, logger: &Logger) -> Result<&'static Runtime> {
+        let runtime = {
+            let _loading = Loading::begin()?;
+            RUNTIME.get_or_try_init(|| Runtime::load(path, logger))?
+        };
+        if let Some(path) = path
+            && !library::same_file(path, &runtime.library.path)
+        {
+            fail!(
+                InvalidState,
+                "ONNX Runtime: {} was asked for, but this process already uses {} {}; it cannot load a second one",
+                path.display(),
+                runtime.library.version,
+                runtime.library.path.display()
+            );
+        }
+        Ok(runtime)
+    }
+
+    fn load(path: Option<&Path>, logger: &Logger) -> Result<Runtime> {
+        operators::prepare();
+        let library = library::find(path)?;
+        let failed = |e: &dyn std::fmt::Display| {
+            let text = format!("ONNX Runtime {} at {}: {e}", library.version, library.path.display());
+            Error::new(ErrorKind::Runtime, text)
+        };
+        let environment = ort::init_from(&library.path).map_err(|e| failed(&e))?;
+        let opt_out = telemetry::OptOut::new(&library.version, library.entry.0).unwrap_or_else(|e| {
+            let advice = "set ORT_DISABLE_TELEMETRY=1 in the environment of the program";
+            let text = format_args!("ONNX Runtime's telemetry cannot be turned off from here, as {e}: {advice}");
+            logger.log(log::Level::Warn, text);
+            None
+        });
+        let environment = environment
+            .with_name("wfvae")
+            .with_telemetry(false)
+            .with_logger(Logger::default().for_runtime())
+            .build()
+            .map_err(|e| failed(&e))?;
+        drop(opt_out);
+        // ort gives an environment with a custom logger the most verbose level.
+        environment.set_log_level(ort::logging::LogLevel::Warning);
+        Ok(Runtime { library, environment })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.library.path
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        &self.library.version
+    }
+
+    /// Checks that sessions can run on a CUDA device; the error says what is missing.
+    pub(crate) fn check_cuda(&self, device: u32) -> Result<()> {
+        cuda::check(&self.library.path, &self.library.version, &library::providers(), device)
+    }
+}

@@ -1,0 +1,38 @@
+//! Where sessions run.
+
+use super::cuda::{self, CudaOptions};
+use ort::ep::ExecutionProviderDispatch;
+
+/// Where sessions run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Cpu,
+    /// The CUDA device of that index.
+    Cuda(u32),
+    /// A fake device for tests: it runs on the CPU, but only sessions may access its tensors.
+    #[cfg(test)]
+    Fake,
+}
+
+impl Place {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Place::Cpu => "CPU",
+            Place::Cuda(_) => "CUDA",
+            #[cfg(test)]
+            Place::Fake => "fake",
+        }
+    }
+
+    /// Whether streams keep their state in device memory.
+    pub(crate) fn has_memory(self) -> bool {
+        self != Place::Cpu
+    }
+
+    pub(super) fn provider(self, options: &CudaOptions) -> Option<ExecutionProviderDispatch> {
+        match self {
+            Place::Cuda(device) => Some(cuda::provider(device, options)),
+            _ => None,
+        }
+    }
+}
