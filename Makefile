@@ -160,21 +160,11 @@ $(C)/encode_file: examples/encode_file.c examples/files.c examples/y4m.c
 $(C)/decode_file: examples/decode_file.c examples/files.c examples/y4m.c
 $(C)/save_onnx: examples/save_onnx.c examples/files.c
 $(C)/scrub: examples/scrub.c examples/files.c examples/y4m.c
-$(C)/roundtrip_gbrp: tests/c/roundtrip_gbrp.c
-$(C)/test_y4m: tests/c/test_y4m.c examples/y4m.c
-$(C)/test_png: tests/c/test_png.c examples/png.c
-$(C)/test_header_loop: tests/c/test_header_loop.c $(C)/header_loop.inc
-$(C)/test_errors $(C)/test_float $(C)/test_threads $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry $(C)/test_options: \
-    tests/c/check.h
-$(C)/test_float: tests/c/test_float.c
-$(C)/test_errors $(C)/test_runtime $(C)/test_fork $(C)/test_telemetry $(C)/test_options $(C)/test_png $(C)/test_y4m: \
-    tests/c/temporary.h
-$(C)/test_errors: tests/c/test_errors.c tests/c/statuses.h
-$(C)/test_options: tests/c/test_options.c
-$(C)/test_threads: tests/c/test_threads.c
-$(C)/test_fork: tests/c/test_fork.c
-$(C)/test_telemetry: tests/c/test_telemetry.c
-$(C)/test_runtime: tests/c/test_runtime.c $(C)/old_onnxruntime.so
+$(C_TESTS): $(C)/%: tests/c/%.c $(wildcard tests/c/*.h)
+$(filter $(C)/test_y4m_%,$(C_TESTS)): examples/y4m.c
+$(C)/test_png: examples/png.c
+$(C)/test_header_loop: $(C)/header_loop.inc
+$(C)/test_runtime: $(C)/old_onnxruntime.so
 $(BENCH): tools/bench/libwfvae.c examples/files.c
 
 $(EXAMPLES) $(C_TESTS) $(BENCH): $(wildcard examples/*.h) include/wfvae.h | library

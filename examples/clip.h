@@ -1,4 +1,4 @@
-/* What the programs that read a clip share: its options, and what they say of one that breaks off.
+/* What the programs that read a clip share: its options, and the error for a truncated or damaged clip.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef CLIP_H
@@ -20,7 +20,7 @@ typedef struct clip_choice {
     y4m_range range;
 } clip_choice;
 
-/* As model_option. */
+/* Returns what model_option() does. */
 static inline int clip_option(int letter, const char *text, clip_choice *choice)
 {
     static const char *const matrices[] = {"601", "709", NULL}, *const ranges[] = {"limited", "full", NULL};
@@ -43,7 +43,7 @@ static inline int open_clip(y4m_stream *in, const char *name, FILE *file, const 
     if (y4m_open_read(in, file))
         return fail(name, in->error);
     if (in->ignores_alpha)
-        warn("the clip's alpha is not read: it is taken as opaque");
+        warn("the clip's alpha is ignored: the frames are treated as opaque");
     if (choice->matrix != Y4M_MATRIX_UNSPECIFIED)
         in->info.matrix = choice->matrix;
     if (choice->range != Y4M_RANGE_UNSPECIFIED)
@@ -51,8 +51,8 @@ static inline int open_clip(y4m_stream *in, const char *name, FILE *file, const 
     return 0;
 }
 
-/* For a clip that ended without an error, 0. For one that broke off or was damaged, -1: `kept` is the verb for the frames
- * before it, such as "encoded". */
+/* 0 for a clip that ended without an error, -1 for a truncated or damaged one. `kept` is the verb for the frames before the
+ * damage, such as "encoded". */
 static inline int fail_if_broken(const y4m_stream *in, const char *name, const char *kept)
 {
     char text[400];

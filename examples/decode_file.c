@@ -6,7 +6,7 @@
  *
  *     decode_file -m MODEL clip.safetensors | ffmpeg -i - clip.mkv
  *
- * Rate and number of frames are those of the file; so are chroma, depth, range and matrix, if encode_file made it. If a
+ * The rate and the number of frames come from the file; chroma, depth, range and matrix do too if encode_file wrote it. If a
  * latent cannot be read or decoded, the frames before it are written, and the program fails.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
@@ -29,11 +29,11 @@
 
 static const char usage[] =
     "usage: decode_file [options] LATENTS.safetensors [OUTPUT.y4m]\n"
-    "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes standard output. If a latent cannot be read\n"
-    "or decoded, the frames before it are written, before the error.\n"
+    "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes to standard output. If a latent cannot be\n"
+    "read or decoded, the frames before it are written, and the program fails.\n"
     MODEL_USAGE
-    "  -c LATENTS  latents for each call, 1 to 64 (default 1)\n"
-    "  -E          decodes latents of other encoders too, as long as their sizes fit\n";
+    "  -c LATENTS  latents per call, 1 to 64 (default 1)\n"
+    "  -E          also decode latents of other encoders, as long as their sizes fit\n";
 
 typedef struct job {
     model_choice model_choice;
@@ -47,16 +47,16 @@ typedef struct job {
     wfvae *stream;
     wfvae_info info;
     y4m_stream out;
-    FILE *file_out; /* opened for the first frame */
+    FILE *file_out; /* opened when the first frame is written */
     wfvae_frame *frames;
     float *pixels;
     void *latents;
     size_t capacity; /* in frames */
-    unsigned long skipped; /* frames to come that are written already */
+    unsigned long skipped; /* further frames that are written already */
 } job;
 
-/* What the clip looked like before it was encoded: encode_file keeps its Y4M header as the file's note. A note of
- * another program, or none, gives 8-bit 4:2:0. */
+/* The format of the clip before it was encoded: encode_file stores its Y4M header as the file's note. With a note of another
+ * program, or none, 8-bit 4:2:0. */
 static y4m_info clip_format(const job *j)
 {
     y4m_info format = {0};
@@ -106,7 +106,7 @@ static int open_all(job *j)
 
     if (open_model(&j->model_choice, &j->model))
         return fail_wfvae("model");
-    /* Before the stream loads weights, which takes a while. */
+    /* Check before the stream loads weights, which takes a while. */
     if (!j->any_encoder && wfvae_latent_reader_check_model(j->reader, j->model))
         return fail_wfvae("input");
 
@@ -131,7 +131,7 @@ static int allocate(job *j)
 {
     size_t plane = (size_t)j->info.width * j->info.height, i;
 
-    /* Each latent gives at most a group, and a call what was held back before: less than a group. */
+    /* Each latent gives at most a group. A call also gives the frames held back before, which are less than a group. */
     j->capacity = (j->chunk + 1) * j->file.temporal_compression;
     j->frames = calloc(j->capacity, sizeof *j->frames);
     j->pixels = malloc(j->capacity * 3 * plane * sizeof(float));
@@ -143,7 +143,7 @@ static int allocate(job *j)
     return 0;
 }
 
-/* An output that is there is not touched before there is something to write. */
+/* An existing output is not touched before there is something to write. */
 static int begin_output(job *j)
 {
     const y4m_info format = clip_format(j);
@@ -167,7 +167,7 @@ static int write_frames(job *j, size_t count)
     return 0;
 }
 
-/* A stream that failed in the middle of a call begins again, to give what it kept. */
+/* Resets a stream that failed inside a call and decodes again, to get the frames that it held back. */
 static int begin_again(job *j, uint64_t *next)
 {
     if (wfvae_get_info(j->stream, &j->info))
@@ -193,7 +193,7 @@ static int decode_clip(job *j)
             wfvae_decode_chunk(j->stream, j->latents, count, j->frames, j->capacity, &frames)) {
             if (!wrong[0])
                 snprintf(wrong, sizeof wrong, "%s", wfvae_last_error(NULL));
-            /* One of several is at fault. Those before it may be good. */
+            /* One of several latents is wrong. Those before it may be good. */
             if (count == 1)
                 end = next;
             chunk = 1;
@@ -203,7 +203,7 @@ static int decode_clip(job *j)
         } else if (write_frames(j, frames))
             return -1;
     }
-    /* What waits inside is whole. */
+    /* The frames held back are complete. */
     if (wfvae_decode_flush(j->stream, j->frames, j->capacity, &frames)) {
         if (!wrong[0])
             return fail_wfvae("decode flush");

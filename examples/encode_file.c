@@ -6,8 +6,8 @@
  *
  *     ffmpeg -i clip.mkv -f yuv4mpegpipe - | encode_file -m MODEL - clip.safetensors
  *
- * The latent file appears when it is complete. Of a clip that breaks off, it holds the whole frames, and the program says so
- * and fails. decode_file makes a clip of it again.
+ * The latent file appears when it is complete. Of a truncated clip it holds the complete frames, and the program reports that
+ * and fails. decode_file turns it back into a clip.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
@@ -30,15 +30,15 @@
 
 static const char usage[] =
     "usage: encode_file [options] INPUT.y4m|- LATENTS.safetensors\n"
-    "Encodes a clip, from a file or standard input, to a file of latents. Of a clip that breaks off, what it has of whole\n"
-    "frames is encoded, before the error.\n"
+    "Encodes a clip, from a file or standard input, to a file of latents. Of a truncated clip the complete frames are\n"
+    "encoded, and the program fails.\n"
     MODEL_USAGE CLIP_USAGE
-    "  -p KIND     mean, sample or moments (default mean)\n"
-    "  -s SEED     of -p sample, a 64-bit number (default 0)\n"
-    "  -f          float16 (default float32)\n"
-    "  -n          scaled by the scale and shift of the model's config (default raw)\n"
+    "  -p KIND     which latents to write: mean, sample or moments (default mean)\n"
+    "  -s SEED     seed of -p sample, a 64-bit integer (default 0)\n"
+    "  -f          store float16 (default float32)\n"
+    "  -n          scale latents by scale and shift in the model's config (default: raw)\n"
     "  -x          refuse sizes that are not multiples of the model's compression (default: pad)\n"
-    "  -c FRAMES   frames for each call, 1 to 256 (default 4)\n";
+    "  -c FRAMES   frames per call, 1 to 256 (default 4)\n";
 
 typedef struct job {
     wfvae_options options;
@@ -59,7 +59,7 @@ typedef struct job {
     size_t latent_capacity;
 } job;
 
-/* So that an interrupted run leaves no temporary file: reading fails, and the writer is destroyed. */
+/* Makes reading fail, so that the writer is destroyed and an interrupted run leaves no temporary file. */
 static volatile sig_atomic_t interrupted;
 
 static void interrupt(int number)
@@ -68,7 +68,7 @@ static void interrupt(int number)
     interrupted = 1;
 }
 
-/* The clip's Y4M header, which decode_file gives its output again. The matrix has no tag in Y4M. */
+/* The clip's Y4M header, which decode_file writes to its output. Y4M has no tag for the matrix. */
 static int write_note(const job *j, char *note, size_t size)
 {
     y4m_stream header = {0};
@@ -109,7 +109,7 @@ static int open_all(job *j)
         return -1;
     writer_options.struct_size = sizeof writer_options;
     writer_options.note = note;
-    /* 0:0 and 0:1 say in Y4M that the rate is not known. */
+    /* In Y4M 0:0 and 0:1 mean that the rate is unknown. */
     if (j->in.info.rate_num > 0 && j->in.info.rate_den > 0) {
         writer_options.fps_num = (uint32_t)j->in.info.rate_num;
         writer_options.fps_den = (uint32_t)j->in.info.rate_den;
@@ -149,7 +149,7 @@ static int encode_clip(job *j)
         if (interrupted)
             return fail(j->input, "interrupted; no latents are written");
         count += more > 0;
-        /* Of a clip that breaks off, what came before is a clip too. */
+        /* The complete frames of a truncated clip are encoded. */
         if (count == j->chunk || (more <= 0 && count)) {
             if (wfvae_encode_chunk(j->stream, j->frames, count, j->latents, j->latent_capacity, &latents))
                 return fail_wfvae("encode");
@@ -253,7 +253,7 @@ int main(int argc, char **argv)
         return failed;
     action.sa_handler = interrupt;
     for (i = 0; i < sizeof signals / sizeof *signals; i++)
-        /* What nohup or a shell has us ignore stays ignored. */
+        /* A signal that nohup or the shell ignores stays ignored. */
         if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN)
             sigaction(signals[i], &action, NULL);
 

@@ -43,7 +43,7 @@ static int descriptor_id(int descriptor, file_id *id)
     return known(fstat(descriptor, &status), &status, id);
 }
 
-/* Where a file would be made that is not there yet. The last part of its path may be a link that leads nowhere. */
+/* Where a file that does not exist would be created. The last part of its path may be a dangling link. */
 static int new_file_id(const char *path, file_id *id)
 {
     char at[PATH_MAX], link[PATH_MAX];
@@ -80,13 +80,13 @@ static int same(const file_id *a, const file_id *b)
     return a->device == b->device && a->inode == b->inode && !strcmp(a->name, b->name);
 }
 
-/* What another's reading or writing of it would spoil. Two writers spoil a pipe too. */
+/* Whether a file would be damaged if it were also read or written elsewhere. Two writers damage a pipe too. */
 static int is_kept(const file_id *id, int two_writers)
 {
     return S_ISREG(id->mode) || S_ISBLK(id->mode) || (two_writers && (S_ISFIFO(id->mode) || S_ISSOCK(id->mode)));
 }
 
-/* What cannot be found is left to whoever opens it. */
+/* A file that cannot be found is reported when it is opened. */
 static int find(const char *path, int writes, file_id *id)
 {
     if (!strcmp(path, "-"))
@@ -100,14 +100,14 @@ static int ends_with(const char *text, const char *end)
     return length > tail && !strcmp(text + length - tail, end);
 }
 
-/* -1 if it is too long. `path` has room for PATH_MAX. */
+/* -1 if the path is too long. `path` has room for PATH_MAX. */
 static int join(char *path, const char *folder, const char *name)
 {
     int length = snprintf(path, PATH_MAX, "%s/%s", folder, name);
     return length < 0 || length >= PATH_MAX ? -1 : 0;
 }
 
-/* What the library may open in a checkpoint's folder: config, weights and their index. */
+/* The files that the library may open in a checkpoint's folder: config, weights and their index. */
 static int is_model_file(const char *name)
 {
     if (name[0] == '.')
@@ -139,7 +139,7 @@ static int in_checkpoint(const char *folder, const file_id *id)
     return in_folder(folder, id) || (!join(vae, folder, "vae") && in_folder(vae, id));
 }
 
-/* A download cache has its versions in folders of snapshots. */
+/* A download cache keeps its versions in a folder of snapshots. */
 static int in_cache(const char *folder, const file_id *id)
 {
     char snapshots[PATH_MAX], path[PATH_MAX];
@@ -154,7 +154,7 @@ static int in_cache(const char *folder, const file_id *id)
     return found;
 }
 
-/* The model is a folder, or a file of weights with its config beside it, or an index with its shards there too. */
+/* The model is a folder, a file of weights with config.json beside it, or an index with its shards beside it. */
 static int in_model(const char *model, const file_id *id)
 {
     char path[PATH_MAX];
@@ -205,12 +205,12 @@ void files_start(void)
 {
     int descriptor;
 
-    /* A file that may not grow (ulimit -f) is an error of its write then, and not the program's end. */
+    /* At a limit of file sizes (ulimit -f) the write then fails, instead of ending the program. */
     signal(SIGXFSZ, SIG_IGN);
 
     for (descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; descriptor++)
         if (fcntl(descriptor, F_GETFD) < 0 && errno == EBADF)
-            /* The lowest that is free, which is this one. Using it in its direction fails, as it did. */
+            /* This gets the lowest free descriptor, which is the closed one. Using it in its own direction fails, as before. */
             (void)!open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
@@ -235,7 +235,7 @@ int is_standard_output(const char *path)
 
     if (!strcmp(path, "-"))
         return 1;
-    /* A device such as /dev/null is two outputs as well as one. */
+    /* A device such as /dev/null can take two outputs. */
     return !descriptor_id(STDOUT_FILENO, &output) && !path_id(path, &other) && same(&output, &other) &&
            (is_kept(&output, 1) || isatty(STDOUT_FILENO));
 }
@@ -248,7 +248,7 @@ FILE *open_input(const char *path)
     if (!strcmp(path, "-"))
         return stdin;
     file = fopen(path, "rb");
-    /* Which can be opened, but not read. */
+    /* A folder can be opened, but not read. */
     if (file && !descriptor_id(fileno(file), &id) && S_ISDIR(id.mode)) {
         fclose(file);
         errno = EISDIR;

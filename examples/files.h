@@ -1,7 +1,7 @@
-/* Which files a program reads and writes, so that it refuses to write over what it reads, or two things to one place,
- * before it opens anything for writing. Files are told apart by device and inode, so links and other spellings of a name
- * count too. Pipes, terminals and devices may be read and written at once. A link that another process changes meanwhile is
- * not noticed.
+/* Keeps track of the files that a program reads and writes. It refuses to write to a file that is also read, or to write two
+ * outputs to one file, before anything is opened for writing. Files are compared by device and inode, so links and other
+ * spellings of a path count as the same file. Pipes, terminals and devices may be both read and written. A link that another
+ * process changes in the meantime is not noticed.
  *
  *     files f = {0};
  *     if (files_read(&f, "the input", input) || files_write(&f, "the output", output)) puts(f.error);
@@ -14,12 +14,12 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-/* One that is there is known by its device and inode; one that is not, by its folder's and its name. */
+/* An existing file is identified by its device and inode, another one by those of its folder and by its name. */
 typedef struct file_id {
     dev_t device;
     ino_t inode;
     mode_t mode;
-    char name[NAME_MAX + 1]; /* empty for a file that is there */
+    char name[NAME_MAX + 1]; /* empty for an existing file */
 } file_id;
 
 typedef struct file_use {
@@ -35,27 +35,27 @@ typedef struct files {
     const char *model; /* as the user named it; NULL: none */
 } files;
 
-/* To be called first: what a shell closed (`>&-`) stays unusable, where the next file to be opened would have taken its
- * place and received what is printed. */
+/* Call this first. A standard stream that the shell closed (`>&-`) then stays unusable. Otherwise the next file that is
+ * opened would get its descriptor, and receive what is printed. */
 void files_start(void);
 
-/* All take "-" for standard input or output, and NULL for nothing. They return 0, or -1 with f->error set. `what` must
- * live as long as f. A file that is read need not be there. */
+/* `path` may be "-" for standard input or output, and NULL for nothing. They return 0, or -1 with f->error set. `what` must
+ * live as long as f. A file to read need not exist. */
 int files_read(files *f, const char *what, const char *path);
 int files_write(files *f, const char *what, const char *path);
 
-/* A checkpoint, whose config and weights are not to be written over. */
+/* A checkpoint, whose config and weights must not be overwritten. */
 void files_model(files *f, const char *path);
 
-/* Whether a path leads to the file, pipe or terminal that standard output is; for "-" it does. To other devices, such as
- * /dev/null, it does not: they take two outputs. */
+/* Whether a path leads to the file, pipe or terminal that is standard output; true for "-". False for other devices, such as
+ * /dev/null, which can take two outputs. */
 int is_standard_output(const char *path);
 
-/* Open a file, or with "-" take standard input or output. NULL, with errno set, if that fails. */
+/* Opens a file; "-" is standard input or output. Returns NULL, with errno set, on failure. */
 FILE *open_input(const char *path);
 FILE *open_output(const char *path);
 
-/* Writes what is buffered and closes, also standard output. 0, or -1 with errno set if anything did not arrive. */
+/* Flushes and closes a file, or standard output. Returns 0, or -1 with errno set if not everything was written. */
 int close_output(FILE *file);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the examples hand to the library: frames of planar float RGB, 0 to 1, without gaps.
+/* The frames that the examples pass to the library: planar float RGB, 0 to 1, without gaps.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef FRAMES_H

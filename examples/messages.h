@@ -1,4 +1,4 @@
-/* What the programs say on standard error. PROGRAM, the name of the one that includes this, is defined before.
+/* Messages on standard error. Define PROGRAM, the program's name, before including this.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef MESSAGES_H
@@ -38,13 +38,13 @@ static inline void warn(const char *text)
     fprintf(stderr, PROGRAM ": warning: %s\n", text);
 }
 
-/* After getopt gave `letter`: prints the usage and what was wrong, for the exit status 2. getopt itself names an option
- * that there is not. */
+/* Prints the usage and what is wrong with the option `letter`, or -1 for file names, and returns 2, the exit status. getopt
+ * itself has already reported an unknown option. */
 static inline int fail_usage(const char *usage, int letter, const char *text)
 {
     fputs(usage, stderr);
     if (letter == -1)
-        fputs(PROGRAM ": the names of files are missing, or there are too many\n", stderr);
+        fputs(PROGRAM ": file names are missing, or there are too many\n", stderr);
     else if (letter != '?')
         fprintf(stderr, PROGRAM ": -%c %s: out of range, or not one of the values above\n", letter, text ? text : "");
     return 2;

@@ -1,4 +1,4 @@
-/* The options that the programs share: which model, where it runs and how.
+/* The options that the programs share: which model, and where and how it runs.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #ifndef OPTIONS_H
@@ -14,21 +14,21 @@
 #define MODEL_LETTERS "m:t:P:F:C:L:O:Nh"
 #define MODEL_USAGE \
     "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n" \
-    "  -t THREADS  threads (default: all processors)\n" \
+    "  -t THREADS  threads (default: one for each CPU)\n" \
     "  -P auto|cpu|cuda[:DEVICE]  where the network runs (default auto: the CPU, as CUDA is a preview)\n" \
-    "  -F f32|tf32|f16|bf16  numbers that the network computes in (default f32)\n" \
-    "  -C exact|fast|direct|stacked|volume  how it computes convolutions (default exact)\n" \
-    "  -L auto|planes|channels-last  how frames lie in memory, where ONNX Runtime computes them (default auto)\n" \
+    "  -F f32|tf32|f16|bf16  type in which the network computes (default f32)\n" \
+    "  -C exact|fast|direct|stacked|volume  how convolutions are computed (default exact)\n" \
+    "  -L auto|planes|channels-last  memory layout of frames where convolutions are ONNX Runtime's (default auto)\n" \
     "  -O NAME=VALUE,...  options of ONNX Runtime's CUDA provider\n" \
-    "  -N          refuse a checkpoint with a NaN or an infinity in any of its weights, which reads all of it\n" \
-    "  -h          prints this\n"
+    "  -N          refuse a checkpoint whose weights hold a NaN or an infinity; reads all of them first\n" \
+    "  -h          print this\n"
 
 typedef struct model_choice {
     const char *path;
     wfvae_model_options options;
 } model_choice;
 
-/* A number from 1 to max, or 0. */
+/* A number from 1 to max; 0 for anything else. */
 static inline size_t number(const char *text, unsigned long max)
 {
     char *end;
@@ -36,7 +36,7 @@ static inline size_t number(const char *text, unsigned long max)
     return *text >= '0' && *text <= '9' && *end == 0 && value <= max ? value : 0;
 }
 
-/* The place of a name in a list that ends with NULL, or -1. */
+/* The index of a name in a list that ends with NULL, or -1. */
 static inline int find_name(const char *name, const char *const *list)
 {
     int i;
@@ -46,7 +46,8 @@ static inline int find_name(const char *name, const char *const *list)
     return -1;
 }
 
-/* Takes a letter and its text as getopt gives them. 1: taken; 0: another's letter; -1: the text is not what it should be. */
+/* Takes a letter and its text from getopt. Returns 1 if it was used, 0 if it is not one of these options, -1 if the text is
+ * wrong. */
 static inline int model_option(int letter, const char *text, model_choice *choice)
 {
     /* In the order of the header's enumerations. */
@@ -98,7 +99,7 @@ static inline int model_option(int letter, const char *text, model_choice *choic
     return found < 0 ? -1 : 1;
 }
 
-/* Errors are in the text of the call that failed too. */
+/* Only warnings: a call that fails returns its error's text itself. */
 static inline void print_warning(void *user, uint32_t level, const char *text)
 {
     (void)user;

@@ -81,7 +81,7 @@ static void put_bits(struct writer *w, uint32_t value, int count)
     }
 }
 
-/* Huffman codes go out from their highest bit. */
+/* Huffman codes are written from their highest bit. */
 static void put_code(struct writer *w, uint32_t code, int count)
 {
     while (count-- > 0)
@@ -159,7 +159,7 @@ static void deflate(struct writer *w, const unsigned char *data, size_t n)
         }
     }
     put_symbol(w, 256);
-    put_bits(w, 0, 7); /* the last bits fill their byte */
+    put_bits(w, 0, 7); /* pad the last byte */
 }
 
 /* ---- filters ---- */
@@ -194,7 +194,7 @@ static long filter_row(int filter, const unsigned char *row,
     return cost;
 }
 
-/* Gives each row the filter that costs least; trial is room for one row. */
+/* Filters each row with the filter that costs least; trial has room for one row. */
 static void filter_rows(const unsigned char *rgb, size_t n, size_t height,
                         size_t stride, unsigned char *out,
                         unsigned char *trial)

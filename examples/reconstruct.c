@@ -1,4 +1,4 @@
-/* Streams a clip through a WF-VAE and back: Y4M in, Y4M out, with the quality and speed of the round trip.
+/* Streams a clip through a WF-VAE and back: Y4M in, Y4M out. Reports the quality and speed of the round trip.
  *
  *     reconstruct [options] [INPUT.y4m [OUTPUT.y4m]]
  *
@@ -29,17 +29,18 @@
 
 static const char usage[] =
     "usage: reconstruct [options] [INPUT.y4m [OUTPUT.y4m]]\n"
-    "Encodes and decodes a clip, as a stream. Without names, or with \"-\", reads standard input, writes standard output.\n"
-    "What a clip that breaks off has of whole frames is written, before the error.\n"
+    "Encodes and decodes a clip, as a stream. Without names, or with \"-\", reads standard input and writes to standard\n"
+    "output. Of a truncated clip the complete frames are written, and the program fails.\n"
     MODEL_USAGE CLIP_USAGE
-    "  -c FRAMES   frames for each call, 1 to 256 (default 4)\n"
-    "  -w FRAMES   the whole clip, of at most so many frames, in one call: one tile after the other, and for models that\n"
-    "              cannot stream\n"
-    "  -T exact|blended  tiles, of -s SIZE pixels a side or as large as -b allows\n"
-    "  -s SIZE     see -T\n"
-    "  -b MB       memory that it may take, in megabytes\n"
-    "  -H          half precision causal caches\n"
-    "  -p FILE     writes a picture of frame 16, or the last before: source, reconstruction, difference times 4\n"
+    "  -c FRAMES   frames per call, 1 to 256 (default 4)\n"
+    "  -w FRAMES   process the whole clip, of at most FRAMES frames, in one call, one tile after another; needed for models\n"
+    "              that cannot stream\n"
+    "  -T exact|blended  process frames in tiles, of -s SIZE or as large as -b allows\n"
+    "  -s SIZE     width and height of tiles, in pixels\n"
+    "  -b MB       memory limit, in megabytes\n"
+    "  -H          store causal caches in half precision\n"
+    "  -p FILE     write a PNG picture of frame 16, or of the last if there are fewer: source, reconstruction, and their\n"
+    "              difference times 4\n"
     "  -q          no progress\n";
 
 #define PICTURE_FRAME 16
@@ -54,7 +55,7 @@ typedef struct options {
     int quiet, help;
 } options;
 
-/* Frames of planar float RGB, 0 to 1, in a ring: what went in waits here for what comes out. */
+/* A ring of source frames, planar float RGB from 0 to 1, kept until their reconstructions come out. */
 typedef struct ring {
     float *pixels;
     size_t frame, capacity, written, read;
@@ -67,10 +68,10 @@ typedef struct job {
     wfvae_model_info model_info;
     wfvae_memory memory;
     y4m_stream in, out;
-    FILE *input, *output;     /* the output is opened for the first frame */
+    FILE *input, *output;     /* the output is opened when the first frame is written */
     ring sources;
-    wfvae_frame *frames;      /* of the chunk that goes in */
-    wfvae_frame *decoded;     /* of what comes out */
+    wfvae_frame *frames;      /* the chunk to encode */
+    wfvae_frame *decoded;     /* the frames that come out */
     float *decoded_pixels;
     size_t decoded_capacity;
     void *latents;
@@ -94,7 +95,7 @@ static float *ring_at(const ring *r, size_t index)
     return r->pixels + index % r->capacity * r->frame;
 }
 
-/* Compares in 8 bits, as the pictures are seen. */
+/* Compares in 8 bits, as pictures are displayed. */
 static void compare(job *j, size_t index, const float *source, const float *decoded)
 {
     size_t width = j->info.width, height = j->info.height, n = 3 * width * height, i, y;
@@ -163,7 +164,7 @@ static int encode(job *j, size_t count)
     return decode(j, latents);
 }
 
-/* The clip's end: the encoder completes its last group, the decoder gives what it held back. */
+/* The clip's end: the encoder completes its last group, and the decoder writes the frames that it held back. */
 static int finish(job *j)
 {
     size_t latents, frames;
@@ -183,7 +184,7 @@ static int finish(job *j)
     return take(j, frames);
 }
 
-/* An output that is there is not touched before there is something to write. */
+/* An existing output is not touched before there is something to write. */
 static int begin_output(job *j, const char *path)
 {
     if (!(j->output = open_output(path)))
@@ -206,9 +207,9 @@ static int stream_clip(job *j, const options *o, size_t chunk)
             if (j->at_once && j->sources.written > chunk)
                 return fail(o->input, "the clip is longer than -w says; the output holds its first frames only");
         }
-        /* Of a clip that breaks off, what came before is a clip too. */
+        /* The complete frames of a truncated clip are reconstructed. */
         if (count == chunk || (more <= 0 && count)) {
-            /* A whole clip is decoded in one call too, which must know its length. */
+            /* One call decodes the whole clip too, and must know its length. */
             if (j->at_once && wfvae_set_frame_count(j->stream, j->sources.written))
                 return fail_wfvae("frame count");
             if (encode(j, count))
@@ -260,7 +261,7 @@ static int allocate(job *j, size_t chunk)
     j->sources.frame = 3 * (size_t)j->info.width * j->info.height;
     j->sources.capacity = chunk + j->model_info.encode_delay + j->model_info.decode_delay + 1;
     j->latent_capacity = chunk / unit + 2;
-    /* A chunk's latents, each with a whole group, and what the decoder held back before. */
+    /* The frames of a chunk's latents, a whole group each, and those that the decoder held back before. */
     j->decoded_capacity = j->latent_capacity * unit + j->model_info.decode_delay;
 
     j->sources.pixels = malloc(j->sources.capacity * j->sources.frame * sizeof(float));
@@ -327,7 +328,7 @@ static int run(job *j, options *o)
     FILE *text;
     files f = {0};
 
-    /* Where the clip goes to standard output the report does not, and else it must not go into a file of ours. */
+    /* If the clip goes to standard output, the report goes to standard error. It must not go into an output file either. */
     if (is_standard_output(o->output))
         o->output = "-";
     text = strcmp(o->output, "-") ? stdout : stderr;

@@ -1,4 +1,4 @@
-/* Writes the ONNX graphs that the library makes of a checkpoint, for viewers and other runtimes.
+/* Writes the ONNX graphs that the library builds from a checkpoint, for viewers and other runtimes.
  *
  *     save_onnx [options] FOLDER
  *
@@ -18,9 +18,9 @@
 
 static const char usage[] =
     "usage: save_onnx [options] FOLDER\n"
-    "Writes a model's graphs to FOLDER, which must exist, in operators that every runtime knows. Not to that of the model.\n"
+    "Writes a model's graphs, in standard ONNX operators, to FOLDER. It must exist and must not be the model's own.\n"
     MODEL_USAGE
-    "  -w          the whole clip in one graph for each direction, not the steps that the library runs\n";
+    "  -w          one graph of the whole clip for each direction, not the steps that the library runs\n";
 
 int main(int argc, char **argv)
 {

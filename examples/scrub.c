@@ -1,9 +1,9 @@
-/* Scrubs back in a clip, as an editor does: streams it to its end, returns to a snapshot that was taken in the middle,
- * and streams the rest again, in the same stream and in a fork. What comes out is the same, bit for bit.
+/* Scrubs back in a clip, as an editor does: streams it to its end, returns to a snapshot from its middle, and streams the
+ * rest again, in the same stream and in a fork. The output is bit-identical.
  *
  *     scrub [options] CLIP.y4m|- [MODEL]
  *
- * Of a clip that breaks off, the whole frames are used, and the program fails in the end.
+ * Of a truncated clip, the complete frames are used, and the program fails at the end.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
@@ -24,8 +24,8 @@
 
 static const char usage[] =
     "usage: scrub [options] CLIP.y4m|- [MODEL]\n"
-    "Streams a clip, returns to its middle and streams the rest again; fails if that differs. MODEL is another way to\n"
-    "write -m MODEL.\n"
+    "Streams a clip, returns to its middle and streams the rest again; fails if the output differs. MODEL is another way\n"
+    "to write -m MODEL.\n"
     MODEL_USAGE CLIP_USAGE;
 
 /* Packed RGB frames. */
@@ -35,10 +35,10 @@ typedef struct video {
     unsigned char *pixels;
 } video;
 
-/* What one call can give. */
+/* The most that one call can write. */
 enum { MOST_FRAMES = 8 };
 
-/* *in is to be closed in any case; it says whether the clip broke off. */
+/* The caller closes *in in any case; it tells whether the clip was truncated. */
 static int read_clip(const char *path, const clip_choice *colours, FILE *file, y4m_stream *in, video *clip)
 {
     float *planes;
@@ -86,7 +86,7 @@ static wfvae_frame describe(const video *clip, unsigned char *pixels)
     return frame;
 }
 
-/* Decodes a latent, or with NULL what waits inside, to where *out points. */
+/* Decodes a latent to *out; NULL: flushes the frames that were held back. */
 static int decode(wfvae *stream, const video *clip, const void *latent, unsigned char **out)
 {
     wfvae_frame frames[MOST_FRAMES];
@@ -122,7 +122,7 @@ static int play(wfvae *stream, const video *clip, size_t from, size_t to, void *
     return decode(stream, clip, NULL, out);
 }
 
-/* What an editor may do to keep a snapshot in a file: to bytes, and another snapshot from them. */
+/* How an editor may keep a snapshot in a file: writes it as bytes and reads another snapshot from them. */
 static int store_and_load(wfvae_snapshot **snapshot)
 {
     size_t size = wfvae_snapshot_size(*snapshot), written;
@@ -165,7 +165,7 @@ static int scrub(wfvae *stream, const video *clip, void *latent, unsigned char *
         fail_wfvae("restore");
         goto end;
     }
-    /* The fork begins where the stream is: at the snapshot. */
+    /* The fork starts at the stream's position: at the snapshot. */
     if (wfvae_fork(stream, &fork)) {
         fail_wfvae("fork");
         goto end;

@@ -9,9 +9,8 @@
 
 #define LINE_SIZE 1024
 
-/* How one axis of the chroma planes lies against luma: there is a sample for
-   every one, for one of two at or after the first, for one of four at the
-   first. */
+/* Where the chroma samples of one axis are: one for every luma sample; one for
+   two, at the first or between both; one for four, at the first. */
 enum siting { EVERY_SAMPLE, COSITED, CENTRED, COSITED_4 };
 
 static const size_t SUBSAMPLING[] = {
@@ -56,7 +55,7 @@ static int fail(y4m_stream *stream, const char *format, ...)
 
 /* ---- stream parameters ---- */
 
-/* Gives the C tag for a mode and depth; returns 0 where there is none. */
+/* Sets the C tag for a mode and depth; returns 0 if there is none. */
 static int chroma_tag(int mode, int depth, char tag[16])
 {
     const char *name = MODES[mode].tag;
@@ -96,7 +95,7 @@ static int parse_chroma(const char *text, y4m_info *info, int *ignores_alpha)
     return 0;
 }
 
-/* Takes digits alone, where strtol would also take spaces and signs. */
+/* Accepts digits only; strtol would accept spaces and signs too. */
 static const char *parse_digits(const char *text, int *value)
 {
     const char *end = text;
@@ -173,7 +172,7 @@ static int parse_header(y4m_stream *stream, char *line)
             return fail(stream, "bad header tag %.60s", tag);
     }
 
-    /* XYSCSS is an older way to say what C says; C rules. */
+    /* XYSCSS is an older tag for the same as C; C takes precedence. */
     if (!chroma)
         chroma = subsampling ? subsampling : "420jpeg";
     if (!parse_chroma(chroma, info, &stream->ignores_alpha))
@@ -252,7 +251,7 @@ static int allocate(y4m_stream *stream)
     return 0;
 }
 
-/* The file ended amid a header, or failed. */
+/* The file ended inside a header, or reading failed. */
 static int fail_short(y4m_stream *stream, const char *what)
 {
     return fail(stream, "%s: %s", what,
@@ -364,7 +363,7 @@ static void luma_weights(const y4m_info *info, float *kr, float *kb)
     *kb = bt709 ? 0.0722f : 0.114f;
 }
 
-/* Written in differences, which makes it exact for grey. */
+/* Computed from differences, which is exact for grey. */
 static float luma_of(float kr, float kb, float r, float g, float b)
 {
     return g + kr * (r - g) + kb * (b - g);
@@ -402,7 +401,7 @@ static void store(unsigned char *bytes, size_t i, int depth, struct scale s,
 /* ---- reading ---- */
 
 /* Linear interpolation: (1 - weight) * chroma[first] + weight * chroma[other],
-   where an edge sample stands for those beyond it. */
+   where the edge sample is repeated beyond the edge. */
 struct tap {
     size_t first, other;
     float weight;
@@ -520,8 +519,8 @@ int y4m_read_frame(y4m_stream *stream, float *rgb, size_t stride,
 
 /* ---- writing ---- */
 
-/* Chroma sample i is a weighted sum of luma-rate samples around the first of
-   those that it stands for. */
+/* A chroma sample is a weighted sum of luma-rate samples around the first of
+   those that it replaces. */
 #define MOST_TAPS 7
 
 static const struct filter {
@@ -535,7 +534,7 @@ static const struct filter {
                           0.0625f}},
 };
 
-/* The luma-rate sample of one of those weights, within the picture. */
+/* The index of a weight's luma-rate sample, clamped to the picture. */
 static size_t downsample_index(size_t chroma, int tap, size_t luma_count,
                                enum siting siting)
 {

@@ -11,10 +11,10 @@
  *     y4m_close(&out);
  *
  * Streams need not be seekable, and memory does not grow with their length.
- * Every layout and depth that ffmpeg writes is read, if it is progressive.
- * Unknown X tags and the parameters of frames are ignored; known tags with
- * impossible values are errors. After an error in a frame, the frames before
- * it were still given out and are good.
+ * All progressive layouts and depths that ffmpeg writes can be read. Unknown
+ * X tags and parameters of frames are ignored; known tags with impossible
+ * values are errors. An error in a frame does not affect the frames before
+ * it, which were already returned.
  */
 #ifndef Y4M_H
 #define Y4M_H
@@ -25,13 +25,13 @@
 #define Y4M_MAX_SIDE 16384
 #define Y4M_MAX_DEPTH 16
 
-/* The C tag: how chroma is subsampled, and where its samples lie. */
+/* The C tag: how chroma is subsampled and sited. */
 typedef enum y4m_chroma {
     Y4M_420JPEG,  /* centred between the luma samples; the format's default */
     Y4M_420MPEG2, /* left: co-sited horizontally, centred vertically */
-    Y4M_420PALDV, /* taken as co-sited both ways, though DV sites Cb and Cr
+    Y4M_420PALDV, /* treated as co-sited both ways, though DV sites Cb and Cr
                      on alternate lines */
-    Y4M_420,      /* taken as left */
+    Y4M_420,      /* treated as left */
     Y4M_411,      /* a quarter of the width, co-sited; 8 bits only */
     Y4M_422,      /* co-sited horizontally */
     Y4M_444,
@@ -39,7 +39,7 @@ typedef enum y4m_chroma {
 } y4m_chroma;
 
 typedef enum y4m_range {
-    Y4M_RANGE_UNSPECIFIED, /* taken as limited */
+    Y4M_RANGE_UNSPECIFIED, /* treated as limited */
     Y4M_LIMITED,           /* 8 bits: luma 16..235, chroma 16..240 */
     Y4M_FULL
 } y4m_range;
@@ -55,8 +55,8 @@ typedef struct y4m_info {
     int rate_num, rate_den;     /* frames per second; 0:0 if unknown */
     int aspect_num, aspect_den; /* of a pixel; 0:0 if unknown */
     y4m_chroma chroma;
-    int depth; /* bits per sample: 8, or up to Y4M_MAX_DEPTH with 420, 422,
-                  444 and mono, whose C tags can say so */
+    int depth; /* bits per sample: 8; with 420, 422, 444 and mono, whose C tags
+                  can state it, up to Y4M_MAX_DEPTH */
     y4m_range range;
     y4m_matrix matrix; /* Y4M has no tag for it: unspecified when read */
 } y4m_info;
@@ -65,18 +65,18 @@ typedef struct y4m_stream {
     y4m_info info; /* after y4m_open_read, range and matrix may be changed */
     unsigned long frames; /* read or written so far; messages count from 0 */
     int ignores_alpha;    /* 1: the frames (444alpha) have alpha, which is
-                             read over; info says 444, 8 bits */
-    char error[320];      /* what went wrong, once a call returned -1 */
+                             skipped; info says 444, 8 bits */
+    char error[320];      /* what failed, once a call has returned -1 */
 
     /* private */
     FILE *file;
-    unsigned char *bytes; /* one frame as it lies in the file */
+    unsigned char *bytes; /* one frame as stored in the file */
     float *scratch;       /* two rows of luma width */
 } y4m_stream;
 
 /*
- * Both return 0, or -1 with stream->error set. The file stays the caller's;
- * y4m_close may follow in either case.
+ * Both return 0, or -1 with stream->error set. The caller closes the file.
+ * y4m_close may be called in either case.
  */
 int y4m_open_read(y4m_stream *stream, FILE *file);
 int y4m_open_write(y4m_stream *stream, FILE *file, const y4m_info *info);
@@ -84,9 +84,9 @@ void y4m_close(y4m_stream *stream);
 
 /*
  * rgb points to the first row of R; G and B follow plane_stride floats apart,
- * rows stride floats apart. Black is 0 and white is 1; codes beyond them read
- * as values beyond them, so 4:4:4 survives a round trip bit for bit. Writing
- * rounds to nearest, clamps, and flushes.
+ * rows stride floats apart. Black is 0 and white is 1. Codes below black and
+ * above white read as values outside 0..1, so a round trip of 4:4:4 is
+ * bit-identical. Writing rounds to nearest, clamps, and flushes.
  *
  * y4m_read_frame returns 1, 0 at the end of the stream, or -1.
  * y4m_write_frame returns 0 or -1.

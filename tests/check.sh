@@ -75,6 +75,20 @@ need() {
     have "$1"
 }
 
+# Runs tests/c/test_NAME.c of each name, which may be a pattern, with the arguments. One that fails does not hide the others.
+under=
+c_tests() {
+    names=$1 worst=0
+    shift
+    for name in $names; do
+        for source in tests/c/test_$name.c; do
+            # shellcheck disable=SC2086
+            $under "$c/$(basename "$source" .c)" "$@" || worst=1
+        done
+    done
+    return $worst
+}
+
 # Python with what the tests import, made by tools/venv.sh.
 python=target/venv/bin/python
 
@@ -162,12 +176,12 @@ group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
 beside cargo test --quiet --no-fail-fast
 
 group build make -s all c-tests
-group y4m $c/test_y4m
+group y4m c_tests 'y4m_*'
 group png $c/test_png
 group header-loop $c/test_header_loop
-group errors $c/test_errors tests/golden
+group errors c_tests 'errors_* info messages' tests/golden
 group options $c/test_options tests/golden
-group threads $c/test_threads
+group threads c_tests 'threads cancel'
 group float $c/test_float
 group runtime $c/test_runtime
 group fork $c/test_fork
@@ -179,9 +193,11 @@ if need valgrind valgrind; then
     # Shorter runs of the same, with a smaller model. Valgrind runs one thread at a time; unfairly, a canceller may starve.
     valgrind="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
     valgrind="$valgrind --suppressions=tests/c/valgrind.supp"
-    group valgrind-errors $valgrind $c/test_errors tests/golden quick
-    group valgrind-threads $valgrind $c/test_threads tests/golden/v1-image
-    group valgrind-runtime $valgrind $c/test_runtime
+    under=$valgrind
+    group valgrind-errors c_tests 'errors_* info messages' tests/golden quick
+    group valgrind-threads c_tests 'threads cancel' tests/golden/v1-image
+    group valgrind-runtime c_tests runtime
+    under=
 else
     skip valgrind "it is not installed, and cannot be"
 fi

@@ -1,4 +1,4 @@
-//! Values from C: checked before they are used as what they claim to be.
+//! Checks pointers, structs and flags that C passes before they are used.
 
 use crate::error::{Result, fail};
 use std::ffi::{CStr, OsStr, c_char};
@@ -6,18 +6,19 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// A struct that grows at its end and begins with its `size_t struct_size`.
+/// A struct that begins with its `size_t struct_size`, and to which later versions add fields at the end.
 ///
 /// # Safety
 /// The implementor is `repr(C)`, begins with the size, and is valid when all its bytes are zero.
-pub(super) unsafe trait Sized_: Copy {
+pub(super) unsafe trait CStruct: Copy {
     const NAME: &'static str;
     /// Its size in the first release that had it.
     const FIRST_SIZE: usize;
 }
 
-/// Reads a struct of the caller's size. What the caller's version lacks is zero; what ours lacks must be zero.
-pub(super) unsafe fn read<T: Sized_>(from: *const T) -> Result<T> {
+/// Reads a struct of the caller's size. Fields that the caller's version lacks read as zero; fields that ours lacks
+/// must be zero.
+pub(super) unsafe fn read<T: CStruct>(from: *const T) -> Result<T> {
     let size = unsafe { checked_size(from)? };
     let known = size.min(size_of::<T>());
     // SAFETY: the caller's struct has `size` bytes.
@@ -33,11 +34,11 @@ pub(super) unsafe fn read<T: Sized_>(from: *const T) -> Result<T> {
     }
 }
 
-/// Writes a struct into the caller's, which keeps its own size; fields that ours lacks become zero.
-pub(super) unsafe fn write<T: Sized_>(to: *mut T, value: &T) -> Result<()> {
+/// Writes a struct into the caller's, which keeps its `struct_size`. Fields that ours lacks become zero.
+pub(super) unsafe fn write<T: CStruct>(to: *mut T, value: &T) -> Result<()> {
     let size = unsafe { checked_size(to)? };
     let known = size.min(size_of::<T>());
-    // SAFETY: the caller's struct has `size` bytes; the first field is its size, which stays.
+    // SAFETY: the caller's struct has `size` bytes. The first field, its size, is not written.
     unsafe {
         let start = size_of::<usize>();
         let source = std::ptr::from_ref(value).cast::<u8>();
@@ -47,8 +48,8 @@ pub(super) unsafe fn write<T: Sized_>(to: *mut T, value: &T) -> Result<()> {
     Ok(())
 }
 
-/// The `struct_size` that the caller filled in.
-pub(super) unsafe fn checked_size<T: Sized_>(from: *const T) -> Result<usize> {
+/// The `struct_size` that the caller set.
+pub(super) unsafe fn checked_size<T: CStruct>(from: *const T) -> Result<usize> {
     if from.is_null() {
         fail!(InvalidArgument, "{} is NULL", T::NAME);
     }
@@ -64,7 +65,7 @@ pub(super) unsafe fn checked_size<T: Sized_>(from: *const T) -> Result<usize> {
     Ok(size)
 }
 
-/// A place for a result.
+/// The caller's memory for a result.
 pub(super) unsafe fn out<'a, T>(pointer: *mut T, name: &str) -> Result<&'a mut MaybeUninit<T>> {
     if pointer.is_null() || !pointer.is_aligned() {
         fail!(InvalidArgument, "{name} is NULL or not aligned");
@@ -73,7 +74,7 @@ pub(super) unsafe fn out<'a, T>(pointer: *mut T, name: &str) -> Result<&'a mut M
     Ok(unsafe { &mut *pointer.cast::<MaybeUninit<T>>() })
 }
 
-/// What a count says until its call succeeds. NULL is reported by `out`.
+/// Sets a count to 0, which it stays unless the call succeeds. NULL is reported by `out`.
 pub(super) unsafe fn zero(count: *mut usize) {
     if let Ok(count) = unsafe { out(count, "count") } {
         count.write(0);
@@ -119,12 +120,12 @@ mod tests {
         pointer: usize,
     }
 
-    unsafe impl Sized_ for Old {
+    unsafe impl CStruct for Old {
         const NAME: &'static str = "old";
         const FIRST_SIZE: usize = 16;
     }
 
-    /// A caller's memory: the struct as its own version has it, with `size` bytes, and guards behind.
+    /// The caller's memory: the struct as its version has it, of `size` bytes, followed by guard bytes.
     #[repr(C)]
     #[derive(Clone, Copy)]
     struct Caller {
@@ -136,7 +137,7 @@ mod tests {
         Caller { old: Old { struct_size: size, number: 7, other: 8, pointer: 9 }, more: [0; 40] }
     }
 
-    /// Each unknown byte counts, the last too; what lies behind the caller's struct is nobody's.
+    /// Every unknown byte is checked, up to the last. Bytes behind the caller's struct are not read.
     #[test]
     fn any_field_that_is_not_known_is_refused() {
         for size in size_of::<Old>()..size_of::<Caller>() {

@@ -1,17 +1,17 @@
-use super::abi::{self, Sized_};
+use super::abi::{self, CStruct};
 use crate::error::{Result, fail};
 use crate::media::{Image, ImageMut, PixelFormat, Range};
 use crate::memory;
 use std::ffi::c_void;
 
-/// How the pixels of a frame lie in memory. Integers are in native byte order and span their whole range: 0 is black,
-/// the largest value white. On output they are rounded to nearest and clamped; floats are neither.
+/// How the pixels of a frame are stored. Integers are in native byte order and full range: 0 is black, the largest
+/// value is white. On output, integers are rounded to nearest and clamped; floats are not.
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_pixel_format {
-    /// 1 plane, 3 bytes a pixel: R, G, B.
+    /// 1 plane, 3 bytes per pixel: R, G, B.
     Rgb8 = 1,
-    /// 1 plane, 4 bytes a pixel: R, G, B, A. Alpha is ignored on input and 255 on output.
+    /// 1 plane, 4 bytes per pixel: R, G, B, A. Alpha is ignored on input and 255 on output.
     Rgba8 = 2,
     /// 3 planes of bytes: R, G, B.
     Rgbp8 = 3,
@@ -27,7 +27,7 @@ pub enum wfvae_pixel_format {
     GbrpF32 = 8,
 }
 
-/// What the numbers of float frames mean.
+/// The range of float frames.
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_range {
@@ -39,17 +39,18 @@ pub enum wfvae_range {
 
 /// One picture in the caller's memory, read by encode calls and written by decode calls.
 ///
-/// Fill with zero, then set struct_size and what you need. The library uses the memory during the call only.
+/// Zero-initialise the struct, set struct_size, then set the fields that you need. The library uses the memory during
+/// the call only.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wfvae_frame {
-    /// sizeof(wfvae_frame). The same in all elements of an array.
+    /// sizeof(wfvae_frame), the same in all elements of an array.
     pub struct_size: usize,
     /// A wfvae_pixel_format.
     pub format: u32,
-    /// In pixels; must be the stream's.
+    /// Width in pixels; must be the stream's.
     pub width: u32,
-    /// In pixels; must be the stream's.
+    /// Height in pixels; must be the stream's.
     pub height: u32,
     /// Significant low bits of the 16-bit formats, 9 to 16; 0 means 16. Must be 0 for other formats.
     pub bit_depth: u32,
@@ -57,19 +58,19 @@ pub struct wfvae_frame {
     pub range: u32,
     /// Must be 0.
     pub reserved: u32,
-    /// The first row of each plane, aligned to the element's size. Unused ones are ignored.
+    /// The first row of each plane, aligned to the size of an element. Unused planes are ignored.
     pub planes: [*mut c_void; 4],
-    /// Bytes from one row to the next: at least a row in magnitude, a multiple of the element's size; negative for
-    /// pictures stored bottom up.
+    /// Bytes from one row to the next, at least a row's bytes and a multiple of the size of an element. Negative for
+    /// pictures that are stored bottom up.
     pub strides: [isize; 4],
 }
 
-unsafe impl Sized_ for wfvae_frame {
+unsafe impl CStruct for wfvae_frame {
     const NAME: &'static str = "wfvae_frame";
     const FIRST_SIZE: usize = size_of::<wfvae_frame>();
 }
 
-/// The caller's array, element by element; its stride is the caller's size of the struct.
+/// Converts the caller's array, whose stride is the caller's size of the struct.
 unsafe fn convert<T>(
     frames: *const wfvae_frame,
     count: usize,
@@ -77,13 +78,13 @@ unsafe fn convert<T>(
 ) -> Result<Vec<T>> {
     let mut stride = 0;
     let mut element = |i: usize| {
-        // SAFETY: the caller promises `count` elements of the size that the first one states.
+        // SAFETY: the caller promises `count` elements of the first one's size.
         let frame = unsafe { frames.byte_add(i * stride) };
         let size = unsafe { abi::checked_size(frame)? };
         if i == 0 {
             stride = size;
         } else if size != stride {
-            fail!(InvalidArgument, "struct_size is {size}, that of frame 0 is {stride}");
+            fail!(InvalidArgument, "struct_size is {size}, expected {stride} as in frame 0");
         }
         convert(&unsafe { abi::read(frame)? })
     };
@@ -115,7 +116,7 @@ pub(super) unsafe fn images_mut<'a>(frames: *mut wfvae_frame, count: usize) -> R
 }
 
 impl wfvae_frame {
-    /// No format of today has more than three.
+    /// No format has more than three planes.
     fn first_planes(&self) -> ([*mut u8; 3], [isize; 3]) {
         ([0, 1, 2].map(|i| self.planes[i].cast()), [0, 1, 2].map(|i| self.strides[i]))
     }
@@ -139,13 +140,13 @@ impl wfvae_frame {
             other => fail!(InvalidArgument, "format is {other}, expected a wfvae_pixel_format"),
         };
         if !matches!(self.format, 5 | 6) && self.bit_depth != 0 {
-            fail!(InvalidArgument, "bit_depth is for the 16-bit formats, 0 for others");
+            fail!(InvalidArgument, "bit_depth is {}, expected 0: only the 16-bit formats have one", self.bit_depth);
         }
         if !matches!(self.format, 7 | 8) && self.range != 0 {
-            fail!(InvalidArgument, "range is for the float formats, 0 for others");
+            fail!(InvalidArgument, "range is {}, expected 0: only the float formats have one", self.range);
         }
         if self.reserved != 0 {
-            fail!(InvalidArgument, "reserved is not 0");
+            fail!(InvalidArgument, "reserved is {}, expected 0", self.reserved);
         }
         Ok((format, self.width as usize, self.height as usize))
     }

@@ -1,20 +1,15 @@
-//! What every export is inside of: the floating-point mode, the panic boundary, and the calling thread's last error.
+//! What every export runs inside: the default floating-point mode, a boundary for panics, and the thread's last error.
 
+use super::last_error::set_last_error;
 use super::status::wfvae_status;
 use crate::error::{Error, ErrorKind, Result};
 use crate::float_mode::FloatMode;
-use std::cell::RefCell;
-use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-thread_local! {
-    static LAST_ERROR: RefCell<CString> = RefCell::default();
-}
-
-/// The whole body of an export: `guard!(status: { ... })` for a block that gives `Result<()>`, and
-/// `guard!(value or DEFAULT: { ... })` for one that gives a value. A panic becomes `WFVAE_STATUS_INTERNAL` or the
-/// default. The body has the default floating-point mode, and the host's own comes back. A test refuses exports with
-/// another body.
+/// The whole body of an export: `guard!(status: { ... })` for a block that returns `Result<()>`, and
+/// `guard!(value or DEFAULT; { ... })` for one that returns a value. A panic becomes `WFVAE_STATUS_INTERNAL` or the
+/// default. The block runs in the default floating-point mode; the caller's own is restored afterwards. A test rejects
+/// exports with any other body.
 macro_rules! guard {
     (status: $body:block) => {
         $crate::capi::guard::status(|| -> $crate::error::Result<()> { $body })
@@ -42,7 +37,8 @@ pub(super) fn value<T>(default: impl FnOnce() -> T, body: impl FnOnce() -> T) ->
     })
 }
 
-/// A panic as an error. Panics are told here and go no further, so the host has its floating-point mode back after them too.
+/// Turns a panic into an error. It does not unwind further, so the caller's floating-point mode is restored in that
+/// case too.
 pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T> {
     let _mode = FloatMode::set_default();
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
@@ -52,23 +48,9 @@ pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T> {
     })
 }
 
-fn set_last_error(error: &Error) {
-    // A thread that is ending may have no thread-locals any more; its text is lost, its status is not.
-    let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = c_text(error.text()));
-}
-
-/// The text stays where it is until this thread's next failing call.
-pub(super) fn last_error() -> *const c_char {
-    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
-}
-
-/// Text for C; paths may hold anything but a NUL.
-pub(super) fn c_text(text: &str) -> CString {
-    CString::new(text.replace('\0', "?")).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::last_error::last_error;
     use super::*;
     use std::ffi::CStr;
 

@@ -1,17 +1,40 @@
-//! The C door: pointers, numbers from C, panics and error text. No logic; every export is one guarded expression.
+//! The C interface: checks what C passes, converts it, and turns panics and errors into a status and a text.
+//! No other logic; every export is one `guard!`.
 //!
-//! `include/wfvae.h` is generated from these files by cbindgen (`make header`), so their documentation is written for
-//! C programmers.
+//! cbindgen generates `include/wfvae.h` from these files (`make header`), so their documentation is for C programmers.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 mod abi;
-mod frame;
 mod guard;
-mod latent_file;
-mod model;
-mod status;
-mod stream;
+mod last_error;
 
-// The header has the modules' order: after the streams.
+// The header has the order of these lines. Blank lines keep rustfmt from sorting them.
+mod status;
+
+mod errors;
+
+mod model_options;
+
+mod model_info;
+
+mod model;
+
+mod frame;
+
+mod latents;
+
+mod handle;
+
+mod options;
+
+mod calls;
+
+mod info;
+
 mod snapshot;
+
+mod latent_writer;
+
+mod latent_reader;
+
 mod version;

@@ -1,30 +1,31 @@
 use super::abi;
 use super::guard::guard;
+use super::handle::wfvae;
 use super::status::wfvae_status;
-use super::stream::wfvae;
 use crate::error::{Result, fail};
 use crate::stream::Snapshot;
 use std::ffi::c_void;
 
 /// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
-/// directions. It belongs to no stream: any one of the same model, opened with the same cache_type, precision and convolution
-/// (exact and fast are one; so are stacked and volume), of the same size, directions and tiles can be restored to it; at a
-/// clip's start and after its flushes, one of other tiles or of a model opened otherwise too.
+/// directions.
 ///
-/// latent_type, posterior, seed and scaled are the stream's: one that is restored keeps its own.
+/// A snapshot can be restored to any stream of the same size, directions and tiles, of the same model opened with the
+/// same cache_type, precision and convolution (exact and fast count as one, and so do stacked and volume). If it was
+/// taken at a clip's start, or after its flushes, tiles and the model's options may differ. latent_type, posterior,
+/// seed and scaled are not part of it: a restored stream keeps its own.
 ///
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 pub struct wfvae_snapshot(Snapshot);
 
-/// Takes a snapshot of a stream, to come back to. Only frames that the rest of the clip needs are copied: at most two thirds of
-/// encode_state_bytes and decode_state_bytes, next to nothing at a clip's start and after its flushes.
+/// Takes a snapshot of a stream, to return to later. Copies only the frames that the rest of the clip needs: at most
+/// two thirds of encode_state_bytes and decode_state_bytes, and almost nothing at a clip's start and after its flushes.
 ///
-/// stream: is not changed. A cancellation that no call has seen yet is not part of the snapshot.
+/// stream: not changed. A cancellation that no call has returned yet is not part of the snapshot.
 /// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _NEEDS_RESET after a failure, which leaves no whole state;
-/// _NOT_FINITE if the state holds a NaN or an infinity, which the next result will show too; _OUT_OF_MEMORY, and _RUNTIME if
-/// a device's memory cannot be read, after which the stream goes on.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _NEEDS_RESET if an earlier call failed, which leaves an
+/// incomplete state; _NOT_FINITE if the state holds a NaN or an infinity, which would reach the next result too;
+/// _OUT_OF_MEMORY, and _RUNTIME if a device's memory cannot be read. After these two the stream can be used as before.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_create(
@@ -39,17 +40,17 @@ pub unsafe extern "C" fn wfvae_snapshot_create(
     })
 }
 
-/// Puts a stream where a snapshot was taken, in both directions: what follows is what followed there, to the bit. The
-/// clip that the stream was in is forgotten; as with wfvae_reset(), so are any failure and any cancellation. The step
-/// counters of wfvae_info go on.
+/// Restores a stream to the state of a snapshot, in both directions. Later output is bit-identical to what followed the
+/// snapshot. The stream's current clip is forgotten, and so are any failure and any cancellation, as with
+/// wfvae_reset(). The step counters of wfvae_info are not set back.
 ///
-/// stream: of the snapshot's model, cache_type, size, directions and tiles.
-/// snapshot: is not changed and can be used again.
+/// stream: of the snapshot's model, cache_type, size, directions and tiles; wfvae_snapshot says more.
+/// snapshot: not changed; can be used again.
 ///
-/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles, another
-/// cache_type, or from a version that keeps its state in another way; _INVALID_SIZE for one of another size;
-/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME. After a failure the stream is as it was before; if
-/// copying to a device failed, with _RUNTIME or _OUT_OF_MEMORY, it needs wfvae_reset().
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles,
+/// another cache_type, or of a version whose state has another layout; _INVALID_SIZE for one of another size;
+/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure the stream is
+/// as it was before, except after _RUNTIME or _OUT_OF_MEMORY while copying to a device: then it needs wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_restore(stream: *mut wfvae, snapshot: *const wfvae_snapshot) -> wfvae_status {
@@ -64,11 +65,11 @@ pub unsafe extern "C" fn wfvae_snapshot_restore(stream: *mut wfvae, snapshot: *c
     })
 }
 
-/// Destroys a snapshot. Streams that were restored to it do not need it.
+/// Destroys a snapshot. Streams that were restored from it do not need it any more.
 ///
 /// snapshot: must not be used afterwards. NULL is allowed.
 ///
-/// Thread-safety: safe, once per snapshot, when no call uses it.
+/// Thread-safety: safe, once per snapshot, while no other call uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_destroy(snapshot: *mut wfvae_snapshot) {
     guard!(value or (); {
@@ -79,7 +80,7 @@ pub unsafe extern "C" fn wfvae_snapshot_destroy(snapshot: *mut wfvae_snapshot) {
     })
 }
 
-/// Bytes that wfvae_snapshot_write() writes; the memory that the snapshot takes is no more.
+/// Returns the bytes that wfvae_snapshot_write() writes. The snapshot takes no more memory than that.
 ///
 /// Returns: the number, or 0 if snapshot is NULL.
 /// Thread-safety: safe.
@@ -88,11 +89,11 @@ pub unsafe extern "C" fn wfvae_snapshot_size(snapshot: *const wfvae_snapshot) ->
     guard!(value or 0; { unsafe { wfvae_snapshot::from_ptr(snapshot) }.map_or(0, |s| s.0.as_bytes().len()) })
 }
 
-/// Writes a snapshot as bytes, which wfvae_snapshot_read() reads in this or another process, on a machine of the same
+/// Writes a snapshot as bytes. wfvae_snapshot_read() reads them in this or another process, on a machine of the same
 /// byte order.
 ///
 /// buffer: receives the bytes; needs no alignment.
-/// capacity: of buffer, in bytes: wfvae_snapshot_size() or more.
+/// capacity: size of buffer in bytes, wfvae_snapshot_size() or more.
 /// written: receives the number of bytes written; 0 on failure.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _CAPACITY.
@@ -121,15 +122,15 @@ pub unsafe extern "C" fn wfvae_snapshot_write(
     })
 }
 
-/// Makes a snapshot of the bytes that wfvae_snapshot_write() wrote. All of them are checked, so that damaged, cut and
-/// foreign ones are refused; whether the snapshot fits a stream is checked by wfvae_snapshot_restore().
+/// Reads a snapshot from the bytes that wfvae_snapshot_write() wrote. Checks all of them, and refuses bytes that are
+/// damaged, truncated or something else. wfvae_snapshot_restore() checks whether the snapshot fits a stream.
 ///
 /// bytes: read during the call only; need no alignment.
-/// size: of bytes; exactly what was written.
+/// size: number of bytes, exactly as many as were written.
 /// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT for bytes that are no whole, undamaged snapshot of a version that this one
-/// reads; _OUT_OF_MEMORY. The text is in wfvae_last_error(NULL).
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for bytes that are not a complete, undamaged snapshot of a version
+/// that this one reads; _OUT_OF_MEMORY. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_read(
@@ -144,7 +145,7 @@ pub unsafe extern "C" fn wfvae_snapshot_read(
             fail!(InvalidArgument, "bytes is NULL");
         }
         if size > isize::MAX as usize {
-            fail!(InvalidArgument, "size is {size}, more than memory has");
+            fail!(InvalidArgument, "size is {size}, expected at most {}", isize::MAX);
         }
         // SAFETY: the caller promises `size` bytes.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), size) };
@@ -153,14 +154,14 @@ pub unsafe extern "C" fn wfvae_snapshot_read(
     })
 }
 
-/// Makes a second stream of the same model and options, which is where the first is in its clip. Afterwards they do not
-/// disturb each other, and may run at the same time.
+/// Creates a second stream of the same model and options, at the same point of the clip. Afterwards the two are
+/// independent of each other and may run at the same time.
 ///
-/// stream: is not changed. A cancellation that no call has seen yet stays with it.
+/// stream: not changed. A cancellation that no call has returned yet is not passed on.
 /// fork: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME; _NEEDS_RESET after a failure; _OUT_OF_MEMORY, after which
-/// the first stream goes on.
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME; _NEEDS_RESET if an earlier call failed;
+/// _OUT_OF_MEMORY, after which the first stream can be used as before.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_fork(stream: *const wfvae, fork: *mut *mut wfvae) -> wfvae_status {

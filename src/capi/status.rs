@@ -1,9 +1,9 @@
-use super::guard::{guard, last_error};
-use super::stream::wfvae;
 use crate::error::ErrorKind;
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 
-/// What a call returns. Numbers are never reused. Treat one that you do not know as a failure.
+/// What a call returns. Values never change their meaning. Treat a value that you do not know as a failure.
+///
+/// "Nothing was consumed" means that the stream, or writer, is as it was before the call, which may be repeated.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum wfvae_status {
@@ -12,31 +12,31 @@ pub enum wfvae_status {
 
     /// An argument is outside its documented range. Nothing was consumed.
     InvalidArgument = 100,
-    /// A width or height that the model or the stream cannot take. Nothing was consumed.
+    /// The model or the stream does not support this width or height. Nothing was consumed.
     InvalidSize = 101,
-    /// The output buffer is too small; the error text says how much is needed. Nothing was consumed.
+    /// The output buffer is too small. The error text says how much is needed. Nothing was consumed.
     Capacity = 102,
     /// The call is out of order, for example a chunk after the flush. Nothing was consumed.
     InvalidState = 103,
-    /// Another thread is inside a call on the same stream. Nothing was consumed. Only the calling thread's error text
-    /// is set, not the stream's.
+    /// Another thread is inside a call on the same stream. Nothing was consumed. Sets the calling thread's error text
+    /// only, not the stream's.
     Busy = 104,
     /// An earlier call on this stream failed: call wfvae_reset() first. Nothing was consumed.
     NeedsReset = 105,
-    /// The model, stream or latent writer belongs to the process that this one was forked from: open the model in this
-    /// process. Or that process was forked while another thread opened a model or made a stream, and models cannot be opened
-    /// in this one at all. Nothing was consumed. Only the calling thread's error text is set, not the stream's.
+    /// The model, stream or latent writer belongs to the parent of this forked process: open the model in this process.
+    /// Or the parent forked while another thread was opening a model or creating a stream, in which case this process
+    /// cannot open models at all. Nothing was consumed. Sets the calling thread's error text only, not the stream's.
     Forked = 106,
 
     /// A file or folder could not be read or written.
     Io = 200,
-    /// config.json is malformed or holds a value that no WF-VAE has.
+    /// config.json is malformed, or holds a value that no WF-VAE has.
     Config = 201,
-    /// The weights are damaged, incomplete or do not belong to the config.
+    /// The weights are damaged or incomplete, or do not match config.json.
     Checkpoint = 202,
-    /// A valid model of a kind that this version does not run.
+    /// The model is valid, but of a kind that this version does not support.
     UnsupportedModel = 203,
-    /// A latent file is damaged, of another kind or version, or does not belong to the model or stream.
+    /// A latent file is damaged, is of another format or version, or does not match the model or stream.
     LatentFile = 204,
 
     /// ONNX Runtime was not found or cannot be loaded.
@@ -47,18 +47,18 @@ pub enum wfvae_status {
     Provider = 302,
     /// ONNX Runtime failed to load or to run a graph. A stream needs wfvae_reset() afterwards.
     Runtime = 303,
-    /// A NaN or an infinity, or a number too large for float16; the error text says where. In frames, latents, latent
-    /// files or snapshots that came in: nothing was consumed, and the call may be repeated with others. In a result of the
-    /// network: the stream needs wfvae_reset() afterwards, as wfvae_info.needs_reset says.
+    /// A NaN, an infinity, or a value too large for float16. The error text says where. If it is in the input (frames,
+    /// latents, a latent file or a snapshot), nothing was consumed, and the call may be repeated with other input. If
+    /// it is in the network's output, the stream needs wfvae_reset() afterwards. wfvae_info.needs_reset tells which.
     NotFinite = 304,
 
     /// The call was cancelled by wfvae_cancel(). The stream needs wfvae_reset() afterwards.
     Cancelled = 400,
-    /// Memory could not be allocated. wfvae_info.needs_reset says whether a stream that existed needs wfvae_reset().
+    /// Memory could not be allocated. wfvae_info.needs_reset tells whether an existing stream needs wfvae_reset().
     OutOfMemory = 401,
 
-    /// A bug in libwfvae; please report it with the error text. Any call may return it, so that their lists leave it out. A
-    /// stream needs wfvae_reset() afterwards.
+    /// A bug in libwfvae: please report it with the error text. Any call may return it, so the functions' lists of
+    /// statuses leave it out. A stream needs wfvae_reset() afterwards.
     Internal = 900,
 }
 
@@ -89,7 +89,8 @@ impl From<ErrorKind> for wfvae_status {
     }
 }
 
-fn describe(status: i32) -> &'static CStr {
+/// A short English text for any number.
+pub(super) fn describe(status: i32) -> &'static CStr {
     use wfvae_status as s;
     const fn is(status: i32, known: wfvae_status) -> bool {
         status == known as i32
@@ -118,31 +119,4 @@ fn describe(status: i32) -> &'static CStr {
         n if is(n, s::Internal) => c"internal error in libwfvae",
         _ => c"unknown status",
     }
-}
-
-/// A short English text for a status; any number is allowed.
-///
-/// Returns: a static string, never NULL.
-/// Thread-safety: safe.
-#[unsafe(no_mangle)]
-pub extern "C" fn wfvae_status_str(status: i32) -> *const c_char {
-    guard!(value or c"".as_ptr(); { describe(status).as_ptr() })
-}
-
-/// The text of the last error: what was wrong, and what to do.
-///
-/// stream: the stream whose call failed, or NULL for the last failing call of any kind in the calling thread.
-///
-/// Returns: a string, empty if there was no error, never NULL. With a stream it is valid until the next call on that
-/// stream; with NULL until the calling thread's next failing call. A reset or a restore clears a stream's
-/// text.
-/// Thread-safety: as for every call on the stream; with NULL safe.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_last_error(stream: *const wfvae) -> *const c_char {
-    guard!(value or c"".as_ptr(); {
-        match unsafe { stream.as_ref() } {
-            Some(stream) if stream.owner().is_current() => stream.error_text(),
-            _ => last_error(),
-        }
-    })
 }

@@ -1,19 +1,20 @@
-// The constants are for the header; one test reads them.
+// The constants are for the header. Only a test reads them.
 #![cfg_attr(not(test), allow(dead_code))]
 
 use super::guard::guard;
 use std::ffi::c_char;
 
-/// Grows when functions, fields or numbers are added; programs built for a lower one keep working.
+/// Increases when functions, fields or values are added. Programs built for a lower version keep working.
 pub const WFVAE_API_VERSION: u32 = 1;
-/// The release of this header.
+/// Major version of this header's release.
 pub const WFVAE_VERSION_MAJOR: u32 = 0;
-/// The release of this header.
+/// Minor version of this header's release.
 pub const WFVAE_VERSION_MINOR: u32 = 1;
-/// The release of this header.
+/// Patch version of this header's release.
 pub const WFVAE_VERSION_PATCH: u32 = 0;
 
-/// The WFVAE_API_VERSION of the library that is loaded, at least that of the header a program was built with.
+/// Returns the WFVAE_API_VERSION of the loaded library, which is at least that of the header that a program was built
+/// with.
 ///
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
@@ -21,7 +22,7 @@ pub extern "C" fn wfvae_api_version() -> u32 {
     guard!(value or 0; { WFVAE_API_VERSION })
 }
 
-/// The release of the library that is loaded, as "0.1.0".
+/// Returns the release of the loaded library, such as "0.1.0".
 ///
 /// Returns: a static string.
 /// Thread-safety: safe.

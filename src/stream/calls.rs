@@ -35,7 +35,7 @@ impl Stream {
     /// [`OutOfMemory`](ErrorKind::OutOfMemory), as [`info`](Self::info) says.
     pub fn encode(&mut self, frames: &[Image<'_>], latents: LatentsMut<'_>) -> Result<usize> {
         let _mode = FloatMode::set_default();
-        self.begin_encode(frames.len())?.run(frames, latents)
+        self.begin_encode(Some(frames.len()))?.run(frames, latents)
     }
 
     /// Ends the clip: writes the latent of an incomplete last group, whose missing frames repeat the last one.
@@ -44,7 +44,7 @@ impl Stream {
     /// As for [`encode`](Self::encode).
     pub fn encode_flush(&mut self, latents: LatentsMut<'_>) -> Result<usize> {
         let _mode = FloatMode::set_default();
-        self.begin_encode_flush()?.run(&[], latents)
+        self.begin_encode(None)?.run(&[], latents)
     }
 
     /// Decodes latents, `[n, C, h, w]`; writes the frames that are final and returns their number.
@@ -59,7 +59,7 @@ impl Stream {
             self.check_ready()?;
             fail!(InvalidArgument, "{} values are not whole latents of {size}", latents.len());
         }
-        self.begin_decode(latents.len() / size)?.run(latents, frames)
+        self.begin_decode(Some(latents.len() / size))?.run(latents, frames)
     }
 
     /// Ends the clip: writes the frames that the decoder held back.
@@ -68,31 +68,27 @@ impl Stream {
     /// As for [`encode`](Self::encode).
     pub fn decode_flush(&mut self, frames: &mut [ImageMut<'_>]) -> Result<usize> {
         let _mode = FloatMode::set_default();
-        self.begin_decode_flush()?.run(Latents::F32(&[]), frames)
+        self.begin_decode(None)?.run(Latents::F32(&[]), frames)
     }
 
-    pub(crate) fn begin_encode(&mut self, frames: usize) -> Result<EncodeCall<'_>> {
+    /// `frames`: how many, `None` to end the clip.
+    pub(crate) fn begin_encode(&mut self, frames: Option<usize>) -> Result<EncodeCall<'_>> {
         self.check_ready()?;
-        let latents = self.encoded_by(frames as u64)?;
-        Ok(EncodeCall { stream: self, flush: false, latents })
+        let latents = match frames {
+            Some(frames) => self.encoded_by(frames as u64)?,
+            None => self.encoded_by_flush()?,
+        };
+        Ok(EncodeCall { stream: self, flush: frames.is_none(), latents })
     }
 
-    pub(crate) fn begin_encode_flush(&mut self) -> Result<EncodeCall<'_>> {
+    /// `latents`: how many, `None` to end the clip.
+    pub(crate) fn begin_decode(&mut self, latents: Option<usize>) -> Result<DecodeCall<'_>> {
         self.check_ready()?;
-        let latents = self.encoded_by_flush()?;
-        Ok(EncodeCall { stream: self, flush: true, latents })
-    }
-
-    pub(crate) fn begin_decode(&mut self, latents: usize) -> Result<DecodeCall<'_>> {
-        self.check_ready()?;
-        let frames = self.decoded_by(latents as u64)?;
-        Ok(DecodeCall { stream: self, flush: false, frames })
-    }
-
-    pub(crate) fn begin_decode_flush(&mut self) -> Result<DecodeCall<'_>> {
-        self.check_ready()?;
-        let frames = self.decoded_by_flush()?;
-        Ok(DecodeCall { stream: self, flush: true, frames })
+        let frames = match latents {
+            Some(latents) => self.decoded_by(latents as u64)?,
+            None => self.decoded_by_flush()?,
+        };
+        Ok(DecodeCall { stream: self, flush: latents.is_none(), frames })
     }
 }
 

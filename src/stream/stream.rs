@@ -273,7 +273,7 @@ impl Stream {
     }
 
     /// Fails if a reset is needed; every call that moves the stream checks this first.
-    pub(crate) fn check_ready(&mut self) -> Result<()> {
+    pub(super) fn check_ready(&mut self) -> Result<()> {
         self.check_whole("reset the stream first")?;
         if self.canceller.is_cancelled() {
             return self.settle(Err(Error::new(ErrorKind::Cancelled, "cancelled before the call; reset the stream")));
@@ -319,7 +319,7 @@ impl Stream {
 /// A direction, if the stream has it.
 fn has<E: Engine>(direction: &Option<Direction<E>>) -> Result<&Direction<E>> {
     direction.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::InvalidState, format!("this stream was made without a direction to {}", E::VERB))
+        Error::new(ErrorKind::InvalidState, format!("this stream does not {}; make one that does", E::VERB))
     })
 }
 

@@ -1,0 +1,314 @@
+use super::abi;
+use super::frame::{images, images_mut, wfvae_frame};
+use super::guard::guard;
+use super::handle::wfvae;
+use super::latents::{MAX_PER_CALL, latents_at, latents_at_mut};
+use super::status::wfvae_status;
+use crate::error::{Result, fail};
+use crate::media::Latents;
+use crate::stream::Stream;
+use std::ffi::c_void;
+
+/// Encodes frames and writes the latents that they complete: one for the clip's first frame, then one for every
+/// temporal_compression frames. The stream keeps the frames of an incomplete group for the next call.
+///
+/// frames: n_frames frames of the stream's size, in order of time; read during the call only.
+/// n_frames: 1 to 65536.
+/// latents: memory for capacity latents, [capacity, encoded_channels, latent_height, latent_width] without gaps,
+/// aligned for the latent type. May be NULL if capacity is 0.
+/// capacity: in latents; wfvae_encode_count() says how many a call needs.
+/// written: receives the number of latents written; 0 on failure.
+///
+/// Returns: WFVAE_STATUS_OK.
+/// _INVALID_ARGUMENT, _INVALID_SIZE, _CAPACITY, _INVALID_STATE, _BUSY, _NEEDS_RESET: nothing was consumed.
+/// _RUNTIME, _CANCELLED: the contents of latents are unspecified, and the stream needs wfvae_reset().
+/// _OUT_OF_MEMORY: nothing was consumed if memory ran out before the first step; otherwise as for _RUNTIME.
+/// _NOT_FINITE: nothing was consumed if the input, float frames (in decoding: latents), holds a NaN or an infinity. If
+/// the results hold one, or do not fit latents of float16, the stream needs wfvae_reset(). For the last two statuses
+/// wfvae_info.needs_reset tells which it was.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_chunk(
+    stream: *mut wfvae,
+    frames: *const wfvae_frame,
+    n_frames: usize,
+    latents: *mut c_void,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: { unsafe { encode(stream, Some((frames, n_frames)), latents, capacity, written) } })
+}
+
+/// Ends the clip for encoding. Writes the latent of an incomplete last group, in which the last frame is repeated for
+/// the missing ones. Further frames need wfvae_reset(). A second flush writes nothing.
+///
+/// latents, capacity, written: as for wfvae_encode_chunk(); one latent is always enough.
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_flush(
+    stream: *mut wfvae,
+    latents: *mut c_void,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: { unsafe { encode(stream, None, latents, capacity, written) } })
+}
+
+/// Decodes latents and writes the frames that are final. The clip's first latent gives one frame, each later one
+/// temporal_compression. The stream holds back the last decode_delay of them until the next latent or the flush.
+///
+/// latents: n_latents latents, [n_latents, latent_channels, latent_height, latent_width] without gaps, aligned for the
+/// latent type; read during the call only.
+/// n_latents: 1 to 65536.
+/// frames: capacity descriptions of memory to write to, filled in order. Descriptions of frames that are not written
+/// are not read.
+/// capacity: in frames; wfvae_decode_count() says how many a call needs.
+/// written: receives the number of frames written; 0 on failure.
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_chunk(
+    stream: *mut wfvae,
+    latents: *const c_void,
+    n_latents: usize,
+    frames: *mut wfvae_frame,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: { unsafe { decode(stream, Some((latents, n_latents)), frames, capacity, written) } })
+}
+
+/// Ends the clip for decoding: writes the frames that were held back. Further latents need wfvae_reset(). A second
+/// flush writes nothing.
+///
+/// frames, capacity, written: as for wfvae_decode_chunk(); decode_delay frames (wfvae_model_info) are always enough.
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_flush(
+    stream: *mut wfvae,
+    frames: *mut wfvae_frame,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: { unsafe { decode(stream, None, frames, capacity, written) } })
+}
+
+/// Starts a new clip in both directions. Forgets frames and latents that wait in the stream, the frame count, any
+/// failure and any cancellation. Memory is kept for the next clip.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::enter(stream, |handle, stream| {
+                stream.reset()?;
+                handle.clear_error();
+                Ok(())
+            })
+        }
+    })
+}
+
+/// Stops the call that another thread is running on the stream. That call returns WFVAE_STATUS_CANCELLED after its
+/// current layer, usually within milliseconds. If no call is running, the next one returns it. The cancellation lasts
+/// until wfvae_reset() or wfvae_snapshot_restore().
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
+/// Thread-safety: safe, until wfvae_destroy() is called.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_cancel(stream: *mut wfvae) -> wfvae_status {
+    guard!(status: {
+        unsafe { wfvae::from_ptr(stream)? }.cancel();
+        Ok(())
+    })
+}
+
+/// Tells the decoder how many frames the clip has, so that it does not write the frames that the encoder's flush added.
+/// Call it before the last latents are decoded. A reset forgets it.
+///
+/// n_frames: the clip's length, or UINT64_MAX for no limit.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_set_frame_count(stream: *mut wfvae, n_frames: u64) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae::enter(stream, |_, stream| {
+                stream.set_frame_count((n_frames != u64::MAX).then_some(n_frames));
+                Ok(())
+            })
+        }
+    })
+}
+
+/// Counts the latents that wfvae_encode_chunk() would write for n_frames more frames.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_count(stream: *const wfvae, n_frames: usize, count: *mut usize) -> wfvae_status {
+    guard!(status: { unsafe { counted(stream, count, |stream| stream.encode_count(n_frames as u64)) } })
+}
+
+/// Counts the latents that wfvae_encode_flush() would write: 0 or 1.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_flush_count(stream: *const wfvae, count: *mut usize) -> wfvae_status {
+    guard!(status: { unsafe { counted(stream, count, Stream::encode_flush_count) } })
+}
+
+/// Counts the frames that wfvae_decode_chunk() would write for n_latents more latents.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_count(stream: *const wfvae, n_latents: usize, count: *mut usize) -> wfvae_status {
+    guard!(status: { unsafe { counted(stream, count, |stream| stream.decode_count(n_latents as u64)) } })
+}
+
+/// Counts the frames that wfvae_decode_flush() would write.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_flush_count(stream: *const wfvae, count: *mut usize) -> wfvae_status {
+    guard!(status: { unsafe { counted(stream, count, Stream::decode_flush_count) } })
+}
+
+/// Encodes frames; `None` ends the clip.
+unsafe fn encode(
+    stream: *mut wfvae,
+    frames: Option<(*const wfvae_frame, usize)>,
+    latents: *mut c_void,
+    capacity: usize,
+    written: *mut usize,
+) -> Result<()> {
+    let call = |handle: &wfvae, stream: &mut Stream| {
+        if let Some((frames, count)) = frames {
+            check_given(frames, count, "frames")?;
+        }
+        let latent_len = stream.encoded_len();
+        let call = stream.begin_encode(frames.map(|(_, count)| count))?;
+        let images = match frames {
+            // SAFETY: the caller promises `count` frames.
+            Some((frames, count)) => unsafe { images(frames, count)? },
+            None => vec![],
+        };
+        let len = call.count().min(capacity as u64) as usize * latent_len;
+        // SAFETY: the caller promises memory for `capacity` latents, of which these are some.
+        call.run(&images, unsafe { latents_at_mut(latents, len, handle.latent_type())? })
+    };
+    unsafe { writes(stream, written, call) }
+}
+
+/// Decodes latents; `None` ends the clip.
+unsafe fn decode(
+    stream: *mut wfvae,
+    latents: Option<(*const c_void, usize)>,
+    frames: *mut wfvae_frame,
+    capacity: usize,
+    written: *mut usize,
+) -> Result<()> {
+    let call = |handle: &wfvae, stream: &mut Stream| {
+        if let Some((latents, count)) = latents {
+            check_given(latents.cast::<u8>(), count, "latents")?;
+        }
+        let latent_len = stream.latent_len();
+        let call = stream.begin_decode(latents.map(|(_, count)| count))?;
+        let latents = match latents {
+            // SAFETY: the caller promises `count` latents.
+            Some((latents, count)) => unsafe { latents_at(latents, count * latent_len, handle.latent_type())? },
+            None => Latents::F32(&[]),
+        };
+        let count = call.count().min(capacity as u64) as usize;
+        if count > 0 && frames.is_null() {
+            fail!(InvalidArgument, "frames is NULL, this call writes {}", call.count());
+        }
+        // SAFETY: the caller promises `capacity` frames, of which these are some.
+        call.run(latents, &mut unsafe { images_mut(frames, count)? })
+    };
+    unsafe { writes(stream, written, call) }
+}
+
+/// Runs a call that reports how much it wrote: 0 unless it succeeds.
+unsafe fn writes(
+    stream: *mut wfvae,
+    written: *mut usize,
+    call: impl FnOnce(&wfvae, &mut Stream) -> Result<usize>,
+) -> Result<()> {
+    let call = |handle: &wfvae, stream: &mut Stream| {
+        let written = unsafe { abi::out(written, "written")? };
+        written.write(call(handle, stream)?);
+        Ok(())
+    };
+    unsafe { abi::zero(written) };
+    unsafe { wfvae::enter(stream, call) }
+}
+
+unsafe fn counted(stream: *const wfvae, count: *mut usize, call: impl FnOnce(&Stream) -> Result<u64>) -> Result<()> {
+    let call = |_: &wfvae, stream: &mut Stream| {
+        let out = unsafe { abi::out(count, "count")? };
+        out.write(call(stream)? as usize);
+        Ok(())
+    };
+    unsafe { abi::zero(count) };
+    unsafe { wfvae::enter(stream, call) }
+}
+
+fn check_given<T>(array: *const T, count: usize, name: &str) -> Result<()> {
+    if array.is_null() {
+        fail!(InvalidArgument, "{name} is NULL");
+    }
+    if count == 0 || count > MAX_PER_CALL {
+        fail!(InvalidArgument, "n_{name} is {count}, expected 1 to {MAX_PER_CALL}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handle::{wfvae_create, wfvae_destroy};
+    use super::super::model::{wfvae_model_close, wfvae_model_open};
+    use super::super::options::wfvae_options;
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+    use crate::media::LatentsMut;
+    use std::ptr;
+
+    /// Nobody knows how far a call got that panicked.
+    #[test]
+    fn a_stream_whose_call_panicked_needs_a_reset() {
+        let (mut model, mut stream) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: zero is valid for all fields.
+        let mut options: wfvae_options = unsafe { std::mem::zeroed() };
+        (options.struct_size, options.width, options.height) = (size_of::<wfvae_options>(), 16, 16);
+        assert!(unsafe { wfvae_model_open(ptr::null(), ptr::null(), &mut model) } == wfvae_status::Ok);
+        assert!(unsafe { wfvae_create(model, &options, &mut stream) } == wfvae_status::Ok);
+        unsafe { wfvae_model_close(model) };
+        let mut written = 7;
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let failed = unsafe { writes(stream, &mut written, |_, _| panic!("on purpose")) }.unwrap_err();
+        std::panic::set_hook(hook);
+        assert!(failed.kind() == ErrorKind::Internal && failed.text().contains("on purpose") && written == 0);
+
+        let kind = |result: Result<()>| result.err().as_ref().map(Error::kind);
+        let next =
+            || kind(unsafe { writes(stream, &mut 0, |_, stream| stream.encode_flush(LatentsMut::F32(&mut []))) });
+        assert_eq!(next(), Some(ErrorKind::NeedsReset));
+        assert!(unsafe { wfvae::enter(stream, |_, stream| Ok(stream.info().needs_reset)) }.unwrap());
+        assert!(unsafe { wfvae_reset(stream) } == wfvae_status::Ok);
+        assert_eq!(next(), None);
+        unsafe { wfvae_destroy(stream) };
+    }
+}

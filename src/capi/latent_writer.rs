@@ -1,0 +1,164 @@
+use super::abi::{self, CStruct};
+use super::guard::guard;
+use super::handle::wfvae;
+use super::latents::{MAX_PER_CALL, latents_at};
+use super::status::wfvae_status;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::media::{LatentType, LatentWriter};
+use crate::process::Process;
+use parking_lot::Mutex;
+use std::ffi::{c_char, c_void};
+
+/// A latent file that is being written: safetensors with one tensor, [T, C, h, w], and the metadata that decoding it
+/// needs; docs/formats.md lists the keys.
+///
+/// Latents go to a temporary file in the target's folder. wfvae_latent_writer_finish() replaces the target with it.
+/// Memory does not grow with the clip.
+///
+/// Thread-safety: one thread at a time; if another thread is inside a call, a call returns WFVAE_STATUS_BUSY.
+pub struct wfvae_latent_writer {
+    writer: Mutex<LatentWriter>,
+    /// Of the caller's memory: the stream's.
+    latent_type: LatentType,
+    owner: Process,
+}
+
+/// What a stream does not know about the clip. Zero-initialise the struct, set struct_size, then set the fields that
+/// you need.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wfvae_latent_writer_options {
+    /// sizeof(wfvae_latent_writer_options).
+    pub struct_size: usize,
+    /// Frames per second, as fps_num / fps_den. Both 0: unknown.
+    pub fps_num: u32,
+    /// See fps_num.
+    pub fps_den: u32,
+    /// A text of your own that is stored with the latents, up to 65536 bytes of UTF-8. NULL: none.
+    pub note: *const c_char,
+}
+
+unsafe impl CStruct for wfvae_latent_writer_options {
+    const NAME: &'static str = "wfvae_latent_writer_options";
+    const FIRST_SIZE: usize = size_of::<wfvae_latent_writer_options>();
+}
+
+/// Starts a latent file for the latents that a stream encodes. Stores the stream's model, size, padding, latent type,
+/// posterior, seed and scaling. An existing file of that name stays as it is until wfvae_latent_writer_finish()
+/// replaces it.
+///
+/// stream: read during the call only; need not live as long as the writer.
+/// path: the target, in UTF-8: a regular file, or a name that does not exist yet, in a folder that can be written to.
+/// Pipes and devices are refused. The files of the stream's model, under any name, and names that its folder would
+/// later open as weights are WFVAE_STATUS_INVALID_ARGUMENT.
+/// options: NULL for the defaults; read during the call only.
+/// writer: receives the handle on success, to be destroyed with wfvae_latent_writer_destroy(); set to NULL on failure.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _IO. wfvae_last_error(NULL) returns the text.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_latent_writer_create(
+    stream: *const wfvae,
+    path: *const c_char,
+    options: *const wfvae_latent_writer_options,
+    writer: *mut *mut wfvae_latent_writer,
+) -> wfvae_status {
+    guard!(status: {
+        let out = unsafe { abi::out(writer, "writer")? };
+        out.write(std::ptr::null_mut());
+        let Some(path) = (unsafe { abi::path(path) }) else { fail!(InvalidArgument, "path is NULL") };
+        let options = match options.is_null() {
+            true => None,
+            false => Some(unsafe { abi::read(options)? }),
+        };
+        let (mut info, latent_type) = unsafe {
+            wfvae::enter(stream, |handle, stream| {
+                stream.model().check_target(&path)?;
+                Ok((stream.latent_file(handle.latent_type()), handle.latent_type()))
+            })?
+        };
+        if let Some(options) = options {
+            info.fps = ((options.fps_num, options.fps_den) != (0, 0)).then_some((options.fps_num, options.fps_den));
+            info.note = unsafe { abi::text(options.note, "wfvae_latent_writer_options: note")? }.unwrap_or_default();
+        }
+        let writer = Mutex::new(LatentWriter::create(path, info)?);
+        let owner = Process::current();
+        out.write(Box::into_raw(Box::new(wfvae_latent_writer { writer, latent_type, owner })));
+        Ok(())
+    })
+}
+
+/// Appends latents that wfvae_encode_chunk() and wfvae_encode_flush() of the stream wrote.
+///
+/// latents: n_latents latents, [n_latents, encoded_channels, latent_height, latent_width] without gaps, of the stream's
+/// latent type and aligned for it; read during the call only. May be NULL if n_latents is 0.
+/// n_latents: 0 to 65536.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _INVALID_STATE if the file is finished or an earlier call
+/// failed. _NOT_FINITE for a NaN, an infinity, or a value that a float16 file cannot hold: nothing was appended.
+/// _IO: the temporary file is removed, and the writer can only be destroyed.
+/// Thread-safety: one thread at a time for each writer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_latent_writer_write(
+    writer: *mut wfvae_latent_writer,
+    latents: *const c_void,
+    n_latents: usize,
+) -> wfvae_status {
+    guard!(status: {
+        unsafe {
+            wfvae_latent_writer::enter(writer, |writer, latent_type| {
+                if n_latents > MAX_PER_CALL {
+                    fail!(InvalidArgument, "n_latents is {n_latents}, expected at most {MAX_PER_CALL}");
+                }
+                let info = writer.info();
+                let len = info.stored_channels() * info.latent_width() * info.latent_height();
+                writer.write(latents_at(latents, n_latents * len, latent_type)?)
+            })
+        }
+    })
+}
+
+/// Completes the file: writes its header, flushes it to the disk, and atomically replaces the target with it.
+///
+/// n_frames: frames of the clip, at least 1: wfvae_info.frames_in. The latents written must be as many as this many
+/// frames give, see wfvae_latents_for_frames().
+///
+/// Returns: WFVAE_STATUS_OK.
+/// _INVALID_ARGUMENT, _INVALID_STATE, _BUSY: the call may be repeated.
+/// _IO: the temporary file is removed, the target is as it was, and the writer can only be destroyed.
+/// Thread-safety: one thread at a time for each writer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_latent_writer_finish(writer: *mut wfvae_latent_writer, n_frames: u64) -> wfvae_status {
+    guard!(status: { unsafe { wfvae_latent_writer::enter(writer, |writer, _| writer.finish(n_frames)) } })
+}
+
+/// Destroys a writer. If its file was not finished, nothing of it remains.
+///
+/// writer: must not be used afterwards, nor by another thread during the call. NULL is allowed.
+///
+/// Thread-safety: safe, once per writer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_latent_writer_destroy(writer: *mut wfvae_latent_writer) {
+    guard!(value or (); {
+        if !writer.is_null() {
+            // SAFETY: made by Box::into_raw in wfvae_latent_writer_create.
+            drop(unsafe { Box::from_raw(writer) });
+        }
+    })
+}
+
+impl wfvae_latent_writer {
+    unsafe fn enter(
+        writer: *mut wfvae_latent_writer,
+        call: impl FnOnce(&mut LatentWriter, LatentType) -> Result<()>,
+    ) -> Result<()> {
+        // SAFETY: NULL or made by wfvae_latent_writer_create.
+        let handle = unsafe { writer.as_ref() };
+        let handle = handle.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "writer is NULL"))?;
+        handle.owner.check("latent writer")?;
+        let Some(mut writer) = handle.writer.try_lock() else {
+            fail!(Busy, "another thread is inside a call on this latent writer");
+        };
+        call(&mut writer, handle.latent_type)
+    }
+}
