@@ -154,6 +154,17 @@ pipe() {
     cmp target/demo/pipe.y4m target/demo/file.y4m
 }
 
+# Some cases of golden for every instruction set that this CPU has. An unknown one is an error that names these.
+levels() {
+    known=$(WFVAE_CPU=none $c/reconstruct -q target/demo/box-320x240.y4m /dev/null 2>&1) && return 1
+    known=$(echo "$known" | sed -n 's/.*WFVAE_CPU is "none".*this CPU has: //p' | tr -d ,)
+    [ -n "$known" ] || return 1
+    for level in $known; do
+        echo "WFVAE_CPU=$level"
+        WFVAE_CPU=$level cargo test --quiet --test golden -- own-8x-nearest own-v2-16x v1-image || return 1
+    done
+}
+
 # There and back to a snapshot, with the built-in model and one of 8 frames a latent.
 scrub() {
     clip=target/demo/city-360x200.y4m
@@ -232,6 +243,7 @@ group_or_skip ffmpeg "ffmpeg.sh says why" ffmpeg_tests
 group_or_skip ffmpeg-apply "no FFmpeg source was fetched" python3 tests/ffmpeg/test_apply.py
 
 group rust ends
+group levels levels
 group runtimes tests/check_runtimes.sh --quick
 
 [ -n "$failures" ] && echo "failed:$failures"

@@ -1,267 +1,69 @@
-//! Collects nodes, ports, caches and weights of one step and writes them as an ONNX model.
+//! Collects the nodes, ports, caches and weights of one graph and writes it as an ONNX model.
 
-use super::footprint::{self, Scratch, Working};
-use super::operator::{self, Kernel};
-use super::proto::{self, Attribute, Dim, DimValue};
+use super::footprint::{self, Scratch};
+use super::onnx::{self, Attribute, Dim, DimValue};
+use super::operators::{DOMAIN, Operator, PackedWeight};
+use super::options::{Operators, Options};
 use super::size::{Size, SizeList};
+use super::step::{Cache, Initializer, Source, StepGraph, weights_file};
+use super::value::{Element, Layout, Port, Value};
 use crate::model::Weight;
 use prost::Message;
 use std::collections::HashMap;
 
 const OPSET: i64 = 17;
-/// In which LayerNormalization is ONNX Runtime's.
+/// With this one, LayerNormalization is ONNX Runtime's own.
 const NARROW_NORMS_OPSET: i64 = 16;
-/// The first in which convolutions take bfloat16.
+/// The first one whose convolutions take bfloat16.
 const BF16_OPSET: i64 = 22;
 const IR_VERSION: i64 = 8;
 /// Initializers start on cache lines.
 const ALIGNMENT: usize = 64;
 
-/// How a tensor's axes follow from the picture's size.
+/// What a graph is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// `[1, channels, H / divisor, W / divisor]`
-    Frame,
-    /// `[1, H / divisor, W / divisor, channels]`
-    Pixels,
-    /// `[1, channels, T, H / divisor, W / divisor]`
-    Clip,
-    /// `[N]`, as many as channels; of interpolations in graphs of a whole clip as many for each frame.
-    Numbers,
-    /// Any shape.
-    Any,
-}
-
-/// The type of a tensor's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Element {
-    #[default]
-    F32,
-    F16,
-    Bf16,
-    U8,
-    I64,
-}
-
-/// A tensor of the graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Value {
-    pub(crate) name: String,
-    pub(crate) channels: usize,
-    pub(crate) divisor: usize,
-    pub(crate) layout: Layout,
-    pub(crate) element: Element,
-}
-
-/// A value that is an input or output of the graph, under a name of its own.
-pub(crate) type Port = Value;
-
-/// What leaves a network's description open.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    /// Of the causal caches and time taps that streams keep, where convolutions compute in float32; else these are what
-    /// convolutions read and give.
-    pub(crate) cache: Element,
-    /// In which convolutions and matrix products compute, and their weights are stored. Residual sums, the statistics of
-    /// norms, the logits and the softmax of attention, wavelets and the interpolation are float32 always
-    /// (a CUDA device multiplies these as TF32 below float32).
-    pub(crate) compute: Element,
-    /// Attention works on as many queries at once as keep its score matrix below this.
-    pub(crate) attention_bytes: u64,
-    pub(crate) operators: Operators,
-    /// Where convolutions are ONNX's.
-    pub(crate) taps: Taps,
-    /// Where convolutions are ONNX's: frames are channels-last all the same, with a transposition on both sides of each
-    /// convolution. A provider that prefers channels-last convolutions leaves the transpositions out.
-    pub(crate) channels_last: bool,
-    /// In float16, norms of float32 give float16: one pass less. ONNX's LayerNormalization, which begins with version 17,
-    /// cannot do this. ONNX Runtime has one for graphs of earlier versions that can.
-    pub(crate) narrow_norms: bool,
-}
-
-impl Options {
-    pub(super) fn narrows_norms(&self) -> bool {
-        self.narrow_norms && self.compute == Element::F16
-    }
-}
-
-/// How ONNX's operators look at the three frames of a causal convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taps {
-    /// A 2D convolution of each, and sums.
-    Added,
-    /// One 2D convolution, of the three stacked on their channels.
-    Stacked,
-    /// One 3D convolution, of a clip of three frames.
-    Volume,
-}
-
-/// What convolutions are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operators {
-    /// Those of ONNX, on planes.
-    Onnx,
-    /// Those of ONNX, but norms are ours.
-    OurNorms,
-    /// Ours, on channels-last frames, with large tiles only where their rounding stays small in the result.
-    Exact,
-    /// Ours, with large tiles everywhere.
-    Fast,
-}
-
-/// The half of the network that a graph is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Half {
+pub(crate) enum Part {
     Encoder,
     Decoder,
-    /// Of neither: it moves tensors to and from a device.
+    /// No part of the network: it moves tensors to and from a device.
     Transfer,
-}
-
-impl Value {
-    pub(crate) fn channel_axis(&self) -> i64 {
-        if self.layout == Layout::Pixels { 3 } else { 1 }
-    }
-
-    /// Where frames are `[height, width]` and, in clips, this value has `frames` of them.
-    pub(crate) fn shape(&self, [height, width]: [usize; 2], frames: usize) -> Vec<usize> {
-        let (height, width) = (height / self.divisor, width / self.divisor);
-        match self.layout {
-            Layout::Frame => vec![1, self.channels, height, width],
-            Layout::Pixels => vec![1, height, width, self.channels],
-            Layout::Clip => vec![1, self.channels, frames, height, width],
-            Layout::Numbers => vec![self.channels * frames],
-            Layout::Any => unreachable!("no port of a step"),
-        }
-    }
-
-    /// Its size over that of one plane of a frame.
-    fn floats_per_pixel(&self) -> f64 {
-        match self.layout {
-            Layout::Frame | Layout::Pixels | Layout::Clip => {
-                self.channels as f64 / (self.divisor * self.divisor) as f64
-            }
-            Layout::Numbers | Layout::Any => 0.0,
-        }
-    }
-}
-
-impl Element {
-    pub(crate) fn bytes(self) -> usize {
-        match self {
-            Element::F32 => 4,
-            Element::F16 | Element::Bf16 => 2,
-            Element::U8 => 1,
-            Element::I64 => 8,
-        }
-    }
-}
-
-/// The state of one causal convolution: three ports of one size.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cache {
-    pub(crate) now: Port,
-    pub(crate) one_ago: Port,
-    pub(crate) two_ago: Port,
-}
-
-/// Where an initializer's numbers come from.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Source {
-    /// The whole tensor of the checkpoint.
-    Tensor(String),
-    /// One time tap of a 3D kernel.
-    Tap(String, usize),
-    /// A 3D kernel with its time taps side by side on the input channels, the oldest first.
-    Stacked(String),
-    /// A 3D kernel with its time taps apart, on output channels of their own, the oldest first.
-    TapsApart(String),
-    /// The 2x2 kernel that a 3x3 one comes to for the pixels at (y, x) of each 2x2 block of repeated pixels.
-    Phase(String, [usize; 2]),
-}
-
-/// A weight that lives outside the graph's bytes.
-#[derive(Debug, Clone)]
-pub(crate) struct Initializer {
-    pub(crate) source: Source,
-    pub(crate) elements: usize,
-    pub(crate) element: Element,
-    /// Byte offset in the external data.
-    pub(crate) offset: usize,
-}
-
-/// One step: an ONNX model whose weights are external, and what to bind to it.
-pub(crate) struct StepGraph {
-    /// "encoder.0", "decoder.1"; also the name of the model's file when it is saved.
-    pub(crate) name: String,
-    pub(crate) inputs: Vec<Port>,
-    pub(crate) outputs: Vec<Port>,
-    pub(crate) caches: Vec<Cache>,
-    pub(crate) initializers: Vec<Initializer>,
-    /// Size of the external data.
-    pub(crate) external_bytes: usize,
-    /// Inputs too, behind the caches.
-    pub(crate) sizes: Vec<SizeList>,
-    /// Inputs too, behind the sizes; there are none where the operators are ONNX's.
-    pub(crate) kernels: Vec<Kernel>,
-    pub(crate) working: Working,
-    pub(crate) has_attention: bool,
-    /// The serialized ModelProto.
-    pub(crate) onnx: Vec<u8>,
-}
-
-impl StepGraph {
-    /// The external data's file name inside the model.
-    pub(crate) fn weights_file(&self) -> String {
-        weights_file(&self.name)
-    }
-
-    /// Bytes of all weights, as the graph has them.
-    pub(crate) fn weight_bytes(&self) -> usize {
-        let kernel = |kernel: &Kernel| kernel.shape.packed_len(crate::kernels::lanes()) * size_of::<f32>();
-        self.external_bytes + self.kernels.iter().map(kernel).sum::<usize>()
-    }
-}
-
-fn weights_file(name: &str) -> String {
-    format!("{name}.bin")
 }
 
 pub(crate) struct Builder {
     name: String,
-    half: Half,
+    part: Part,
     pub(super) options: Options,
-    graph: proto::Graph,
+    graph: onnx::Graph,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     caches: Vec<Cache>,
     initializers: Vec<Initializer>,
     external_bytes: usize,
     sizes: Vec<SizeList>,
-    kernels: Vec<Kernel>,
+    packed_weights: Vec<PackedWeight>,
     next: usize,
-    /// Of what our operators give, in floats per pixel.
+    /// Sizes of our operators' results, in elements per pixel.
     floats_of_ours: HashMap<String, f64>,
-    /// Of our convolutions.
+    /// The scratch of our convolutions.
     scratches: Vec<Scratch>,
-    /// The parts that slices take of what they cut.
+    /// The fraction of its input that a slice takes.
     shares: HashMap<String, f64>,
-    /// How many times fewer frames than the clip an input has.
+    /// The clip's frames for each frame of an input.
     slower: HashMap<String, usize>,
 }
 
 impl Builder {
-    /// `part`: the step's number, or "clip".
-    pub(crate) fn new(half: Half, part: impl std::fmt::Display, options: &Options) -> Self {
-        let name = match half {
-            Half::Encoder => format!("encoder.{part}"),
-            Half::Decoder => format!("decoder.{part}"),
-            Half::Transfer => format!("transfer.{part}"),
+    /// `suffix`: the step's index, or "clip".
+    pub(crate) fn new(part: Part, suffix: impl std::fmt::Display, options: &Options) -> Self {
+        let name = match part {
+            Part::Encoder => format!("encoder.{suffix}"),
+            Part::Decoder => format!("decoder.{suffix}"),
+            Part::Transfer => format!("transfer.{suffix}"),
         };
-        let graph = proto::Graph { name: name.clone(), ..Default::default() };
+        let graph = onnx::Graph { name: name.clone(), ..Default::default() };
         Builder {
             name,
-            half,
+            part,
             options: *options,
             graph,
             inputs: vec![],
@@ -270,7 +72,7 @@ impl Builder {
             initializers: vec![],
             external_bytes: 0,
             sizes: vec![],
-            kernels: vec![],
+            packed_weights: vec![],
             next: 0,
             floats_of_ours: HashMap::new(),
             scratches: vec![],
@@ -300,18 +102,18 @@ impl Builder {
         matches!(self.options.operators, Operators::Exact | Operators::Fast)
     }
 
-    /// Where the main path of the network lies.
+    /// The layout of the network's main path.
     pub(crate) fn main_layout(&self) -> Layout {
         if self.our_convolutions() || self.options.channels_last { Layout::Pixels } else { Layout::Frame }
     }
 
-    /// Whether convolutions of frames of H / `divisor` use large tiles. What is computed far from the result meets many
-    /// layers on its way there, which enlarge its rounding; so do, in the encoder, the layers next to the pixels.
+    /// Whether convolutions of frames of H / `divisor` use large tiles. Their rounding must be small where many layers follow,
+    /// as these amplify it.
     pub(super) fn large_tiles(&self, divisor: usize) -> bool {
-        match (self.options.operators, self.half) {
+        match (self.options.operators, self.part) {
             (Operators::Fast, _) => true,
-            (_, Half::Encoder) => divisor >= 4,
-            (_, Half::Decoder | Half::Transfer) => divisor <= 4,
+            (_, Part::Encoder) => divisor >= 4,
+            (_, Part::Decoder | Part::Transfer) => divisor <= 4,
         }
     }
 
@@ -324,25 +126,25 @@ impl Builder {
         self.outputs.push(value);
     }
 
-    /// Of what streams keep to look back at.
+    /// The type of the past frames that streams keep.
     fn stored_element(&self) -> Element {
         if self.options.compute == Element::F32 { self.options.cache } else { self.options.compute }
     }
 
-    /// As an output, what a later step gets back by `stored_input`.
+    /// An output that a later step reads by `stored_input`.
     pub(crate) fn stored_output(&mut self, name: &str, value: Value) {
         let stored = self.cast(value, self.stored_element());
         self.output(name, stored);
     }
 
-    /// In float32.
+    /// What an earlier step gave by `stored_output`, as float32.
     pub(crate) fn stored_input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
         let stored = self.graph_input(name, layout, channels, divisor, self.stored_element());
         self.inputs.push(stored.clone());
         self.cast(stored, Element::F32)
     }
 
-    /// `now` as an output, and its two past frames; see the module's documentation.
+    /// `now` as an output, and its two past frames. See the documentation of `graph`.
     pub(crate) fn with_past(&mut self, now: Value) -> (Value, [Value; 2]) {
         let n = self.caches.len();
         let (compute, element) = (self.options.compute, self.stored_element());
@@ -366,17 +168,17 @@ impl Builder {
         if value.element == element {
             return value;
         }
-        let to = Attribute::int("to", proto::element(element).into());
+        let to = Attribute::int("to", onnx::element(element).into());
         Value { name: self.node("Cast", &[&value.name], vec![to]), element, ..value }
     }
 
-    /// Makes a value a graph output under a name of its own.
+    /// Makes a value an output of the graph with that name.
     fn publish(&mut self, value: Value, name: &str) -> Value {
         let used = self.graph.node.iter().any(|node| node.reads(&value.name));
         let produced = self.graph.node.iter_mut().flat_map(|n| &mut n.output).find(|output| **output == value.name);
         match produced {
             Some(output) if !used => *output = name.into(),
-            // A graph input, or a value that has readers already.
+            // An input, or a value that other nodes read already.
             _ => {
                 self.node("Identity", &[&value.name], vec![]);
                 let copy = self.graph.node.last_mut().expect("just added");
@@ -403,7 +205,7 @@ impl Builder {
         let id = self.next;
         self.next += 1;
         let output: [String; N] = std::array::from_fn(|i| if i == 0 { format!("v{id}") } else { format!("v{id}.{i}") });
-        self.graph.node.push(proto::Node {
+        self.graph.node.push(onnx::Node {
             input: inputs.iter().map(|i| i.to_string()).collect(),
             output: output.to_vec(),
             name: format!("{}_{id}", op.to_lowercase()),
@@ -414,35 +216,30 @@ impl Builder {
         output
     }
 
-    /// One of our operators, with a result like `result`.
-    pub(super) fn operator_node(&mut self, op: &str, inputs: &[&str], result: &Value) -> String {
-        debug_assert!(!inputs.contains(&""), "{op}: an input is left out");
-        let name = self.node(op, inputs, vec![]);
-        self.graph.node.last_mut().expect("just added").domain = operator::DOMAIN.into();
+    /// A node of one of our operators, with a result of the shape of `result`.
+    pub(super) fn operator_node(&mut self, operator: Operator, inputs: &[&str], result: &Value) -> String {
+        debug_assert!(!inputs.contains(&""), "{operator:?}: an input is left out");
+        let name = self.node(operator.name(), inputs, vec![]);
+        self.graph.node.last_mut().expect("just added").domain = DOMAIN.into();
         self.floats_of_ours.insert(name.clone(), result.floats_per_pixel());
         name
     }
 
-    /// Says that a node of ours takes memory besides its values.
-    pub(super) fn needs_scratch(&mut self, scratch: Scratch) {
-        self.scratches.push(scratch);
-    }
-
-    /// An input for these numbers.
-    pub(super) fn size_list(&mut self, numbers: Vec<Size>) -> String {
-        if let Some(list) = self.sizes.iter().find(|list| list.numbers == numbers) {
+    /// An input for these sizes.
+    pub(super) fn size_list(&mut self, sizes: Vec<Size>) -> String {
+        if let Some(list) = self.sizes.iter().find(|list| list.sizes == sizes) {
             return list.name.clone();
         }
-        let list = SizeList { name: format!("size.{}", self.sizes.len()), numbers };
-        let dim = vec![Dim { value: Some(DimValue::Fixed(list.numbers.len() as i64)) }];
-        let tensor_type = proto::TensorType { elem_type: proto::INT64, shape: Some(proto::Shape { dim }) };
-        let r#type = Some(proto::Type { tensor_type: Some(tensor_type) });
-        self.graph.input.push(proto::ValueInfo { name: list.name.clone(), r#type, doc: list.describe() });
+        let list = SizeList { name: format!("size.{}", self.sizes.len()), sizes };
+        let dim = vec![Dim { value: Some(DimValue::Fixed(list.sizes.len() as i64)) }];
+        let tensor_type = onnx::TensorType { elem_type: onnx::INT64, shape: Some(onnx::Shape { dim }) };
+        let r#type = Some(onnx::Type { tensor_type: Some(tensor_type) });
+        self.graph.input.push(onnx::ValueInfo { name: list.name.clone(), r#type, doc: list.describe() });
         self.sizes.push(list);
         self.sizes[self.sizes.len() - 1].name.clone()
     }
 
-    /// An input for the shape of a value that is one frame.
+    /// An input for the shape of a value, which is one frame.
     pub(super) fn shape_of(&mut self, x: &Value) -> String {
         let (channels, height, width) = (Size::Fixed(x.channels), Size::Height(x.divisor), Size::Width(x.divisor));
         let one = Size::Fixed(1);
@@ -452,20 +249,21 @@ impl Builder {
         })
     }
 
-    /// An input for a kernel of one of our operators.
-    pub(super) fn kernel(&mut self, kernel: Kernel) -> String {
-        let name = kernel.key.clone();
+    /// An input for the weight of one of our convolutions, which reads frames of H / `divisor`.
+    pub(super) fn packed_weight(&mut self, weight: PackedWeight, divisor: usize) -> String {
+        let name = weight.key.clone();
         let dim = Dim { value: Some(DimValue::Symbol(format!("N.{name}"))) };
-        let tensor_type = proto::TensorType { elem_type: proto::FLOAT, shape: Some(proto::Shape { dim: vec![dim] }) };
-        let r#type = Some(proto::Type { tensor_type: Some(tensor_type) });
-        self.graph.input.push(proto::ValueInfo { name: name.clone(), r#type, ..Default::default() });
-        self.kernels.push(kernel);
+        let tensor_type = onnx::TensorType { elem_type: onnx::FLOAT, shape: Some(onnx::Shape { dim: vec![dim] }) };
+        let r#type = Some(onnx::Type { tensor_type: Some(tensor_type) });
+        self.graph.input.push(onnx::ValueInfo { name: name.clone(), r#type, ..Default::default() });
+        self.scratches.push(Scratch { convolution: weight.convolution, divisor });
+        self.packed_weights.push(weight);
         name
     }
 
-    /// A node that runs a graph of its own, which `body` emits, on each slice of `element`s along an axis of `over`, and puts
-    /// together what it gives, `result`s. The graph may use all of this graph's values. No index is there to compute with,
-    /// which a device would do on itself and the processor wait for.
+    /// A node that runs a subgraph, which `body` emits, on each slice of `over` along an axis, and concatenates the results.
+    /// `element` and `result` are the types of slices and results. The subgraph may use all values of this graph. There is no
+    /// index to compute with, as a device would do that itself and make the CPU wait.
     pub(crate) fn scan_node(
         &mut self,
         over: &str,
@@ -475,18 +273,18 @@ impl Builder {
         body: impl FnOnce(&mut Builder, &str) -> String,
     ) -> String {
         let name = format!("scan{}.slice", self.next);
-        let untyped = |name: String, element| proto::ValueInfo {
+        let untyped = |name: String, element| onnx::ValueInfo {
             name,
-            r#type: Some(proto::Type {
-                tensor_type: Some(proto::TensorType { elem_type: proto::element(element), shape: None }),
+            r#type: Some(onnx::Type {
+                tensor_type: Some(onnx::TensorType { elem_type: onnx::element(element), shape: None }),
             }),
             ..Default::default()
         };
-        // Constants that the body makes belong to the outer graph; its nodes do not.
+        // The body's constants belong to the outer graph, its nodes do not.
         let outer = std::mem::take(&mut self.graph.node);
         let output = body(self, &name);
         let inner = std::mem::replace(&mut self.graph.node, outer);
-        let body = proto::Graph {
+        let body = onnx::Graph {
             name: format!("{name}.body"),
             node: inner,
             input: vec![untyped(name, element)],
@@ -502,7 +300,7 @@ impl Builder {
         self.node("Scan", &[over], attributes)
     }
 
-    /// A tensor of the checkpoint, used as `dims`.
+    /// A tensor of the checkpoint, reshaped to `dims`.
     pub(crate) fn weight(&mut self, weight: &Weight, dims: &[usize], element: Element) -> String {
         self.initializer(weight.key.clone(), Source::Tensor(weight.key.clone()), dims, element)
     }
@@ -523,7 +321,7 @@ impl Builder {
         self.initializer(weight.key.clone(), Source::Stacked(weight.key.clone()), &dims, self.options.compute)
     }
 
-    /// A causal kernel as a 2D kernel for each time tap, on output channels of its own.
+    /// A causal kernel as one 2D kernel, with output channels for each time tap.
     pub(crate) fn weight_taps_apart(&mut self, weight: &Weight) -> String {
         let [c_out, c_in, times, height, width] = weight.shape[..] else {
             unreachable!("a causal kernel has five axes")
@@ -532,7 +330,7 @@ impl Builder {
         self.initializer(weight.key.clone(), Source::TapsApart(weight.key.clone()), &dims, self.options.compute)
     }
 
-    /// The kernel of a 3x3 convolution for one of the four pixels that each pixel was repeated to.
+    /// The 2x2 kernel for one of the four pixels that each pixel was repeated to.
     pub(crate) fn weight_phase(&mut self, weight: &Weight, phase: [usize; 2]) -> String {
         let [c_out, c_in, ..] = weight.shape[..] else { unreachable!("a kernel has channels") };
         let source = Source::Phase(weight.key.clone(), phase);
@@ -545,17 +343,17 @@ impl Builder {
         let offset = self.external_bytes.next_multiple_of(ALIGNMENT);
         let bytes = elements * element.bytes();
         self.external_bytes = offset + bytes;
-        let entry = |key: &str, value: String| proto::Entry { key: key.into(), value };
-        self.graph.initializer.push(proto::Tensor {
+        let entry = |key: &str, value: String| onnx::Entry { key: key.into(), value };
+        self.graph.initializer.push(onnx::Tensor {
             dims: dims.iter().map(|d| *d as i64).collect(),
-            data_type: proto::element(element),
+            data_type: onnx::element(element),
             name: name.clone(),
             external_data: vec![
                 entry("location", weights_file(&self.name)),
                 entry("offset", offset.to_string()),
                 entry("length", bytes.to_string()),
             ],
-            data_location: Some(proto::EXTERNAL),
+            data_location: Some(onnx::EXTERNAL),
             ..Default::default()
         });
         self.initializers.push(Initializer { source, elements, element, offset });
@@ -564,21 +362,21 @@ impl Builder {
 
     pub(crate) fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.constant(dims, proto::FLOAT, raw)
+        self.constant(dims, onnx::FLOAT, raw)
     }
 
     pub(crate) fn integers(&mut self, values: &[i64]) -> String {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.constant(&[values.len()], proto::INT64, raw)
+        self.constant(&[values.len()], onnx::INT64, raw)
     }
 
     pub(crate) fn scalar(&mut self, value: i64) -> String {
-        self.constant(&[], proto::INT64, value.to_le_bytes().to_vec())
+        self.constant(&[], onnx::INT64, value.to_le_bytes().to_vec())
     }
 
     fn constant(&mut self, dims: &[usize], data_type: i32, raw: Vec<u8>) -> String {
         let name = format!("const{}", self.graph.initializer.len());
-        self.graph.initializer.push(proto::Tensor {
+        self.graph.initializer.push(onnx::Tensor {
             dims: dims.iter().map(|d| *d as i64).collect(),
             data_type,
             name: name.clone(),
@@ -603,7 +401,7 @@ impl Builder {
         slice
     }
 
-    /// The clip's first frame, which next to all others is nothing.
+    /// The clip's first frame, whose size is negligible.
     pub(crate) fn first_frame(&mut self, x: &Value) -> String {
         let [start, end, axis] = [0, 1, 2].map(|n| self.integers(&[n]));
         let name = self.node("Slice", &[&x.name, &start, &end, &axis], vec![]);
@@ -611,12 +409,12 @@ impl Builder {
         name
     }
 
-    /// Says that a value is that part of what its node's inputs suggest.
+    /// Tells the footprint that a value is that fraction of what its node's inputs suggest.
     pub(super) fn share(&mut self, name: &str, share: f64) {
         self.shares.insert(name.into(), share);
     }
 
-    /// Says that the clip has `times` as many frames as this input.
+    /// Tells the footprint that the clip has `times` as many frames as this input.
     pub(crate) fn slower(&mut self, input: &Value, times: usize) {
         self.slower.insert(input.name.clone(), times);
     }
@@ -635,11 +433,11 @@ impl Builder {
             _ if self.options.narrows_norms() => NARROW_NORMS_OPSET,
             _ => OPSET,
         };
-        let mut opset_import = vec![proto::OperatorSet { domain: String::new(), version }];
+        let mut opset_import = vec![onnx::OperatorSet { domain: String::new(), version }];
         if self.options.operators != Operators::Onnx {
-            opset_import.push(proto::OperatorSet { domain: operator::DOMAIN.into(), version: 1 });
+            opset_import.push(onnx::OperatorSet { domain: DOMAIN.into(), version: 1 });
         }
-        let model = proto::Model {
+        let model = onnx::Model {
             ir_version: IR_VERSION,
             producer_name: "libwfvae".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
@@ -654,7 +452,7 @@ impl Builder {
             initializers: self.initializers,
             external_bytes: self.external_bytes,
             sizes: self.sizes,
-            kernels: self.kernels,
+            packed_weights: self.packed_weights,
             working,
             has_attention,
             onnx: model.encode_to_vec(),
@@ -662,22 +460,22 @@ impl Builder {
     }
 }
 
-fn value_info(value: &Value) -> proto::ValueInfo {
+fn value_info(value: &Value) -> onnx::ValueInfo {
     let fixed = |n: usize| Dim { value: Some(DimValue::Fixed(n as i64)) };
     let symbol = |text: String| Dim { value: Some(DimValue::Symbol(text)) };
     let side = |axis: &str| symbol(format!("{axis}/{}", value.divisor));
     let dim = match value.layout {
         Layout::Frame => vec![fixed(1), fixed(value.channels), side("H"), side("W")],
         Layout::Pixels => vec![fixed(1), side("H"), side("W"), fixed(value.channels)],
-        // Frames at different rates have no common divisor: T of a port is its own.
+        // Frames at different rates have no common divisor, so each port has its own T.
         Layout::Clip => {
             vec![fixed(1), fixed(value.channels), symbol(format!("T.{}", value.name)), side("H"), side("W")]
         }
         Layout::Numbers => vec![symbol(format!("N.{}", value.name))],
         Layout::Any => vec![],
     };
-    let shape = (value.layout != Layout::Any).then_some(proto::Shape { dim });
-    let tensor_type = proto::TensorType { elem_type: proto::element(value.element), shape };
-    let r#type = Some(proto::Type { tensor_type: Some(tensor_type) });
-    proto::ValueInfo { name: value.name.clone(), r#type, ..Default::default() }
+    let shape = (value.layout != Layout::Any).then_some(onnx::Shape { dim });
+    let tensor_type = onnx::TensorType { elem_type: onnx::element(value.element), shape };
+    let r#type = Some(onnx::Type { tensor_type: Some(tensor_type) });
+    onnx::ValueInfo { name: value.name.clone(), r#type, ..Default::default() }
 }

@@ -1,15 +1,18 @@
-//! The network as one graph over all frames, for what must see the whole clip at once: rank-5 tensors, `[1, channels, T,
-//! H, W]`, T open. All of it is float32.
+//! The network as one graph over all frames, for models whose norms span the clip. Tensors are `[1, channels, T, H, W]` with
+//! any T, and float32.
 
-use super::builder::{Builder, Element, Half, Layout, Options, StepGraph, Value};
-use super::proto::Attribute;
-use super::{ops, port};
+use super::builder::{Builder, Part};
+use super::onnx::{Attribute, INT64};
+use super::options::Options;
+use super::step::StepGraph;
+use super::value::{Element, Layout, Value};
+use super::{attention, elementary, haar, norms, port};
 use crate::model::{
     Attention, Conv, ConvKind, Decoder, Encoder, Interpolation, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Wavelet,
 };
 
 pub(crate) fn encoder_clip(encoder: &Encoder, options: &Options) -> StepGraph {
-    let mut b = Builder::new(Half::Encoder, "clip", options);
+    let mut b = Builder::new(Part::Encoder, "clip", options);
     let video = b.input(port::VIDEO, Layout::Clip, 3, 1);
     let coefficients = analysis(&mut b, &video, encoder.wavelet);
     let mut low = b.channels(&coefficients, 0, 3);
@@ -19,7 +22,7 @@ pub(crate) fn encoder_clip(encoder: &Encoder, options: &Options) -> StepGraph {
         x = convolution(&mut b, &x, &level.down.0, 2);
         let coefficients = analysis(&mut b, &low, level.wavelet);
         let flow = conv(&mut b, &coefficients, &level.flow);
-        x = ops::concat(&mut b, &[&x, &flow]);
+        x = elementary::concat(&mut b, &[&x, &flow]);
         x = layers(&mut b, x, &level.merge);
         low = b.channels(&coefficients, 0, 3);
     }
@@ -34,7 +37,7 @@ pub(crate) fn decoder_clip(
     interpolation: Interpolation,
     options: &Options,
 ) -> StepGraph {
-    let mut b = Builder::new(Half::Decoder, "clip", options);
+    let mut b = Builder::new(Part::Decoder, "clip", options);
     let latents = b.input(port::LATENTS, Layout::Clip, latent_channels, 2 << decoder.levels.len());
     let temporal = decoder.levels.iter().filter(|level| level.up.is_temporal()).count();
     b.slower(&latents, 1 << (temporal + usize::from(decoder.wavelet.is_temporal())));
@@ -46,7 +49,7 @@ pub(crate) fn decoder_clip(
         x = b.channels(&x, 0, main);
         let mut coefficients = layers(&mut b, flow, &level.branch);
         if let Some(picture) = &side {
-            coefficients = ops::add_to_low_pass(&mut b, &coefficients, picture);
+            coefficients = haar::add_to_low_pass(&mut b, &coefficients, picture);
         }
         side = Some(synthesis(&mut b, &coefficients, level.wavelet));
         x = layers(&mut b, x, &level.body);
@@ -63,7 +66,7 @@ pub(crate) fn decoder_clip(
     }
     let mut coefficients = layers(&mut b, x, &decoder.tail);
     if let Some(picture) = &side {
-        coefficients = ops::add_to_low_pass(&mut b, &coefficients, picture);
+        coefficients = haar::add_to_low_pass(&mut b, &coefficients, picture);
     }
     let video = synthesis(&mut b, &coefficients, decoder.wavelet);
     b.output(port::VIDEO, video);
@@ -76,7 +79,7 @@ fn layers(b: &mut Builder, x: Value, layers: &[Layer]) -> Value {
         Layer::ResBlock(block) => resblock(b, &x, block),
         Layer::Attention(layer) => attention(b, &x, layer),
         Layer::Norm(layer) => norm(b, &x, layer),
-        Layer::Silu => ops::silu(b, &x),
+        Layer::Silu => elementary::silu(b, &x),
     })
 }
 
@@ -84,7 +87,7 @@ fn conv(b: &mut Builder, x: &Value, conv: &Conv) -> Value {
     convolution(b, x, conv, 1)
 }
 
-/// Strided ones are padded below and to the right only (spec section 2).
+/// Strided convolutions are padded below and to the right only (spec section 2).
 fn convolution(b: &mut Builder, x: &Value, conv: &Conv, stride: usize) -> Value {
     let [c_out, c_in, ref kernel @ ..] = conv.weight.shape[..] else { unreachable!("a kernel has channels") };
     let [time, height, width] = match *kernel {
@@ -111,7 +114,7 @@ fn convolution(b: &mut Builder, x: &Value, conv: &Conv, stride: usize) -> Value 
     Value { name, channels: c_out, divisor: x.divisor * stride as usize, ..x.clone() }
 }
 
-/// `count` copies of the first frame before it.
+/// `x` with `count` more copies of its first frame before it.
 fn with_first_frames(b: &mut Builder, x: &Value, count: usize) -> Value {
     let first = b.first_frame(x);
     let parts: Vec<&str> = std::iter::repeat_n(first.as_str(), count).chain([x.name.as_str()]).collect();
@@ -120,33 +123,33 @@ fn with_first_frames(b: &mut Builder, x: &Value, count: usize) -> Value {
 
 fn resblock(b: &mut Builder, x: &Value, block: &ResBlock) -> Value {
     let h = norm(b, x, &block.norm1);
-    let h = ops::silu(b, &h);
+    let h = elementary::silu(b, &h);
     let h = conv(b, &h, &block.conv1);
     let h = norm(b, &h, &block.norm2);
-    let h = ops::silu(b, &h);
+    let h = elementary::silu(b, &h);
     let h = conv(b, &h, &block.conv2);
     match &block.shortcut {
         Some(shortcut) => {
             let x = conv(b, x, shortcut);
-            ops::add(b, &x, &h)
+            elementary::add(b, &x, &h)
         }
-        None => ops::add(b, x, &h),
+        None => elementary::add(b, x, &h),
     }
 }
 
 fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
     let groups = NORM_GROUPS as i64;
     match norm.scope {
-        NormScope::Pixel => ops::layer_norm(b, x, norm, &[0, 2, 3, 4, 1], &[0, 4, 1, 2, 3]),
+        NormScope::Pixel => norms::layer_norm(b, x, norm, &[0, 2, 3, 4, 1], &[0, 4, 1, 2, 3]),
         NormScope::ClipGroups => {
             let groups = b.integers(&[1, groups, -1]);
-            ops::group_norm(b, x, norm, &groups, 3, &[1, 1, 1])
+            norms::group_norm(b, x, norm, &groups, 3, &[1, 1, 1])
         }
         NormScope::FrameGroups => {
             let swapped = swap_frames_and_channels(b, &x.name);
             let swapped = Value { name: swapped, ..x.clone() };
             let grouped = b.integers(&[1, 0, groups, -1]);
-            let normed = ops::group_norm(b, &swapped, norm, &grouped, 4, &[1, 1]);
+            let normed = norms::group_norm(b, &swapped, norm, &grouped, 4, &[1, 1]);
             Value { name: swap_frames_and_channels(b, &normed.name), ..normed }
         }
     }
@@ -167,19 +170,19 @@ fn attention(b: &mut Builder, x: &Value, layer: &Attention) -> Value {
         let flat = b.integers(&[0, 0, 0, -1]);
         Value { name: b.node("Reshape", &[&swapped, &flat], vec![]), ..projected }
     });
-    let mixed = ops::attend(b, [query, key, value], x.channels, 2, false);
+    let mixed = attention::attend(b, [query, key, value], x.channels, 2, false);
     let mixed = b.node("Reshape", &[&mixed.name, &shape], vec![]);
     let mixed = Value { name: swap_frames_and_channels(b, &mixed), ..h };
     let projected = conv(b, &mixed, &layer.output);
-    ops::add(b, x, &projected)
+    elementary::add(b, x, &projected)
 }
 
-/// The frames of the doubled rate: a weighted pair of `x`'s frames each. Which and how is for the caller to say.
+/// The frames of the doubled rate. Each is a weighted sum of two frames of `x`; the caller binds their indices and weights.
 fn interpolate(b: &mut Builder, x: &Value, n: usize, interpolation: Interpolation) -> Value {
     let names = port::interpolation(n);
     let mut pick = |index: &str| {
         let index = b.input(index, Layout::Numbers, 1, 1);
-        let index = b.node("Cast", &[&index.name], vec![Attribute::int("to", super::proto::INT64.into())]);
+        let index = b.node("Cast", &[&index.name], vec![Attribute::int("to", INT64.into())]);
         let name = b.node("Gather", &[&x.name, &index], vec![Attribute::int("axis", 2)]);
         Value { name, ..x.clone() }
     };
@@ -209,28 +212,28 @@ fn double_sides(b: &mut Builder, x: &Value, mode: &str) -> Value {
     Value { name, divisor: x.divisor / 2, ..x.clone() }
 }
 
-/// Haar analysis; a temporal one pairs the first frame with itself.
+/// Haar analysis. A temporal one pairs the first frame with itself.
 fn analysis(b: &mut Builder, x: &Value, wavelet: Wavelet) -> Value {
     let x = &if wavelet.is_temporal() { with_first_frames(b, x, 1) } else { x.clone() };
-    let (times, channels) = (times(wavelet), ops::bands(wavelet) * x.channels);
+    let (times, channels) = (times(wavelet), haar::bands(wavelet) * x.channels);
     let mut kernel = vec![0.0; channels * x.channels * times * 4];
-    for (band, channel, t, h, w) in ops::taps(wavelet, x.channels) {
+    for (band, channel, t, h, w) in haar::taps(wavelet, x.channels) {
         let row = (band * x.channels + channel) * x.channels + channel;
-        kernel[((row * times + t) * 2 + h) * 2 + w] = ops::coefficient(wavelet, band, t, h, w);
+        kernel[((row * times + t) * 2 + h) * 2 + w] = haar::coefficient(wavelet, band, t, h, w);
     }
     let kernel = b.floats(&[channels, x.channels, times, 2, 2], &kernel);
     let name = b.node("Conv", &[&x.name, &kernel], block_attributes(times));
     Value { name, channels, divisor: x.divisor * 2, ..x.clone() }
 }
 
-/// The inverse, without the first of the two frames that a temporal one makes of the first coefficients.
+/// The inverse. A temporal one makes two frames of the first coefficients; the first of these is dropped.
 fn synthesis(b: &mut Builder, coefficients: &Value, wavelet: Wavelet) -> Value {
     let times = times(wavelet);
-    let channels = coefficients.channels / ops::bands(wavelet);
+    let channels = coefficients.channels / haar::bands(wavelet);
     let mut kernel = vec![0.0; coefficients.channels * channels * times * 4];
-    for (band, channel, t, h, w) in ops::taps(wavelet, channels) {
+    for (band, channel, t, h, w) in haar::taps(wavelet, channels) {
         let row = (band * channels + channel) * channels + channel;
-        kernel[((row * times + t) * 2 + h) * 2 + w] = ops::coefficient(wavelet, band, t, h, w);
+        kernel[((row * times + t) * 2 + h) * 2 + w] = haar::coefficient(wavelet, band, t, h, w);
     }
     let kernel = b.floats(&[coefficients.channels, channels, times, 2, 2], &kernel);
     let name = b.node("ConvTranspose", &[&coefficients.name, &kernel], block_attributes(times));

@@ -1,21 +1,24 @@
-//! The encoder as steps: the first takes two frames of the clip (one, where frames are images), each later one two
-//! results of the step before.
+//! The encoder as steps. The first takes two frames of the clip (one, if frames are images), each later one takes two results
+//! of the step before.
 
-use super::builder::{Builder, Element, Half, Options, StepGraph};
-use super::{ops, port};
+use super::builder::{Builder, Part};
+use super::options::Options;
+use super::step::StepGraph;
+use super::value::Element;
+use super::{convolutions, elementary, haar, layers, port};
 use crate::model::Encoder;
 
 pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
     let mut steps = vec![];
-    let mut b = Builder::new(Half::Encoder, 0, options);
+    let mut b = Builder::new(Part::Encoder, 0, options);
     let frames = if encoder.wavelet.is_temporal() { 2 } else { 1 };
     let frames: Vec<_> = port::FRAMES[..frames].iter().map(|name| b.frame_input(name, 3, 1)).collect();
-    let coefficients = ops::analysis(&mut b, &frames.iter().collect::<Vec<_>>(), encoder.wavelet);
+    let coefficients = haar::analysis(&mut b, &frames.iter().collect::<Vec<_>>(), encoder.wavelet);
     let mut low = b.channels(&coefficients, 0, 3);
-    let mut x = ops::to_main(&mut b, coefficients);
+    let mut x = elementary::to_main(&mut b, coefficients);
 
     for level in &encoder.levels {
-        x = ops::layers(&mut b, x, &level.body);
+        x = layers::layers(&mut b, x, &level.body);
         let coefficients;
         if level.down.is_temporal() {
             let (channels, divisor) = (x.channels, x.divisor);
@@ -24,24 +27,24 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
             b.output(port::LOW_OUT, low);
             steps.push(b.finish());
 
-            b = Builder::new(Half::Encoder, steps.len(), options);
+            b = Builder::new(Part::Encoder, steps.len(), options);
             let [before, first, second] = port::MAIN.map(|name| b.main_input(name, channels, divisor));
             let lows = port::LOW.map(|name| b.frame_input(name, 3, divisor));
-            x = ops::down_temporal(&mut b, [&before, &first, &second], &level.down);
-            coefficients = ops::analysis(&mut b, &[&lows[0], &lows[1]], level.wavelet);
+            x = convolutions::down_temporal(&mut b, [&before, &first, &second], &level.down);
+            coefficients = haar::analysis(&mut b, &[&lows[0], &lows[1]], level.wavelet);
         } else {
-            x = ops::down_spatial(&mut b, &x, &level.down);
-            coefficients = ops::analysis(&mut b, &[&low], level.wavelet);
+            x = convolutions::down_spatial(&mut b, &x, &level.down);
+            coefficients = haar::analysis(&mut b, &[&low], level.wavelet);
         }
-        let flow = ops::to_main(&mut b, coefficients.clone());
-        let flow = ops::conv(&mut b, flow, &level.flow);
-        x = ops::concat(&mut b, &[&x, &flow]);
-        x = ops::layers(&mut b, x, &level.merge);
+        let flow = elementary::to_main(&mut b, coefficients.clone());
+        let flow = convolutions::conv(&mut b, flow, &level.flow);
+        x = elementary::concat(&mut b, &[&x, &flow]);
+        x = layers::layers(&mut b, x, &level.merge);
         low = b.channels(&coefficients, 0, 3);
     }
 
-    let moments = ops::layers(&mut b, x, &encoder.tail);
-    let moments = ops::to_planes(&mut b, moments);
+    let moments = layers::layers(&mut b, x, &encoder.tail);
+    let moments = elementary::to_planes(&mut b, moments);
     let moments = b.cast(moments, Element::F32);
     b.output(port::MOMENTS, moments);
     steps.push(b.finish());

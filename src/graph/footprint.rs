@@ -1,47 +1,46 @@
-//! How much a graph takes while it runs: the most that is alive at one time of its values, in floats per pixel of a frame,
-//! and of what our convolutions need besides.
+//! How much memory a graph takes while it runs: the peak of its live values, in elements per pixel of a frame, and the scratch
+//! of our convolutions.
 //!
-//! ONNX Runtime runs the nodes in an order of its own and keeps what it freed, so this is an estimate; a test compares it
-//! with what a process really takes.
+//! This is an estimate, as ONNX Runtime chooses the order of the nodes and keeps what it freed. A test compares it with what
+//! a process takes.
 
-use super::proto::{Attribute, Graph, Node};
-use crate::kernels::{self, KernelShape, Sampling, ScratchSize};
+use super::onnx::{Attribute, Graph, Node};
+use crate::kernels::{Convolution, ScratchSize, Target};
 use std::collections::HashMap;
 
-/// What a graph takes while it runs; ports and attention's scores do not count.
+/// What a graph takes while it runs, without ports and attention's scores.
 pub(crate) struct Working {
-    /// The most that its values take at one time, in floats per pixel of a frame.
+    /// The peak of its live values, in elements per pixel of a frame.
     pub(crate) floats: f64,
     scratches: Vec<Scratch>,
 }
 
-/// A convolution that takes memory besides its frames, which depends on the threads that work.
+/// One of our convolutions, which may take memory besides its frames.
 #[derive(Clone, Copy)]
 pub(super) struct Scratch {
-    pub(super) large_tiles: bool,
-    pub(super) shape: KernelShape,
-    /// Of the frame that goes in.
+    pub(super) convolution: Convolution,
+    /// Of the frame that it reads.
     pub(super) divisor: usize,
-    pub(super) sampling: Sampling,
 }
 
 impl Working {
-    /// What its session keeps for frames of `height` x `width`, whose values `times` as many are there as of one frame.
+    /// What its session keeps for frames of `[height, width]`, if it has `times` as many values as for one frame.
     pub(crate) fn bytes(&self, size: [usize; 2], times: f64) -> u64 {
         (4.0 * self.floats * (size[0] * size[1]) as f64 * times) as u64
     }
 
-    /// What its convolutions take of the model's pool, which is there once for all sessions.
+    /// What its convolutions take of the model's pool, which all sessions share.
     pub(crate) fn scratch(&self, size: [usize; 2], threads: usize) -> ScratchSize {
-        let sizes = self.scratches.iter().map(|Scratch { large_tiles, shape, divisor, sampling }| {
-            kernels::scratch_size(*large_tiles, *shape, size.map(|side| side / divisor), *sampling, threads)
+        let target = Target::current();
+        let sizes = self.scratches.iter().map(|Scratch { convolution, divisor }| {
+            target.scratch(*convolution, size.map(|side| side / divisor), threads)
         });
         sizes.fold(ScratchSize::default(), ScratchSize::max)
     }
 }
 
-/// Of `graph`, whose ports belong to the caller and do not count. `known` are the sizes of its inputs and of what our
-/// operators give, `shares` the parts that slices take.
+/// The ports of `graph` belong to the caller and do not count. `known` are the sizes of its inputs and of our operators'
+/// results; `shares` are the parts that slices take.
 pub(super) fn working(
     graph: &Graph,
     known: &HashMap<String, f64>,
@@ -60,7 +59,7 @@ pub(super) fn working(
     let (mut live, mut peak) = (HashMap::<String, f64>::new(), 0.0f64);
     for (i, node) in graph.node.iter().enumerate() {
         let floats = output_size(node, &size, &dims);
-        // Elementwise nodes write over an input that nobody reads any more.
+        // Elementwise nodes write over an input that no later node reads.
         let in_place = matches!(node.op_type.as_str(), "Add" | "Mul" | "Sigmoid" | "Reshape" | "Div" | "Sub")
             .then(|| node.input.iter().find(|x| live.contains_key(*x) && last_use.get(x.as_str()) == Some(&i)))
             .flatten()
@@ -75,7 +74,7 @@ pub(super) fn working(
                 live.insert(output.clone(), floats);
             }
         }
-        // 2D convolutions work on a blocked layout: a copy of what goes in, and one of what comes out.
+        // 2D convolutions use a blocked layout, so they copy their input and their output.
         let blocked = node.op_type == "Conv" && ints(node, "kernel_shape").is_some_and(|kernel| kernel.len() == 2);
         let copies = if blocked { size.get(&node.input[0]).copied().unwrap_or(0.0) + floats } else { 0.0 };
         peak = peak.max(live.values().sum::<f64>() + copies);
@@ -93,7 +92,7 @@ fn ints<'a>(node: &'a Node, name: &str) -> Option<&'a [i64]> {
     node.attribute.iter().find(|a: &&Attribute| a.name == name).map(|a| a.ints.as_slice())
 }
 
-/// Of a node's output, in floats per pixel; what does not grow with the picture is 0.
+/// Size of a node's output in elements per pixel. It is 0 if it does not grow with the frame.
 fn output_size(node: &Node, size: &HashMap<String, f64>, dims: &HashMap<&str, &[i64]>) -> f64 {
     let of = |i: usize| node.input.get(i).and_then(|name| size.get(name)).copied().unwrap_or(0.0);
     let largest = || (0..node.input.len()).map(of).fold(0.0, f64::max);

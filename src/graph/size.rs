@@ -1,27 +1,27 @@
-//! Whole numbers that follow from the size of a frame: where values are cut and put together.
+//! Integers that follow from the size of a frame, for nodes that cut or join values.
 //!
-//! They are inputs of the graphs. Computed there, they would be nodes among the others: ONNX Runtime runs such nodes on a
-//! device if it turns the graph channels-last, and the processor, which needs their results, then waits for each.
+//! They are inputs of the graphs. If a graph computed them, ONNX Runtime would run these nodes on a device when it makes the
+//! graph channels-last, and the CPU, which needs the results, would wait for each.
 
-/// A list of them, and the name of the input that takes it.
+/// A list of sizes, and the name of the input that takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SizeList {
     pub(crate) name: String,
-    pub(crate) numbers: Vec<Size>,
+    pub(crate) sizes: Vec<Size>,
 }
 
-/// One of them.
+/// A size in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     Fixed(usize),
-    /// As many as are left.
+    /// As many as remain.
     Rest,
     /// H / divisor
     Height(usize),
     /// W / divisor
     Width(usize),
-    /// Queries of attention that are computed at a time, in a frame of H / divisor by W / divisor pixels. A divisor of the
-    /// number of pixels, so that all turns are equal: the largest whose scores take at most so many bytes, or 1.
+    /// Queries in a block of attention, in a frame of H / divisor by W / divisor pixels. It divides the number of pixels, so
+    /// that all blocks are equal, and is the largest whose scores fit into `bytes`, or 1.
     Queries {
         divisor: usize,
         bytes: u64,
@@ -31,12 +31,12 @@ pub(crate) enum Size {
 impl SizeList {
     /// For `frames` frames of that size in one run.
     pub(crate) fn of(&self, [height, width]: [usize; 2], frames: usize) -> Vec<i64> {
-        self.numbers.iter().map(|number| number.of(height, width, frames)).collect()
+        self.sizes.iter().map(|size| size.of(height, width, frames)).collect()
     }
 
-    /// What a reader of the graph is told.
+    /// Text for readers of the graph.
     pub(super) fn describe(&self) -> String {
-        let texts: Vec<String> = self.numbers.iter().map(Size::to_string).collect();
+        let texts: Vec<String> = self.sizes.iter().map(Size::to_string).collect();
         format!("[{}]", texts.join(", "))
     }
 }
@@ -52,7 +52,7 @@ impl Size {
                 let pixels = (height / divisor) * (width / divisor);
                 let scores = bytes / size_of::<f32>() as u64;
                 let most = scores / (pixels * frames).max(1) as u64;
-                // In pairs, of which the smaller is at most the square root.
+                // Divisors come in pairs, of which the smaller is at most the square root.
                 let divisors = (1..).take_while(|n| n * n <= pixels).filter(|n| pixels.is_multiple_of(*n));
                 let fits = divisors.flat_map(|n| [n, pixels / n]).filter(|n| *n as u64 <= most);
                 fits.max().unwrap_or(1) as i64
@@ -95,8 +95,8 @@ mod tests {
 
     #[test]
     fn lists_follow_the_frame() {
-        let numbers = vec![Size::Fixed(0), Size::Rest, Size::Height(4), Size::Width(8), Size::Fixed(24)];
-        let list = SizeList { name: String::new(), numbers };
+        let sizes = vec![Size::Fixed(0), Size::Rest, Size::Height(4), Size::Width(8), Size::Fixed(24)];
+        let list = SizeList { name: String::new(), sizes };
         assert_eq!(list.of([32, 48], 1), [0, -1, 8, 6, 24]);
         assert_eq!(list.describe(), "[0, -1, H/4, W/8, 24]");
     }

@@ -1,7 +1,6 @@
 //! What the emitted graphs are made of, so that a change that adds work is seen without a clock.
 
-use super::builder::StepGraph;
-use super::{Element, Operators, Options, Taps, decoder, encoder, proto};
+use super::{Element, Operators, Options, StepGraph, Taps, decoder, encoder, onnx};
 use crate::model;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -9,13 +8,13 @@ use std::path::Path;
 
 /// Every kind of node of a step and how many there are, those of loops included.
 fn count(step: &StepGraph) -> String {
-    fn add(graph: &proto::Graph, counts: &mut BTreeMap<String, usize>) {
+    fn add(graph: &onnx::Graph, counts: &mut BTreeMap<String, usize>) {
         for node in &graph.node {
             *counts.entry(node.op_type.clone()).or_default() += 1;
             node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()).for_each(|inner| add(inner, counts));
         }
     }
-    let model = proto::Model::decode(step.onnx.as_slice()).unwrap();
+    let model = onnx::Model::decode(step.onnx.as_slice()).unwrap();
     let mut counts = BTreeMap::new();
     add(&model.graph.unwrap(), &mut counts);
     let text: Vec<_> = counts.iter().map(|(kind, n)| format!("{kind} {n}")).collect();

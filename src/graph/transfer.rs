@@ -1,7 +1,9 @@
-//! Graphs of a few nodes that move tensors to and from a device, where the network's own do not: copies are theirs, and
-//! the runtime makes them when it binds.
+//! Graphs of a few nodes that move tensors to and from a device, for what the network's own graphs do not move.
 
-use super::builder::{Builder, Element, Half, Layout, Operators, Options, StepGraph, Taps, Value};
+use super::builder::{Builder, Part};
+use super::options::{Operators, Options, Taps};
+use super::step::StepGraph;
+use super::value::{Element, Layout, Value};
 
 const OPTIONS: Options = Options {
     cache: Element::F32,
@@ -13,18 +15,18 @@ const OPTIONS: Options = Options {
     narrow_norms: false,
 };
 
-/// A tensor of any shape, as it is.
+/// Copies a tensor of any shape.
 pub(crate) fn copy(element: Element) -> StepGraph {
-    let mut b = Builder::new(Half::Transfer, format!("{element:?}").to_lowercase(), &OPTIONS);
+    let mut b = Builder::new(Part::Transfer, format!("{element:?}").to_lowercase(), &OPTIONS);
     let from = b.any_input("from", element);
     let to = Value { name: b.node("Identity", &[&from.name], vec![]), ..from };
     b.output("to", to);
     b.finish()
 }
 
-/// Planes of bytes, `[1, 3, H, W]`, as what the network reads: -1 to 1, by the numbers of `media`.
+/// Planes of bytes, `[1, 3, H, W]`, as the network reads them: -1 to 1, computed as in `media`.
 pub(crate) fn pixels() -> StepGraph {
-    let mut b = Builder::new(Half::Transfer, "pixels", &OPTIONS);
+    let mut b = Builder::new(Part::Transfer, "pixels", &OPTIONS);
     let bytes = b.any_input("bytes", Element::U8);
     let floats = b.cast(bytes, Element::F32);
     let (scale, shift) = (b.floats(&[1], &[2.0 / 255.0]), b.floats(&[1], &[-1.0]));

@@ -1,37 +1,33 @@
 //! Weighted sums of frames, in one pass over their pixels.
 
-use super::simd::{arch, load_some, store_some};
-use super::{Shared, Workers};
-use pulp::{Arch, Simd, WithSimd};
+use super::level::Level;
+use super::micro::vectors::{load_some, store_some};
+use super::workers::{Shared, Workers};
+use pulp::{Simd, WithSimd};
 
-/// Numbers of a job's result.
+/// Elements of a job's result.
 const BLOCK: usize = 1 << 13;
 
-/// Of several parts of each frame: a pixel has as many parts, of `channels` numbers, as there are weights for a frame.
+/// A weighted sum of parts of frames. Each pixel of a frame consists of one part for each of the frame's weights, and a part
+/// is `channels` elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Blend<'a> {
-    /// All of one size.
+    /// All of one shape.
     pub(crate) frames: &'a [&'a [f32]],
-    /// Those of the first frame's parts, then of the others'. What has weight 0 is not read.
+    /// Those of the first frame's parts, then of the next frame's. Parts of weight 0 are not read.
     pub(crate) weights: &'a [f32],
     pub(crate) channels: usize,
 }
 
 impl Blend<'_> {
     /// # Safety
-    /// `output` has `channels` numbers for each pixel, which may hold anything, and nothing else uses it.
-    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) {
-        unsafe { self.run_with(arch(), output, workers) }
-    }
-
-    /// # Safety
-    /// As that of `run`.
-    pub(super) unsafe fn run_with(&self, arch: Arch, output: *mut f32, workers: Workers) {
+    /// `output` has room for `channels` elements a pixel. It may hold anything, and nothing else uses it.
+    pub(super) unsafe fn run(&self, level: Level, workers: Workers, output: *mut f32) {
         let parts = self.weights.len() / self.frames.len();
         let stride = parts * self.channels;
         assert!(stride > 0 && self.weights.len() == parts * self.frames.len());
         let count = self.frames[0].len() / stride;
-        assert!(self.frames.iter().all(|frame| frame.len() == count * stride), "frames of {stride} numbers a pixel");
+        assert!(self.frames.iter().all(|frame| frame.len() == count * stride), "frames of {stride} elements a pixel");
         let terms: Vec<(f32, &[f32])> = self
             .weights
             .iter()
@@ -43,7 +39,7 @@ impl Blend<'_> {
         let in_job = (BLOCK / channels).max(1);
         workers(count.div_ceil(in_job), &|job| {
             let pixels = job * in_job..count.min((job + 1) * in_job);
-            arch.dispatch(Job { terms: &terms, stride, channels, pixels, output });
+            level.dispatch(Job { terms: &terms, stride, channels, pixels, output });
         });
     }
 }

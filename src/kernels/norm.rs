@@ -1,13 +1,11 @@
-//! Layer norm over the channels of each pixel, by itself or followed by SiLU, in one pass over the frame.
+//! Layer norm over the channels of each pixel, alone or followed by SiLU, in one pass over the frame.
 
-use super::simd::{arch, load_some, store_some};
-use super::{Shared, Workers};
-use pulp::{Arch, Simd, WithSimd};
+use super::level::Level;
+use super::micro::vectors::{load_some, store_some};
+use super::workers::{Shared, Workers};
+use pulp::{Simd, WithSimd};
 
-/// Added to the variance (spec section 2).
-pub(crate) const NORM_EPSILON: f32 = 1e-6;
-
-/// Numbers of a job: they stay in the first-level cache between its passes.
+/// Elements of a job, which stay in the first-level cache between its passes.
 const BLOCK: usize = 1 << 13;
 
 /// (x - mean) / sqrt(variance + epsilon) * scale + bias, then x * sigmoid(x) if `silu`.
@@ -17,19 +15,14 @@ pub(crate) struct LayerNorm<'a> {
     pub(crate) pixels: &'a [f32],
     pub(crate) scale: &'a [f32],
     pub(crate) bias: &'a [f32],
+    pub(crate) epsilon: f32,
     pub(crate) silu: bool,
 }
 
 impl LayerNorm<'_> {
     /// # Safety
-    /// `output` has as many floats as `pixels`, which may hold anything, and nothing else uses it.
-    pub(crate) unsafe fn run(&self, output: *mut f32, workers: Workers) {
-        unsafe { self.run_with(arch(), output, workers) }
-    }
-
-    /// # Safety
-    /// As that of `run`.
-    pub(super) unsafe fn run_with(&self, arch: Arch, output: *mut f32, workers: Workers) {
+    /// `output` has room for as many elements as `pixels` has. It may hold anything, and nothing else uses it.
+    pub(super) unsafe fn run(&self, level: Level, workers: Workers, output: *mut f32) {
         let channels = self.scale.len();
         assert!(channels > 0 && self.bias.len() == channels && self.pixels.len().is_multiple_of(channels));
         let output = Shared(output);
@@ -37,7 +30,7 @@ impl LayerNorm<'_> {
         let in_job = (BLOCK / channels).max(1);
         workers(count.div_ceil(in_job), &|job| {
             let pixels = job * in_job..count.min((job + 1) * in_job);
-            arch.dispatch(Job { norm: *self, pixels, output });
+            level.dispatch(Job { norm: *self, pixels, output });
         });
     }
 }
@@ -58,7 +51,7 @@ impl WithSimd for Job<'_> {
         let one_over = 1.0 / channels as f32;
         let mut ones = [1.0; 64];
         ones[channels % S::F32_LANES..].fill(0.0);
-        // One for the channels that the last vector has.
+        // 1 for each channel in the last vector, else 0.
         let last = unsafe { load_some(s, ones.as_ptr(), S::F32_LANES) };
         for pixel in pixels {
             let at = pixel * channels;
@@ -83,7 +76,7 @@ impl WithSimd for Job<'_> {
                     c += S::F32_LANES;
                 }
                 let variance = s.reduce_sum_f32s(squares) * one_over;
-                let factor = s.splat_f32s(1.0 / (variance + NORM_EPSILON).sqrt());
+                let factor = s.splat_f32s(1.0 / (variance + norm.epsilon).sqrt());
                 c = 0;
                 while c < channels {
                     let some = channels - c;
@@ -109,11 +102,11 @@ fn silu<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     s.div_f32s(x, s.add_f32s(one, exp(s, s.sub_f32s(s.splat_f32s(0.0), x))))
 }
 
-/// To 2 units in the last place; of what is out of range, the nearest that is not. exp(x) = 2^n exp(r), |r| <= ln 2 / 2,
-/// by the polynomial of Moshier's Cephes library (expf).
+/// exp(x), to 2 units in the last place; x is clamped to the range of float32. exp(x) = 2^n exp(r) with |r| <= ln 2 / 2, by
+/// the polynomial of Moshier's Cephes library (expf).
 #[inline(always)]
 fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
-    // Adding it rounds to an integer, which then is in the lowest bits.
+    // Adding this rounds to an integer, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;

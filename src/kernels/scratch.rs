@@ -1,66 +1,69 @@
-//! Memory that the convolutions of a model's sessions work in. It stays from one convolution to the next, as making it
-//! costs time. A convolution makes what all of its threads may need before it starts, so that how much there is follows
-//! from sizes and the number of threads, not from which threads came to work.
+//! Memory that the convolutions of a model's sessions work in. It is kept from one convolution to the next, as allocating it
+//! costs time. A convolution allocates what all of its threads may need before it starts. So the amount follows from sizes
+//! and the number of threads, not from which threads did the work.
 
-use super::NoMemory;
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 
-/// All sessions of a model share one. Whoever finds nothing that is free makes more.
+/// The system gave no memory; there is no result, or it is incomplete.
+#[derive(Debug)]
+pub(crate) struct NoMemory;
+
+/// All sessions of a model share one pool. It grows if nothing in it is free.
 #[derive(Default)]
 pub(crate) struct ScratchPool {
-    /// For the threads of a convolution together.
+    /// Pieces for all threads of a convolution together.
     shared: Pieces,
-    /// For one thread, while it has a job.
+    /// Pieces for one thread each, during a job.
     own: Pieces,
 }
 
 /// What a convolution takes of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ScratchSize {
-    /// Floats for all threads together, while it runs.
+    /// Elements for all threads together, while it runs.
     pub(crate) shared: usize,
-    /// Floats for each thread that has a job.
+    /// Elements for each thread that has a job.
     pub(crate) own: usize,
     /// Threads that have jobs, at most.
     pub(crate) workers: usize,
 }
 
-/// A part of the pool that is in use.
+/// A piece of the pool that is in use.
 pub(super) struct Scratch<'a> {
     from: &'a Pieces,
-    /// There until this is dropped.
+    /// `Some` until this is dropped.
     memory: Option<Memory>,
 }
 
-/// Memory of one kind.
+/// Pieces of one kind.
 #[derive(Default)]
 struct Pieces(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The most floats that were asked for, and the most pieces. New pieces have as many floats, so that none is made twice.
+    /// The most elements that were asked for, and the most pieces. New pieces are that large, so that none is made twice.
     largest: usize,
     most: usize,
-    /// Pieces that there are, in use or not.
+    /// All pieces, in use or not.
     count: usize,
-    /// Those that are not in use, and who had them last.
+    /// The pieces that are not in use, and the thread that had each last.
     idle: Vec<(Thread, Memory)>,
 }
 
-/// Starts on a large page, of which it consists where the system has them: transforms write to many places at once, more
-/// than a processor remembers the addresses of small pages.
+/// Starts on a large page, and consists of large pages if the system has them: transforms write to more addresses at once
+/// than the CPU keeps translations of small pages for.
 struct Memory {
     mapping: MmapMut,
     floats: usize,
 }
 
-/// A thread; another may have the same number after its end.
+/// A thread. Another thread may get the same value after its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Thread(usize);
 
 const LARGE_PAGE: usize = 2 << 20;
-/// No system has smaller ones.
+/// No system has smaller pages.
 const SMALL_PAGE: usize = 4 << 10;
 
 impl ScratchSize {
@@ -73,38 +76,38 @@ impl ScratchSize {
         }
     }
 
-    /// What is taken of the system.
+    /// Bytes that the system gives for it.
     pub(crate) fn bytes(self) -> u64 {
         bytes(self.shared) as u64 + self.workers as u64 * bytes(self.own) as u64
     }
 }
 
-/// What is taken of the system for so many floats.
+/// Bytes that the system gives for so many elements.
 fn bytes(floats: usize) -> usize {
     (floats * size_of::<f32>()).next_multiple_of(LARGE_PAGE)
 }
 
 impl ScratchPool {
-    /// For a convolution's threads together: `size.shared` floats of any value. From now on there is also what each of
-    /// them needs, unless another convolution runs at the same time.
+    /// `size.shared` elements of any value, for all threads of a convolution. Also allocates what each of them needs,
+    /// which a convolution that runs at the same time may take.
     pub(super) fn shared(&self, size: ScratchSize) -> Result<Scratch<'_>, NoMemory> {
         self.own.prepare(size.own, size.workers)?;
         self.shared.prepare(size.shared, 1)?;
         self.shared.take()
     }
 
-    /// For one of its threads: `size.own` floats of any value. The same as last time, if that is free, as it may still be
-    /// in the core's cache.
+    /// `size.own` elements of any value, for one thread. The piece that this thread had last, if it is free, as it may
+    /// still be in the core's cache.
     pub(super) fn own(&self) -> Result<Scratch<'_>, NoMemory> {
         self.own.take()
     }
 
-    /// What is free holds that value everywhere.
+    /// Fills all free pieces with a value.
     #[cfg(test)]
     pub(super) fn fill(&self, value: f32) {
         for Pieces(state) in [&self.shared, &self.own] {
             for (_, memory) in &mut state.lock().idle {
-                // SAFETY: so many were made, and nobody else uses them.
+                // SAFETY: it has so many elements, and nobody else uses it.
                 unsafe { std::slice::from_raw_parts_mut(memory.start(), memory.floats) }.fill(value);
             }
         }
@@ -112,7 +115,7 @@ impl ScratchPool {
 }
 
 impl Pieces {
-    /// Makes pieces of so many floats until there are `count`.
+    /// Allocates pieces of so many elements until there are `count`.
     fn prepare(&self, floats: usize, count: usize) -> Result<(), NoMemory> {
         let mut state = self.0.lock();
         let before = (state.largest, state.most);
@@ -120,7 +123,7 @@ impl Pieces {
         state.drop_small();
         let made = state.make();
         if made.is_err() {
-            // Smaller convolutions must not ask for what could not be had.
+            // Smaller convolutions must not ask for what could not be allocated.
             (state.largest, state.most) = before;
         }
         made
@@ -152,7 +155,7 @@ impl State {
         Ok(())
     }
 
-    /// What is smaller than is asked for by now goes, so that there is room for its successors.
+    /// Frees pieces that are too small by now, to make room for their successors.
     fn drop_small(&mut self) {
         let before = self.idle.len();
         let largest = self.largest;
@@ -171,7 +174,7 @@ impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         let mut state = self.from.0.lock();
         let memory = self.memory.take().expect("only here");
-        // Too small since another convolution began, or no room in the list: it goes back to the system.
+        // It goes back to the system if it is too small by now or the list cannot grow.
         if memory.floats >= state.largest && state.idle.try_reserve(1).is_ok() {
             state.idle.push((Thread::this(), memory));
         } else {
@@ -184,11 +187,11 @@ impl Memory {
     fn new(floats: usize) -> Result<Self, NoMemory> {
         let bytes = bytes(floats);
         let mapping = MmapMut::map_anon(bytes + LARGE_PAGE).map_err(|_| NoMemory)?;
-        // Advice: without it small pages serve.
+        // Only advice: small pages work too.
         #[cfg(target_os = "linux")]
         drop(mapping.advise(memmap2::Advice::HugePage));
         let mut memory = Memory { mapping, floats: bytes / size_of::<f32>() };
-        // The system gives pages when they are first written to.
+        // The system allocates a page when it is first written to.
         for offset in (0..memory.floats).step_by(SMALL_PAGE / size_of::<f32>()) {
             // SAFETY: within the mapping.
             unsafe { memory.start().add(offset).write_volatile(0.0) };
@@ -198,7 +201,7 @@ impl Memory {
 
     fn start(&mut self) -> *mut f32 {
         let start = self.mapping.as_mut_ptr();
-        // SAFETY: `new` made a page more than was asked for.
+        // SAFETY: `new` maps one large page more than was asked for.
         unsafe { start.add(start.align_offset(LARGE_PAGE)).cast() }
     }
 }
@@ -220,7 +223,7 @@ mod tests {
     const LARGE: ScratchSize = ScratchSize { shared: 1 << 20, own: 1 << 20, workers: 2 };
 
     impl ScratchPool {
-        /// What the system gave for it.
+        /// Bytes that the system gave for it.
         fn bytes(&self) -> u64 {
             let taken = |pieces: &Pieces| {
                 let state = pieces.0.lock();
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_as_much_as_the_estimate_says_whoever_works() {
+    fn there_is_as_much_as_the_estimate_says_whichever_threads_work() {
         let pool = ScratchPool::default();
         for (size, all) in [(SMALL, SMALL), (LARGE, SMALL.max(LARGE)), (SMALL, SMALL.max(LARGE))] {
             let shared = pool.shared(size).unwrap();
@@ -245,20 +248,20 @@ mod tests {
     }
 
     #[test]
-    fn convolutions_at_the_same_time_have_parts_of_their_own() {
+    fn convolutions_at_the_same_time_have_pieces_of_their_own() {
         let pool = ScratchPool::default();
         let (mut first, mut second) = (pool.shared(SMALL).unwrap(), pool.shared(LARGE).unwrap());
         assert_ne!(first.start(), second.start());
         let mut jobs: Vec<_> = (0..5).map(|_| pool.own().unwrap()).collect();
-        let places: std::collections::HashSet<_> = jobs.iter_mut().map(Scratch::start).collect();
-        assert_eq!(places.len(), 5, "more than either asked for");
+        let starts: std::collections::HashSet<_> = jobs.iter_mut().map(Scratch::start).collect();
+        assert_eq!(starts.len(), 5, "more than either asked for");
         drop((jobs, first, second));
         // The first one's is too small by now.
         assert_eq!(pool.bytes(), (4 << 20) + 5 * (4 << 20));
     }
 
     #[test]
-    fn what_could_not_be_had_is_not_asked_for_again() {
+    fn what_could_not_be_allocated_is_not_asked_for_again() {
         let pool = ScratchPool::default();
         // More than there are addresses.
         const TOO_MANY: usize = 1 << 60;
@@ -283,7 +286,7 @@ mod tests {
                 assert_eq!(own(), first);
             });
             has_worked.wait();
-            // On top of the other's.
+            // Above the other thread's piece.
             drop(held);
             may_work.wait();
         });

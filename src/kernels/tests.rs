@@ -1,26 +1,12 @@
-//! Against the direct sums in float64, on every kind of vector that this processor has.
+//! Against direct sums in float64, on every level that this CPU has.
 
-use super::simd::lanes_of;
-use super::tiles::Tile;
+use super::workers::Workers;
 use super::*;
-use pulp::Arch;
-
-fn archs() -> Vec<Arch> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use pulp::x86::{V3, V4};
-        let v4 = V4::try_new().map(Arch::V4);
-        let v3 = V3::try_new().map(Arch::V3);
-        [Some(Arch::Scalar), v3, v4].into_iter().flatten().collect()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    vec![Arch::Scalar, Arch::new()]
-}
 
 struct Random(u64);
 
 impl Random {
-    fn numbers(&mut self, count: usize) -> Vec<f32> {
+    fn values(&mut self, count: usize) -> Vec<f32> {
         let mut next = || {
             self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
@@ -60,7 +46,8 @@ const CASES: [Case; 14] = [
     Case { height: 100, width: 100, c_in: 2, c_out: 3, times: 1, residual: false },
 ];
 
-/// `[c_out, c_in, times, side, side]` over frames `[height, width, c_in]`; `offset` is that of the first place.
+/// `[c_out, c_in, times, side, side]` over frames `[height, width, c_in]`; the first tap is `offset` rows above its pixel and
+/// as many columns to the left.
 fn direct(
     case: Case,
     frames: &[&[f32]],
@@ -96,107 +83,87 @@ fn direct(
     out
 }
 
-/// Runs `convolve` on all cases; it gets the input and a place for the output.
-fn check(
-    side: usize,
-    packing: Packing,
-    stride: usize,
-    offset: usize,
-    scale: usize,
-    tolerance: f64,
-    convolve: impl Fn(Arch, Input, Workers, &mut [f32]),
-) {
+/// Computes all cases by `method`, which is a kernel of `side` x `side` taps as in `direct`.
+fn check(method: Method, side: usize, stride: usize, offset: usize, scale: usize, tolerance: f64) {
     for case in CASES.into_iter().filter(|case| case.height % stride == 0 && case.width % stride == 0) {
         let mut random = Random(7);
-        let pixels = case.height * case.width * scale * scale / stride / stride;
-        let frames: Vec<Vec<f32>> =
-            (0..case.times).map(|_| random.numbers(case.height * case.width * case.c_in)).collect();
+        let Case { height, width, c_in, c_out, times, .. } = case;
+        let pixels = height * width * scale * scale / stride / stride;
+        let frames: Vec<Vec<f32>> = (0..times).map(|_| random.values(height * width * c_in)).collect();
         let frames: Vec<&[f32]> = frames.iter().map(Vec::as_slice).collect();
-        let row = case.c_in * case.times * side * side;
-        let kernel: Vec<f32> = random.numbers(case.c_out * row).iter().map(|w| w / (row as f32).sqrt()).collect();
-        let (bias, residual) = (random.numbers(case.c_out), random.numbers(pixels * case.c_out));
+        let row = c_in * times * side * side;
+        let kernel: Vec<f32> = random.values(c_out * row).iter().map(|w| w / (row as f32).sqrt()).collect();
+        let (bias, residual) = (random.values(c_out), random.values(pixels * c_out));
         let mut expected = direct(case, &frames, &kernel, side, stride, offset, scale);
         for (i, value) in expected.iter_mut().enumerate() {
-            *value += f64::from(bias[i % case.c_out]) + if case.residual { f64::from(residual[i]) } else { 0.0 };
+            *value += f64::from(bias[i % c_out]) + if case.residual { f64::from(residual[i]) } else { 0.0 };
         }
-        for arch in archs() {
-            let lanes = lanes_of(arch);
-            let shape = KernelShape { c_out: case.c_out, c_in: case.c_in, times: case.times, places: side * side };
-            let mut weights = vec![f32::NAN; shape.packed_len(lanes)];
-            let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| {
-                out.copy_from_slice(&kernel[rows.start * row..rows.end * row]);
+        let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| {
+            out.copy_from_slice(&kernel[rows.start * row..rows.end * row]);
+        };
+        for target in Target::all() {
+            let convolution = Convolution { method, c_out, c_in, times };
+            let mut weights = vec![f32::NAN; target.packed_len(convolution)];
+            target.pack(convolution, &read_rows, 2, &mut weights).unwrap();
+            let residual = case.residual.then_some(residual.as_slice());
+            let input = Input { frames: &frames, height, width, c_in, weights: &weights, bias: &bias, residual };
+            let [height, width] = method.output_size([height, width]);
+            assert_eq!(height * width * c_out, expected.len());
+            let convolve = |workers: Workers, threads: usize| {
+                // What was in the scratch must not matter, so it is NaN.
+                let scratch = ScratchPool::default();
+                drop(scratch.shared(target.scratch(convolution, [input.height, input.width], threads)));
+                scratch.fill(f32::NAN);
+                let mut result = vec![f32::NAN; expected.len()];
+                let resources = Resources { threads, workers, scratch: &scratch };
+                // SAFETY: the result has the size that the assertion above compared.
+                unsafe { target.convolve(method, input, resources, result.as_mut_ptr()) }.unwrap();
+                result
             };
-            pack(shape, packing, lanes, &read_rows, 2, &mut weights).unwrap();
-            let input = Input {
-                frames: &frames,
-                height: case.height,
-                width: case.width,
-                c_in: case.c_in,
-                weights: &weights,
-                bias: &bias,
-                residual: case.residual.then_some(&residual),
-            };
-            let mut results = [(); 2].map(|()| vec![f32::NAN; expected.len()]);
-            let one: Workers = &|jobs, job| (0..jobs).for_each(job);
-            let four: Workers = &|jobs, job| {
-                let next = std::sync::atomic::AtomicUsize::new(0);
-                let work = || {
-                    let claim = || Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|n| *n < jobs);
-                    std::iter::from_fn(claim).for_each(job);
-                };
-                std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
-            };
-            for (workers, result) in [one, four].into_iter().zip(&mut results) {
-                convolve(arch, input, workers, result);
+            for threads in [1, 4, 64] {
+                let results = [convolve(&one, threads), convolve(&four, threads)];
+                assert_eq!(results[0], results[1], "{case:?} {target:?}: threads change the result");
+                let errors = results[0].iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
+                let error = errors.fold(0.0, f64::max);
+                assert!(error <= tolerance, "{case:?} {target:?}: off by {error:.1e}");
             }
-            assert_eq!(results[0], results[1], "{case:?} {arch:?}: threads change the result");
-            let error = results[0].iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
-            assert!(error <= tolerance, "{case:?} {arch:?}: off by {error:.1e}");
         }
     }
 }
 
-fn check_winograd<T: Tile<IN, OUT>, const IN: usize, const OUT: usize>(sampling: Sampling, tolerance: f64) {
-    let scale = if sampling == Sampling::Doubled { 2 } else { 1 };
-    for threads in [1, 4, 64] {
-        check(3, Packing::PlaceLast, 1, 1, scale, tolerance, |arch, input, workers, out| {
-            let conv = Winograd::<T, IN, OUT>::with_arch(arch, input, sampling, threads);
-            // Whatever was there must not matter, so it is no number.
-            let scratch = ScratchPool::default();
-            drop(conv.scratch(&scratch));
-            scratch.fill(f32::NAN);
-            assert_eq!(out.len(), conv.output_len());
-            unsafe { conv.run(out.as_mut_ptr(), &scratch, workers) }.unwrap();
-        });
-    }
+fn one(jobs: usize, job: &(dyn Fn(usize) + Sync + Send)) {
+    (0..jobs).for_each(job);
+}
+
+fn four(jobs: usize, job: &(dyn Fn(usize) + Sync + Send)) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let claim = || Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|n| *n < jobs);
+        std::iter::from_fn(claim).for_each(job);
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
 }
 
 #[test]
 fn small_tiles_are_the_convolution() {
-    check_winograd::<Tile2, 4, 2>(Sampling::Same, 8e-6);
-    check_winograd::<Tile2, 4, 2>(Sampling::Doubled, 8e-6);
+    check(Method::Winograd2(Sampling::Same), 3, 1, 1, 1, 8e-6);
+    check(Method::Winograd2(Sampling::Doubled), 3, 1, 1, 2, 8e-6);
 }
 
 #[test]
 fn large_tiles_are_the_convolution() {
-    check_winograd::<Tile4, 6, 4>(Sampling::Same, 2e-5);
-    check_winograd::<Tile4, 6, 4>(Sampling::Doubled, 2e-5);
+    check(Method::Winograd4(Sampling::Same), 3, 1, 1, 1, 2e-5);
+    check(Method::Winograd4(Sampling::Doubled), 3, 1, 1, 2, 2e-5);
 }
 
 #[test]
 fn pointwise_is_the_convolution() {
-    check(1, Packing::ChannelLast, 1, 0, 1, 2e-6, |arch, input, workers, out| {
-        let conv = Pointwise::with_arch(arch, input);
-        unsafe { conv.run(out.as_mut_ptr(), workers) };
-    });
+    check(Method::Pointwise, 1, 1, 0, 1, 2e-6);
 }
 
 #[test]
 fn strided_is_the_convolution() {
-    check(3, Packing::ChannelLast, 2, 0, 1, 8e-6, |arch, input, workers, out| {
-        let conv = Strided::with_arch(arch, input);
-        unsafe { conv.run(out.as_mut_ptr(), workers) };
-    });
+    check(Method::Strided, 3, 2, 0, 1, 8e-6);
 }
 
 #[test]
@@ -204,20 +171,20 @@ fn norms_are_their_definition() {
     let mut random = Random(3);
     for channels in [1, 3, 8, 16, 17, 40, 100] {
         for (pixels, spread) in [(1, 1.0), (300, 1.0), (4, 100.0)] {
-            let numbers: Vec<f32> = random.numbers(pixels * channels).iter().map(|v| v * spread + 0.5).collect();
-            let scale: Vec<f32> = random.numbers(channels).iter().map(|v| v * 40.0).collect();
-            let bias = random.numbers(channels);
+            let values: Vec<f32> = random.values(pixels * channels).iter().map(|v| v * spread + 0.5).collect();
+            let scale: Vec<f32> = random.values(channels).iter().map(|v| v * 40.0).collect();
+            let bias = random.values(channels);
             for silu in [false, true] {
-                let norm = LayerNorm { pixels: &numbers, scale: &scale, bias: &bias, silu };
-                for arch in archs() {
-                    let mut found = vec![f32::NAN; numbers.len()];
-                    unsafe { norm.run_with(arch, found.as_mut_ptr(), &|jobs, job| (0..jobs).for_each(job)) };
-                    for (numbers, found) in numbers.chunks(channels).zip(found.chunks(channels)) {
-                        let numbers: Vec<f64> = numbers.iter().map(|v| f64::from(*v)).collect();
-                        let mean = numbers.iter().sum::<f64>() / channels as f64;
-                        let variance = numbers.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / channels as f64;
+                let norm = LayerNorm { pixels: &values, scale: &scale, bias: &bias, epsilon: 1e-6, silu };
+                for target in Target::all() {
+                    let mut found = vec![f32::NAN; values.len()];
+                    unsafe { target.normalize(norm, &one, found.as_mut_ptr()) };
+                    for (values, found) in values.chunks(channels).zip(found.chunks(channels)) {
+                        let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+                        let mean = values.iter().sum::<f64>() / channels as f64;
+                        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / channels as f64;
                         for c in 0..channels {
-                            let mut y = (numbers[c] - mean) / (variance + f64::from(NORM_EPSILON)).sqrt();
+                            let mut y = (values[c] - mean) / (variance + f64::from(norm.epsilon)).sqrt();
                             y = y * f64::from(scale[c]) + f64::from(bias[c]);
                             if silu {
                                 y /= 1.0 + (-y).exp();
@@ -225,7 +192,7 @@ fn norms_are_their_definition() {
                             let error = (f64::from(found[c]) - y).abs();
                             assert!(
                                 error <= 4e-5 + 4e-6 * y.abs(),
-                                "{channels} channels, {arch:?}: found {}, expected {y}",
+                                "{channels} channels, {target:?}: found {}, expected {y}",
                                 found[c]
                             );
                         }
@@ -241,18 +208,18 @@ fn blends_are_sums() {
     let mut random = Random(5);
     let weights = [0.25, 0.0, 0.0, -0.75, 0.5, 1.0, 0.0, 0.0, 0.75];
     for (channels, pixels) in [(1, 1), (3, 7), (16, 5), (70, 300), (9000, 2)] {
-        let frames: Vec<Vec<f32>> = (0..3).map(|_| random.numbers(pixels * 3 * channels)).collect();
+        let frames: Vec<Vec<f32>> = (0..3).map(|_| random.values(pixels * 3 * channels)).collect();
         let mut frames: Vec<&[f32]> = frames.iter().map(Vec::as_slice).collect();
-        // What has no weight may hold anything.
+        // Parts of weight 0 may hold anything.
         let unused = vec![f32::NAN; frames[0].len()];
         for (n, weights) in [weights, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]].into_iter().enumerate() {
             if n == 1 {
                 frames[..2].fill(&unused);
             }
-            for arch in archs() {
+            for target in Target::all() {
                 let mut found = vec![f32::NAN; pixels * channels];
                 let blend = Blend { frames: &frames, weights: &weights, channels };
-                unsafe { blend.run_with(arch, found.as_mut_ptr(), &|jobs, job| (0..jobs).for_each(job)) };
+                unsafe { target.blend(blend, &one, found.as_mut_ptr()) };
                 for (i, found) in found.into_iter().enumerate() {
                     let at = |part: usize| i / channels * 3 * channels + part * channels + i % channels;
                     let terms = (0..9).filter(|term| weights[*term] != 0.0);
@@ -260,7 +227,7 @@ fn blends_are_sums() {
                         terms.map(|term| f64::from(weights[term]) * f64::from(frames[term / 3][at(term % 3)])).sum();
                     assert!(
                         (f64::from(found) - sum).abs() < 1e-6,
-                        "{channels} channels, {arch:?}, {i}: {found}, {sum}"
+                        "{channels} channels, {target:?}, {i}: {found}, {sum}"
                     );
                 }
             }

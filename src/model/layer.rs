@@ -38,7 +38,10 @@ pub(crate) enum NormScope {
 /// The number of groups of every GroupNorm.
 pub(crate) const NORM_GROUPS: usize = 32;
 
-/// Affine, with epsilon 1e-6.
+/// Added to the variance in every norm (spec section 2).
+pub(crate) const NORM_EPSILON: f32 = 1e-6;
+
+/// An affine norm.
 #[derive(Debug, Clone)]
 pub(crate) struct Norm {
     pub(crate) scope: NormScope,

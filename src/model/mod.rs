@@ -32,7 +32,7 @@ pub(crate) use config::Interpolation;
 pub(crate) use damage::{START, instead_of_safetensors};
 pub(crate) use half::Half;
 pub(crate) use layer::{
-    Attention, Conv, ConvKind, Down, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet, Weight,
+    Attention, Conv, ConvKind, Down, Layer, NORM_EPSILON, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet, Weight,
 };
 pub(crate) use network::{Decoder, Encoder, Network};
 pub(crate) use open::open;

@@ -40,7 +40,7 @@ impl Runtime {
     }
 
     fn load(path: Option<&Path>, logger: &Logger) -> Result<Runtime> {
-        operators::prepare();
+        operators::prepare()?;
         let library = library::find(path)?;
         let failed = |e: &dyn std::fmt::Display| {
             let text = format!("ONNX Runtime {} at {}: {e}", library.version, library.path.display());

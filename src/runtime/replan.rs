@@ -1,9 +1,9 @@
-//! Runs on a CUDA device, where one that failed is followed by one of the smallest frame, so that convolutions forget it.
+//! Runs on a CUDA device. After a run that failed, a run of the smallest frame makes convolutions plan again.
 //!
-//! ONNX Runtime's convolutions there keep the plan for the last size of frames. They note a new size before they have its
-//! plan: when making that fails, for lack of memory, the next run of the same size believes that it is there, and crashes. A
-//! run of another size makes them plan again. Read in its source and seen, of version 1.31.1. A run that is under way when
-//! another fails must not meet this either, so a session's runs take turns; its convolutions do so anyway.
+//! ONNX Runtime's convolutions keep the plan for the last size of frames there. They store a new size before they have its
+//! plan. If planning fails for lack of memory, the next run of the same size uses the missing plan and crashes. A run of
+//! another size makes them plan again. This is in the source of version 1.31.1 and was seen with it. A run must not meet this
+//! while another one fails either, so a session's runs take turns; its convolutions do so anyway.
 
 use super::cancel::Canceller;
 use super::session::Session;
@@ -18,14 +18,14 @@ pub(super) struct Replan {
     sizes: Vec<SizeList>,
     /// Width and height of the smallest frame.
     unit: usize,
-    /// Of the runs since one that succeeded, which all failed: the shape of the first input.
+    /// The shape of the first input of each run since the last one that succeeded. All of them failed.
     failed: Mutex<Vec<Vec<usize>>>,
     #[cfg(test)]
     pub(super) count: std::sync::atomic::AtomicU64,
 }
 
 impl Replan {
-    /// `None` of graphs that only move tensors.
+    /// `None` for graphs that only move tensors.
     pub(super) fn new(step: &StepGraph) -> Option<Self> {
         let past = step.caches.iter().flat_map(|cache| [&cache.one_ago, &cache.two_ago]);
         let inputs: Vec<Port> = step.inputs.iter().chain(past).cloned().collect();
@@ -56,7 +56,7 @@ impl Replan {
             self.run_smallest(session, &mut failed)?;
         }
         let result = session.run_once(inputs, outputs, canceller);
-        // Also one that was cancelled: it may have failed before that.
+        // A run that was cancelled counts too, as it may have failed before that.
         if result.is_err() {
             failed.push(inputs[0].shape().to_vec());
         }
@@ -87,7 +87,7 @@ impl Replan {
         Ok(())
     }
 
-    /// As after a run of these inputs that failed.
+    /// The state after a failed run of these inputs.
     #[cfg(test)]
     pub(super) fn fail(&self, inputs: &[&Tensor]) {
         self.failed.lock().push(inputs[0].shape().to_vec());

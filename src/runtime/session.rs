@@ -8,8 +8,8 @@ use super::replan::Replan;
 use super::tensor::Tensor;
 use super::{operators, threads};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::graph::{Element, Kernel, Source, StepGraph};
-use crate::kernels::{self, ScratchPool};
+use crate::graph::{Element, PackedWeight, Source, StepGraph};
+use crate::kernels::{NoMemory, ScratchPool, Target};
 use crate::logger::Logger;
 use crate::memory;
 use crate::model::Checkpoint;
@@ -20,8 +20,8 @@ use std::ffi::CString;
 use std::io::Read;
 use std::sync::Arc;
 
-/// The first session to have our operators is built alone: the runtime adds their domain to a list of the process that
-/// it reads and writes without a lock.
+/// The first session with our operators is built alone, as the runtime adds their domain to a list of the process without a
+/// lock.
 static OPERATORS_KNOWN: OnceCell<()> = OnceCell::new();
 
 /// How sessions are built.
@@ -30,21 +30,21 @@ pub(crate) struct SessionOptions {
     pub(crate) place: Place,
     pub(crate) cuda: CudaOptions,
     pub(crate) threads: usize,
-    /// Threads that prepare the weights, while others may do so for other sessions.
+    /// Threads that prepare the weights. Other sessions may have as many at the same time.
     pub(crate) loading_threads: usize,
-    /// For the convolutions of all sessions that are not run at the same time.
+    /// For the convolutions of all sessions of a model.
     pub(crate) scratch: Arc<ScratchPool>,
     pub(crate) logger: Logger,
 }
 
-/// A loaded graph. It or the runtime holds the only copy of a weight, in the layout that the kernels want.
+/// A loaded graph. It or the runtime holds the only copy of each weight, in the order in which it is read.
 pub(crate) struct Session {
     name: String,
     session: Arc<Owned<ort::session::Session>>,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
     /// The last inputs.
-    kernels: Vec<Tensor>,
+    packed_weights: Vec<Tensor>,
     /// On a device.
     replan: Option<Replan>,
 }
@@ -57,9 +57,9 @@ impl Session {
         options: &SessionOptions,
     ) -> Result<Self> {
         let _loading = Loading::begin()?;
-        let weights = pack_weights(step, checkpoint)?;
-        let pack = |kernel| pack_kernel(kernel, checkpoint, options.loading_threads);
-        let kernels = step.kernels.iter().map(pack).collect::<Result<Vec<_>>>()?;
+        let weights = external_data(step, checkpoint)?;
+        let pack = |weight| pack(weight, checkpoint, options.loading_threads);
+        let packed_weights = step.packed_weights.iter().map(pack).collect::<Result<Vec<_>>>()?;
         let c_string = |name: &str| CString::new(name).expect("names hold no NUL");
         let build = || -> ort::Result<ort::session::Session> {
             let mut builder = ort::session::Session::builder(&runtime.environment)?
@@ -67,14 +67,14 @@ impl Session {
                 .with_logger(options.logger.for_runtime())?
                 .with_log_level(options.logger.runtime_level())?
                 .with_intra_threads(options.threads)?
-                // Idle threads of an embedded library must not burn the host's processor.
+                // Idle threads of a library must not take the program's CPU time.
                 .with_intra_op_spinning(false)?
-                // A pattern for each size would be kept beside the arena; streams of any size share this session.
+                // Streams of any size share this session, and a pattern for each size would be kept.
                 .with_memory_pattern(false)?;
             if step.external_bytes > 0 {
                 let (file, data) = (c_string(&step.weights_file()), weights.as_ptr().cast_mut().cast());
-                // SAFETY: ort's own method asks for an `Arc`, which cannot be refused memory. The file's name is copied, and
-                // the weights live until the session is built.
+                // ort's own method takes an `Arc`, which aborts if there is no memory.
+                // SAFETY: the file's name is copied, and the weights live until the session is built.
                 unsafe {
                     let builder = builder.ptr_mut();
                     let add = ort::api().AddExternalInitializersFromMemory;
@@ -82,7 +82,7 @@ impl Session {
                 }
             }
             match options.place.provider(&options.cuda) {
-                // Our operators run on the processor only.
+                // Our operators run on the CPU only.
                 Some(provider) => builder.with_execution_providers([provider])?,
                 None => builder.with_operators(operators::domain(options.threads, options.scratch.clone())?)?,
             }
@@ -105,13 +105,14 @@ impl Session {
         };
         let inputs = step.inputs.iter().chain(step.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]));
         let outputs = step.outputs.iter().chain(step.caches.iter().map(|c| &c.now));
-        let given = step.sizes.iter().map(|list| &list.name).chain(step.kernels.iter().map(|kernel| &kernel.key));
+        let packed = step.packed_weights.iter().map(|weight| &weight.key);
+        let given = step.sizes.iter().map(|list| &list.name).chain(packed);
         Ok(Session {
             name: step.name.clone(),
             session: Arc::new(Owned::new(session)),
             inputs: inputs.map(|port| &port.name).chain(given).map(|name| c_string(name)).collect(),
             outputs: outputs.map(|port| c_string(&port.name)).collect(),
-            kernels,
+            packed_weights,
             replan: options.place.has_memory().then(|| Replan::new(step)).flatten(),
         })
     }
@@ -120,13 +121,14 @@ impl Session {
         &self.name
     }
 
-    /// For memory of its own kind.
+    /// For allocations in the session's memory.
     pub(super) fn shared(&self) -> Arc<Owned<ort::session::Session>> {
         self.session.clone()
     }
 
-    /// Runs the graph. `inputs` are the step's, then one and two frames ago of every cache, then the sizes; `outputs` the
-    /// step's, then every cache's frame of now. An output may share its tensor with a cache input at the start of a clip only.
+    /// Runs the graph. `inputs` are the step's, then the frames one and two ago of every cache, then the sizes. `outputs` are
+    /// the step's, then the frame of now of every cache. Only at the start of a clip may an output share its tensor with a
+    /// cache's input.
     pub(crate) fn run(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
         match &self.replan {
             Some(replan) => replan.run(self, inputs, outputs, canceller),
@@ -134,29 +136,28 @@ impl Session {
         }
     }
 
-    /// Makes the next run what one is after a run of this first input that failed.
+    /// Makes the next run one that follows a failed run with this first input.
     #[cfg(test)]
     pub(crate) fn fail(&self, first: &Tensor) {
         self.replan.as_ref().expect("of a device").fail(&[first]);
     }
 
-    /// Runs of the smallest frame, so far.
+    /// Runs of the smallest frame so far.
     #[cfg(test)]
     pub(crate) fn replanned(&self) -> u64 {
         self.replan.as_ref().expect("of a device").count.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     pub(super) fn run_once(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
-        let inputs: Vec<&Tensor> = inputs.iter().copied().chain(&self.kernels).collect();
+        let inputs: Vec<&Tensor> = inputs.iter().copied().chain(&self.packed_weights).collect();
         assert_eq!((inputs.len(), outputs.len()), (self.inputs.len(), self.outputs.len()), "{}", self.name);
         let input_names: Vec<_> = self.inputs.iter().map(|n| n.as_ptr()).collect();
         let output_names: Vec<_> = self.outputs.iter().map(|n| n.as_ptr()).collect();
         let inputs: Vec<*const ort::sys::OrtValue> = inputs.iter().map(|t| t.ptr().cast_const()).collect();
         let mut outputs: Vec<*mut ort::sys::OrtValue> = outputs.iter().map(|t| t.ptr()).collect();
-        // SAFETY: all pointers are live for the call and the counts match. The runtime writes into the given outputs in
-        // place, or copies to them where they are of another memory than the session's. OrtApi::Run is safe to call from
-        // several threads on one session; ort's wrapper asks for `&mut` because of providers whose allocators are not,
-        // which are not used here.
+        // SAFETY: all pointers are valid during the call, and the counts match. The runtime writes to the given outputs, or
+        // copies to them if they are in other memory than the session's. OrtApi::Run is safe to call from several threads on
+        // one session. ort's wrapper takes `&mut` because some providers' allocators are not; none of these is used here.
         let result = unsafe {
             let status = (ort::api().Run)(
                 self.session.ptr().cast_mut(),
@@ -171,7 +172,7 @@ impl Session {
             ort::Error::result_from_status(status)
         };
         match result {
-            // The flag may be set after the last node checked it; the results are whole then, but the caller was told.
+            // The flag may be set after the last node. The results are complete then, but the caller cancelled them.
             _ if canceller.is_cancelled() => fail!(Cancelled, "cancelled in {}; reset the stream", self.name),
             Ok(()) => Ok(()),
             Err(e) => Err(run_error(&self.name, "running", &e)),
@@ -184,7 +185,7 @@ fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
     if text.contains("pthread_create failed") {
         return threads::refused(&format!("ONNX Runtime, {doing} {step}"));
     }
-    // The last one is that of an arena with a limit.
+    // The last one is from an arena with a limit.
     let signs = ["bad_alloc", "Failed to allocate", "out of memory", "is smaller than requested bytes"];
     let memory = signs.iter().any(|sign| text.contains(sign));
     let (kind, short) = match memory {
@@ -195,7 +196,7 @@ fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
 }
 
 /// The step's external data in one buffer, aligned for float32.
-fn pack_weights(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
+fn external_data(step: &StepGraph, checkpoint: &Checkpoint) -> Result<Vec<f32>> {
     let mut buffer: Vec<f32> = memory::zeros(step.external_bytes.div_ceil(size_of::<f32>()), "weights")?;
     for (range, fill) in weight_reads(step, checkpoint) {
         fill(&mut bytes_of(&mut buffer)[range])?;
@@ -208,17 +209,18 @@ fn bytes_of(floats: &mut [f32]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), size_of_val(floats)) }
 }
 
-/// A kernel of one of our operators, in the order that suits this processor.
-fn pack_kernel(kernel: &Kernel, checkpoint: &Checkpoint, threads: usize) -> Result<Tensor> {
-    let lanes = kernels::lanes();
-    let mut packed = Tensor::new(&[kernel.shape.packed_len(lanes)], Element::F32)?;
-    let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| match kernel.taps_apart {
-        true => checkpoint.read_rows_of_taps(&kernel.key, rows, out),
-        false => checkpoint.read_rows(&kernel.key, rows, out),
+/// A weight of one of our convolutions, as the kernels pack it.
+fn pack(weight: &PackedWeight, checkpoint: &Checkpoint, threads: usize) -> Result<Tensor> {
+    let PackedWeight { key, convolution, taps_apart } = weight;
+    let target = Target::current();
+    let mut packed = Tensor::new(&[target.packed_len(*convolution)], Element::F32)?;
+    let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| match taps_apart {
+        true => checkpoint.read_rows_of_taps(key, rows, out),
+        false => checkpoint.read_rows(key, rows, out),
     };
-    match kernels::pack(kernel.shape, kernel.packing, lanes, &read_rows, threads, packed.data_mut()) {
+    match target.pack(*convolution, &read_rows, threads, packed.data_mut()) {
         Ok(()) => Ok(packed),
-        Err(kernels::NoMemory) => fail!(OutOfMemory, "{}: no memory to reorder the weights", kernel.key),
+        Err(NoMemory) => fail!(OutOfMemory, "{key}: no memory to pack the weights"),
     }
 }
 
@@ -242,8 +244,8 @@ pub(crate) fn write_weights(
     Ok(())
 }
 
-/// For each initializer, in order: where it goes, and a function that reads it to bytes, which are aligned for float32 where
-/// it is of that type.
+/// For each initializer, in order: its range of the external data, and a function that reads it to these bytes. Bytes of
+/// float32 are aligned for it.
 fn weight_reads<'a>(
     step: &'a StepGraph,
     checkpoint: &'a Checkpoint,
@@ -262,7 +264,7 @@ fn weight_reads<'a>(
             Ok(())
         };
         let fill = move |out: &mut [u8]| {
-            // SAFETY: any bytes are floats.
+            // SAFETY: any bytes are valid floats.
             if let (Element::F32, ([], floats, [])) = (initializer.element, unsafe { out.align_to_mut::<f32>() }) {
                 return read(floats);
             }

@@ -3,7 +3,7 @@
 use super::model_options::{CacheType, Convolution, Layout, ModelOptions, Precision, Provider};
 use crate::error::{Result, fail};
 use crate::graph::{self, Element, Operators, Taps};
-use crate::kernels;
+use crate::kernels::Target;
 use crate::model::Network;
 use crate::runtime::Place;
 
@@ -69,7 +69,7 @@ pub(super) fn graph_options(options: &ModelOptions, place: Place, precision: Pre
         // Ours are of float32, for the processor.
         _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
         // A processor without vectors that we know: the runtime's own operators are faster.
-        _ if kernels::lanes() == 1 => Operators::Onnx,
+        _ if !Target::current().has_vectors() => Operators::Onnx,
         Convolution::Exact => Operators::Exact,
         Convolution::Fast => Operators::Fast,
         Convolution::Direct => Operators::OurNorms,

@@ -1,6 +1,6 @@
 //! The part of the ONNX format (onnx.proto3, IR version 8) that this library writes.
 
-use super::builder::Element;
+use super::value::Element;
 use prost::Message;
 
 pub(crate) const FLOAT: i32 = 1;
@@ -10,7 +10,7 @@ pub(crate) const FLOAT16: i32 = 10;
 pub(crate) const BFLOAT16: i32 = 16;
 pub(crate) const EXTERNAL: i32 = 1;
 
-/// The format's number for an element type.
+/// The format's code for an element type.
 pub(crate) fn element(element: Element) -> i32 {
     match element {
         Element::F32 => FLOAT,

@@ -1,34 +1,36 @@
-//! Sums of products: some rows of numbers times a panel of weights.
+//! Sums of products in float32: rows of values times panels of weights.
 
-use super::PANEL_VECTORS;
-use super::simd::{load, store};
+use super::vectors::{load, store};
 use pulp::{Simd, WithSimd};
 
-/// `c[row][n] += a[row][k] * b[k][n]`, summed over k; or `=`. Distances between rows and panels are in floats.
+/// Output channels come in panels of two vectors; the last panel may have one.
+pub(crate) const PANEL_VECTORS: usize = 2;
+
+/// `c[row][n] += a[row][k] * b[k][n]`, summed over k; `=` unless `accumulate`. Strides are in elements.
 #[derive(Clone, Copy)]
-pub(super) struct Product {
-    pub(super) rows: usize,
-    pub(super) depth: usize,
-    pub(super) a: *const f32,
-    pub(super) a_stride: usize,
-    /// Of each k the panel's vectors; one panel behind the other.
-    pub(super) b: *const f32,
-    pub(super) b_stride: usize,
-    pub(super) c: *mut f32,
-    pub(super) c_stride: usize,
-    pub(super) accumulate: bool,
+pub(crate) struct Product {
+    pub(crate) rows: usize,
+    pub(crate) depth: usize,
+    pub(crate) a: *const f32,
+    pub(crate) a_stride: usize,
+    /// Panel by panel, and within a panel its vectors for each k.
+    pub(crate) b: *const f32,
+    pub(crate) b_stride: usize,
+    pub(crate) c: *mut f32,
+    pub(crate) c_stride: usize,
+    pub(crate) accumulate: bool,
 }
 
 impl Product {
-    /// All panels, which together have `vectors` vectors. Each sum runs in the order of k whatever the number of rows is,
-    /// so that a pixel's result does not depend on its neighbours. `A` is `a_stride` where the compiler knows it: no row
-    /// then needs an instruction for its address, which makes all a fifth faster. 0 where it does not.
+    /// Computes all panels, which together have `vectors` vectors. Each sum runs in the order of k however many rows there
+    /// are, so that a pixel's result does not depend on its neighbours. `A` is `a_stride` if it is known at compile time,
+    /// else 0. A known stride saves an instruction for each row's address, which is a fifth of the time.
     ///
     /// # Safety
     /// The sizes must be those of what the pointers point to.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd, const A: usize>(self, s: S, vectors: usize) {
-        // As many sums as registers hold, beside two vectors of weights and one number.
+    pub(crate) unsafe fn run<S: Simd, const A: usize>(self, s: S, vectors: usize) {
+        // As many sums as registers hold, besides two vectors of weights and one value.
         let most = if S::REGISTER_COUNT >= 32 { 14 } else { 6 };
         let blocks = self.rows.div_ceil(most);
         let mut start = 0;
@@ -78,7 +80,8 @@ impl<const ROWS: usize, const A: usize, const VECTORS: usize> WithSimd for Rows<
         let Product { depth, a, a_stride, b, c, c_stride, accumulate, .. } = self.0;
         let a_stride = if A == 0 { a_stride } else { A };
         let mut sums = [[s.splat_f32s(0.0); VECTORS]; ROWS];
-        // SAFETY: `Product::run` was promised the sizes. Plain loops: a closure would not be compiled for the vectors.
+        // SAFETY: the caller of `Product::run` promises the sizes. Plain loops, as a closure would not be compiled for the
+        // vectors.
         unsafe {
             if accumulate {
                 for row in 0..ROWS {
@@ -93,9 +96,9 @@ impl<const ROWS: usize, const A: usize, const VECTORS: usize> WithSimd for Rows<
                     weights[v] = load::<S>(b.add((k * VECTORS + v) * S::F32_LANES));
                 }
                 for row in 0..ROWS {
-                    let number = s.splat_f32s(*a.add(row * a_stride + k));
+                    let value = s.splat_f32s(*a.add(row * a_stride + k));
                     for v in 0..VECTORS {
-                        sums[row][v] = s.mul_add_e_f32s(number, weights[v], sums[row][v]);
+                        sums[row][v] = s.mul_add_e_f32s(value, weights[v], sums[row][v]);
                     }
                 }
             }

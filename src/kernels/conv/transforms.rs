@@ -1,24 +1,24 @@
 //! Winograd's transforms for kernels of three taps, along one axis; each is applied to both axes.
 //!
-//! A tile of `IN` numbers and a kernel of three become `IN` products, and these `OUT` results. The matrices follow from
-//! the points at which the polynomials are evaluated (Toom and Cook), infinity among them.
+//! A tile of `IN` values and a kernel of three taps become `IN` products, and these become `OUT` results. The matrices
+//! follow from the points at which the polynomials are evaluated (Toom and Cook). One of the points is infinity.
 
 use pulp::Simd;
 
-pub(crate) trait Tile<const IN: usize, const OUT: usize>: Send + Sync + 'static {
-    fn input<S: Simd>(s: S, numbers: [S::f32s; IN]) -> [S::f32s; IN];
+pub(crate) trait Transform<const IN: usize, const OUT: usize>: Send + Sync + 'static {
+    fn input<S: Simd>(s: S, values: [S::f32s; IN]) -> [S::f32s; IN];
     fn kernel<S: Simd>(s: S, taps: [S::f32s; 3]) -> [S::f32s; IN];
     fn output<S: Simd>(s: S, products: [S::f32s; IN]) -> [S::f32s; OUT];
 }
 
-/// F(2, 3), points 0, 1, -1: as exact as the direct sum, near enough.
-pub(crate) enum Tile2 {}
+/// F(2, 3), points 0, 1, -1: nearly as exact as the direct sum.
+pub(crate) enum F23 {}
 
-/// F(4, 3), points 0, ±3/4, ±3/2. Of the usual sets of small numbers these lose the least: about 7 times the error of
-/// F(2, 3), where 0, ±1, ±2 lose 28 times.
-pub(crate) enum Tile4 {}
+/// F(4, 3), points 0, ±3/4, ±3/2. Of the usual sets of points these lose the least: about 7 times the error of F(2, 3),
+/// while 0, ±1, ±2 lose 28 times.
+pub(crate) enum F43 {}
 
-impl Tile<4, 2> for Tile2 {
+impl Transform<4, 2> for F23 {
     #[inline(always)]
     fn input<S: Simd>(s: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 4] {
         [s.sub_f32s(a, c), s.add_f32s(b, c), s.sub_f32s(c, b), s.sub_f32s(d, b)]
@@ -43,14 +43,14 @@ const Q: f32 = 1.5;
 const P2: f32 = P * P;
 const Q2: f32 = Q * Q;
 
-impl Tile<6, 4> for Tile4 {
+impl Transform<6, 4> for F43 {
     #[inline(always)]
     fn input<S: Simd>(s: S, [a, b, c, d, e, f]: [S::f32s; 6]) -> [S::f32s; 6] {
         let (product, sum) = (s.splat_f32s(P2 * Q2), s.splat_f32s(-(P2 + Q2)));
         let (minus_p2, minus_q2) = (s.splat_f32s(-P2), s.splat_f32s(-Q2));
         let first = s.mul_add_e_f32s(sum, c, s.mul_add_e_f32s(product, a, e));
         let last = s.mul_add_e_f32s(sum, d, s.mul_add_e_f32s(product, b, f));
-        // What ±p have in common is even, what they differ in is odd.
+        // The even part is the same at p and -p, the odd part changes its sign.
         let even_p = s.mul_add_e_f32s(minus_q2, c, e);
         let odd_p = s.mul_f32s(s.splat_f32s(P), s.mul_add_e_f32s(minus_q2, b, d));
         let even_q = s.mul_add_e_f32s(minus_p2, c, e);
@@ -67,7 +67,7 @@ impl Tile<6, 4> for Tile4 {
 
     #[inline(always)]
     fn kernel<S: Simd>(s: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 6] {
-        // One over the product of a point's distances to the others.
+        // The reciprocal of the product of a point's distances to the others.
         const AT_0: f32 = 1.0 / (P2 * Q2);
         const AT_P: f32 = 1.0 / (2.0 * P2 * (P2 - Q2));
         const AT_Q: f32 = 1.0 / (2.0 * Q2 * (Q2 - P2));

@@ -1,0 +1,114 @@
+//! Upsampling layers, which double height and width. Temporal ones also double the frame rate.
+
+use super::builder::Builder;
+use super::elementary::{concat, to_main, to_planes};
+use super::onnx::Attribute;
+use super::operator_nodes::{Scale, blend_taps, convolve, convolve_taps};
+use super::size::Size;
+use super::value::{Element, Layout, Value};
+use crate::model::Up;
+
+/// Time taps of a causal convolution.
+pub(super) const TAPS: usize = 3;
+
+/// Repeats every pixel to 2x2, then convolves. Each result depends on 2x2 of the original pixels only. So this is four 2x2
+/// convolutions of the small frame, one for each pixel of a block, which is 4/9 of the work.
+pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
+    let conv = &up.0;
+    if b.our_convolutions() {
+        return convolve(b, &[x], conv, Scale::Doubled, None);
+    }
+    let x = b.cast(x.clone(), b.options.compute);
+    let x = &to_planes(b, x);
+    let bias = b.weight(&conv.bias, &conv.bias.shape, b.options.compute);
+    let phases = [[0, 0], [0, 1], [1, 0], [1, 1]].map(|phase| {
+        let kernel = b.weight_phase(&conv.weight, phase);
+        let [below, right] = phase.map(|n| n as i64);
+        let attributes = vec![
+            Attribute::ints("kernel_shape", &[2, 2]),
+            Attribute::ints("pads", &[1 - below, 1 - right, below, right]),
+        ];
+        let name = b.node("Conv", &[&x.name, &kernel, &bias], attributes);
+        Value { name, channels: conv.out_channels(), ..x.clone() }
+    });
+    let blocks = concat(b, &phases.each_ref());
+    let name = blocks_to_pixels(b, &blocks);
+    to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor / 2, ..x.clone() })
+}
+
+/// From planes `[1, 4 C, h, w]`, with a group of channels for each pixel of a 2x2 block, to planes `[1, C, 2 h, 2 w]`.
+fn blocks_to_pixels(b: &mut Builder, blocks: &Value) -> String {
+    if blocks.element != Element::Bf16 {
+        let attributes = vec![Attribute::int("blocksize", 2), Attribute::text("mode", "DCR")];
+        return b.node("DepthToSpace", &[&blocks.name], attributes);
+    }
+    // No provider of ONNX Runtime has DepthToSpace of bfloat16, so this is its definition.
+    let joined = Value { channels: blocks.channels / 4, divisor: blocks.divisor / 2, ..blocks.clone() };
+    let two = Size::Fixed(2);
+    let sides = [Size::Height(blocks.divisor), Size::Width(blocks.divisor)];
+    let split = b.size_list([&[two, two, Size::Fixed(joined.channels)], &sides[..]].concat());
+    let joined = b.shape_of(&joined);
+    let split = b.node("Reshape", &[&blocks.name, &split], vec![]);
+    let moved = b.node("Transpose", &[&split], vec![Attribute::ints("perm", &[2, 3, 0, 4, 1])]);
+    b.node("Reshape", &[&moved, &joined], vec![])
+}
+
+/// Doubles height and width by half-pixel bilinear interpolation, then convolves by each time tap separately. The taps' results
+/// are on channels of their own, the oldest tap first. The last tap's include the bias.
+pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
+    let attributes =
+        vec![Attribute::text("mode", "linear"), Attribute::text("coordinate_transformation_mode", "half_pixel")];
+    // The CUDA provider resizes planes only. The results stay planes, so that `blend` can be a matrix product.
+    let x = &if b.our_convolutions() { x.clone() } else { to_planes(b, x.clone()) };
+    let doubled = resize(b, x, attributes);
+    let conv = &up.0;
+    let channels = TAPS * conv.out_channels();
+    // The last tap's weights in `blend` add up to 1, so the bias is added once.
+    let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
+    let zeros = b.floats(&[channels - conv.out_channels()], &vec![0.0; channels - conv.out_channels()]);
+    let bias = b.node("Concat", &[&zeros, &bias], vec![Attribute::int("axis", 0)]);
+    if b.our_convolutions() {
+        return convolve_taps(b, &doubled, conv, &bias);
+    }
+    let compute = b.options.compute;
+    let doubled = b.cast(doubled, compute);
+    let bias = b.cast(Value { name: bias, element: Element::F32, ..doubled.clone() }, compute).name;
+    let kernel = b.weight_taps_apart(&conv.weight);
+    let attributes = vec![Attribute::ints("kernel_shape", &[3, 3]), Attribute::ints("pads", &[1; 4])];
+    let name = b.node("Conv", &[&doubled.name, &kernel, &bias], attributes);
+    Value { name, channels, ..doubled }
+}
+
+/// The weighted sum of the results of `up_taps` for three frames, oldest first. `weights` has those of the oldest frame first.
+pub(super) fn blend(b: &mut Builder, frames: [&Value; 3], weights: &Value) -> Value {
+    let channels = frames[0].channels / TAPS;
+    if frames[0].layout == Layout::Pixels {
+        return blend_taps(b, frames, weights, channels);
+    }
+    // A matrix product for each frame: its weights times the results, a row for each tap.
+    let (rows, of_frame) = (b.integers(&[TAPS as i64, -1]), b.integers(&[TAPS as i64, 1, TAPS as i64]));
+    let weights = b.node("Reshape", &[&weights.name, &of_frame], vec![]);
+    let mut sum: Option<String> = None;
+    for (i, frame) in frames.into_iter().enumerate() {
+        let taps = b.node("Reshape", &[&frame.name, &rows], vec![]);
+        let index = b.scalar(i as i64);
+        let weights = b.node("Gather", &[&weights, &index], vec![Attribute::int("axis", 0)]);
+        let part = b.node("MatMul", &[&weights, &taps], vec![]);
+        b.share(&part, 1.0 / TAPS as f64);
+        sum = Some(match sum {
+            Some(sum) => b.node("Add", &[&sum, &part], vec![]),
+            None => part,
+        });
+    }
+    let sum = sum.expect("there are frames");
+    let blended = Value { channels, ..frames[0].clone() };
+    let shape = b.shape_of(&blended);
+    let name = b.node("Reshape", &[&sum, &shape], vec![]);
+    to_main(b, Value { name, ..blended })
+}
+
+fn resize(b: &mut Builder, x: &Value, attributes: Vec<Attribute>) -> Value {
+    let scales = b.floats(&[4], &if x.layout == Layout::Pixels { [1.0, 2.0, 2.0, 1.0] } else { [1.0, 1.0, 2.0, 2.0] });
+    let name = b.node("Resize", &[&x.name, "", &scales], attributes);
+    Value { name, divisor: x.divisor / 2, ..x.clone() }
+}

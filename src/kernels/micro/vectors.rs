@@ -1,0 +1,44 @@
+//! Vectors to and from memory.
+
+use pulp::Simd;
+
+/// Elements of a cache line. What is written in vectors starts on one.
+pub(crate) const LINE: usize = 16;
+
+/// # Safety
+/// A vector can be read at `from`.
+#[inline(always)]
+pub(crate) unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
+}
+
+/// # Safety
+/// A vector can be written at `to`.
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd>(to: *mut f32, vector: S::f32s) {
+    unsafe { to.cast::<S::f32s>().write_unaligned(vector) }
+}
+
+/// The first `count` elements, the rest zero.
+///
+/// # Safety
+/// `count` elements can be read at `from`.
+#[inline(always)]
+pub(crate) unsafe fn load_some<S: Simd>(s: S, from: *const f32, count: usize) -> S::f32s {
+    if count >= S::F32_LANES {
+        unsafe { load::<S>(from) }
+    } else {
+        s.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, count) })
+    }
+}
+
+/// # Safety
+/// `count` elements can be written at `to`.
+#[inline(always)]
+pub(crate) unsafe fn store_some<S: Simd>(s: S, to: *mut f32, vector: S::f32s, count: usize) {
+    if count >= S::F32_LANES {
+        unsafe { store::<S>(to, vector) }
+    } else {
+        s.partial_store_f32s(unsafe { std::slice::from_raw_parts_mut(to, count) }, vector);
+    }
+}

@@ -1,0 +1,119 @@
+//! What kernels compute with. All that differs between CPUs is decided here.
+
+use super::blend::Blend;
+use super::conv::convolution::{Algorithm, Convolution, Input, Method, ReadRows, Resources};
+use super::conv::direct::Direct;
+use super::conv::transforms::{F23, F43};
+use super::conv::winograd::Winograd;
+use super::level::Level;
+use super::norm::LayerNorm;
+use super::scratch::{NoMemory, ScratchSize};
+use super::workers::Workers;
+use crate::error::Result;
+use once_cell::sync::OnceCell;
+
+/// Names the level to use instead of the highest that this CPU has. For tests and bug reports.
+const VARIABLE: &str = "WFVAE_CPU";
+
+/// The instruction set of this process and the algorithms that it has for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    level: Level,
+}
+
+impl Target {
+    /// Chooses the target of this process, at the first call that succeeds.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if `WFVAE_CPU` names no level of this CPU.
+    pub(crate) fn choose() -> Result<Target> {
+        static CHOSEN: OnceCell<Target> = OnceCell::new();
+        let choose = || -> Result<Target> {
+            let level = match std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
+                Some(name) => Level::named(&name.to_string_lossy(), VARIABLE)?,
+                None => Level::best(),
+            };
+            Ok(Target { level })
+        };
+        CHOSEN.get_or_try_init(choose).copied()
+    }
+
+    /// The target of this process.
+    pub(crate) fn current() -> Target {
+        Self::choose().expect("opening a model checks this")
+    }
+
+    /// Whether the CPU has vectors that we know. Without them ONNX Runtime's own operators are faster.
+    pub(crate) fn has_vectors(self) -> bool {
+        self.level.lanes() > 1
+    }
+
+    /// Float32 elements of a convolution's packed weights.
+    pub(crate) fn packed_len(self, convolution: Convolution) -> usize {
+        self.with_algorithm(convolution, |algorithm| algorithm.packed_len())
+    }
+
+    /// Packs a convolution's weights into `out`, on at most `threads` threads, fewer if the system gives no more.
+    pub(crate) fn pack(
+        self,
+        convolution: Convolution,
+        read_rows: ReadRows,
+        threads: usize,
+        out: &mut [f32],
+    ) -> std::result::Result<(), NoMemory> {
+        self.with_algorithm(convolution, |algorithm| algorithm.pack(read_rows, threads, out))
+    }
+
+    /// What a convolution of a frame of `[height, width]` takes besides its input and output.
+    pub(crate) fn scratch(self, convolution: Convolution, size: [usize; 2], threads: usize) -> ScratchSize {
+        self.with_algorithm(convolution, |algorithm| algorithm.scratch(size, threads))
+    }
+
+    /// Computes a convolution. Panics if the sizes in `input` do not fit each other.
+    ///
+    /// # Safety
+    /// `output` has room for `method.output_size` times `input.c_out` elements. It may hold anything, and nothing else uses
+    /// it.
+    pub(crate) unsafe fn convolve(
+        self,
+        method: Method,
+        input: Input,
+        resources: Resources,
+        output: *mut f32,
+    ) -> std::result::Result<(), NoMemory> {
+        self.with_algorithm(input.convolution(method), |algorithm| {
+            input.check(method, algorithm.packed_len());
+            // SAFETY: the caller promises the output, and the input was checked.
+            unsafe { algorithm.run(input, resources, output) }
+        })
+    }
+
+    /// # Safety
+    /// As that of `LayerNorm::run`.
+    pub(crate) unsafe fn normalize(self, norm: LayerNorm, workers: Workers, output: *mut f32) {
+        unsafe { norm.run(self.level, workers, output) }
+    }
+
+    /// # Safety
+    /// As that of `Blend::run`.
+    pub(crate) unsafe fn blend(self, blend: Blend, workers: Workers, output: *mut f32) {
+        unsafe { blend.run(self.level, workers, output) }
+    }
+
+    /// The one place that chooses an algorithm.
+    fn with_algorithm<R>(self, convolution: Convolution, then: impl FnOnce(&dyn Algorithm) -> R) -> R {
+        let level = self.level;
+        match convolution.method {
+            Method::Winograd2(sampling) => then(&Winograd::<F23, 4, 2>::new(level, convolution, sampling)),
+            Method::Winograd4(sampling) => then(&Winograd::<F43, 6, 4>::new(level, convolution, sampling)),
+            Method::Strided => then(&Direct::new(level, convolution, 3, 2)),
+            Method::Pointwise => then(&Direct::new(level, convolution, 1, 1)),
+        }
+    }
+
+    /// One for each level that this CPU has.
+    #[cfg(test)]
+    pub(super) fn all() -> Vec<Target> {
+        Level::available().into_iter().map(|level| Target { level }).collect()
+    }
+}
