@@ -192,7 +192,7 @@ static int add(files *f, const char *what, const char *path, int writes)
         }
     }
     if (writes && f->model && is_kept(&use.id, 0) && in_model(f->model, &use.id)) {
-        snprintf(f->error, sizeof f->error, "%s: %s is a file of the model, or has the place of one; nothing was written; "
+        snprintf(f->error, sizeof f->error, "%s: %s is a file of the model, or has the name of one; nothing was written; "
                  "give another folder", path, what);
         return -1;
     }

@@ -174,18 +174,18 @@ static int scrub(wfvae *stream, const video *clip, void *latent, unsigned char *
     if (play(stream, clip, middle, clip->count, latent, &again_end) < 0)
         goto end;
     if ((size_t)(again_end - again) != size || memcmp(at_middle, again, size)) {
-        fail("scrubbed back", "other frames than the first time");
+        fail("scrubbed back", "its frames differ from those of the first time");
         goto end;
     }
-    puts("scrubbed back: the same, bit for bit");
+    puts("scrubbed back: bit-identical");
     again_end = again;
     if (play(fork, clip, middle, clip->count, latent, &again_end) < 0)
         goto end;
     if ((size_t)(again_end - again) != size || memcmp(at_middle, again, size)) {
-        fail("forked", "other frames than the first time");
+        fail("forked", "its frames differ from those of the first time");
         goto end;
     }
-    puts("forked: the same, bit for bit");
+    puts("forked: bit-identical");
     status = 0;
 end:
     wfvae_snapshot_destroy(snapshot);

@@ -160,9 +160,9 @@ static int parse_header(y4m_stream *stream, char *line)
             break;
         case 'I':
             if (strcmp(tag, "Ip") != 0 && strcmp(tag, "I?") != 0)
-                return fail(stream, "interlaced video (%.20s) is not read, "
-                            "only progressive (Ip): deinterlace it first, as "
-                            "by ffmpeg -i INPUT -vf bwdif -f yuv4mpegpipe -",
+                return fail(stream, "interlaced video (%.20s) is not supported, "
+                            "only progressive (Ip): deinterlace it first, with "
+                            "ffmpeg -i INPUT -vf bwdif -f yuv4mpegpipe -",
                             tag);
             break;
         case 'C': chroma = tag + 1; break;
@@ -176,8 +176,8 @@ static int parse_header(y4m_stream *stream, char *line)
     if (!chroma)
         chroma = subsampling ? subsampling : "420jpeg";
     if (!parse_chroma(chroma, info, &stream->ignores_alpha))
-        return fail(stream, "chroma mode %.40s is not read, only 420, 411, "
-                    "422, 444 and mono, of 8 to 16 bits: convert it, as by "
+        return fail(stream, "chroma mode %.40s is not supported, only 420, "
+                    "411, 422, 444 and mono, of 8 to 16 bits: convert it, with "
                     "ffmpeg -i INPUT -pix_fmt yuv420p -f yuv4mpegpipe -",
                     chroma);
     return 0;
@@ -270,8 +270,8 @@ static int read_line(y4m_stream *stream, const char *what, char *line)
         if (c == EOF)
             return fail_short(stream, what);
         if (c == '\r')
-            return fail(stream, "%s: its line ends with CR LF: a program took "
-                        "the clip for text and changed it; copy it as bytes",
+            return fail(stream, "%s: its line ends with CR LF: the clip was "
+                        "changed as if it were text; copy it as bytes",
                         what);
         if (c < ' ' || c == 127) /* a comment (X) may be in any language */
             return fail(stream, "%s: unexpected byte 0x%02x", what,
@@ -294,7 +294,7 @@ int y4m_open_read(y4m_stream *stream, FILE *file)
         return fail(stream, "not a YUV4MPEG2 stream: it is empty");
     if (got < sizeof MAGIC - 1 ||
         memcmp(line, MAGIC, sizeof MAGIC - 1) != 0)
-        return fail(stream, "not a YUV4MPEG2 stream: convert it, as by "
+        return fail(stream, "not a YUV4MPEG2 stream: convert it, with "
                     "ffmpeg -i INPUT -f yuv4mpegpipe -strict -1 -");
     if (read_line(stream, "stream header", line) < 0 ||
         parse_header(stream, line) < 0 || check_info(stream) < 0)

@@ -125,7 +125,7 @@
 
 /// What a call returns. Values never change their meaning. Treat a value that you do not know as a failure.
 ///
-/// "Nothing was consumed" means that the stream, or writer, is as it was before the call, which may be repeated.
+/// "Nothing was consumed" means that the stream, or writer, is as it was before the call.
 typedef enum wfvae_status {
   /// Success.
   WFVAE_STATUS_OK = 0,
@@ -479,7 +479,7 @@ typedef struct wfvae_model_info {
   uint32_t encode_halo;
   /// The same for the decoder.
   uint32_t decode_halo;
-  /// Why WFVAE_PROVIDER_AUTO chose the CPU; empty if the provider was not AUTO, or if it did not choose the CPU.
+  /// Why WFVAE_PROVIDER_AUTO chose the CPU; otherwise empty.
   const char *fallback;
   /// Bytes that the model's streams hold on its device, without weights and working memory; 0 on the CPU.
   uint64_t device_bytes;

@@ -248,14 +248,14 @@ def check_broken_clips(folder):
         assert f"{count} frames of".encode() in report, name
         if count > 1:
             report = fails(kept, "scrub", folder / "in.y4m")
-            assert b"forked: the same" in report, name
+            assert b"forked: bit-identical" in report, name
     ok(f"clips that break off: {len(damages)} kinds")
 
     # Where not one frame is whole, what was there stays.
     out.write_bytes(b"precious")
     shutil.copyfile(out, latents)
     nothing = {b"": "it is empty", HEADER[:20]: "stream header: truncated", HEADER: "no frame in the clip"}
-    nothing |= {b"\x1aE\xdf\xa3" * 9: "convert it, as by ffmpeg -i INPUT"}
+    nothing |= {b"\x1aE\xdf\xa3" * 9: "convert it, with ffmpeg -i INPUT"}
     nothing |= {HEADER + whole[0][:-1]: "frame 0: truncated, 1 of 2304", HEADER + b"garbage": "frame 0: does not begin"}
     nothing |= {b"YUV4MPEG2 W2 H1 Cmono10\nFRAME\n\0\3\0\4": "frame 0: a sample exceeds 10 bits"}
     nothing |= {clip(3).replace(b"\n", b"\r\n"): "copy it as bytes"}

@@ -1,4 +1,4 @@
-//! The C header: up to date, complete, and compilable alone; and the C door behind it.
+//! The C header is up to date, complete, and compiles alone; the exports in src/capi are guarded.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn the_committed_header_is_what_cbindgen_writes() {
     assert!(committed == generated, "{HEADER} is out of date: run `make header` and commit it");
 }
 
-/// All exported functions with the file that holds them.
+/// All exported functions, and the file of each.
 fn exports() -> Vec<(PathBuf, ItemFn)> {
     let mut found = vec![];
     let mut folders = vec![root().join("src")];
@@ -54,10 +54,10 @@ fn exports() -> Vec<(PathBuf, ItemFn)> {
 }
 
 #[test]
-fn every_export_is_one_guard_in_the_c_door() {
+fn every_export_is_one_guard_in_capi() {
     for (file, function) in exports() {
         let name = function.sig.ident.to_string();
-        assert!(name.starts_with("wfvae_"), "{name} has not the library's prefix");
+        assert!(name.starts_with("wfvae_"), "{name} lacks the library's prefix");
         assert!(file.parent().unwrap().ends_with("src/capi"), "{name} is outside src/capi");
         let guarded = match function.block.stmts.as_slice() {
             [Stmt::Macro(statement)] => statement.mac.path.is_ident("guard"),
@@ -70,7 +70,7 @@ fn every_export_is_one_guard_in_the_c_door() {
     }
 }
 
-/// What belongs to the process that made it; other handles are data.
+/// Handles that work only in the process that created them. Other handles are plain data.
 const BOUND: [&str; 3] = ["wfvae", "wfvae_model", "wfvae_latent_writer"];
 
 #[test]
@@ -112,7 +112,7 @@ fn the_library_exports_what_the_header_declares_and_nothing_else() {
     assert_eq!(written, declared());
 }
 
-/// The library that cargo built beside this test.
+/// The library that cargo built together with this test.
 fn shared_library() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let library = test.with_file_name("libwfvae.so");
@@ -120,7 +120,7 @@ fn shared_library() -> PathBuf {
     library
 }
 
-/// The calls' comments name what they return. `tests/c/statuses.h` compares that with what they do return, of each of them.
+/// Each comment names the statuses that its function returns. `tests/c/statuses.h` compares them with what calls return.
 #[test]
 fn every_status_function_says_what_it_returns() {
     let header = std::fs::read_to_string(root().join(HEADER)).unwrap();
@@ -177,7 +177,7 @@ fn the_header_compiles_alone_as_cxx() {
     }
 }
 
-/// Prose is where C programmers read.
+/// The header is the manual for C programmers.
 #[test]
 fn the_header_has_more_prose_than_code() {
     let header = std::fs::read_to_string(root().join(HEADER)).unwrap();

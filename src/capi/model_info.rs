@@ -55,7 +55,7 @@ pub struct wfvae_model_info {
     pub encode_halo: u32,
     /// The same for the decoder.
     pub decode_halo: u32,
-    /// Why WFVAE_PROVIDER_AUTO chose the CPU; empty if the provider was not AUTO, or if it did not choose the CPU.
+    /// Why WFVAE_PROVIDER_AUTO chose the CPU; otherwise empty.
     pub fallback: *const c_char,
     /// Bytes that the model's streams hold on its device, without weights and working memory; 0 on the CPU.
     pub device_bytes: u64,

@@ -3,7 +3,7 @@ use std::ffi::CStr;
 
 /// What a call returns. Values never change their meaning. Treat a value that you do not know as a failure.
 ///
-/// "Nothing was consumed" means that the stream, or writer, is as it was before the call, which may be repeated.
+/// "Nothing was consumed" means that the stream, or writer, is as it was before the call.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum wfvae_status {

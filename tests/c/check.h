@@ -1,4 +1,4 @@
-/* What the C tests share: one line a result, and a count at the end. */
+/* What the C tests share: one line per result, and counts for the end. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -18,7 +18,7 @@ static void result(const char *name, int ok)
         failed++;
 }
 
-/* For what a test does on its way: without it no case means anything. */
+/* For preparations: if one fails, the cases mean nothing, and the program ends. */
 static void must(int ok, const char *what)
 {
     if (ok)

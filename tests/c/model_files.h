@@ -78,7 +78,7 @@ static inline void good_files(void)
     free(config);
 }
 
-/* Puts one text in the place of another, in the config or in the header of the weights. */
+/* Replaces a text in the config or in the header of the weights. */
 static inline void edit(const char *name, const char *from, const char *to)
 {
     const size_t start = strcmp(name, WEIGHTS) ? 0 : 8;

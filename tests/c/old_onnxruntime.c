@@ -1,4 +1,4 @@
-/* Stands in for the ONNX Runtime of 2021: it knows its version, and none of the APIs that it is asked for. */
+/* Stands in for the ONNX Runtime of 2021: it reports its version, and has none of the API versions that it is asked for. */
 #include <stddef.h>
 #include <stdint.h>
 

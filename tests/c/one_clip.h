@@ -115,7 +115,7 @@ static inline void end_decoding(void)
     s.frames_out += s.count;
 }
 
-/* A new clip, of which the first frame went in and came out. */
+/* Starts a new clip, and passes its first frame through. */
 static inline void begin(void)
 {
     must(!wfvae_reset(s.stream) && !wfvae_set_frame_count(s.stream, FRAMES), "reset");
@@ -128,7 +128,7 @@ static inline void begin(void)
     s.count = UNTOUCHED;
 }
 
-/* Whether the clip goes on; where the header says that a reset is needed, the next one. */
+/* Whether the rest of the clip gives the right output; after a status that needs a reset, whether the next clip does. */
 static inline int goes_on(wfvae_status status)
 {
     const uint32_t broken = status == WFVAE_STATUS_CANCELLED || status == WFVAE_STATUS_NEEDS_RESET;

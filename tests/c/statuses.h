@@ -1,7 +1,5 @@
-/* What the header promises of statuses: every one that a call returns here is one that its comment names. Include this after
- * wfvae.h, and call statuses_open() first.
- *
- * A test of tests/header.rs checks that no function is left out. */
+/* Checks that every status that a call returns is one that the function's comment in the header names. Include this after
+ * wfvae.h, and call statuses_open() first. tests/header.rs checks that no function is missing here. */
 #ifndef STATUSES_H
 #define STATUSES_H
 
@@ -68,7 +66,7 @@ static wfvae_status seen(const char *function, wfvae_status status)
     const char *place, *as;
     int named;
 
-    /* The number's name is behind the last WFVAE_STATUS_ before " = NUMBER,". */
+    /* The status's name follows the last WFVAE_STATUS_ before " = NUMBER,". */
     snprintf(value, sizeof value, " = %d,", (int)status);
     place = strstr(statuses_header, "typedef enum wfvae_status {");
     place = place ? strstr(place, value) : NULL;

@@ -1,5 +1,5 @@
-/* Temporary files and folders of the C tests, in TMPDIR or /tmp. The C library's tmpfile() asks for /tmp alone.
- * Include it first, after _POSIX_C_SOURCE. */
+/* Temporary files and folders of the C tests, in TMPDIR or /tmp. The C library's tmpfile() uses only /tmp.
+ * Define _POSIX_C_SOURCE before including this. */
 #ifndef TEMPORARY_H
 #define TEMPORARY_H
 
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The name that mkdtemp and mkstemp fill in. */
+/* A template for mkdtemp and mkstemp. */
 static inline void temporary_name(char *name, size_t size)
 {
     const char *folder = getenv("TMPDIR");
@@ -15,7 +15,7 @@ static inline void temporary_name(char *name, size_t size)
     snprintf(name, size, "%s/wfvae-XXXXXX", folder && *folder ? folder : "/tmp");
 }
 
-/* An empty file without a name, or NULL. It goes when it is closed. */
+/* An empty file without a name, or NULL. Closing it removes it. */
 static inline FILE *temporary_file(void)
 {
     char name[1024];

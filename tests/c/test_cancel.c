@@ -5,7 +5,7 @@
 
 enum { LONG_FRAMES = 4001, LONG_LATENTS = 1001 };
 
-/* One call that takes longer than any test waits. All of its frames lie in the same memory. */
+/* One call that takes longer than any test waits. All of its frames share the same memory. */
 typedef struct long_call {
     wfvae *stream;
     wfvae_frame *frames;
@@ -58,7 +58,7 @@ static void *run_in_thread(void *argument)
 {
     long_call *call = argument;
 
-    /* begin() may be inside when this comes. */
+    /* begin() may be inside a call at this moment. */
     do
         call->status = run(call);
     while (call->status == WFVAE_STATUS_BUSY);
@@ -73,7 +73,7 @@ static void pause_for(long milliseconds)
     nanosleep(&time, NULL);
 }
 
-/* Returns when the call has been under way for some time. */
+/* Returns when the call has been running for some time. */
 static pthread_t begin(long_call *call, long milliseconds)
 {
     wfvae_info info = {0};
@@ -117,7 +117,7 @@ static int all_busy(wfvae *stream, const long_call *call)
            strstr(wfvae_last_error(NULL), "another thread");
 }
 
-/* A few frames through a stream that was reset. The numbers begin with the frames, as they did before the trouble. */
+/* Passes a few frames through a stream that was reset. */
 static void short_call(wfvae *stream, wfvae_frame *frames, void *latents, unsigned char *pixels, size_t frame_size)
 {
     wfvae_frame out[3];
@@ -135,8 +135,8 @@ static void test_cancel(wfvae_model *model, int decodes)
     const size_t frame_size = 3 * (size_t)width * height;
     wfvae *stream = create(model, width, height);
     const size_t latent_size = info_of(stream).latent_size;
-    unsigned char *numbers = allocate(2 * (2 * latent_size + 3 * frame_size));
-    unsigned char *again = numbers + 2 * latent_size + 3 * frame_size;
+    unsigned char *output = allocate(2 * (2 * latent_size + 3 * frame_size));
+    unsigned char *again = output + 2 * latent_size + 3 * frame_size;
     long_call call = make_long_call(stream, decodes);
     const char *verb = decodes ? "decode" : "encode";
     int round, rounds = quick ? 1 : 8, cancelled = 0, busy = 0;
@@ -145,7 +145,7 @@ static void test_cancel(wfvae_model *model, int decodes)
     char name[80];
 
     memset(call.pixels, 90, frame_size / 2);
-    short_call(stream, call.frames, numbers, numbers + 2 * latent_size, frame_size);
+    short_call(stream, call.frames, output, output + 2 * latent_size, frame_size);
     for (round = 0; round < rounds; round++) {
         must(!wfvae_reset(stream), "reset");
         thread = begin(&call, 5 + 9 * round);
@@ -170,11 +170,11 @@ static void test_cancel(wfvae_model *model, int decodes)
     memset(call.pixels, 0, frame_size);
     memset(call.pixels, 90, frame_size / 2);
     short_call(stream, call.frames, again, again + 2 * latent_size, frame_size);
-    snprintf(name, sizeof name, "the same numbers after a cancelled %s", verb);
-    result(name, !memcmp(numbers, again, 2 * latent_size + 3 * frame_size));
+    snprintf(name, sizeof name, "the same output after a cancelled %s", verb);
+    result(name, !memcmp(output, again, 2 * latent_size + 3 * frame_size));
     wfvae_destroy(stream);
     drop_long_call(&call);
-    free(numbers);
+    free(output);
 }
 
 /* Cancels that come at any moment: before, in, between and after calls and resets. */

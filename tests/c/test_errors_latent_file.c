@@ -113,7 +113,7 @@ static void test_latent_writer(void)
     PLAIN("finish without writer", INVALID_ARGUMENT, "writer is NULL", wfvae_latent_writer_finish(NULL, 1));
     wfvae_latent_writer_destroy(NULL);
 
-    /* One writer meets all of these, and its file is right in the end. */
+    /* One writer gets all of these calls, and its file is still right in the end. */
     path = path_of(folder, LATENT_FILE);
     PLAIN("writer", OK, NULL, wfvae_latent_writer_create(s.stream, path, NULL, &writer));
     PLAIN("write no latents", OK, NULL, wfvae_latent_writer_write(writer, NULL, 0));
@@ -148,7 +148,7 @@ static void test_latent_writer(void)
     wfvae_latent_reader_close(reader);
 }
 
-/* Every number and text of a file in which no two are the same by chance. */
+/* All fields for a file in which no two of them are equal by chance. */
 static void test_latent_file_info(void)
 {
     const char *path = path_of(folder, LATENT_FILE);
@@ -276,7 +276,7 @@ static void test_latent_reader(void)
     drop(LATENT_FILE);
 }
 
-/* A disk that is full: the writer fails, nothing remains, and only destroying is left. */
+/* On a full disk the writer fails, leaves no file, and can only be destroyed. */
 static void test_full_disk(void)
 {
     const char *path = path_of(folder, LATENT_FILE);

@@ -23,7 +23,7 @@ static void header_size(uint64_t size)
     patch(0, &size, 8);
 }
 
-/* The whole golden file is this long; damage at its end is found by this. */
+/* Size of the undamaged weights. */
 static size_t weights_size(void)
 {
     size_t size;
@@ -200,13 +200,13 @@ static void test_weights(void)
     PLAIN("weights: an infinity", CHECKPOINT, "tensor " BIAS ": element 0 is -inf", open_checked());
     PLAIN("weights: all finite", OK, NULL, (good_files(), open_checked()));
 
-    /* The number of layers that configs may leave out is taken from the keys. */
+    /* Configs may leave out the number of layers, which then comes from the keys. */
     OPENED("weights: an absurd number of layers", CHECKPOINT, WEIGHTS,
            (edit(CONFIG_JSON, "\"connect_res_layer_num\": 1,", ""),
             edit(WEIGHTS, "decoder.connect_l1.1.bias", "decoder.connect_l1.4000000000.bias")));
 }
 
-/* The checkpoint is written to between the opening and the first stream. */
+/* The checkpoint is written to after the model was opened and before the first stream. */
 static void test_changed_weights(void)
 {
     wfvae_options options = {0};

@@ -17,7 +17,7 @@ static wfvae_status create(const wfvae_options *options)
     return status;
 }
 
-/* Rows that change one thing in options that are right. */
+/* Rows that change one field of valid options. */
 #define OPEN(name, status, text, change)                               \
     do {                                                               \
         wfvae_model_options o = {0};                                   \
@@ -284,7 +284,7 @@ static void test_sizes(void)
     PLAIN("model info: size huge", INVALID_ARGUMENT, "struct_size is", model_info_of_size(1 << 20));
 }
 
-/* A picture that needs more than there is. */
+/* A frame size that needs more memory than there is. */
 static void test_memory(void)
 {
     struct rlimit limit, before;

@@ -14,7 +14,7 @@ static void test_save(void)
           (good_files(), wfvae_model_save_onnx(s.model, path_of(folder, CONFIG_JSON), 0)));
 }
 
-/* What is written must not take the place of the model's own files. */
+/* Outputs must not overwrite the model's own files. */
 static void test_own_files(void)
 {
     static const char *const links[] = {"links/encoder.0.onnx", "links/decoder.0.bin"};

@@ -51,13 +51,13 @@ static wfvae_status read_snapshot(const void *bytes, size_t size)
     return status;
 }
 
-static wfvae_status read_damaged(size_t place, unsigned char bits)
+static wfvae_status read_damaged(size_t index, unsigned char bits)
 {
     wfvae_status status;
 
-    taken.bytes[place] ^= bits;
+    taken.bytes[index] ^= bits;
     status = read_snapshot(taken.bytes, taken.size);
-    taken.bytes[place] ^= bits;
+    taken.bytes[index] ^= bits;
     return status;
 }
 

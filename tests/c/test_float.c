@@ -1,4 +1,4 @@
-/* The floating-point mode of the calling thread: numbers do not depend on it, and every call leaves it as it was. */
+/* The calling thread's floating-point mode: results do not depend on it, and every call leaves it unchanged. */
 #include "check.h"
 
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #if defined(__x86_64__)
 
-/* MXCSR, control and status of the x87. The low six bits of MXCSR and the status say which exceptions were seen. */
+/* MXCSR, and the x87's control and status words. The low six bits of MXCSR and of the status are exception flags. */
 typedef struct mode {
     const char *name;
     unsigned sse;
@@ -50,7 +50,7 @@ static int has_mode(const mode *m)
 
 #elif defined(__aarch64__)
 
-/* FPCR and FPSR. Processors need not have traps. */
+/* FPCR and FPSR. CPUs need not have traps. */
 typedef struct mode {
     const char *name;
     unsigned long control, seen;
@@ -90,7 +90,7 @@ static int has_mode(const mode *m)
 
 int main(void)
 {
-    printf("skipped: this test does not know the processor\n");
+    printf("skipped: this test does not know the CPU\n");
     return EXIT_SUCCESS;
 }
 
@@ -108,7 +108,7 @@ typedef struct output {
 static float video[FRAMES][3][PLANE];
 static unsigned messages, wrong_messages;
 
-/* Between two calls of the library nothing here computes with floats: traps are on. */
+/* Traps are on, so nothing may compute with floats here between two calls of the library. */
 static const mode *current;
 
 static int check_mode(const char *call)
@@ -122,7 +122,7 @@ static int check_mode(const char *call)
 
 #define CALL(call) (must((call) == WFVAE_STATUS_OK, #call), check_mode(#call))
 
-/* Sees the default, and leaves another mode behind. */
+/* Must run in the default mode, and changes it. */
 static void receive(void *user, uint32_t level, const char *text)
 {
     (void)user, (void)level, (void)text;
@@ -185,7 +185,7 @@ static void run(const mode *m, unsigned threads, int late, output *out)
     CALL(wfvae_encode_flush(stream, (char *)out->latents + first * info.encoded_size, LATENTS - first, &rest));
     CALL(wfvae_decode_chunk(stream, out->latents, first + rest, decoded, FRAMES, &frames));
     CALL(wfvae_decode_flush(stream, decoded + frames, FRAMES - frames, &rest));
-    /* One that fails, and those that return nothing. */
+    /* A call that fails, and those that return nothing. */
     must(wfvae_encode_chunk(stream, NULL, 1, NULL, 0, &rest) != WFVAE_STATUS_OK, "a call without frames");
     check_mode("a call that fails");
     CALL(wfvae_reset(stream));
@@ -205,7 +205,7 @@ int main(void)
     must(expected != NULL && found != NULL, "memory");
     for (i = 0; i < FRAMES * 3 * PLANE; i++) {
         noise = noise * 1103515245u + 12345u;
-        /* Some are denormals, some beyond what a picture has. */
+        /* Some values are denormal, some outside the range of a picture. */
         ((float *)video)[i] = i % 83 == 0 ? 1e-41f : i % 97 == 0 ? 8.0f : (float)(noise >> 8) / (float)(1 << 24);
     }
     run(&modes[0], 1, 0, expected);

@@ -1,6 +1,6 @@
-/* What children of fork() may do with models, streams and files of their parent, and with models of their own: close,
- * destroy, exit and open end well, all that would need the parent's threads is WFVAE_STATUS_FORKED. With one thread, where
- * nothing waits for others, and with two. No child takes longer than TIME. */
+/* What children of fork() may do with models, streams and files of their parent, and with models of their own. Closing,
+ * destroying, exiting and opening succeed; calls that would need the parent's threads return WFVAE_STATUS_FORKED. Runs with
+ * one thread, where nothing waits for others, and with two. No child may take longer than TIME. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
@@ -64,7 +64,7 @@ static wfvae_status encode(wfvae *on)
     return wfvae_encode_chunk(on, frames, FRAMES, latents, LATENTS, &written);
 }
 
-/* A clip there and back on a stream at its start. */
+/* Encodes and decodes a clip on a new or reset stream. */
 static wfvae_status trip(wfvae *on)
 {
     wfvae_status status = encode(on);
@@ -75,7 +75,7 @@ static wfvae_status trip(wfvae *on)
     return status ? status : wfvae_decode_flush(on, room, 8, &written);
 }
 
-/* The same on a model of the process's own, whose latents are those of the parent. 0, or what failed. */
+/* The same with a model that this process opens; the latents must equal the parent's. 0, or the text of what failed. */
 static int own_model(void)
 {
     wfvae_model *own;
@@ -92,7 +92,7 @@ static int own_model(void)
 
 /* ---- children ---- */
 
-/* Runs `work` in a child, which leaves by exit() with what it returns. */
+/* Runs `work` in a child, which calls exit() with its result. */
 static void child(const char *name, int (*work)(void))
 {
     char text[200];
@@ -153,7 +153,7 @@ static int forked(wfvae_status status, const char *call)
     return 1;
 }
 
-/* Every call that takes a model, a stream or a writer; tests/header.rs looks that none is missing. */
+/* Every call that takes a model, a stream or a writer; tests/header.rs checks that none is missing. */
 static int uses_the_parents(void)
 {
     wfvae_options options = {0};
@@ -222,7 +222,7 @@ static int uses_data(void)
     wrong = wrong || wfvae_latent_reader_read(reader, 0, LATENTS, WFVAE_LATENT_TYPE_F32, latents);
     wrong = wrong || memcmp(latents, first_latents, sizeof latents);
     wrong = wrong || open_model(&own) || create(own, &on) || wfvae_latent_reader_check_model(reader, own);
-    /* The snapshot is behind the clip's start, the parent's clip goes on here. */
+    /* The snapshot was taken inside a clip, so the parent's clip continues here. */
     wrong = wrong || wfvae_snapshot_restore(on, snapshot) || wfvae_encode_chunk(on, frames, 4, latents, 1, &written);
     wrong = wrong || written != 1;
     if (wrong) {
@@ -282,7 +282,7 @@ static void *opens(void *unused)
     return NULL;
 }
 
-/* Works, or says why not. */
+/* Succeeds, or fails with a text that says why. */
 static int own_model_or_forked(void)
 {
     wfvae_model *own;
@@ -347,7 +347,7 @@ static void test(void)
     test_busy("closes all while the parent encodes", encodes, closes_all);
     test_busy("opens a model while the parent does", opens, own_model_or_forked);
 
-    /* The children have taken nothing away. */
+    /* The children have not destroyed anything of the parent's. */
     result("the parent's file", !wfvae_latent_writer_write(writer, first_latents, 1)
                                     && !wfvae_latent_writer_finish(writer, FRAMES) && !remove(begun));
     result("the parent's stream", !wfvae_reset(stream) && !trip(stream)

@@ -1,4 +1,4 @@
-/* The loop in the header's introduction, compiled as it stands and run over clips of several lengths. */
+/* The loop in the header's introduction, compiled as it is and run over clips of several lengths. */
 #include <wfvae.h>
 
 #include <stdio.h>
@@ -47,7 +47,7 @@ static int read_frame(void *user, wfvae_frame *frame)
     return 1;
 }
 
-/* Grey steps of four frames come back in order, near enough in the middle of the picture. */
+/* Four frames of each grey level come back in order, close enough in the middle of the picture. */
 static void write_frame(void *user, const wfvae_frame *frame)
 {
     struct clip *clip = user;

@@ -3,7 +3,7 @@
 
 #include "one_clip.h"
 
-/* Every number of a stream whose width, height, latents and encoded latents all differ. */
+/* All fields for a stream whose width, height, latents and encoded latents differ. */
 static void test_infos(void)
 {
     wfvae_options options = {0};
@@ -38,7 +38,7 @@ static void test_infos(void)
     wfvae_destroy(stream);
 }
 
-/* Of models in which no two of these numbers are the same by chance. */
+/* All fields for models in which no two of them are equal by chance. */
 static void test_model_infos(void)
 {
     wfvae_model_options model_options = {0};

@@ -15,7 +15,7 @@ static void hear(void *user, uint32_t level, const char *text)
     heard.wrong += user != (void *)golden || strchr(text, '\n') != NULL;
 }
 
-/* How often the folder's model warns of its config's unknown field at this level. */
+/* How many warnings of the config's unknown field arrive at this level; -1 if one is wrong. */
 static int warnings_at(uint32_t log_level)
 {
     wfvae_model_options options = {0};
@@ -37,7 +37,7 @@ static void count(void *user, uint32_t level, const char *text)
     ++*(int *)user;
 }
 
-/* Of a model whose stream loads its sessions. */
+/* Messages at this level while a stream loads a model's sessions. */
 static int messages_at(uint32_t log_level)
 {
     wfvae_model_options model_options = {0};

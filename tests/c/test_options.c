@@ -1,4 +1,4 @@
-/* Tests of what the options do: each one that is set shows in what it is for. Values that are refused are in test_errors.c.
+/* Tests that each option has its effect. Values that are refused are in test_errors_options.c.
  *
  *     test_options GOLDEN
  *
@@ -65,7 +65,7 @@ static wfvae_memory estimate(wfvae_model *model, const wfvae_options *given)
     return memory;
 }
 
-/* Of this process. */
+/* Threads of this process. */
 static int thread_count(void)
 {
     DIR *tasks = opendir("/proc/self/task");
@@ -79,7 +79,7 @@ static int thread_count(void)
     return count;
 }
 
-/* Threads that ended are seen for a moment longer. */
+/* Threads that have ended stay visible for a moment. */
 static int has_threads(int count)
 {
     const struct timespec moment = {0, 10000000};
@@ -168,7 +168,7 @@ static void test_tiles(void)
     wfvae_model_close(model);
 }
 
-/* What the options make of the graph of a step, or of the clip. */
+/* The graph of a step or of the whole clip that these options give. */
 static size_t graph_of(const wfvae_model_options *options, uint32_t graphs, const char *name, char *bytes)
 {
     wfvae_model *model = open_model("v1-tiny", options);
@@ -251,7 +251,7 @@ static void test_graphs(void)
     free(changed);
 }
 
-/* What is saved is for any runtime, so these three have one graph; they add in other orders. */
+/* Saved graphs are for any runtime, so these three give one graph. They differ in the order of additions. */
 static void test_convolutions(void)
 {
     static const uint32_t kinds[] = {WFVAE_CONVOLUTION_EXACT, WFVAE_CONVOLUTION_FAST, WFVAE_CONVOLUTION_DIRECT};
@@ -288,7 +288,7 @@ static void test_convolutions(void)
                                                       memcmp(latents[1], latents[2], sizeof latents[0]));
 }
 
-/* A file of latents of one model, and a stream of another of the same sizes. */
+/* A latent file of one model, and a stream of another model of the same sizes. */
 static void test_any_encoder(void)
 {
     const wfvae_model_options model_options = {0};
@@ -323,7 +323,7 @@ static void test_any_encoder(void)
     rmdir(folder);
 }
 
-/* Copies a file, with one name of its bytes in place of another of the same length. */
+/* Copies a file and replaces a name in it by another of the same length. */
 static void copy(const char *folder, const char *file, const char *from, const char *to)
 {
     static char bytes[MOST_BYTES];
@@ -345,7 +345,7 @@ static void copy(const char *folder, const char *file, const char *from, const c
     must(stream && fwrite(bytes, 1, size, stream) == size && !fclose(stream), path);
 }
 
-/* Directions 0 are those that the model has. */
+/* Directions 0 means all that the model has. */
 static void test_halves(void)
 {
     static const struct {

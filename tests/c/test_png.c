@@ -1,5 +1,5 @@
 /*
- * Tests of examples/png.c, with a reader of its own for what that writes.
+ * Tests of examples/png.c, which read its files with a PNG reader of their own.
  * Prints "ok <name>" lines; ends with 1 on failure.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -263,7 +263,7 @@ static size_t round_trip(const unsigned char *pixels, int width, int height,
 
 static void test_checksums(void)
 {
-    /* the published values, so that writer and reader cannot err alike */
+    /* published values, so that writer and reader cannot share an error */
     CHECK(crc32_of((const unsigned char *)"123456789", 9) == 0xcbf43926u);
     CHECK(adler32_of((const unsigned char *)"Wikipedia", 9) == 0x11e60398u);
 }
@@ -308,7 +308,7 @@ static void test_noise(void)
     CHECK(size > sizeof pixels && size < sizeof pixels * 9 / 8);
 }
 
-/* Repeats at every distance round the window's size and below. */
+/* Repeats at every distance around the window's size and below. */
 static void test_match_distances(void)
 {
     enum { WIDTH = 5000, HEIGHT = 9, BYTES = 3 * WIDTH * HEIGHT };
@@ -325,7 +325,7 @@ static void test_match_distances(void)
     }
 }
 
-/* Rows made for one filter each; all five must occur, and pay. */
+/* Rows that suit one filter each; all five must be chosen, and save bytes. */
 static void test_filters(void)
 {
     enum { WIDTH = 200, HEIGHT = 100, ROW = 3 * WIDTH };
@@ -357,7 +357,7 @@ static void test_stride(void)
         padded[i] = (unsigned char)next_random();
     for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = padded[i / (3 * WIDTH) * STRIDE + i % (3 * WIDTH)];
-    /* The last row may end at its last pixel: valgrind would tell. */
+    /* The last row may end at its last pixel; valgrind checks that nothing behind it is read. */
     unsigned char *exact = malloc(STRIDE * (HEIGHT - 1) + 3 * WIDTH);
     CHECK(exact);
     memcpy(exact, padded, STRIDE * (HEIGHT - 1) + 3 * WIDTH);

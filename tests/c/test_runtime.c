@@ -1,5 +1,5 @@
-/* How ONNX Runtime is found, and what is said when it is not: wrong files, an old one (old_onnxruntime.c), none at all.
- * A good one works afterwards in the same process.
+/* How ONNX Runtime is found, and the errors if it is not: wrong files, an old version (old_onnxruntime.c), none at all.
+ * A good one must work afterwards in the same process.
  *
  * Expects libwfvae.so in the folder above the program, and old_onnxruntime.so beside it. */
 #define _POSIX_C_SOURCE 200809L
@@ -16,7 +16,7 @@ typedef wfvae_status open_fn(const char *path, const wfvae_model_options *option
 typedef const char *last_error_fn(const wfvae *stream);
 typedef void close_fn(wfvae_model *model);
 
-/* The library that is tested: ours, or a copy that finds nothing beside it. */
+/* The library to test: ours, or a copy with no ONNX Runtime beside it. */
 static struct {
     open_fn *open;
     last_error_fn *last_error;
@@ -25,7 +25,7 @@ static struct {
 
 static char folder[1000], old[1000], text_file[1100], beside[1100], copy[1100];
 
-/* Opens the built-in model with a runtime, or the one that is found. The error holds all three texts. */
+/* Opens the built-in model with a given runtime, or with the one that is found. The error must hold all three texts. */
 static void check(const char *name, const char *runtime, wfvae_status expected, const char *a, const char *b,
                   const char *c)
 {
@@ -103,7 +103,7 @@ static void test_variables(void)
     unsetenv("ORT_DYLIB_PATH");
 }
 
-/* The copy, in a folder of its own, has to say what it did not find. */
+/* The copy, in a folder of its own, must say what it did not find. */
 static void test_nothing(void)
 {
     void *handle = dlopen(copy, RTLD_NOW | RTLD_LOCAL);

@@ -1,5 +1,5 @@
-/* A program that sets nothing stays alone: a model that is opened, used and closed leaves no file, no thread and nothing in
- * the environment, and opens no socket, with any version of ONNX Runtime.
+/* Telemetry stays off in a program that sets nothing: opening, using and closing a model leaves no file, no thread and no
+ * environment variable behind, and opens no socket, with any version of ONNX Runtime.
  *
  * The work is done by this program itself, run once more with an empty home and working folder, under strace if that is
  * there. With the argument "short" it does not wait for what a telemetry would send after some seconds. */
@@ -22,7 +22,7 @@ extern char **environ;
 /* LINGER: seconds, somewhat longer than ONNX Runtime waits before it sends. */
 enum { SIDE = 64, FRAMES = 5, LINGER = 14 };
 
-/* What ONNX Runtime takes for a reason to keep quiet; a test under one of these would say nothing. */
+/* Variables that turn ONNX Runtime's telemetry off; with one of these set the test would prove nothing. */
 static const char *const quiet[] = {
     "ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "ORT_RUNNING_UNIT_TESTS", "CI", "TF_BUILD", "GITHUB_ACTIONS",
     "GITLAB_CI", "CIRCLECI", "TRAVIS", "JENKINS_URL", "CODEBUILD_BUILD_ID", "BUILDKITE", "TEAMCITY_VERSION", "APPVEYOR",
@@ -108,7 +108,7 @@ static int second_run(unsigned linger)
     go_on = 0;
     must(!pthread_join(other, NULL), "thread");
     use();
-    /* The runtime's own threads have ended, but may not be gone. */
+    /* The runtime's threads have ended, but may still be visible. */
     for (i = 0; i < 100 && threads() != before; i++)
         nanosleep(&pause, NULL);
     result("no thread is left", threads() == before);
@@ -169,14 +169,14 @@ int main(int argc, char **argv)
         return second_run(strcmp(argv[1], "linger") ? 0 : LINGER);
     for (i = 0; i < sizeof quiet / sizeof *quiet; i++)
         unsetenv(quiet[i]);
-    /* An empty one is no answer. */
+    /* An empty trace proves nothing. */
     must(!setenv("ORT_DISABLE_TELEMETRY", "", 1), "setenv");
     temporary_name(folder, sizeof folder);
     must(own && mkdtemp(folder), folder);
     snprintf(home, sizeof home, "%s/home", folder);
     snprintf(trace, sizeof trace, "%s/trace", folder);
     must(!mkdir(home, 0777) && !setenv("HOME", home, 1), home);
-    /* It may be installed and still not be allowed to trace. */
+    /* strace may be installed and still not be allowed to trace. */
     traced = system("strace -f -o /dev/null true > /dev/null 2>&1") == 0;
 
     fflush(stdout);

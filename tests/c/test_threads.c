@@ -28,7 +28,7 @@ static void test_turns(wfvae_model *model)
     drop(&b);
 }
 
-/* On a new model, so that all threads want its weights at once. One stream stays when it is closed. */
+/* Uses a new model, so that all threads need its weights at once. One stream outlives the model's handle. */
 static void test_threads(void)
 {
     wfvae_model *model = open_model();
@@ -64,7 +64,7 @@ static void test_threads(void)
     drop(&late);
 }
 
-/* All that a host may do in a thread of its own. */
+/* What a host may do in a thread of its own. */
 static void *play_alone(void *argument)
 {
     clip *c = argument;
@@ -94,7 +94,7 @@ static void test_small_stack(void)
     drop(&c);
 }
 
-/* A thread that is ending has lost its thread-local text, and may still call. */
+/* A thread that is ending has lost its thread-local error text, and may still call the library. */
 
 static pthread_key_t ending;
 

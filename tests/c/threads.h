@@ -18,7 +18,7 @@
 
 enum { FRAMES = 7, LATENTS = 3 };
 
-/* A clip, its latents, and what becomes of them again. */
+/* A clip, its latents and its reconstruction. */
 typedef struct clip {
     wfvae_model *model;
     uint32_t width, height;
@@ -42,12 +42,12 @@ static inline void *allocate(size_t size)
 
 /* ---- a time limit for each test, so that a deadlock fails and is located ---- */
 
-/* Many times what the slowest takes; valgrind is slower still. */
+/* Many times what the slowest test takes; more under valgrind. */
 enum { LIMIT = 300, LIMIT_QUICK = 900 };
 
 static const char *volatile in_progress;
 
-/* Only what a signal handler may call. */
+/* Calls only what a signal handler may. */
 static inline void too_long(int signal)
 {
     const char *texts[] = {"FAILED ", in_progress, ": it hangs; this is where it was stopped\n"};
@@ -144,7 +144,7 @@ static inline void start(clip *c)
     must(!wfvae_set_frame_count(c->stream, FRAMES), "frame count");
 }
 
-/* Frame t goes through; FRAMES ends the clip. */
+/* Encodes and decodes frame t; FRAMES ends the clip. */
 static inline void step(clip *c, size_t t)
 {
     unsigned char *latent = c->latents + c->latents_out * c->latent_size;
