@@ -75,8 +75,8 @@ impl Error {
     }
 
     /// The same error with `context: ` before its text.
-    pub(crate) fn prefixed(self, place: &str) -> Self {
-        Error { kind: self.kind, text: format!("{place}: {}", self.text) }
+    pub(crate) fn prefixed(self, context: &str) -> Self {
+        Error { kind: self.kind, text: format!("{context}: {}", self.text) }
     }
 
     /// The kind of the error.

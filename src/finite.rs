@@ -71,21 +71,21 @@ mod tests {
 
     #[test]
     fn the_first_one_is_found_wherever_it_is() {
-        for place in [0, 1, BLOCK - 1, BLOCK, 2 * BLOCK + 9] {
+        for index in [0, 1, BLOCK - 1, BLOCK, 2 * BLOCK + 9] {
             for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut values = vec![f32::MAX; 2 * BLOCK + 10];
                 (values[0], values[1]) = (-f32::MAX, f32::MIN_POSITIVE / 8.0);
                 assert_eq!(first_not_finite(&values), None);
-                values[place] = bad;
-                assert_eq!(first_not_finite(&values), Some(place), "{bad}");
+                values[index] = bad;
+                assert_eq!(first_not_finite(&values), Some(index), "{bad}");
                 values.fill(-65504.0);
                 assert_eq!(first_not_f16(&values), None);
-                values[place] = bad;
-                assert_eq!(first_not_f16(&values), Some(place), "{bad}");
+                values[index] = bad;
+                assert_eq!(first_not_f16(&values), Some(index), "{bad}");
                 let mut halves = vec![f16::MIN; values.len()];
                 assert_eq!(first_f16_not_finite(&halves), None);
-                halves[place] = f16::from_f32(bad);
-                assert_eq!(first_f16_not_finite(&halves), Some(place), "{bad}");
+                halves[index] = f16::from_f32(bad);
+                assert_eq!(first_f16_not_finite(&halves), Some(index), "{bad}");
             }
         }
         assert_eq!((first_not_finite(&[]), first_f16_not_finite(&[])), (None, None));

@@ -50,7 +50,8 @@ impl Process {
         if !self.is_current() {
             fail!(
                 Forked,
-                "this {what} was made by process {}, this is process {}, forked from it; make one in this process",
+                "this {what} belongs to process {}, but this is process {}, forked from it; create a new one in this \
+                process",
                 self.id,
                 std::process::id()
             );
@@ -69,8 +70,8 @@ impl Loading {
         if TORN.load(Ordering::Relaxed) {
             fail!(
                 Forked,
-                "this process was forked while another thread opened a model or made a stream, which nobody will end \
-                 here; fork at another time, or use the library in a program that is executed anew"
+                "this process was forked while another thread opened a model or created a stream, so it cannot \
+                use the library; fork at another time, or start a new program with exec"
             );
         }
         LOADING.fetch_add(1, Ordering::Relaxed);

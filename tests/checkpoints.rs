@@ -225,9 +225,9 @@ fn second_generation_configs_are_checked() {
     config("mid_layers_type", json!(["Attn"]), working);
     config("mid_layers_type", json!("ResnetBlock3D"), "expected a list of strings");
     refused("mid_layers_type", json!(["AttnBlock3D"]), ErrorKind::UnsupportedModel, "not causal; supported are");
-    refused("mid_layers_type", json!(["AttnBlock2D"]), ErrorKind::UnsupportedModel, "takes images");
+    refused("mid_layers_type", json!(["AttnBlock2D"]), ErrorKind::UnsupportedModel, "works in image models only");
     config("layer_type", json!([]), "has 0 entries, expected 1 to 14");
-    config("layer_type", json!(["hw"]), "layer_res_type has 2 entries, layer_type has 1");
+    config("layer_type", json!(["hw"]), "layer_res_type has 2 entries, expected 1");
     config("layer_type", json!(["hw", "hwt"]), "found \"hwt\", expected \"hw\" or \"thw\"");
     config(
         "layer_res_type",
@@ -241,7 +241,7 @@ fn second_generation_configs_are_checked() {
     config("encoder_num_resblocks", json!(0), "expected an integer from 1 to");
     config("decoder_num_resblocks", json!(1), "expected an integer from 2 to");
     config("input_type", json!("audio"), "expected \"video\" or \"image\"");
-    config("input_type", json!("image"), "entry 1 is \"thw\", an image model");
+    config("input_type", json!("image"), "entry 1 is \"thw\", but an image model");
     config("norm_type", json!("groupnorm"), "needs multiples of 32 channels");
     refused("latent_dim", json!(5), ErrorKind::Checkpoint, "found shape [8, 16, 3, 3, 3], expected [10, 16, 3, 3, 3]");
     refused("decoder_num_resblocks", json!(3), ErrorKind::Checkpoint, "decoder.up_blocks.0.res_block.0");

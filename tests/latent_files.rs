@@ -145,7 +145,7 @@ fn latents_that_are_not_there_are_refused() {
     };
     assert!(text(3, 48).ends_with("2 latents from latent 3 were asked for, it holds 4"));
     assert!(text(u64::MAX, 24).contains("1 latents from latent 18446744073709551615"));
-    assert!(text(0, 23).contains("room for 23 numbers is not for whole latents of 24"));
+    assert!(text(0, 23).contains("the buffer has 23 elements, expected a multiple of 24"));
     reader.read(4, LatentsMut::F32(&mut [])).unwrap();
 }
 
@@ -173,7 +173,7 @@ fn an_unfinished_file_leaves_nothing() {
     assert!(e.kind() == ErrorKind::InvalidState && e.text().contains("1 latents were written, 5 frames have 2"), "{e}");
     assert_eq!(writer.finish(0).expect_err("refused").kind(), ErrorKind::InvalidArgument);
     let e = writer.write(Latents::F32(&latents[..17])).expect_err("refused");
-    assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains("17 numbers"), "{e}");
+    assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains("found 17 elements"), "{e}");
     writer.write(Latents::F32(&latents[16..])).unwrap();
     writer.write(Latents::F16(&[])).unwrap();
     let e = writer.finish(1).expect_err("refused");
@@ -244,14 +244,14 @@ fn a_description_that_contradicts_itself_is_not_written() {
     let folder = TempDir::new().unwrap();
     type Change = fn(&mut LatentFileInfo);
     let changes: [(Change, &str); 10] = [
-        (|i| i.padded = false, "padded is false, but 17x9"),
+        (|i| i.padded = false, "padded is false, which does not fit 17x9"),
         (|i| i.width = 0, "width is 0"),
         (|i| i.height = 32769, "height is 32769, expected 1 to 32768"),
         (|i| i.temporal_compression = 0, "temporal_compression is 0"),
         (|i| i.fps = Some((25, 0)), "fps is 25/0"),
         (|i| i.fps = Some((0, 1)), "fps is 0/1"),
         (|i| i.note = "x".repeat(65537), "the note has 65537 bytes"),
-        (|i| i.scale = vec![1.0], "scale has 1 entries for 4 channels"),
+        (|i| i.scale = vec![1.0], "scale has 1 entries, expected 4"),
         (|i| i.shift[2] = f32::NAN, "must be finite"),
         (|i| (i.scaled, i.posterior) = (true, Posterior::Moments), "moments are never scaled"),
     ];
@@ -320,27 +320,27 @@ fn damaged_files_are_refused() {
         ("width", json!(long), "metadata width: found \"99999"),
         ("height", json!("-9"), "metadata height: found \"-9\""),
         ("height", json!("9.0"), "metadata height: found \"9.0\""),
-        ("padded", json!("false"), "padded is false, but 17x9 with compression 8 is not"),
+        ("padded", json!("false"), "padded is false, which does not fit 17x9 with spatial compression 8"),
         ("padded", json!("1"), "metadata padded: found \"1\", expected \"true\" or \"false\""),
         ("spatial_compression", json!("0"), "metadata spatial_compression: found \"0\""),
         ("temporal_compression", json!("8"), "found shape [4, 4, 2, 3], expected [3, 4, 2, 3]"),
         ("temporal_compression", json!("18446744073709551615"), "expected an integer from 1 to 1024"),
-        ("latent_channels", json!("8"), "has 4 entries for 8 channels"),
+        ("latent_channels", json!("8"), "has 4 entries, expected 8"),
         ("latent_channels", json!("99999999999999999999"), "metadata latent_channels"),
         ("posterior", json!("median"), "metadata posterior: found \"median\", expected \"mean\""),
         ("posterior", json!("sample"), "metadata seed is missing"),
-        ("posterior", json!("moments"), "the tensor is named \"mean\", its posterior says \"moments\""),
+        ("posterior", json!("moments"), "the tensor is named \"mean\", expected \"moments\""),
         ("scaled", json!("yes"), "metadata scaled: found \"yes\""),
         ("scale", Value::Null, "metadata scale is missing"),
         ("shift", Value::Null, "metadata shift is missing"),
-        ("scale", json!("[1, 2, 3]"), "scale has 3 entries for 4 channels"),
-        ("scale", json!("[1, 2, 0, 4]"), "scale and shift must be finite, and scale not zero"),
+        ("scale", json!("[1, 2, 3]"), "scale has 3 entries, expected 4"),
+        ("scale", json!("[1, 2, 0, 4]"), "scale and shift must be finite, and scale must not be zero"),
         ("shift", json!("[1, 2, 1e39, 4]"), "scale and shift must be finite"),
         ("shift", json!("1, 2, 3, 4"), "metadata shift: expected a JSON list of numbers"),
         ("frames", json!("14"), "expected [5, 4, 2, 3] for 14 frames"),
         ("frames", json!("18446744073709551615"), "expected [4611686018427387905, 4, 2, 3]"),
         ("frames", json!("0"), "metadata frames: found \"0\""),
-        ("fps", json!("25"), "metadata fps: found \"25\", expected one like \"30000/1001\""),
+        ("fps", json!("25"), "metadata fps: found \"25\", expected a fraction like \"30000/1001\""),
         ("fps", json!("25/0"), "fps is 25/0"),
         ("fps", json!("25/-1"), "metadata fps: found \"25/-1\""),
         ("generator", Value::Null, "metadata generator is missing"),

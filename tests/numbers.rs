@@ -110,14 +110,14 @@ fn latents_that_are_not_finite_are_refused_before_anything_is_consumed() {
     options.scaled = true;
     let mut stream = Stream::new(&model, &options).unwrap();
     let mut video = vec![0.0; 9 * FRAME];
-    let place = ["latent 1 of the call, latent 1 of the clip: channel 2: number 3"];
+    let place = ["latent 1 of the call, latent 1 of the clip: channel 2: element 3"];
     for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
         let mut latents = vec![0.5; 2 * 16];
         latents[16 + 2 * 4 + 3] = bad;
         // Channel 2 has a scale above 1, channel 0 one below.
         if bad == f32::MAX {
             latents.swap(16 + 2 * 4 + 3, 16);
-            let place = ["channel 0: number 0", "too large to be unscaled"];
+            let place = ["channel 0: element 0", "too large to be unscaled"];
             refused(
                 stream.decode(Latents::F32(&latents), &mut frames_of(&mut video, SIDE, SIDE)),
                 ErrorKind::NotFinite,
@@ -260,9 +260,9 @@ fn latent_files_hold_finite_numbers() {
         for bad in [f32::NAN, f32::NEG_INFINITY] {
             let mut latents = vec![0.25; 16];
             latents[7] = bad;
-            refused(writer.write(Latents::F32(&latents)), ErrorKind::NotFinite, &["latent 1: number 7 is"]);
+            refused(writer.write(Latents::F32(&latents)), ErrorKind::NotFinite, &["latent 1: element 7 is"]);
             let halves: Vec<f16> = latents.iter().map(|v| f16::from_f32(*v)).collect();
-            refused(writer.write(Latents::F16(&halves)), ErrorKind::NotFinite, &["latent 1: number 7 is"]);
+            refused(writer.write(Latents::F16(&halves)), ErrorKind::NotFinite, &["latent 1: element 7 is"]);
         }
         // Nothing of it was appended.
         writer.write(Latents::F32(&[0.25; 16])).unwrap();
@@ -277,8 +277,8 @@ fn latent_files_hold_finite_numbers() {
         }
         let (mut singles, mut halves) = ([0.0; 16], [f16::ZERO; 16]);
         reader.read(0, LatentsMut::F32(&mut singles)).unwrap();
-        refused(reader.read(1, LatentsMut::F32(&mut singles)), ErrorKind::NotFinite, &["latent 1: number 7 is"]);
-        refused(reader.read(1, LatentsMut::F16(&mut halves)), ErrorKind::NotFinite, &["latent 1: number 7 is"]);
+        refused(reader.read(1, LatentsMut::F32(&mut singles)), ErrorKind::NotFinite, &["latent 1: element 7 is"]);
+        refused(reader.read(1, LatentsMut::F16(&mut halves)), ErrorKind::NotFinite, &["latent 1: element 7 is"]);
     }
 }
 

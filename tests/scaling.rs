@@ -144,8 +144,8 @@ fn short_lists_of_unequal_entries_are_refused_where_they_matter() {
             let e = stream(&model, posterior, true).err().expect("refused");
             assert!(
                 e.kind() == ErrorKind::InvalidArgument
-                    && e.text().contains("scaled latents were asked for")
-                    && e.text().contains(&format!("config.json: {field} has 4 entries for 16 latent channels")),
+                    && e.text().contains("scaled latents were requested")
+                    && e.text().contains(&format!("config.json: {field} has 4 entries, expected 16")),
                 "{e}"
             );
         }
@@ -172,7 +172,7 @@ fn lists_that_cannot_scale_are_refused_where_they_matter() {
         assert!(!model.info().has_scaling);
         stream(&model, Posterior::Mean, false).unwrap();
         let e = stream(&model, Posterior::Mean, true).err().expect("refused");
-        assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains("scale not zero"), "{e}");
+        assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains("scale must not be zero"), "{e}");
     }
 }
 

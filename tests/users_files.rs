@@ -196,7 +196,7 @@ fn one_of_several_weights() {
         opens(folder.path());
         let (_, warnings) = open_and_listen(folder.path());
         assert_eq!(warnings.len(), usize::from(names[0] != WEIGHTS), "{warnings:?}");
-        assert!(warnings.iter().all(|text| text.contains("model.safetensors is not looked at")), "{warnings:?}");
+        assert!(warnings.iter().all(|text| text.contains("ignoring model.safetensors")), "{warnings:?}");
     }
     // What macOS, editors and download tools leave beside the weights is none, nor is the index of pickles.
     let beside = [
@@ -232,7 +232,7 @@ fn folders_above_and_files_inside() {
         opens(folder(&[(CONFIG, &config), (WEIGHTS, &weights), (below, b"{}")]).path());
     }
     let other = folder(&[("first/config.json", &config)]);
-    refused(other.path(), ErrorKind::Io, &["there is", "/first: open that folder"]);
+    refused(other.path(), ErrorKind::Io, &["open the folder", "/first instead"]);
     std::fs::create_dir_all(other.path().join("second/snapshots")).unwrap();
     refused(other.path(), ErrorKind::Io, &["open one of the folders", "/first, ", "/second"]);
     let plain = folder(&[(CONFIG, &config), (WEIGHTS, &weights)]);
@@ -240,7 +240,7 @@ fn folders_above_and_files_inside() {
     refused(folder(&[]).path(), ErrorKind::Io, &["config.json", "a checkpoint is a folder with"]);
     // A pipeline whose own config lies beside.
     let other = folder(&[vae[0], vae[1], (CONFIG, b"{}")]);
-    refused(other.path(), ErrorKind::Io, &["no *.safetensors file in this folder; there is", "/vae: open that folder"]);
+    refused(other.path(), ErrorKind::Io, &["no *.safetensors file in this folder; open the folder", "/vae instead"]);
     // A folder of many models: a message, no list.
     let many: Vec<String> = (0..9).map(|n| format!("run{n}/config.json")).collect();
     let many = folder(&many.iter().map(|name| (name.as_str(), &config[..])).collect::<Vec<_>>());
@@ -275,7 +275,7 @@ fn download_caches() {
         assert_eq!(std::fs::read_dir(own).unwrap().count(), 2);
     }
     let half = snapshot("def", "none");
-    refused(&half, ErrorKind::Io, &["a link to ../../blobs/none, which is not there; was the download finished?"]);
+    refused(&half, ErrorKind::Io, &["a link to ../../blobs/none, which does not exist; is the download finished?"]);
     opens(cache.path());
     std::fs::remove_file(cache.path().join("refs/main")).unwrap();
     refused(cache.path(), ErrorKind::Io, &["name one to open: abc, def"]);
@@ -285,7 +285,7 @@ fn download_caches() {
     std::fs::write(cache.path().join("refs/main"), "../blobs").unwrap();
     opens(cache.path());
     std::fs::remove_dir_all(&current).unwrap();
-    refused(cache.path(), ErrorKind::Io, &["no snapshot in it"]);
+    refused(cache.path(), ErrorKind::Io, &["contains no snapshot"]);
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn weights_that_are_something_else() {
         ("PK\x03\x04....", Checkpoint, "an archive: unpack it first"),
         ("\u{1f}", Checkpoint, "found 1 bytes, expected a safetensors header"),
         ("GGUF\x03", Checkpoint, "a GGUF file"),
-        (&zeros, Checkpoint, "a download that was not finished"),
+        (&zeros, Checkpoint, "an unfinished download"),
         ("", Checkpoint, "the file is empty"),
         ("\x08\0\0\0\0\0\0\0{}      ", Checkpoint, "decoder"),
         ("\x40\0\0\0\0\0\0\0{}", Checkpoint, "truncated, or not safetensors: the header is 64 bytes, 2 are there"),
@@ -335,8 +335,8 @@ fn weights_that_are_something_else() {
         "model.safetensors.crdownload",
         ".cache/huggingface/download/h.e.incomplete",
     ] {
-        refused(folder(&[(CONFIG, &config), (name, b"")]).path(), Io, &["a download that was not finished", name]);
-        refused(folder(&[(name, b"")]).path(), Io, &["No such file", "a download that was not finished", name]);
+        refused(folder(&[(CONFIG, &config), (name, b"")]).path(), Io, &["an unfinished download", name]);
+        refused(folder(&[(name, b"")]).path(), Io, &["No such file", "an unfinished download", name]);
     }
     // The Hugging Face client leaves its locks there after a success.
     let lock = ".cache/huggingface/download/model.safetensors.lock";
@@ -357,7 +357,7 @@ fn weights_that_are_something_else() {
         let folder = folder(&[(CONFIG, &config)]);
         _ = std::fs::remove_file(folder.path().join(name));
         symlink("/dev/null", folder.path().join(name)).unwrap();
-        refused(folder.path(), Io, &[name, "not a file"]);
+        refused(folder.path(), Io, &[name, "not a regular file"]);
     }
     refused(folder(&[("config.json/x", b"")]).path(), Io, &["config.json: a folder, expected a file"]);
 }
@@ -373,7 +373,7 @@ fn a_header_that_does_not_fit_its_file() {
     let tensor = |start: u32, end: u32| format!("{{\"dtype\":\"F8\",\"shape\":[1],\"data_offsets\":[{start},{end}]}}");
     let two = |a: &str, b: &str| with_header(&format!("{{\"x\":{a},\"y\":{b}}}"), &[0; 8]);
     refused(&two(&tensor(0, 4), &tensor(2, 8)), &["tensor y begins 2 bytes inside the tensor before it"]);
-    refused(&two(&tensor(0, 4), &tensor(5, 8)), &["1 bytes before tensor y belong to none"]);
+    refused(&two(&tensor(0, 4), &tensor(5, 8)), &["1 bytes before tensor y belong to no tensor"]);
     refused(&two(&tensor(0, 4), &tensor(4, 9)), &["tensor y is at bytes 4..9, found 8 bytes of data"]);
     // One of no bytes may begin where another does, whichever is named first.
     refused(&two(&tensor(0, 8), &tensor(0, 0)), &["is missing, expected shape"]);
@@ -381,10 +381,7 @@ fn a_header_that_does_not_fit_its_file() {
     let one = |tensor: &str| with_header(&format!("{{\"x\":{tensor}}}"), &[0; 8]);
     refused(&one(&float("[1]")), &["tensor x: found 8 bytes, its shape and type need 1 x 4"]);
     refused(&one(&float("[3]")), &["tensor x: found 8 bytes, its shape and type need 3 x 4"]);
-    refused(
-        &one(&float("[4294967296, 4294967296]")),
-        &["tensor x: found 8 bytes, and no shape that a tensor can have"],
-    );
+    refused(&one(&float("[4294967296, 4294967296]")), &["tensor x: found 8 bytes and an impossible shape"]);
     refused(&two("{}", &tensor(0, 8)), &["tensor x: missing field `dtype`"]);
     let twice = format!("{{\"x\":{},\"x\":{}}}", tensor(0, 4), tensor(4, 8));
     refused(&with_header(&twice, &[0; 8]), &["the name x is there twice"]);
@@ -479,7 +476,7 @@ fn wrapped_names_are_explained() {
     };
     for prefix in ["module.", "_orig_mod.", "vae.", "first_stage_model.", "ema.", "module._orig_mod.vae."] {
         let folder = folder(&[(CONFIG, &config), (WEIGHTS, &file(&renamed(&|key| format!("{prefix}{key}"))))]);
-        let text = format!("but there is {prefix}encoder.");
+        let text = format!("but {prefix}encoder.");
         refused(folder.path(), ErrorKind::Checkpoint, &[&text, "training/convert.py"]);
     }
     // What only ends in the same letters is another tensor.
@@ -488,7 +485,7 @@ fn wrapped_names_are_explained() {
     for wrapper in ["_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "module."] {
         let inside = |key: &str| key.replacen('.', &format!(".{wrapper}"), 1);
         let folder = folder(&[(CONFIG, &config), (WEIGHTS, &file(&renamed(&inside)))]);
-        let text = format!("but there is encoder.{wrapper}");
+        let text = format!("but encoder.{wrapper}");
         refused(folder.path(), ErrorKind::Checkpoint, &[&text, "training/convert.py"]);
     }
 }
@@ -512,9 +509,9 @@ fn configs_that_are_something_else() {
         (changed("a \\\" b", "{\"c\": -Infinity}"), "a \" b.c: found -Infinity, which is not JSON"),
         (changed("use_it", "True"), "use_it: found True, which is not JSON"),
         (changed("x", "\"NaN\",,"), "line 1 column"),
-        (nested, "no field of a WF-VAE, but its vae_config has"),
-        ("{}".into(), "no field of a WF-VAE, nor a _class_name"),
-        ("{\"hidden_size\": 4}".into(), "no field of a WF-VAE"),
+        (nested, "no field of a WF-VAE, but vae_config has"),
+        ("{}".into(), "neither _class_name nor any field"),
+        ("{\"hidden_size\": 4}".into(), "nor any field of a WF-VAE"),
         ("[]".into(), "expected a JSON object"),
         (changed("base_channels", "64"), "the name base_channels is there twice"),
         (changed("a", "{\"b\": 1}, \"a\": 2"), "the name a is there twice"),
@@ -522,7 +519,7 @@ fn configs_that_are_something_else() {
         (format!("// mine\n{own}"), "JSON has no comments: remove the one in line 1"),
         (changed("x", "1, /* y */ \"z\": 1"), "JSON has no comments"),
         (format!("# mine\n{own}"), "JSON has no comments"),
-        (own.replace('"', "'"), "JSON has double quotes"),
+        (own.replace('"', "'"), "JSON needs double quotes"),
         ("base_channels: 3".into(), "not JSON: "),
     ];
     for (text, expected) in cases {
@@ -530,7 +527,7 @@ fn configs_that_are_something_else() {
     }
     let huge = with(b"{}");
     std::fs::OpenOptions::new().write(true).open(huge.path().join(CONFIG)).unwrap().set_len((64 << 20) + 1).unwrap();
-    refused(huge.path(), ErrorKind::Config, &["config.json: 67108865 bytes, more than any such file has"]);
+    refused(huge.path(), ErrorKind::Config, &["config.json: 67108865 bytes, expected at most 67108864"]);
     let utf16: Vec<u8> = [0xfeff].into_iter().chain(own.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     refused(with(&utf16).path(), ErrorKind::Config, &["UTF-16 text: save it as UTF-8"]);
     refused(with(&utf16[2..]).path(), ErrorKind::Config, &["not UTF-8 text: save it as UTF-8"]);
@@ -622,10 +619,10 @@ fn fields_that_are_not_of_a_wf_vae() {
     }
     use ErrorKind::{Config, UnsupportedModel};
     let errors = [
-        ("l1_downsample_block", json!("Downsample"), Config, "is l1_dowmsample_block meant?"),
-        ("t_interpolaton", json!("nearest"), Config, "is t_interpolation meant?"),
-        ("T-Interpolation", json!("nearest"), Config, "is t_interpolation meant?"),
-        ("scales", json!([1]), Config, "is scale meant?"),
+        ("l1_downsample_block", json!("Downsample"), Config, "did you mean l1_dowmsample_block?"),
+        ("t_interpolaton", json!("nearest"), Config, "did you mean t_interpolation?"),
+        ("T-Interpolation", json!("nearest"), Config, "did you mean t_interpolation?"),
+        ("scales", json!([1]), Config, "did you mean scale?"),
         ("encoder_energy_flow_size", json!(5), Config, "a field of WFVAE2Model"),
         ("in_channels", json!(4), UnsupportedModel, "in_channels: found 4"),
         ("act_fn", json!("relu"), UnsupportedModel, "act_fn: found \"relu\""),
@@ -656,7 +653,7 @@ fn a_scaling_factor_is_not_a_scale() {
         (options.posterior, options.scaled) = (Posterior::Mean, true);
         match Stream::new(&model, &options) {
             Ok(_) => assert!(scale),
-            Err(e) => assert!(!scale && e.text().contains("write it as \"scale\""), "{e}"),
+            Err(e) => assert!(!scale && e.text().contains("use \"scale\""), "{e}"),
         }
     }
 }

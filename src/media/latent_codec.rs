@@ -30,7 +30,7 @@ impl LatentCodec {
             (_, false) => vec![(1.0, 0.0); network.latent_channels],
             (Ok(lists), true) => lists.scale.iter().copied().zip(lists.shift.iter().copied()).collect(),
             (Err(text), true) => {
-                let text = format!("scaled latents were asked for, but {text}");
+                let text = format!("scaled latents were requested, but {text}");
                 return Err(Error::new(ErrorKind::InvalidArgument, text));
             }
         };
@@ -56,32 +56,38 @@ impl LatentCodec {
         self.scaling.len() * self.plane
     }
 
-    /// Writes a latent from its moments, which must be finite. `index` is its index in the clip, `place` its index in
+    /// Writes a latent from its moments, which must be finite. `index` is its index in the clip, `call_index` its index in
     /// the call.
-    pub(crate) fn encode(&self, moments: &[f32], index: u64, place: usize, out: &mut LatentsMut<'_>) -> Result<()> {
-        self.write(moments, index, place, out);
-        let numbers = place * self.encoded_len()..(place + 1) * self.encoded_len();
+    pub(crate) fn encode(
+        &self,
+        moments: &[f32],
+        index: u64,
+        call_index: usize,
+        out: &mut LatentsMut<'_>,
+    ) -> Result<()> {
+        self.write(moments, index, call_index, out);
+        let range = call_index * self.encoded_len()..(call_index + 1) * self.encoded_len();
         match out {
-            LatentsMut::F32(values) if first_not_finite(&values[numbers.clone()]).is_some() => {
+            LatentsMut::F32(values) if first_not_finite(&values[range.clone()]).is_some() => {
                 let (what, cause) = match self.scaled {
                     true => ("scaled, it is", "the config's scale is wrong, or the weights are damaged"),
                     false => ("its sample is", "the weights are damaged"),
                 };
                 fail!(NotFinite, "latent {index}: {what} too large for float32: {cause}")
             }
-            LatentsMut::F16(values) if first_f16_not_finite(&values[numbers.clone()]).is_some() => {
+            LatentsMut::F16(values) if first_f16_not_finite(&values[range.clone()]).is_some() => {
                 let advice = or_scaled(self.posterior, self.scaled);
                 fail!(
                     NotFinite,
-                    "latent {index}: too large for float16, whose largest number is 65504; store float32 latents{advice}"
+                    "latent {index}: too large for float16, whose largest value is 65504; store float32 latents{advice}"
                 )
             }
             _ => Ok(()),
         }
     }
 
-    fn write(&self, moments: &[f32], index: u64, place: usize, out: &mut LatentsMut<'_>) {
-        let start = place * self.encoded_len();
+    fn write(&self, moments: &[f32], index: u64, call_index: usize, out: &mut LatentsMut<'_>) {
+        let start = call_index * self.encoded_len();
         let (mean, log_variance) = moments.split_at(self.decoded_len());
         let log_variance = log_variance.iter().map(|v| v.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1));
         match self.posterior {
@@ -115,22 +121,22 @@ impl LatentCodec {
             Latents::F16(values) => self.first_not_finite(values, f16::to_f32),
         };
         let Some(bad) = bad else { return Ok(()) };
-        let (place, channel, value) = (bad / size, bad % size / self.plane, latents.number(bad));
+        let (call_index, channel, value) = (bad / size, bad % size / self.plane, latents.value(bad));
         let text = if value.is_finite() { ", too large to be unscaled" } else { ", expected finite numbers" };
         fail!(
             NotFinite,
-            "latents: latent {place} of the call, latent {} of the clip: channel {channel}: number {} of its plane is \
-             {value}{text}",
-            first + place as u64,
+            "latents: latent {call_index} of the call, latent {} of the clip: channel {channel}: element {} of its \
+            plane is {value}{text}",
+            first + call_index as u64,
             bad % self.plane
         )
     }
 
     /// The index of the first value that is not finite, as given or once unscaled.
-    fn first_not_finite<T: Copy>(&self, values: &[T], number: impl Fn(T) -> f32) -> Option<usize> {
+    fn first_not_finite<T: Copy>(&self, values: &[T], value: impl Fn(T) -> f32) -> Option<usize> {
         values.chunks_exact(self.plane).enumerate().find_map(|(i, plane)| {
             let first = i % self.scaling.len() * self.plane;
-            first_not_finite_as(plane, |z| self.unscale(first, number(z))).map(|place| i * self.plane + place)
+            first_not_finite_as(plane, |z| self.unscale(first, value(z))).map(|index| i * self.plane + index)
         })
     }
 
@@ -139,12 +145,12 @@ impl LatentCodec {
         z / scale + shift
     }
 
-    /// Fills the network's input with a part of latent `n` of the call.
-    pub(crate) fn decode(&self, latents: &Latents<'_>, n: usize, part: &Rect, out: &mut [f32]) {
+    /// Fills the network's input with a part of a latent. `call_index` is its index in the call.
+    pub(crate) fn decode(&self, latents: &Latents<'_>, call_index: usize, part: &Rect, out: &mut [f32]) {
         for (channel, out) in out.chunks_exact_mut(part.width * part.height).enumerate() {
             let first = channel * self.plane;
             for (y, out) in out.chunks_exact_mut(part.width).enumerate() {
-                let start = n * self.decoded_len() + first + (part.y + y) * self.width + part.x;
+                let start = call_index * self.decoded_len() + first + (part.y + y) * self.width + part.x;
                 match latents {
                     Latents::F32(values) => {
                         out.iter_mut().zip(&values[start..]).for_each(|(out, z)| *out = self.unscale(first, *z));

@@ -81,7 +81,7 @@ impl Latents<'_> {
         }
     }
 
-    pub(super) fn number(&self, index: usize) -> f32 {
+    pub(super) fn value(&self, index: usize) -> f32 {
         match self {
             Latents::F32(values) => values[index],
             Latents::F16(values) => values[index].to_f32(),

@@ -79,15 +79,15 @@ struct Mount {
 
 /// Parses a line of /proc/self/mountinfo: "number parent device root point options... - type source options".
 fn mount(line: &str) -> Option<Mount> {
-    let (place, what) = line.split_once(" - ")?;
-    let mut what = what.split(' ');
-    let version = match what.next()? {
+    let (head, tail) = line.split_once(" - ")?;
+    let mut tail = tail.split(' ');
+    let version = match tail.next()? {
         "cgroup2" => Version::Two,
-        "cgroup" if what.nth(1)?.split(',').any(|name| name == "memory") => Version::One,
+        "cgroup" if tail.nth(1)?.split(',').any(|name| name == "memory") => Version::One,
         _ => return None,
     };
-    let mut place = place.split(' ').skip(3);
-    let (root, point) = (place.next()?, place.next()?);
+    let mut head = head.split(' ').skip(3);
+    let (root, point) = (head.next()?, head.next()?);
     Some(Mount { version, root: unescaped(root), point: unescaped(point) })
 }
 

@@ -37,7 +37,7 @@ pub(super) fn check(network: &Network, checkpoint: &Checkpoint) -> Result<()> {
                 weight.key,
                 match checkpoint.wrapped(&weight.key) {
                     Some(found) =>
-                        format!("but there is {found}: training/convert.py writes a folder with plain names"),
+                        format!("but {found} exists: run training/convert.py to remove the prefix from the names"),
                     None => format!("expected shape {:?}", weight.shape),
                 }
             ),
@@ -54,8 +54,8 @@ pub(super) fn check(network: &Network, checkpoint: &Checkpoint) -> Result<()> {
     if let Some(first) = extra.first() {
         fail!(
             Checkpoint,
-            "{}: holds {} tensors that config.json does not describe, the first is {first}: \
-             do the config and the weights belong together?",
+            "{}: has {} tensors that config.json does not describe, the first is {first}: do the config and the \
+            weights belong together?",
             checkpoint.file_of(first),
             extra.len()
         );

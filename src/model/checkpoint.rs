@@ -111,7 +111,7 @@ impl Checkpoint {
         // Opening a named pipe would wait for its writer.
         match std::fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => fail!(Io, "{}: a folder, expected a file", path.display()),
-            Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a file", path.display()),
+            Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a regular file", path.display()),
             _ => {}
         }
         let file = match File::open(&path) {
@@ -272,7 +272,7 @@ fn file_state(file: &File) -> std::io::Result<(u64, i64, i64)> {
 }
 
 fn changed(path: &Path) -> Error {
-    let text = "changed since it was opened; open it again, when nobody writes to it any more";
+    let text = "changed since it was opened; open it again once no program writes to it";
     Error::new(ErrorKind::Checkpoint, format!("{}: {text}", path.display()))
 }
 
@@ -307,14 +307,14 @@ mod tests {
     /// Either the modification time has changed, or the samples differ if it was set back.
     #[test]
     fn a_byte_that_changed_is_seen() {
-        for (place, later) in [(1000, 1), (1000, 1 << 30), (0, 0), (2050, 0), (4095, 0)] {
+        for (offset, later) in [(1000, 1), (1000, 1 << 30), (0, 0), (2050, 0), (4095, 0)] {
             let folder = tempfile::tempdir().unwrap();
             let (path, start, checkpoint) = small(&folder);
             let file = File::options().write(true).open(path).unwrap();
             let time = file.metadata().unwrap().modified().unwrap();
-            file.write_all_at(b"x", (start + place) as u64).unwrap();
+            file.write_all_at(b"x", (start + offset) as u64).unwrap();
             file.set_modified(time + std::time::Duration::from_nanos(later)).unwrap();
-            assert!(checkpoint.while_unchanged(|| Ok(())).is_err(), "byte {place}, {later} ns later");
+            assert!(checkpoint.while_unchanged(|| Ok(())).is_err(), "byte {offset}, {later} ns later");
         }
     }
 

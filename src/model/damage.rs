@@ -35,7 +35,7 @@ pub(super) fn what_it_is(data: &[u8]) -> Option<String> {
     } else if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
         "UTF-16 text: save it as UTF-8"
     } else if start.len() >= 64 && start.iter().all(|byte| *byte == 0) {
-        "it begins with zeros only: a download that was not finished; download the file again"
+        "it begins with zeros only: an unfinished download; download it again"
     } else {
         return markup(start);
     };
@@ -78,15 +78,15 @@ pub(super) fn not_json(text: &[u8], e: &serde_json::Error) -> String {
         return "not UTF-8 text: save it as UTF-8".into();
     }
     if e.is_eof() {
-        return format!("ends too early, as a download or a save that was not finished: {e}");
+        return format!("ends too early, like an unfinished download or save: {e}");
     }
     let line = text.split(|byte| *byte == b'\n').nth(e.line().saturating_sub(1)).unwrap_or_default();
-    let place = line.get(e.column().saturating_sub(1)..).unwrap_or_default();
-    if [&b"//"[..], b"/*", b"#"].iter().any(|mark| place.starts_with(mark)) {
+    let rest = line.get(e.column().saturating_sub(1)..).unwrap_or_default();
+    if [&b"//"[..], b"/*", b"#"].iter().any(|mark| rest.starts_with(mark)) {
         return format!("JSON has no comments: remove the one in line {}", e.line());
     }
-    if place.starts_with(b"'") {
-        return format!("JSON has double quotes around names and texts, not single ones as in line {}", e.line());
+    if rest.starts_with(b"'") {
+        return format!("JSON needs double quotes: replace the single quotes in line {}", e.line());
     }
     format!("not JSON: {e}")
 }

@@ -80,7 +80,7 @@ pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
     match std::fs::read_link(path) {
         Ok(target) if error.kind() == std::io::ErrorKind::NotFound => {
             let target = target.display();
-            format!("{}: a link to {target}, which is not there; was the download finished?", path.display())
+            format!("{}: a link to {target}, which does not exist; is the download finished?", path.display())
         }
         _ => format!("{}: {error}", path.display()),
     }
@@ -112,7 +112,7 @@ fn snapshot(cache: &Path) -> Result<PathBuf> {
     let names: Vec<String> = names(&snapshots)?.into_iter().filter(|name| snapshots.join(name).is_dir()).collect();
     match names.as_slice() {
         [only] => Ok(snapshots.join(only)),
-        [] => fail!(Io, "{}: no snapshot in it; was the download finished?", snapshots.display()),
+        [] => fail!(Io, "{}: contains no snapshot; is the download finished?", snapshots.display()),
         several => fail!(
             Io,
             "{}: refs/main names none of its snapshots; name one to open: {}",
@@ -138,7 +138,7 @@ fn instead_of_config(folder: &Path) -> String {
         return text;
     }
     match unfinished(folder) {
-        Some(file) => format!("a download that was not finished: {}", file.display()),
+        Some(file) => format!("an unfinished download: {}", file.display()),
         None => "a checkpoint is a folder with the model's config.json and *.safetensors".into(),
     }
 }
@@ -150,7 +150,7 @@ fn models_below(folder: &Path) -> Option<String> {
     let models: Vec<String> = names.iter().filter(inside).map(|name| folder.join(name).display().to_string()).collect();
     match models.as_slice() {
         [] => None,
-        [one] => Some(format!("there is {one}: open that folder")),
+        [one] => Some(format!("open the folder {one} instead")),
         few if few.len() <= MOST_NAMED => Some(format!("open one of the folders {}", few.join(", "))),
         many => {
             let named = many[..MOST_NAMED].join(", ");
@@ -230,7 +230,7 @@ fn weights_of(folder: &Path, config: &mut Config) -> Result<Weights> {
             Weights::One(_) => false,
         };
         for other in others.iter().filter(|name| !part(name)) {
-            config.warn(format!("{}: {first} is opened, {other} is not looked at", folder.display()));
+            config.warn(format!("{}: opening {first} and ignoring {other}", folder.display()));
         }
         return Ok(weights);
     }
@@ -247,7 +247,7 @@ fn weights_of(folder: &Path, config: &mut Config) -> Result<Weights> {
         [] => fail!(Checkpoint, "{}", instead_of_weights(folder, &names)?),
         several => fail!(
             Checkpoint,
-            "{}: {} safetensors files or indexes, and none is named {} or {}; name the one to open: {}",
+            "{}: {} safetensors files or indexes, none of them named {} or {}; name the one to open: {}",
             folder.display(),
             several.len(),
             USUAL[0],
@@ -270,11 +270,11 @@ fn instead_of_weights(folder: &Path, names: &[String]) -> Result<String> {
         refuse_pickle(&folder.join(name))?;
     }
     if let Some(file) = unfinished(folder) {
-        fail!(Io, "{}: a download that was not finished", file.display());
+        fail!(Io, "{}: an unfinished download", file.display());
     }
     if let Some(name) = names.iter().find(|name| ending(name, &FOREIGN)) {
         let file = folder.join(name);
-        return Ok(format!("{}: this library reads *.safetensors, and there is none in the folder", file.display()));
+        return Ok(format!("{}: this library reads *.safetensors, but the folder has none", file.display()));
     }
     let below = models_below(folder).map(|text| format!("; {text}")).unwrap_or_default();
     fail!(Io, "{}: no *.safetensors file in this folder{below}", folder.display())
@@ -328,12 +328,12 @@ fn refuse_pickle(path: &Path) -> Result<()> {
 fn read_json(path: &Path) -> Result<Vec<u8>> {
     let size = match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => fail!(Io, "{}: a folder, expected a file", path.display()),
-        Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a file", path.display()),
+        Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a regular file", path.display()),
         Ok(meta) => meta.len(),
         Err(e) => fail!(Io, "{}", cannot_open(path, &e)),
     };
     if size > MAX_JSON_BYTES {
-        fail!(Config, "{}: {size} bytes, more than any such file has", path.display());
+        fail!(Config, "{}: {size} bytes, expected at most {MAX_JSON_BYTES}", path.display());
     }
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes),

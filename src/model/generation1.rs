@@ -20,8 +20,8 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
         "AttnBlock3DFix" => {}
         "AttnBlock3D" if attention => fail!(
             UnsupportedModel,
-            "{path}: attention_type \"AttnBlock3D\": the legacy attention mixes frames with channels and is not causal; \
-             \"AttnBlock3DFix\" is supported"
+            "{path}: attention_type \"AttnBlock3D\": the legacy attention mixes frames with channels and is not \
+            causal; \"AttnBlock3DFix\" is supported"
         ),
         "AttnBlock3D" => {}
         other => return config.unknown_value("attention_type", other, "\"AttnBlock3DFix\""),
@@ -192,7 +192,10 @@ fn temporal_first_level(config: &Config) -> Result<bool> {
         }
         if *first.get_or_insert(is_temporal) != is_temporal {
             let path = config.path().display();
-            fail!(UnsupportedModel, "{path}: {field} \"{found}\" does not fit the other l1_ fields: mixed frame rates");
+            fail!(
+                UnsupportedModel,
+                "{path}: {field} \"{found}\" contradicts the other l1_ fields; all four must be spatial or all temporal"
+            );
         }
         // The inner level's fields have the same names with l2, and only one supported value.
         let inner = field.replacen("l1", "l2", 1);

@@ -48,13 +48,13 @@ pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Netwo
     let levels = levels(config)?;
     let mid = mid_layers(config)?;
     if image && let Some(i) = levels.iter().position(|level| level.temporal) {
-        fail!(Config, "{path}: layer_type: entry {i} is \"thw\", an image model (input_type) has \"hw\" only");
+        fail!(Config, "{path}: layer_type: entry {i} is \"thw\", but an image model (input_type) can only have \"hw\"");
     }
     if !image && mid.contains(&MidLayer::Attention2d) {
         fail!(
             UnsupportedModel,
-            "{path}: mid_layers_type: \"AttnBlock2D\" takes images; the reference cannot run it in a video model \
-             (input_type \"video\"), whose attention is \"AttnBlock3DFix\""
+            "{path}: mid_layers_type: \"AttnBlock2D\" works in image models only, but input_type is \"video\"; use \
+            \"AttnBlock3DFix\""
         );
     }
     let flows = [config.channels("encoder_energy_flow_size", 128)?, config.channels("decoder_energy_flow_size", 128)?];
@@ -206,12 +206,7 @@ fn levels(config: &Config) -> Result<Vec<Level>> {
         fail!(Config, "{path}: layer_type has {} entries, expected 1 to {MAX_LEVELS}", kinds.len());
     }
     if kinds.len() != blocks.len() {
-        fail!(
-            Config,
-            "{path}: layer_res_type has {} entries, layer_type has {}; expected as many",
-            blocks.len(),
-            kinds.len()
-        );
+        fail!(Config, "{path}: layer_res_type has {} entries, expected {} as in layer_type", blocks.len(), kinds.len());
     }
     let level = |(kind, block): (&str, &str)| {
         let temporal = match kind {

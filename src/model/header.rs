@@ -68,7 +68,7 @@ fn entry(key: String, info: serde_json::Value, body: u64, offset: u64) -> Result
     let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
     if let Some(size) = WeightType::of(&dtype).map(|weight| weight.size() as u64) {
         let Some(elements) = elements else {
-            return Err(format!("tensor {key}: found {bytes} bytes, and no shape that a tensor can have"));
+            return Err(format!("tensor {key}: found {bytes} bytes and an impossible shape"));
         };
         if elements.checked_mul(size) != Some(bytes) {
             return Err(format!("tensor {key}: found {bytes} bytes, its shape and type need {elements} x {size}"));
@@ -87,7 +87,7 @@ fn covered(entries: &[Entry], start: usize, end: usize) -> Result<(), String> {
             return Err(format!("damaged: tensor {key} begins {} bytes inside the tensor before it", at - from));
         }
         if from > at {
-            return Err(format!("damaged: {} bytes before tensor {key} belong to none", from - at));
+            return Err(format!("damaged: {} bytes before tensor {key} belong to no tensor", from - at));
         }
         at = to;
     }

@@ -11,7 +11,7 @@ use super::network::{Identities, Network};
 /// part of a tensor, so a large checkpoint need not be read whole.
 const SAMPLE_BYTES: usize = 64;
 /// Elements that the identity of a half hashes, at the same positions.
-const SAMPLE_NUMBERS: usize = 32;
+const SAMPLE_ELEMENTS: usize = 32;
 
 /// 64-bit FNV-1a. Unlike the standard library's hasher it never changes.
 struct Hash(u64);
@@ -75,9 +75,9 @@ fn of_half(network: &Network, half: Half, checkpoint: &Checkpoint) -> u64 {
         for side in shape {
             hash.add(&(*side as u64).to_le_bytes());
         }
-        let numbers: usize = shape.iter().product();
-        for start in [0, numbers / 2, numbers.saturating_sub(SAMPLE_NUMBERS)] {
-            let mut values = vec![0.0; SAMPLE_NUMBERS.min(numbers - start)];
+        let elements: usize = shape.iter().product();
+        for start in [0, elements / 2, elements.saturating_sub(SAMPLE_ELEMENTS)] {
+            let mut values = vec![0.0; SAMPLE_ELEMENTS.min(elements - start)];
             checkpoint.read_part(key, start, &mut values);
             values.iter().for_each(|value| hash.add(&value.to_le_bytes()));
         }

@@ -82,7 +82,7 @@ impl Config {
             }
             if let Some((_, fixed)) = FIXED.iter().find(|(field, _)| *field == name) {
                 if !serde_json::from_str::<Vec<Value>>(fixed).is_ok_and(|fixed| fixed.iter().any(|f| same(f, value))) {
-                    fail!(UnsupportedModel, "{path}: {name}: found {value}, every WF-VAE has one of {fixed}");
+                    fail!(UnsupportedModel, "{path}: {name}: found {value}, expected one of {fixed} for a WF-VAE");
                 }
                 continue;
             }
@@ -90,7 +90,7 @@ impl Config {
                 fail!(Config, "{path}: {name}: a field of {}, the other generation; is _class_name right?", other.1);
             }
             if let Some(meant) = known.iter().find(|known| alike(name, known)).filter(|meant| **meant != "dropout") {
-                fail!(Config, "{path}: {name}: there is no such field; is {meant} meant?");
+                fail!(Config, "{path}: {name}: unknown field; did you mean {meant}?");
             }
             warnings.push(format!("{path}: unknown field {name} is ignored"));
         }

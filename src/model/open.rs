@@ -57,10 +57,13 @@ fn check_unnamed(config: &Config) -> Result<()> {
     match config.nested(&[&known_fields::GENERATION_1[..], &known_fields::GENERATION_2[..]].concat()) {
         Some(field) => fail!(
             Config,
-            "{path}: has no field of a WF-VAE, but its {field} has: write what is in {field} to a config.json of its own"
+            "{path}: has no field of a WF-VAE, but {field} has: save the contents of {field} as a separate config.json"
         ),
         None => {
-            fail!(Config, "{path}: has no field of a WF-VAE, nor a _class_name; is it the config of another model?")
+            fail!(
+                Config,
+                "{path}: has neither _class_name nor any field of a WF-VAE; is it the config of another model?"
+            )
         }
     }
 }

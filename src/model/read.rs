@@ -80,10 +80,10 @@ impl Checkpoint {
         let [c_out, c_in, taps, height, width] = self.tensor(key).shape[..] else {
             unreachable!("checked: a 3D kernel")
         };
-        let places = height * width;
-        for (i, out) in out.chunks_exact_mut(c_in * places).take(c_out * taps).enumerate() {
+        let plane = height * width;
+        for (i, out) in out.chunks_exact_mut(c_in * plane).take(c_out * taps).enumerate() {
             let (channel, tap) = (i / taps, i % taps);
-            self.read_blocks(key, (channel * c_in * taps + tap) * places, taps * places, places, out);
+            self.read_blocks(key, (channel * c_in * taps + tap) * plane, taps * plane, plane, out);
         }
     }
 
@@ -100,10 +100,10 @@ impl Checkpoint {
         let [c_out, c_in, taps, height, width] = self.tensor(key).shape[..] else {
             unreachable!("checked: a 3D kernel")
         };
-        let places = height * width;
-        for (row, out) in rows.zip(out.chunks_exact_mut(c_in * places)) {
+        let plane = height * width;
+        for (row, out) in rows.zip(out.chunks_exact_mut(c_in * plane)) {
             let (tap, channel) = (row / c_out, row % c_out);
-            self.read_blocks(key, (channel * c_in * taps + tap) * places, taps * places, places, out);
+            self.read_blocks(key, (channel * c_in * taps + tap) * plane, taps * plane, plane, out);
         }
     }
 
@@ -115,11 +115,11 @@ impl Checkpoint {
         self.read(key, &mut kernels);
         // In the first row (column) of a block, the first tap reads the previous block; in the second, the last tap
         // reads the next block.
-        let place = |phase: usize, tap: usize| (phase + tap).div_ceil(2) - phase;
+        let source = |phase: usize, tap: usize| (phase + tap).div_ceil(2) - phase;
         for (kernel, out) in kernels.chunks_exact(9).zip(out.chunks_exact_mut(4)) {
             out.fill(0.0);
             for (i, weight) in kernel.iter().enumerate() {
-                out[place(phase[0], i / 3) * 2 + place(phase[1], i % 3)] += weight;
+                out[source(phase[0], i / 3) * 2 + source(phase[1], i % 3)] += weight;
             }
         }
         Ok(())
@@ -129,9 +129,9 @@ impl Checkpoint {
     pub(crate) fn check_finite<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<()> {
         let mut values = [0.0; BLOCK / size_of::<f32>()];
         for key in keys {
-            let numbers = self.tensor(key).shape.iter().product();
-            for start in (0..numbers).step_by(values.len()) {
-                let part = (numbers - start).min(values.len());
+            let elements = self.tensor(key).shape.iter().product();
+            for start in (0..elements).step_by(values.len()) {
+                let part = (elements - start).min(values.len());
                 let values = &mut values[..part];
                 self.read_part(key, start, values);
                 if let Some(index) = first_not_finite(values) {

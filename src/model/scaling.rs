@@ -22,11 +22,11 @@ pub(super) fn scaling(
     if let Some(other) = OTHER_SCALING.iter().find(|other| config.has(other)) {
         let path = config.path().display();
         if config.has("scale") {
-            warnings.push(format!("{path}: {other} is ignored, scale and shift are used"));
+            warnings.push(format!("{path}: {other} is ignored because scale is set"));
         } else {
             let text = format!(
-                "{path}: {other} is not read, and there is no scale: write it as \"scale\" and \"shift\", lists with one \
-                 number for all channels or one for each"
+                "{path}: {other} is not supported, and scale is missing: use \"scale\" and \"shift\", lists with one \
+                value for all channels or one per channel"
             );
             warnings.push(format!("{text}; until then latents cannot be scaled"));
             return Ok(Err(text));
@@ -39,7 +39,7 @@ pub(super) fn scaling(
             [first, ..] if equal => Ok(vec![*first; channels]),
             list if list.len() == channels => Ok(values),
             list => Err(format!(
-                "{}: {field} has {} entries for {channels} latent channels",
+                "{}: {field} has {} entries, expected {channels}, one per latent channel",
                 config.path().display(),
                 list.len()
             )),
@@ -49,7 +49,7 @@ pub(super) fn scaling(
     Ok(match (scale, shift) {
         (Ok(scale), Ok(shift)) => {
             if scale.iter().any(|s| !s.is_normal()) || shift.iter().any(|s| !s.is_finite()) {
-                Err(format!("{}: scale and shift must be finite, and scale not zero", config.path().display()))
+                Err(format!("{}: scale and shift must be finite, and scale must not be zero", config.path().display()))
             } else {
                 Ok(Scaling { scale, shift })
             }

@@ -55,7 +55,7 @@ fn stored_gain(
             let missing = &names(bands[band])[0];
             fail!(
                 Checkpoint,
-                "{}: tensor {missing} is missing, the other bands are there",
+                "{}: tensor {missing} is missing, although other bands exist",
                 checkpoint.file_of(missing)
             );
         };

@@ -63,7 +63,8 @@ impl Device {
         let load = move |element| Session::load(runtime, &graph::copy(element), &own, &options);
         let first = load(Element::F32)?;
         let session = first.shared();
-        let failed = |e: ort::Error| Error::new(ErrorKind::Provider, format!("{}: its memory: {e}", place.name()));
+        let failed =
+            |e: ort::Error| Error::new(ErrorKind::Provider, format!("{}: cannot use its memory: {e}", place.name()));
         let (memory, staging) = match place {
             Place::Cuda(device) => (cuda::device_memory(device), Some(cuda::pinned_memory(device))),
             _ => (MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default), None),
@@ -103,13 +104,13 @@ impl Device {
     }
 
     fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
-        let place = match from.element() {
+        let index = match from.element() {
             Element::F32 => 0,
             Element::F16 => 1,
             Element::Bf16 => 2,
-            Element::U8 | Element::I64 => unreachable!("bytes are pixels, and sizes are the processor's"),
+            Element::U8 | Element::I64 => unreachable!("only pixels are bytes, and sizes stay on the CPU"),
         };
-        let session = self.copies[place].get_or_try_init(|| (self.load)(from.element()))?;
+        let session = self.copies[index].get_or_try_init(|| (self.load)(from.element()))?;
         session.run(&[from], &[to], &self.canceller)
     }
 }

@@ -30,7 +30,7 @@ impl Runtime {
         {
             fail!(
                 InvalidState,
-                "ONNX Runtime: {} was asked for, but this process already uses {} {}; it cannot load a second one",
+                "ONNX Runtime: {} was asked for, but this process already uses {} {} and cannot load a second one",
                 path.display(),
                 runtime.library.version,
                 runtime.library.path.display()
@@ -48,8 +48,8 @@ impl Runtime {
         };
         let environment = ort::init_from(&library.path).map_err(|e| failed(&e))?;
         let opt_out = telemetry::OptOut::new(&library.version, library.entry.0).unwrap_or_else(|e| {
-            let advice = "set ORT_DISABLE_TELEMETRY=1 in the environment of the program";
-            let text = format_args!("ONNX Runtime's telemetry cannot be turned off from here, as {e}: {advice}");
+            let advice = "set the environment variable ORT_DISABLE_TELEMETRY=1";
+            let text = format_args!("ONNX Runtime's telemetry cannot be turned off, because {e}; {advice}");
             logger.log(log::Level::Warn, text);
             None
         });

@@ -85,7 +85,7 @@ fn advice(reason: &str) -> &'static str {
     if reason.contains("Too many open files") {
         "raise the limit of open files (ulimit -n)"
     } else if reason.contains("failed to map segment") || reason.contains("annot allocate memory") {
-        "there is no memory for it (ulimit -v, limits of the control group), or its folder is mounted noexec"
+        "not enough memory (ulimit -v, limits of the control group), or its folder is mounted noexec"
     } else {
         ADVICE
     }
@@ -104,7 +104,7 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
         false => path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.to_path_buf()),
     };
     let name = CString::new(absolute.as_os_str().as_bytes())
-        .map_err(|_| missing(format!("ONNX Runtime: {}: a NUL in the path", path.display())))?;
+        .map_err(|_| missing(format!("ONNX Runtime: {}: the path contains a NUL", path.display())))?;
     // SAFETY: plain dlopen. It runs the library's initialisers, which the caller asks for.
     let handle = unsafe { libc::dlopen(name.as_ptr(), flags | RTLD_LOCAL) };
     if handle.is_null() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// ONNX Runtime warns with these if a device's graph has nodes on the CPU. Computations on shapes belong there. If it
 /// has to copy values within the graph it gives another warning.
-const NODES_ON_THE_PROCESSOR: [&str; 2] =
+const NODES_ON_CPU: [&str; 2] =
     ["Some nodes were not assigned to the preferred execution providers", "Rerunning with verbose output"];
 
 impl Logger {
@@ -23,11 +23,8 @@ impl Logger {
     pub(super) fn for_runtime(&self) -> LoggerFunction {
         let logger = self.clone();
         Arc::new(move |level, _, _, location: &str, text: &str| {
-            let level = if NODES_ON_THE_PROCESSOR.iter().any(|known| text.starts_with(known)) {
-                Level::Debug
-            } else {
-                level_of(level)
-            };
+            let level =
+                if NODES_ON_CPU.iter().any(|known| text.starts_with(known)) { Level::Debug } else { level_of(level) };
             logger.log(level, format_args!("ONNX Runtime: {text} ({location})"));
         })
     }

@@ -39,7 +39,7 @@ impl OptOut {
             opt_out.slots.push(slot);
         }
         if opt_out.slots.is_empty() {
-            return Err("it does not look for environment variables by getenv".into());
+            return Err("it does not import getenv".into());
         }
         Ok(Some(opt_out))
     }

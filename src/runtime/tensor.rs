@@ -77,8 +77,8 @@ impl Tensor {
         let dims: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
         let bytes = shape.iter().product::<usize>() * element.bytes();
         let value = DynTensor::new(allocator, type_of(element), dims.clone()).map_err(|e| {
-            let place = if device.is_some() { " on the device" } else { "" };
-            let text = format!("cannot allocate {bytes} bytes{place} for a tensor {shape:?}: {e}");
+            let location = if device.is_some() { " on the device" } else { "" };
+            let text = format!("cannot allocate {bytes} bytes{location} for a tensor {shape:?}: {e}");
             Error::new(ErrorKind::OutOfMemory, text)
         })?;
         let is_pinned = device.is_none() && owner.is_some();
@@ -187,7 +187,7 @@ impl Tensor {
 
     /// The CPU must not access device memory.
     fn check_host(&self) {
-        assert!(self.device.is_none(), "a tensor {:?} on a device was read as the processor's", self.shape);
+        assert!(self.device.is_none(), "the CPU accessed a tensor {:?} on a device", self.shape);
     }
 }
 

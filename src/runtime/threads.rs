@@ -45,14 +45,14 @@ pub(crate) fn obtainable(most: usize) -> usize {
 pub(crate) fn refused(what: &str) -> Error {
     if memmap2::MmapMut::map_anon(stack_bytes()).is_err() {
         let text = format!(
-            "{what}: threads could not be started, there is no memory for their stacks; set n_threads to fewer, or raise \
-             the limit (ulimit -v)"
+            "{what}: threads could not be started, because there is no memory for their stacks; lower n_threads, or \
+            raise the limit (ulimit -v)"
         );
         return Error::new(ErrorKind::OutOfMemory, text);
     }
     let text = format!(
-        "{what}: threads could not be started; set n_threads to fewer, or raise the limit of processes and threads (ulimit \
-         -u, pids.max of the control group)"
+        "{what}: threads could not be started; lower n_threads, or raise the limit of processes and threads (ulimit \
+        -u, pids.max of the control group)"
     );
     Error::new(ErrorKind::Runtime, text)
 }

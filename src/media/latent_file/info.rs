@@ -112,7 +112,7 @@ impl LatentFileInfo {
         let odd = !width.is_multiple_of(compression) || !height.is_multiple_of(compression);
         if self.padded != odd {
             return Err(format!(
-                "padded is {}, but {width}x{height} with compression {compression} is not",
+                "padded is {}, which does not fit {width}x{height} with spatial compression {compression}",
                 self.padded
             ));
         }
@@ -122,11 +122,15 @@ impl LatentFileInfo {
         for (name, list) in [("scale", &self.scale), ("shift", &self.shift)] {
             let wanted = self.scaled || !self.scale.is_empty() || !self.shift.is_empty();
             if wanted && list.len() != self.latent_channels {
-                return Err(format!("{name} has {} entries for {} channels", list.len(), self.latent_channels));
+                return Err(format!(
+                    "{name} has {} entries, expected {}, one per channel",
+                    list.len(),
+                    self.latent_channels
+                ));
             }
         }
         if self.scale.iter().any(|s| !s.is_normal()) || self.shift.iter().any(|s| !s.is_finite()) {
-            return Err("scale and shift must be finite, and scale not zero".into());
+            return Err("scale and shift must be finite, and scale must not be zero".into());
         }
         if let Some((numerator, denominator)) = self.fps
             && (numerator == 0 || denominator == 0)

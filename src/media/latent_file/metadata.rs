@@ -96,7 +96,7 @@ impl LatentFileInfo {
         let names = header.offset_keys();
         let [name] = names.as_slice() else {
             let first = names.first().map_or(String::new(), |name| format!(", the first is {}", quoted(name)));
-            return Err(format!("found {} tensors{first}; expected one, mean, sample or moments", names.len()));
+            return Err(format!("found {} tensors{first}; expected one, named mean, sample or moments", names.len()));
         };
         let tensor = header.info(name).expect("a name of the header");
         let latent_type = match tensor.dtype {
@@ -128,7 +128,7 @@ impl LatentFileInfo {
         info.check()?;
         if name != info.tensor_name() {
             let expected = info.tensor_name();
-            return Err(format!("the tensor is named {}, its posterior says {expected:?}", quoted(name)));
+            return Err(format!("the tensor is named {}, expected {expected:?} from metadata posterior", quoted(name)));
         }
         let expected = info.shape(info.latents_for(info.frames));
         if tensor.shape != expected {
@@ -180,7 +180,9 @@ impl<'a> Fields<'a> {
     fn fps(&self) -> Result<Option<(u32, u32)>, String> {
         let Some(text) = self.0.get("fps") else { return Ok(None) };
         let parts = text.split_once('/').and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok()?)));
-        parts.map(Some).ok_or_else(|| format!("metadata fps: found {}, expected one like \"30000/1001\"", quoted(text)))
+        parts
+            .map(Some)
+            .ok_or_else(|| format!("metadata fps: found {}, expected a fraction like \"30000/1001\"", quoted(text)))
     }
 }
 

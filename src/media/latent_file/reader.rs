@@ -77,7 +77,7 @@ impl LatentReader {
             .map_err(|e| refused(format!("damaged, or not safetensors: its header: {e}")))?;
         let (needed, available) = (header.data_len() as u64, available - length);
         if needed != available {
-            let text = "truncated or damaged: its header describes";
+            let text = "truncated or damaged: the header describes";
             return Err(damaged(format!("{text} {needed} bytes of data, found {available}")));
         }
         let info = LatentFileInfo::parse(&header).map_err(damaged)?;
@@ -122,7 +122,11 @@ impl LatentReader {
         let (plane, stored) = (self.info.plane(), self.info.stored_channels());
         let size = channels * plane;
         if !out.len().is_multiple_of(size) {
-            fail!(InvalidArgument, "room for {} numbers is not for whole latents of {size}", out.len());
+            fail!(
+                InvalidArgument,
+                "the buffer has {} elements, expected a multiple of {size}, the size of a latent",
+                out.len()
+            );
         }
         let count = (out.len() / size) as u64;
         self.check_range(start, count)?;
@@ -164,19 +168,23 @@ impl LatentReader {
                 LatentType::F32 => out.write(to + done, bytes.chunks_exact(4).map(f32s)),
                 LatentType::F16 => out.write(to + done, bytes.chunks_exact(2).map(f16s)),
             }
-            let numbers = bytes.len() / width;
-            if let Some(bad) = out.part(to + done, numbers).first_not_finite(LatentType::F32) {
-                let number = &bytes[bad * width..][..width];
-                let value = if stored == LatentType::F32 { f32s(number) } else { f16s(number) };
+            let read = bytes.len() / width;
+            if let Some(bad) = out.part(to + done, read).first_not_finite(LatentType::F32) {
+                let element = &bytes[bad * width..][..width];
+                let value = if stored == LatentType::F32 { f32s(element) } else { f16s(element) };
                 if value.is_finite() {
                     fail!(
                         NotFinite,
-                        "{value} is too large for float16, whose largest number is 65504; read float32 latents"
+                        "{value} is too large for float16, whose largest value is 65504; read float32 latents"
                     );
                 }
-                fail!(NotFinite, "number {} is {value}: the file was made of broken latents, or damaged", done + bad);
+                fail!(
+                    NotFinite,
+                    "element {} is {value}: the file is damaged, or was written from invalid latents",
+                    done + bad
+                );
             }
-            done += numbers;
+            done += read;
         }
         Ok(())
     }

@@ -77,7 +77,8 @@ impl LatentWriter {
             file.write_all(&vec![0; 8 + header_room])?;
             Ok(file)
         };
-        let file = begin().map_err(|e: std::io::Error| named(ErrorKind::Io, format!("in its folder: {e}")))?;
+        let file = begin()
+            .map_err(|e: std::io::Error| named(ErrorKind::Io, format!("cannot create a file in its folder: {e}")))?;
         let info = LatentFileInfo { frames: 0, latents: 0, ..info };
         Ok(LatentWriter { path, target, info, state: State::Open(Owned::new(file)), header_room })
     }
@@ -98,21 +99,25 @@ impl LatentWriter {
         let _mode = FloatMode::set_default();
         let size = self.info.stored_channels() * self.info.plane();
         if !latents.len().is_multiple_of(size) {
-            fail!(InvalidArgument, "{} numbers are not whole latents of {size}", latents.len());
+            fail!(
+                InvalidArgument,
+                "found {} elements, expected a multiple of {size}, the size of a latent",
+                latents.len()
+            );
         }
         let latent_type = self.info.latent_type;
         if let Some(bad) = latents.first_not_finite(latent_type) {
             let (path, latent, value) =
-                (self.path.display(), self.info.latents + (bad / size) as u64, latents.number(bad));
+                (self.path.display(), self.info.latents + (bad / size) as u64, latents.value(bad));
             if value.is_finite() {
                 let advice = or_scaled(self.info.posterior, self.info.scaled);
                 fail!(
                     NotFinite,
-                    "latent file {path}: latent {latent}: {value} is too large for float16, whose largest number is 65504; \
-                     store float32 latents{advice}"
+                    "latent file {path}: latent {latent}: {value} is too large for float16, whose largest value is \
+                    65504; store float32 latents{advice}"
                 );
             }
-            fail!(NotFinite, "latent file {path}: latent {latent}: number {} is {value}", bad % size);
+            fail!(NotFinite, "latent file {path}: latent {latent}: element {} is {value}", bad % size);
         }
         self.on_file(|file| match latents {
             Latents::F32(values) => values.chunks(BLOCK).try_for_each(|block| {
@@ -149,7 +154,7 @@ impl LatentWriter {
         };
         let room = self.header_room;
         if header.len() > room {
-            fail!(Internal, "latent file {path}: a header of {} bytes in a room of {room}", header.len());
+            fail!(Internal, "latent file {path}: the header has {} bytes, but only {room} are reserved", header.len());
         }
         // safetensors allows spaces after the header.
         header.resize(room, b' ');
@@ -186,7 +191,10 @@ impl LatentWriter {
     fn failed(&mut self, error: std::io::Error) -> Error {
         // Dropping the temporary file deletes it.
         self.state = State::Failed(error.to_string());
-        Error::new(ErrorKind::Io, format!("latent file {}: {error}; nothing of it was kept", self.path.display()))
+        Error::new(
+            ErrorKind::Io,
+            format!("latent file {}: {error}; the unfinished file was deleted", self.path.display()),
+        )
     }
 }
 
@@ -203,13 +211,13 @@ fn bytes(values: impl Iterator<Item = f32>, latent_type: LatentType) -> Vec<u8> 
 
 /// Checks the limits that the reader checks.
 fn check_ranges(info: &LatentFileInfo) -> Result<(), String> {
-    let numbers = [
+    let limits = [
         ("width", info.width as u64, MAX_SIDE),
         ("height", info.height as u64, MAX_SIDE),
         ("spatial_compression", info.spatial_compression as u64, MAX_COMPRESSION),
         ("temporal_compression", info.temporal_compression, MAX_COMPRESSION),
         ("latent_channels", info.latent_channels as u64, MAX_CHANNELS),
     ];
-    let wrong = numbers.into_iter().find(|(_, value, last)| *value == 0 || value > last);
+    let wrong = limits.into_iter().find(|(_, value, last)| *value == 0 || value > last);
     wrong.map_or(Ok(()), |(name, value, last)| Err(format!("{name} is {value}, expected 1 to {last}")))
 }

@@ -107,8 +107,8 @@ impl<'a> Image<'a> {
             for x in (0..self.width()).step_by(part.len()) {
                 let part = &mut part[..(self.width() - x).min(256)];
                 self.layout.read_row(channel, x, y, part);
-                if let Some(place) = first_not_finite(part) {
-                    return Some([channel, y, x + place]);
+                if let Some(offset) = first_not_finite(part) {
+                    return Some([channel, y, x + offset]);
                 }
             }
         }

@@ -19,7 +19,7 @@ impl Layout {
         let plane = row.and_then(|row| row.checked_mul(height));
         let needed = plane.and_then(|plane| plane.checked_mul(format.planes()));
         let (Some(row), Some(plane), true) = (row, plane, needed == Some(len)) else {
-            fail!(InvalidArgument, "a {width}x{height} picture of {format:?}: found {len} bytes, needed {needed:?}");
+            fail!(InvalidArgument, "a {width}x{height} picture of {format:?}: found {len} bytes, expected {needed:?}");
         };
         let planes = match format.planes() {
             1 => [bytes, std::ptr::null_mut(), std::ptr::null_mut()],
@@ -37,7 +37,7 @@ impl Layout {
             fail!(InvalidArgument, "bit depth {bits} of a 16-bit format, expected 9 to 16");
         }
         if self.width == 0 || self.height == 0 {
-            fail!(InvalidSize, "a picture of {}x{} pixels", self.width, self.height);
+            fail!(InvalidSize, "a picture of {}x{} pixels, expected at least 1x1", self.width, self.height);
         }
         let row = self.width.saturating_mul(self.format.pixel_bytes());
         let element = self.format.element_bytes();
@@ -63,10 +63,10 @@ impl Layout {
 
     /// The first element of a channel's row, and the distance to the next in elements.
     fn channel_row<T>(&self, channel: usize, y: usize) -> (*mut T, usize) {
-        let place = self.format.order()[channel];
+        let index = self.format.order()[channel];
         match self.format.planes() {
-            1 => (self.row(0, y).wrapping_add(place).cast(), self.format.pixel_bytes()),
-            _ => (self.row(place, y).cast(), 1),
+            1 => (self.row(0, y).wrapping_add(index).cast(), self.format.pixel_bytes()),
+            _ => (self.row(index, y).cast(), 1),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{Image, ImageMut, PixelFormat, Range, Rect};
 struct Plain {
     format: PixelFormat,
     /// For R, G and B: the plane, and the byte offset within a pixel.
-    places: [(usize, usize); 3],
+    offsets: [(usize, usize); 3],
     planes: usize,
     pixel: usize,
     alpha: bool,
@@ -94,17 +94,17 @@ fn table() -> Vec<Plain> {
     let packed = [(0, 0), (0, 1), (0, 2)];
     let rgb = [(0, 0), (1, 0), (2, 0)];
     let gbr = [(2, 0), (0, 0), (1, 0)];
-    let planar = |format, places, samples: Samples| Plain {
+    let planar = |format, offsets, samples: Samples| Plain {
         format,
-        places,
+        offsets,
         planes: 3,
         pixel: samples.bytes(),
         alpha: false,
         samples,
     };
     let mut table = vec![
-        Plain { format: PixelFormat::Rgb8, places: packed, planes: 1, pixel: 3, alpha: false, samples: Samples::Byte },
-        Plain { format: PixelFormat::Rgba8, places: packed, planes: 1, pixel: 4, alpha: true, samples: Samples::Byte },
+        Plain { format: PixelFormat::Rgb8, offsets: packed, planes: 1, pixel: 3, alpha: false, samples: Samples::Byte },
+        Plain { format: PixelFormat::Rgba8, offsets: packed, planes: 1, pixel: 4, alpha: true, samples: Samples::Byte },
         planar(PixelFormat::RgbPlanar8, rgb, Samples::Byte),
         planar(PixelFormat::GbrPlanar8, gbr, Samples::Byte),
     ];
@@ -167,8 +167,8 @@ impl Memory {
     }
 
     /// The byte offset of a channel's sample.
-    fn place(&self, plain: &Plain, channel: usize, x: usize, y: usize) -> usize {
-        let (plane, offset) = plain.places[channel];
+    fn offset(&self, plain: &Plain, channel: usize, x: usize, y: usize) -> usize {
+        let (plane, offset) = plain.offsets[channel];
         let row = self.starts[plane].wrapping_add_signed(self.strides[plane] * y as isize);
         row + x * plain.pixel + offset
     }
@@ -206,8 +206,8 @@ fn every_picture_is_read_as_the_reference_says() {
     each(&[(7, 5), (1, 1), (2, 9)], |plain, (width, height), rows| {
         let mut memory = Memory::new(plain, (width, height), rows);
         for (n, (channel, y, x)) in pixels(width, height).enumerate() {
-            let place = memory.place(plain, channel, x, y);
-            memory.bytes()[place..][..plain.samples.bytes()].copy_from_slice(&plain.samples.nth(n));
+            let offset = memory.offset(plain, channel, x, y);
+            memory.bytes()[offset..][..plain.samples.bytes()].copy_from_slice(&plain.samples.nth(n));
         }
         let planes = memory.planes(plain).map(|p| p.cast_const());
         // SAFETY: rows of the memory, which nothing writes to.
@@ -219,8 +219,8 @@ fn every_picture_is_read_as_the_reference_says() {
             assert_eq!(image.read_bytes(&mut bytes, &part), plain.samples == Samples::Byte, "{:?}", plain.format);
             for (i, (channel, y, x)) in pixels(part.width, part.height).enumerate() {
                 let (x, y) = ((part.x + x).min(width - 1), (part.y + y).min(height - 1));
-                let place = memory.place(plain, channel, x, y);
-                let sample = &memory.bytes()[place..][..plain.samples.bytes()];
+                let offset = memory.offset(plain, channel, x, y);
+                let sample = &memory.bytes()[offset..][..plain.samples.bytes()];
                 let expected = plain.samples.read(sample);
                 let near = (f64::from(found[i]) - expected).abs() <= 1e-6 * expected.abs().max(1.0);
                 let format = plain.format;
@@ -249,10 +249,10 @@ fn every_picture_is_written_as_the_reference_says_and_nothing_else() {
                         continue;
                     }
                     let value = values[(channel * held.height + y - held.y) * held.width + x - held.x];
-                    let place = memory.place(plain, channel, x, y);
-                    expected[place..][..plain.samples.bytes()].copy_from_slice(&plain.samples.write(value));
+                    let offset = memory.offset(plain, channel, x, y);
+                    expected[offset..][..plain.samples.bytes()].copy_from_slice(&plain.samples.write(value));
                     if plain.alpha {
-                        expected[memory.place(plain, 0, x, y) + 3] = 255;
+                        expected[memory.offset(plain, 0, x, y) + 3] = 255;
                     }
                 }
                 let planes = memory.planes(plain);

@@ -16,7 +16,7 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn open(name: &str) -> Result<Self> {
-        let advice = "a machine with an NVIDIA GPU needs its driver; in a container, pass the GPU in (--gpus all)";
+        let advice = "a machine with an NVIDIA GPU needs its driver; in a container, enable GPU access (--gpus all)";
         let handle = match open_library(name, &[]) {
             Ok(handle) => handle,
             Err(reason) => fail!(Provider, "no NVIDIA driver: {reason}; {advice}"),
@@ -63,7 +63,7 @@ impl Driver {
             Some(needed) if major < needed => fail!(
                 Provider,
                 "the NVIDIA driver is too old: it runs CUDA up to {major}.{minor}, this ONNX Runtime needs {needed}.0; \
-                 update the driver, or take an onnxruntime-gpu for CUDA {major}"
+                 update the driver, or install an onnxruntime-gpu for CUDA {major}"
             ),
             _ => Ok(()),
         }
@@ -72,7 +72,9 @@ impl Driver {
     pub(super) fn check_device(&self, device: u32) -> Result<()> {
         match self.devices {
             0 => fail!(Provider, "the NVIDIA driver finds no device"),
-            count if device >= count => fail!(Provider, "there is no such device: the driver finds {count}, from 0 on"),
+            count if device >= count => {
+                fail!(Provider, "no such device: the driver finds {count}, with indices from 0")
+            }
             _ => Ok(()),
         }
     }

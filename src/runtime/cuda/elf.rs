@@ -14,7 +14,7 @@ pub(super) fn needed_libraries(path: &Path) -> Result<Vec<String>> {
     };
     match read() {
         Ok(Some(names)) => Ok(names),
-        Ok(None) => fail!(Provider, "{}: not a shared library of this machine", path.display()),
+        Ok(None) => fail!(Provider, "{}: not a shared library for this machine", path.display()),
         Err(e) => fail!(Provider, "{}: {e}", path.display()),
     }
 }

@@ -48,8 +48,8 @@ fn provider_library(runtime: &Path) -> Result<PathBuf> {
         if !folder.join(name).exists() {
             fail!(
                 Provider,
-                "{name} is missing beside ONNX Runtime in {}; all libraries of the package onnxruntime-gpu belong in one \
-                 folder",
+                "{name} is missing beside ONNX Runtime in {}; all libraries of the package onnxruntime-gpu belong in \
+                one folder",
                 folder.display()
             );
         }
@@ -89,7 +89,7 @@ fn load_libraries(needed: &[String], folders: &[PathBuf], provider: &Path) -> Re
     let reason = open_library(name, folders).err().unwrap_or_default();
     fail!(
         Provider,
-        "{name} cannot be loaded, which {} needs: {reason}; install the CUDA libraries of that version ({GET_ONE})",
+        "{name}, which {} needs, cannot be loaded: {reason}; install the CUDA libraries of that version ({GET_ONE})",
         provider.display()
     );
 }
