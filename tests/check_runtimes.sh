@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs golden cases, forks and telemetry on each version of ONNX Runtime in tools/onnxruntime-tested.txt, the oldest first.
-# --quick: a few cases of every kind of graph on the oldest, which is the one that is promised, and on the newest, without a
-# wait for telemetry.
+# --quick: a few cases of every kind of graph, on the oldest version (which is promised to work) and on the newest, without
+# waiting for telemetry.
 set -u
 cd "$(dirname "$0")/.."
 versions=$(sed -n 's/^onnxruntime==\([^ ]*\) .*/\1/p' tools/onnxruntime-tested.txt)
@@ -30,7 +30,7 @@ for version in $versions; do
     export WFVAE_ONNXRUNTIME
     # shellcheck disable=SC2086
     run target/runtimes.log cargo test --quiet --test golden -- $cases
-    # It began with 1.29.
+    # Telemetry began with 1.29.
     case $version in
     1.1?.* | 1.2[0-8].*) short=short ;;
     *) short=${cases:+short} ;;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts ONNX Runtime with its CUDA provider, and the CUDA libraries that it needs, pinned by version and hash, under
-# target/onnxruntime-gpu: 1.6 GB to fetch, 2.3 GB on disk. The driver is the machine's. Only pip's network is used.
+# target/onnxruntime-gpu: 1.6 GB to fetch, 2.3 GB on disk. The driver must be on the machine. Only pip uses the network.
 # --runtime-only: the runtime without the CUDA libraries, 250 MB, under target/onnxruntime-gpu-stub.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ case ${1:-} in
     target=target/onnxruntime-gpu-stub
     list=target/onnxruntime-gpu-only.txt
     mkdir -p target
-    # Its line and the line of its hash.
+    # The line of the package and the line of its hash.
     grep -A 1 '^onnxruntime-gpu==' tools/onnxruntime-gpu.txt > "$list"
     ;;
 *)
@@ -23,7 +23,7 @@ esac
 stamp=$target/onnxruntime-gpu.txt
 if ! cmp -s "$list" "$stamp"; then
     rm -rf "$target" && mkdir -p "$target"
-    # --no-deps: the list is whole, and the runtime's own Python dependencies are of no use here.
+    # --no-deps: the list is complete, and the runtime's Python dependencies are not needed.
     python3 -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
         --python-version 3.12 --implementation cp --abi cp312 --abi none --platform "manylinux_2_28_$(uname -m)" \
         --platform "manylinux_2_27_$(uname -m)" --platform "manylinux2014_$(uname -m)" \

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Builds FFmpeg with the wfvae filter under target/ffmpeg: tools/ffmpeg.sh [SUITE]
 # SUITE says which Debian or Ubuntu release the source is from: bookworm has FFmpeg 5.1, trixie 7.1, sid the newest. The
-# machine's own is the default, and is linked as target/ffmpeg/ffmpeg and ffprobe. Only the machine's own package sources
-# are used. FFMPEG_ASAN=1 builds with ASan, and UBSan in the filter, in a folder of its own.
+# machine's own release is the default, and is linked as target/ffmpeg/ffmpeg and ffprobe. The source comes from the machine's
+# package sources. FFMPEG_ASAN=1 builds with ASan, and UBSan in the filter, in a folder of its own.
 # Exits with 3 where it cannot be built: no apt-get, missing packages, or a path that FFmpeg cannot take.
 set -eu
 cd "$(dirname "$0")/.."
-unset MAKEFLAGS MFLAGS # what was said to our make is not for FFmpeg's
+unset MAKEFLAGS MFLAGS # our make's flags are not for FFmpeg's make
 root=$PWD/target/ffmpeg
 own=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2> /dev/null | tr -d '"')
 suite=${1:-$own}
@@ -28,7 +28,7 @@ have() {
     command -v "$1" > /dev/null 2>&1
 }
 
-# Writes the machine's own package sources, for source packages of the suite, to folder $1.
+# Writes the machine's package sources, changed to source packages of the suite, to folder $1.
 write_sources() {
     python3 - "$suite" "$own" "$1" << 'END'
 import glob, re, sys
@@ -66,7 +66,7 @@ open(folder + "/ffmpeg.sources", "w").write("\n\n".join(stanzas) + "\n")
 END
 }
 
-# Puts the source that the suite's index names, checked with the machine's keys, into $src.
+# Fetches the source that the suite's index names, checked with the machine's keys, to $src.
 fetch() {
     have apt-get || skip "no apt-get: FFmpeg's source is fetched from Debian or Ubuntu"
     [ -n "$suite" ] || skip "/etc/os-release names no release: say which, as in tools/ffmpeg.sh bookworm"
@@ -87,12 +87,12 @@ fetch() {
     rm -rf "$folder/apt"
 }
 
-# FFmpeg's configure takes words apart at spaces, and its make knows no other letters.
+# FFmpeg's configure splits words at spaces, and its make accepts only these letters.
 case $root in
 *[!A-Za-z0-9/._+@%=-]*) skip "FFmpeg cannot be built in a folder with such a name: $root" ;;
 esac
 
-# Packages that the build needs; installed where that is possible.
+# Packages that the build needs are installed if possible.
 missing=
 have python3 || missing="$missing python3"
 have xz || missing="$missing xz-utils"
@@ -118,13 +118,13 @@ fi
 ffmpeg-filter/apply "$src"
 
 make -s library
-# Only what is new: a newer header makes FFmpeg build again.
+# Installs only what changed: a newer header makes FFmpeg build again.
 if ! cmp -s target/release/libwfvae.so "$prefix/lib/libwfvae.so" || ! cmp -s include/wfvae.h "$prefix/include/wfvae.h"; then
     make -s install PREFIX="$prefix" DESTDIR= LIBDIR=lib ONNXRUNTIME=
 fi
 ln -sf ../../../onnxruntime/libonnxruntime.so.1 "$prefix/lib/libonnxruntime.so.1"
 
-# What tests and examples use, and no more, so that it builds in a minute.
+# Only what tests and examples use, so that it builds in a minute.
 set -- --disable-everything --disable-autodetect --disable-doc --disable-network --disable-debug --disable-ffplay \
     --disable-x86asm --disable-inline-asm --enable-zlib --enable-libwfvae \
     --enable-protocol=file,pipe --enable-indev=lavfi \
@@ -146,7 +146,7 @@ else
     set -- "$@" --optflags=-O1
 fi
 
-# Configures again when anything that configure looks at is another one.
+# Configures again when anything changed that configure reads.
 mkdir -p "$build"
 cd "$build"
 {
@@ -160,7 +160,7 @@ if ! cmp -s configured.new configured; then
         tail -n 20 configure.log ffbuild/config.log >&2
         die "configure failed; all of it is in $build/configure.log and ffbuild/config.log"
     }
-    # UBSan for our filter alone: everywhere it doubles the time and reports FFmpeg's own sins.
+    # UBSan for our filter only: elsewhere it doubles the time and reports FFmpeg's own errors.
     [ "$build" = "$folder/build" ] || echo 'libavfilter/vf_wfvae.o: CFLAGS += -fsanitize=undefined -fno-sanitize-recover' \
         >> ffbuild/config.mak
     mv configured.new configured
@@ -169,7 +169,7 @@ make -s -j"$(nproc)" ffmpeg ffprobe > make.log 2>&1 || {
     grep -E -A 5 'error|undefined reference|No rule' make.log >&2 || tail -n 40 make.log >&2
     die "make failed; all of it is in $build/make.log"
 }
-# FFmpeg's own warnings are many; ours must be seen.
+# FFmpeg has many warnings of its own; only ours are shown.
 grep -E -A 3 'vf_wfvae\.c.*warning' make.log >&2 || true
 
 if [ "$suite" = "$own" ] && [ "$build" = "$folder/build" ]; then

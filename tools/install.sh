@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make install` and `make uninstall`, which set the variables. The result is that of `cargo cinstall`, but for the place
-# of the CMake files.
+# `make install` and `make uninstall`, which set the variables. The result is that of `cargo cinstall`, except for the folder of
+# the CMake files.
 set -eu
 cd "$(dirname "$0")/.."
 build=target/release
@@ -18,11 +18,12 @@ LIBDIR=${LIBDIR%/}
 root=$DESTDIR$PREFIX
 lib=$root/$LIBDIR
 cmake=$lib/cmake/wfvae
-licences=$root/share/doc/wfvae/onnxruntime
-# A file's name has numbers only, as with cargo-c.
+doc=$root/share/doc/wfvae
+licences=$doc/onnxruntime
+# The file's name has no pre-release part, as with cargo-c.
 real=libwfvae.so.${VERSION%%[-+]*}
 
-# Copies a template with the variables filled in, which may hold what sed takes for its own.
+# Copies a template and fills in the variables, which may hold characters that are special to sed.
 fill() {
     quote() { printf '%s' "$1" | sed 's/[&|\]/\\&/g'; }
     description=$(sed -n 's/^description = "\(.*\)"$/\1/p' Cargo.toml)
@@ -46,9 +47,12 @@ install_all() {
     fill wfvae.pc "$lib/pkgconfig"
     fill wfvaeConfig.cmake "$cmake"
     fill wfvaeConfigVersion.cmake "$cmake"
+    # The built-in weights are CC-BY: the attribution goes with the library.
+    install -d "$doc"
+    install -m 644 src/model/builtin/ATTRIBUTION "$doc"
     if [ "$ONNXRUNTIME" = 1 ]; then
         install -m 755 target/onnxruntime/libonnxruntime.so.1 "$lib"
-        # Its licence wants to go with every copy.
+        # Its licence must go with every copy.
         install -d "$licences"
         install -m 644 target/onnxruntime/wheel/onnxruntime/LICENSE \
             target/onnxruntime/wheel/onnxruntime/ThirdPartyNotices.txt "$licences"
@@ -58,12 +62,12 @@ install_all() {
 
 uninstall_all() {
     rm -f "$root/include/wfvae.h" "$lib/libwfvae.a" "$lib/libwfvae.so" "$lib/$SONAME" "$lib/$real" \
-        "$lib/pkgconfig/wfvae.pc" "$cmake/wfvaeConfig.cmake" "$cmake/wfvaeConfigVersion.cmake"
+        "$lib/pkgconfig/wfvae.pc" "$cmake/wfvaeConfig.cmake" "$cmake/wfvaeConfigVersion.cmake" "$doc/ATTRIBUTION"
     if [ "$ONNXRUNTIME" = 1 ]; then
         rm -f "$lib/libonnxruntime.so.1" "$licences/LICENSE" "$licences/ThirdPartyNotices.txt"
     fi
-    # The library's own folders; others may share the rest.
-    for folder in "$cmake" "$licences" "${licences%/*}"; do
+    # Only the library's own folders: others share the rest.
+    for folder in "$cmake" "$licences" "$doc"; do
         [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty "$folder"
     done
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes target/venv, a Python with what tests and tools import; or FOLDER with what REQUIREMENTS names. Only pip's network
-# is used.
+# Makes target/venv, a Python with the packages that tests and tools import; or FOLDER with those of REQUIREMENTS. Only pip uses
+# the network.
 #     venv.sh [FOLDER REQUIREMENTS]
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ folder=${1:-target/venv}
 requirements=${2:-tests/requirements.txt}
 cmp -s "$requirements" "$folder/requirements.txt" && exit 0
 rm -rf "$folder"
-# Without ensurepip, which Debian has in a package of its own: the machine's pip can install for another Python.
+# Without ensurepip, which Debian puts in a separate package: the machine's pip can install for another Python.
 python3 -m venv --without-pip "$folder"
 python3 -m pip --python "$folder/bin/python" --version > /dev/null 2>&1 || {
     echo "venv.sh: python3 -m pip is missing, or is older than 22.3" >&2

@@ -2,18 +2,18 @@
 
     convert.py CHECKPOINT OUT_DIR [--config config.json] [--no-ema] [--library libwfvae.so]
 
-CHECKPOINT is what torch.save() wrote (needs torch, best 2.1 or newer), a .safetensors file (does not), or the index of
-shards. The weights may lie at the top or below state_dict, model, module, gen_model, vae and the like. What wrappers put
-into names is dropped (module., _orig_mod., _checkpoint_wrapped_module., _fsdp_wrapped_module.), and so is one prefix
-before encoder.* and decoder.*. A checkpoint may hold one of the two alone.
+CHECKPOINT is a file of torch.save() (needs torch, preferably 2.1 or newer), a .safetensors file (needs no torch), or the index
+of shards. The weights may be at the top level or below state_dict, model, module, gen_model, vae and the like. The parts that
+wrappers add to names are removed (module., _orig_mod., _checkpoint_wrapped_module., _fsdp_wrapped_module.), and so is one
+prefix before encoder.* and decoder.*. A checkpoint may hold only one of the two.
 
-An average of the weights (EMA) is taken where there is one; what it lacks, such as buffers, comes from the last weights. An
-average that is not understood is an error: --no-ema takes the last weights.
+If there is an average of the weights (EMA), it is used; tensors that it lacks, such as buffers, come from the last weights. An
+average of an unknown form is an error: --no-ema uses the last weights.
 
-Types are kept, but for float64, which becomes float32. Integers and all that is not encoder.* or decoder.* are left out. The
-config is --config, else the one in OUT_DIR, else the one beside the checkpoint. Before anything is put in place, the library
-opens the result if it is found (--library, WFVAE_LIBRARY, or target/release here); else names and shapes are compared with
-the config, which needs numpy.
+Types are kept, except float64, which becomes float32. Integers, and tensors other than encoder.* and decoder.*, are left out. The
+config is --config, else the one in OUT_DIR, else the one beside the checkpoint. If the library is found (--library,
+WFVAE_LIBRARY, or target/release here), it must open the result before that is put in place; else names and shapes are compared
+with the config, which needs numpy.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""How well a model reconstructs the test clips, which training never saw: `make eval`.
+"""Measures how well a model reconstructs the test clips, which were not used in training: `make eval`.
 
     evaluate.py MODEL [--data DIR] [--pictures DIR] [--clips NAME ...]
 
-MODEL is a checkpoint folder. Each clip goes through libwfvae (latent = posterior mean, 8-bit pixels in and out), as a
-whole, streamed frame by frame, and computed in float16, beside two simple codecs that keep the same number of values: block DCT, with the
-coefficients that suit the very clip best, and reduced size. PSNR is over all samples of a clip, SSIM the mean of its
-frames. Of what the eye would mind: grid is the error's power at the borders of 8x8 blocks over that inside them (1: none);
-pulse the PSNR of the best frame of four less that of the worst, both by their place among four, in dB; colour the most that
-a channel's mean is off, of 255. The last line is of the four clips at their listed size, whole, float32.
+MODEL is a checkpoint folder. Each clip goes through libwfvae (latent = posterior mean, 8-bit pixels in and out) as a whole,
+streamed frame by frame, and in float16. Two simple codecs that keep the same number of values are measured beside it: block
+DCT, with the coefficients that suit the clip best, and reduced size. PSNR is over all samples of a clip, SSIM the mean of its
+frames. Visible artefacts: grid is the error's power at the borders of 8x8 blocks divided by that inside them (1: no grid);
+pulse is the PSNR in dB of the best frame of a group of four minus that of the worst, by their index in the group; colour is the
+largest error of a channel's mean, of 255. The last line is the mean of the four clips at their listed size, whole, float32.
 """
 import argparse
 import json

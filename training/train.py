@@ -1,7 +1,7 @@
 """Trains a WF-VAE of the first generation on the clips of fetch_data.py: `train.py --minutes 112`.
 
-Starts anew, or goes on from RUN/state.pt if that exists; an interrupted run loses at most a few minutes. Also writes
-RUN/log.csv and RUN/curve.png, and at its end the averaged weights as a checkpoint folder that the library opens, RUN/model.
+Starts anew, or continues from RUN/state.pt if that exists; an interrupted run loses at most a few minutes. Also writes
+RUN/log.csv and RUN/curve.png, and at the end RUN/model: the averaged weights as a checkpoint folder that the library opens.
 """
 import argparse
 import copy
@@ -56,7 +56,7 @@ def parse():
     p.add_argument("--batch", type=int, default=1, help="times the clips of clips.py a step: a GPU wants some 8")
     p.add_argument("--workers", type=int, default=1, help="processes that make clips")
     p.add_argument("--reuse", type=int, default=1, help="steps for each new batch, of clips drawn again and mirrored: for a "
-                   "GPU that learns faster than the processors make clips")
+                   "GPU that learns faster than the CPU makes clips")
     p.add_argument("--eager", action="store_true", help="on a GPU: neither compiled kernels nor CUDA graphs")
     return p.parse_args()
 

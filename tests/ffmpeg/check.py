@@ -800,12 +800,18 @@ def frei0r_alpha(plugins, model):
             check(f"frei0r: picture of frame {n}", frames[n + delay][:2] != b"\0\0")
 
 
-def readme(stock, plugins):
-    """Users copy the README's commands; each is run as it stands, in a folder with a clip."""
-    text = pathlib.Path("README.md").read_text()
-    block = text.split("## Use it from FFmpeg", 1)[1].split("```sh\n", 1)[1].split("```", 1)[0]
-    commands = [line for line in block.splitlines() if line and not line.startswith("#")]
-    check("README has its commands", len(commands) >= 6)
+def documented_commands(name, heading):
+    text = pathlib.Path(name).read_text()
+    block = text.split(heading, 1)[1].split("```sh\n", 1)[1].split("```", 1)[0]
+    lines = (line.split("  # ")[0].rstrip() for line in block.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def documentation(stock, plugins):
+    """Users copy the commands of README.md and docs/ffmpeg.md; each is run as it stands, in a folder with a clip."""
+    short = documented_commands("README.md", "## Use it from FFmpeg")
+    commands = list(dict.fromkeys(short + documented_commands("docs/ffmpeg.md", "## Commands")))
+    check("the documentation has its commands", len(short) >= 3 and len(commands) >= 6)
     with tempfile.TemporaryDirectory() as folder:
         stock.run("-i", CLIP, "-frames:v", 12, "-c:v", "ffv1", f"{folder}/in.mkv")
         for command in commands:
@@ -818,7 +824,7 @@ def readme(stock, plugins):
             check(command, result.returncode == 0, result.stderr.decode()[-800:])
         made = sorted(path.stem for path in pathlib.Path(folder).glob("*.mkv") if path.stat().st_size > 1000)
         expected = ["compare", "decoded", "in", "latents", "out", "subbands"] + (["stock"] if plugins else [])
-        equal("README's files", made, sorted(expected))
+        equal("the files of documented commands", made, sorted(expected))
 
 
 def sanitizers(ffmpeg, folder):
@@ -950,7 +956,7 @@ def main():
             memory(ffmpeg, folder)
             computing(ffmpeg)
             c_api(ffmpeg)
-            readme(ffmpeg, options.frei0r)
+            documentation(ffmpeg, options.frei0r)
             if options.frei0r:
                 frei0r(ffmpeg, Ffmpeg(options.stock), os.path.abspath(options.frei0r))
                 frei0r_alpha(os.path.abspath(options.frei0r), newer)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs the library with cargo-c and with `make install` and compares. Ends with the number of checks that passed and
-# failed. By nature the two differ in
-# - the place of the CMake files: cargo-c puts such files under share only, and does not say what its libdir is, so all
-#   usual ones are named in them;
+# Installs the library with cargo-c and with `make install` and compares the results. Ends with the number of checks that passed
+# and failed. Expected differences:
+# - the folder of the CMake files: cargo-c installs such files only under share, and does not tell its libdir, so they name all usual
+#   ones;
 # - the modes of files, which cargo-c copies from the sources;
 # - the order of Libs.private, where rustc repeats some;
 # - the machine code, because cargo-c builds for an explicit target.
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.." || exit 1
 test=$PWD/target/cinstall-test
 make=$test/make/usr/local
 cargo=$test/cargo/usr/local
-# This one needs no newer Rust than the library.
+# This version needs no newer Rust than the library.
 cargo_c=0.10.21+cargo-0.95.0
 passed=0 failed=0
 
@@ -39,7 +39,7 @@ files() {
     find . ! -type d -printf '%P %y %l\n' | sed 's|^lib/cmake/|share/cmake/|; s/ $//' | LC_ALL=C sort
 }
 
-# What programs see of the shared library.
+# The parts of the shared library that programs depend on.
 dynamic() {
     LC_ALL=C readelf -d lib/libwfvae.so | grep -E 'SONAME|NEEDED|FLAGS' | sed 's/^ *[^ ]* *//'
 }
@@ -58,7 +58,7 @@ cmake_files() {
     grep -v '^foreach(_wfvae_libdir ' ./*/cmake/wfvae/wfvaeConfig.cmake
 }
 
-# The consumer, with the CMake files of an installation.
+# Builds the consumer with the CMake files of an installation.
 consumer() {
     rm -rf "$test/build"
     cmake -S tests/install -B "$test/build" -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DCMAKE_PREFIX_PATH="$1" &&

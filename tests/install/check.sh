@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the library into target/install-test and uses it from outside the tree, by pkg-config and by CMake. Says what
+# Installs the library into target/install-test and uses it from outside the tree, with pkg-config and with CMake. Says what
 # it skipped and why; ends with the number of checks that passed and failed.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -18,7 +18,7 @@ soname=libwfvae.so.$abi
 real=libwfvae.so.${version%%[-+]*}
 passed=0 failed=0
 
-# What is installed is tested, not what the caller's shell or a cargo above this script would have found instead.
+# Settings of the caller's shell, or of a cargo that runs this script, must not lead to another library.
 unset WFVAE_ONNXRUNTIME ORT_DYLIB_PATH LD_LIBRARY_PATH PKG_CONFIG_PATH CMAKE_PREFIX_PATH MAKEFLAGS
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -52,7 +52,7 @@ equal() {
     [ "$1" = "$2" ] || { printf 'is:       %s\nexpected: %s\n' "$1" "$2"; false; }
 }
 
-# Runs a command that must succeed, or fail, and print a text. Messages may be broken into lines.
+# Runs a command that must succeed (prints) or fail (fails), and print a text. Messages may be broken into lines.
 prints() {
     text=$1
     shift
@@ -70,12 +70,12 @@ fails() {
     [ $status = 1 ] && tr -s '\n ' '  ' < "$work/output" | grep -qF "$text"
 }
 
-# The files below a folder, and where the links point.
+# The files below a folder, and the targets of links.
 files() {
     (cd "$1" && find . ! -type d -printf '%P %l\n' | sed 's/ $//; s/ / -> /' | LC_ALL=C sort)
 }
 
-# What is to be installed with a libdir; further files as further arguments.
+# The files that should be installed with a libdir; further arguments are further files.
 expected_files() {
     libdir=$1
     shift
@@ -85,7 +85,7 @@ expected_files() {
             "libwfvae.so -> $real" "$soname -> $real" "$real" pkgconfig/wfvae.pc; do
             echo "$libdir/$file"
         done
-        for file in "$@"; do echo "$file"; done
+        for file in share/doc/wfvae/ATTRIBUTION "$@"; do echo "$file"; done
     } | LC_ALL=C sort
 }
 
@@ -116,7 +116,7 @@ compile() {
     ${CC:-cc} -std=c99 -Wall -Wextra -Werror -o "$work/$output" "$work/consumer.c" "$@"
 }
 
-# The consumer's project in the folder $1, for the package in $2 of the version $3.
+# Configures the consumer's project in folder $1, for the package in $2 of version $3.
 configure() {
     rm -rf "${work:?}/$1"
     cmake -S "$work" -B "$work/$1" -DWANTED="$3" -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DCMAKE_PREFIX_PATH="$2"
@@ -143,7 +143,7 @@ make -s library || exit 1
 rm -rf "$test"
 cp tests/install/consumer.c tests/install/CMakeLists.txt "$work"
 
-# One as users make it, with the runtime; one as packagers make it. Both without cargo, because all is built.
+# One installation as users make it, with the runtime, and one as packagers make it. Both without cargo: all is built.
 bundled="lib/libonnxruntime.so.1 share/doc/wfvae/onnxruntime/LICENSE share/doc/wfvae/onnxruntime/ThirdPartyNotices.txt"
 check "install" make install CARGO=false PREFIX="$prefix" ONNXRUNTIME=1
 check "install with DESTDIR" make install CARGO=false DESTDIR="$stage" PREFIX=/usr LIBDIR=$triplet
@@ -155,6 +155,8 @@ check "no machine paths with DESTDIR" knows_no_machine_path "$stage"
 check "soname" equal "$(dynamic "$prefix/lib/libwfvae.so" SONAME)" "$soname"
 check "nodelete" no_delete "$prefix/lib/libwfvae.so"
 check "no link to ONNX Runtime" equal "$(dynamic "$prefix/lib/libwfvae.so" NEEDED | grep -i onnx)" ""
+check "the attribution of the built-in model" \
+    cmp src/model/builtin/ATTRIBUTION "$prefix/share/doc/wfvae/ATTRIBUTION"
 check "the committed header" cmp include/wfvae.h "$prefix/include/wfvae.h"
 
 check "a relative prefix" fails "not an absolute path" make install PREFIX=relative DESTDIR="$test/none"
@@ -168,7 +170,7 @@ check "a prefix with odd characters" make install CARGO=false DESTDIR="$test/odd
 check "a prefix with odd characters in wfvae.pc" \
     equal "$(sed -n 's/^prefix=//p' "$test/odd/opt/r&d|x/lib/pkgconfig/wfvae.pc")" '/opt/r&d|x'
 
-# What pkg-config prints is taken apart at spaces, and it escapes other characters.
+# The shell splits pkg-config's output at spaces, and pkg-config escapes other characters.
 plain_path=1
 case $test in *[!A-Za-z0-9/._+@%=-]*) plain_path= ;; esac
 
@@ -194,7 +196,7 @@ elif need pkg-config pkg-config; then
     check "pkg-config: run, on the runtime beside the library" \
         prints "$prefix/lib/libonnxruntime.so.1" env LD_LIBRARY_PATH="$prefix/lib" "$work/shared"
 
-    # Where there is no shared library, the linker takes the static one.
+    # If there is no shared library, the linker takes the static one.
     mkdir "$test/static"
     cp -R "$prefix/include" "$prefix/lib" "$test/static"
     rm "$test"/static/lib/libwfvae.so*
@@ -232,7 +234,7 @@ else
     skip CMake "not installed, and it takes root and apt-get to do that here"
 fi
 
-# Nothing may lead back to the place of the installation. pkg-config splits at spaces, CMake does not.
+# The installed files must not refer to the folder of the installation. pkg-config splits at spaces, CMake does not.
 moved=$test/moved
 mv "$prefix" "$moved"
 if [ "$have_pkg_config" ]; then

@@ -14,46 +14,45 @@ A row is one program on one clip in one direction, in a process of its own:
 
     model, direction     "L", "encode"
     frames, width, height
-    chunk                frames (encode) or latents (decode) in each call; null: the whole clip in one
+    chunk                frames (encode) or latents (decode) per call; null: the whole clip in one call
     precision            "f32", "tf32", "f16", "bf16": of weights and activations
     kind, name           "ours" "libwfvae"; "peer" "onnx rank-5", "torch eager", "torch eager channels-last", "torch compiled"
     convolution          libwfvae's option: "exact", its default, or another; null: a peer
     layout               libwfvae's option: "auto", its default, "planes" or "channels-last"; null: a peer
     provider_options     libwfvae's option, "NAME=VALUE,..."; null: none, or a peer
-    seconds              for the whole clip, median of the repetitions after one to warm up; best_seconds, all_seconds
-    cpu_seconds          median of the processor time: seconds times threads, unless others took processors away
+    seconds              for the whole clip: median of the repetitions, after one to warm up; best_seconds, all_seconds
+    cpu_seconds          median of the CPU time: seconds times threads, unless other programs used the CPU
     fps                  frames / seconds
-    work_gflop           what the reference's direct convolutions and attention would do, see work.py
-    gflops               work_gflop / seconds: effective, the same work for every row of a clip
-    fraction_of_peak     gflops / peak_gflops; the peak is that of float32, on a CUDA device of its fastest precision
-    load_seconds         until the first call can come: libwfvae's model and stream, the peer's session or module
-    load_peak_bytes      most anonymous resident memory until then
-    run_peak_bytes       and afterwards
+    work_gflop           work of the reference's direct convolutions and attention, see work.py
+    gflops               work_gflop / seconds; the work is the same for every row of a clip
+    fraction_of_peak     gflops / peak_gflops; the peak is that of float32, on a CUDA device that of its fastest precision
+    load_seconds         until the first call: libwfvae's model and stream, the peer's session or module
+    load_peak_bytes      maximum of anonymous resident memory until then
+    run_peak_bytes       the same afterwards
     peak_bytes           the larger of the two
     steady_bytes         after the last repetition
-    mapped_bytes         resident pages of files at that time: programs, and weights where they are used from their file
-    device_bytes         on a CUDA device: most memory in use there, less what was in use before; nobody else may use it
-    max_abs_difference   to libwfvae's result for the whole clip in float32, or where that failed to the first that did not;
-                         largest: the greatest magnitude in that
-    weight_bytes, sessions, state_bytes      libwfvae's own numbers, only with "ours"
+    mapped_bytes         resident pages of files at that time: programs, and weights that are mapped from their file
+    device_bytes         on a CUDA device: maximum of memory in use, minus that before; no other program may use the device
+    max_abs_difference   from libwfvae's result for the whole clip in float32 or, if that failed, from the first result that did
+                         not; largest: the greatest magnitude in that result
+    weight_bytes, sessions, state_bytes      reported by libwfvae, only with "ours"
 
-Memory is anonymous resident memory, looked at every 10 ms. The clip's own buffers are not in it (with libwfvae they are
-mapped files), but for PyTorch's results. Random weights are made under target/bench where they are missing.
+Memory is anonymous resident memory, sampled every 10 ms. It does not contain the clip's own buffers (with libwfvae they are
+mapped files), except PyTorch's results. Random weights are made under target/bench if they are missing.
 
 An entry of --convolutions is CONVOLUTION[:LAYOUT[:NAME=VALUE,...]], one way to compute the same: stacked,
-volume:channels-last, stacked:planes:fuse_conv_bias=1. Options of the provider are those of a CUDA device; on the processor
-only direct, stacked and volume have layouts.
+volume:channels-last, stacked:planes:fuse_conv_bias=1. Provider options exist only on a CUDA device; on the CPU only direct,
+stacked and volume have layouts.
 
-A row that fails does not end the run: "failed" has its program's last message. With
---deadline no row begins after so many seconds, and one that is under way then is ended; "left_out" says which. The last
-table has a line for each row: how many times as fast it is as the fastest row of eager PyTorch in float16, and how far
-it is off, of the largest value.
+A row that fails does not end the run: "failed" has its program's last message. With --deadline SECONDS no row starts after that
+time, and a row that is still running is stopped; "left_out" says which. The last table has a line for each row: how many times
+as fast it is as the fastest row of eager PyTorch in float16, and its largest difference relative to the largest value.
 
 The programs print a line of JSON when they have loaded, {"event": "loaded", ...}, and one with their times, {"event":
-"done", ...}; then they wait for the end of their input, so that their memory can be looked at.
+"done", ...}; then they wait for the end of their input, so that their memory can be measured.
 
-Fails if libwfvae's result depends on the chunks, or that of other convolutions or of a float32 peer differs from it by
-more than a thousandth of the largest value, in other precisions of libwfvae's by more than a twentieth.
+Fails if libwfvae's result depends on the chunks; if the result of other convolutions or of a float32 peer differs from it by more
+than a thousandth of the largest value; or if the result of another precision differs by more than a twentieth.
 """
 import argparse
 import json
@@ -131,7 +130,7 @@ def parse():
     p.add_argument("--torch-precisions", nargs="+", choices=["f32", "tf32", "f16", "bf16"],
                    help="of PyTorch's rows; default f32 bf16, cuda: f16 tf32 f32")
     p.add_argument("--torch-compile", action="store_true", help="times PyTorch's compiled module, too, of whole clips")
-    p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all processors")
+    p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all CPU cores")
     p.add_argument("--repetitions", type=int, help="after one to warm up; default 5")
     p.add_argument("--seconds", type=float, default=30, help="no more repetitions of a row after this, but at least 2; default 30")
     p.add_argument("--row-seconds", type=float, help="a row that takes longer, loading included, is ended and has failed")
@@ -175,9 +174,9 @@ def emission(parser, text, cuda):
         if not re.fullmatch(r"\w+=[^,=]+(,\w+=[^,=]+)*", parts[2]):
             parser.error(f"{text!r}: {parts[2]!r} is not NAME=VALUE,...")
         if not cuda:
-            parser.error(f"{text!r}: the processor has no options of a provider")
+            parser.error(f"{text!r}: the CPU provider has no options")
     if not cuda and found.layout != "auto" and found.convolution in ("exact", "fast"):
-        parser.error(f"{text!r}: on the processor only direct, stacked and volume have layouts")
+        parser.error(f"{text!r}: on the CPU only direct, stacked and volume have layouts")
     return found
 
 
@@ -343,9 +342,9 @@ class Bench:
         self.torch_precisions = a.torch_precisions or TORCH_PRECISIONS[a.provider]
         if self.device is None and self.torch and not a.torch_precisions and not self.machine["instructions"]["bf16"]:
             self.torch_precisions = ["f32"]
-            self.leave_out("torch eager, bf16", "the processor has no bf16 instructions")
+            self.leave_out("torch eager, bf16", "the CPU has no bf16 instructions")
         if self.device is not None:
-            self.leave_out("onnx rank-5", "it is timed on the processor only; convolution volume is nearest to it")
+            self.leave_out("onnx rank-5", "it is timed on the CPU only; convolution volume is the closest")
             try:
                 query = ["nvidia-smi", f"--id={a.device}", "--query-gpu=name", "--format=csv,noheader"]
                 self.machine["device"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""Measures what the processor can do: the best of the runtime's own 3x3 convolutions, in GFLOP/s. Arguments: threads,
+"""Measures the CPU's peak: the best of the runtime's own 3x3 convolutions, in GFLOP/s. Arguments: threads,
 and seconds for each of them.
 """
 import os
