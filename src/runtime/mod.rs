@@ -15,6 +15,7 @@ mod session;
 mod telemetry;
 mod tensor;
 pub(crate) mod threads;
+mod weights;
 
 pub use cancel::Canceller;
 
@@ -22,5 +23,6 @@ pub(crate) use cuda::{CudaOptions, PROVIDER_OPTIONS};
 pub(crate) use device::Device;
 pub(crate) use environment::Runtime;
 pub(crate) use place::Place;
-pub(crate) use session::{Session, SessionOptions, write_weights};
+pub(crate) use session::{Session, SessionOptions};
 pub(crate) use tensor::Tensor;
+pub(crate) use weights::write_weights;

@@ -6,11 +6,13 @@
 //! while another one fails either, so a session's runs take turns; its convolutions do so anyway.
 
 use super::cancel::Canceller;
-use super::session::Session;
 use super::tensor::Tensor;
 use crate::error::{Error, Result};
 use crate::graph::{Layout, Port, SizeList, StepGraph};
 use parking_lot::Mutex;
+
+/// Runs a session's graph once.
+pub(super) type Run<'a> = &'a dyn Fn(&[&Tensor], &[&Tensor], &Canceller) -> Result<()>;
 
 pub(super) struct Replan {
     inputs: Vec<Port>,
@@ -44,18 +46,12 @@ impl Replan {
         })
     }
 
-    pub(super) fn run(
-        &self,
-        session: &Session,
-        inputs: &[&Tensor],
-        outputs: &[&Tensor],
-        canceller: &Canceller,
-    ) -> Result<()> {
+    pub(super) fn run(&self, run: Run, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
         let mut failed = self.failed.lock();
         if !failed.is_empty() {
-            self.run_smallest(session, &mut failed)?;
+            self.run_smallest(run, &mut failed)?;
         }
-        let result = session.run_once(inputs, outputs, canceller);
+        let result = run(inputs, outputs, canceller);
         // A run that was cancelled counts too, as it may have failed before that.
         if result.is_err() {
             failed.push(inputs[0].shape().to_vec());
@@ -63,7 +59,7 @@ impl Replan {
         result
     }
 
-    fn run_smallest(&self, session: &Session, failed: &mut Vec<Vec<usize>>) -> Result<()> {
+    fn run_smallest(&self, run: Run, failed: &mut Vec<Vec<usize>>) -> Result<()> {
         #[cfg(test)]
         self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let sizes = (1..).map(|n| [self.unit, n * self.unit]);
@@ -77,11 +73,11 @@ impl Replan {
             inputs.push(Tensor::whole_numbers(&list.of(size, 1))?);
         }
         let [inputs, outputs] = [&inputs, &outputs].map(|tensors| tensors.iter().collect::<Vec<_>>());
-        match session.run_once(&inputs, &outputs, &Canceller::new()?) {
+        match run(&inputs, &outputs, &Canceller::new()?) {
             Ok(()) => failed.clear(),
             Err(e) => {
                 failed.push(first(size));
-                return Err(Error::new(e.kind(), format!("{e} (in a run that one that failed makes necessary)")));
+                return Err(Error::new(e.kind(), format!("{e} (in the run that follows a failed one)")));
             }
         }
         Ok(())
