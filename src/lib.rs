@@ -1,8 +1,7 @@
 //! Streams video through WF-VAE models (wavelet-driven causal video VAE, arXiv 2411.17459) on ONNX Runtime.
 //!
-//! A [`Model`] holds the weights and is shared by any number of [`Stream`]s. A stream holds the causal caches of one
-//! clip: frames go in and latents come out, latents go in and frames come out, any number per call, of a clip of any,
-//! unknown length. However a clip is cut into calls, the numbers are those of the whole clip in one pass.
+//! A [`Model`] holds the weights; any number of [`Stream`]s share it. A stream holds the causal caches of one clip. Push any
+//! number of frames or latents per call, for clips of any length, which need not be known in advance. Output is bit-identical however you split a clip across calls.
 //!
 //! C and C++ programs use the same through `include/wfvae.h`.
 //!
@@ -35,16 +34,16 @@
 //! # }
 //! ```
 //!
-//! ONNX Runtime 1.19 or newer is loaded at run time; [`ModelOptions::runtime`] says where it is looked for. Its telemetry is
-//! turned off before it begins, unless the program has set `ORT_DISABLE_TELEMETRY` or made an environment of ONNX Runtime
-//! itself.
+//! ONNX Runtime 1.19 or newer is loaded at run time; [`ModelOptions::runtime`] says where it is searched for. Its telemetry is
+//! turned off before it starts, unless the program has set `ORT_DISABLE_TELEMETRY` or has created an environment of ONNX
+//! Runtime itself.
 //!
 //! A child of `fork` may drop what it inherited and open models of its own. Encoding and decoding with its parent's models
 //! and streams, and writing its latent files, fails with [`ErrorKind::Forked`].
 //!
-//! Where memory is short, calls return [`ErrorKind::OutOfMemory`]. For strings and other small blocks, at which Rust would end
-//! the process, the feature `reserve`, which is on by default, sets a global allocator: the system's, with 4 MiB behind it
-//! that are touched only then. A program with a global allocator of its own turns the feature off.
+//! If memory is short, calls return [`ErrorKind::OutOfMemory`]. When a small block such as a string cannot be allocated, Rust
+//! would end the process. So the feature `reserve`, which is on by default, sets a global allocator: the system's, with 4 MiB in
+//! reserve for this case. A program with a global allocator of its own turns the feature off.
 #![warn(missing_docs)]
 
 mod capi;

@@ -112,7 +112,6 @@ impl Engine for Decoder {
 
     fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
         let zeros: &LatentSource<'_> = &|_, _, latent| latent.fill(0.0);
-        // The source does not look at it.
         let part = Rect::of(0, 0);
         let warmed = self.push(0, zeros, 0, &part, &mut Run::new(canceller, 0, &mut |_, _| Ok(())));
         self.reset();

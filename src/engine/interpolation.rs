@@ -32,7 +32,7 @@ fn frame(interpolation: Interpolation, n: u64) -> Blend {
     }
 }
 
-/// The frames of the doubled rate that low-rate frame `now` makes final.
+/// The frames of the doubled rate that become final when low-rate frame `now` arrives.
 pub(crate) fn made_final(interpolation: Interpolation, now: u64) -> std::ops::Range<u64> {
     match (now, interpolation) {
         (0, _) => 0..1,
@@ -47,9 +47,9 @@ pub(crate) fn held_back(interpolation: Interpolation, last: u64) -> Option<u64> 
     (interpolation == Interpolation::Trilinear && last > 0).then_some(2 * last)
 }
 
-/// What a causal convolution of three time taps makes of frame `n` and the two before it, in terms of the low-rate frames
-/// two before `newest`, one before it, and itself: for each the weights of the oldest tap, the next one and the newest.
-/// Before the clip's first frame lies the first frame. `last`: `n` is held back no longer, there is no other frame.
+/// A causal convolution of frame `n` and the two before it, as a sum over low-rate frames: `newest` - 2, `newest` - 1 and
+/// `newest`. For each of these, the weights of the three time taps, oldest first. The clip's first frame stands for its own past.
+/// `last`: frame `n` is the clip's last, which was held back.
 pub(crate) fn under_taps(interpolation: Interpolation, n: u64, newest: u64, last: bool) -> [f32; 9] {
     let mut weights = [0.0; 9];
     for tap in 0..3 {
@@ -59,8 +59,8 @@ pub(crate) fn under_taps(interpolation: Interpolation, n: u64, newest: u64, last
         };
         for (low, weight) in [(blend.before, blend.weights[0]), (blend.now, blend.weights[1])] {
             if weight != 0.0 {
-                let place = low + 2 - newest;
-                weights[(3 * place + tap) as usize] += weight;
+                let row = low + 2 - newest;
+                weights[(3 * row + tap) as usize] += weight;
             }
         }
     }
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(of_clip(Interpolation::Trilinear, 1).unwrap().len(), 1);
     }
 
-    /// The convolution of interpolated numbers is the sum of low-rate numbers by these weights.
+    /// The convolution of interpolated values is the sum of low-rate values with these weights.
     #[test]
     fn taps_of_interpolated_frames_are_sums_of_low_rate_frames() {
         let low = [3.0, 1.0, 2.0, -4.0, 8.0, 5.0];

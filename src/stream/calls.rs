@@ -50,7 +50,7 @@ impl Stream {
     /// Decodes latents, `[n, C, h, w]`; writes the frames that are final and returns their number.
     ///
     /// # Errors
-    /// As for [`encode`](Self::encode); [`InvalidArgument`](ErrorKind::InvalidArgument) if the numbers are not whole
+    /// As for [`encode`](Self::encode); [`InvalidArgument`](ErrorKind::InvalidArgument) if the values are not whole
     /// latents.
     pub fn decode(&mut self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
         let _mode = FloatMode::set_default();
@@ -182,7 +182,7 @@ impl Stream {
         if longest > 0 && frames > most(longest) {
             fail!(InvalidArgument, "a clip of {frames} frames: clip_frames is {longest}");
         }
-        // Nobody said how long clips are, so memory was not checked. What a clip took stays for the next one.
+        // The length of clips was not known, so memory was not checked. What a clip took is kept for the next one.
         if longest == 0 && frames > self.longest_clip {
             let options = StreamOptions { clip_frames: frames, ..self.options.clone() };
             Plan::new(&self.model, &options)?.estimate.check_available(&self.model, &options)?;

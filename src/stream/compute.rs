@@ -24,7 +24,7 @@ pub(super) fn check_layout(
         ),
         Layout::Planes if ours && !whole_clips && precisions.contains(&Precision::F32) => fail!(
             InvalidArgument,
-            "layout planes: on the processor, convolution exact and fast are channels-last; take layout auto, or \
+            "layout planes: on the CPU, convolution exact and fast are channels-last; take layout auto, or \
              convolution direct, stacked or volume"
         ),
         Layout::ChannelsLast if precisions.contains(&Precision::Bf16) => fail!(
@@ -66,7 +66,7 @@ pub(super) fn graph_options(options: &ModelOptions, place: Place, precision: Pre
         Precision::Bf16 => Element::Bf16,
     };
     let operators = match options.convolution {
-        // Ours are of float32, for the processor.
+        // Ours compute in float32, on the CPU.
         _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
         // A processor without vectors that we know: the runtime's own operators are faster.
         _ if !Target::current().has_vectors() => Operators::Onnx,
@@ -89,7 +89,7 @@ pub(super) fn graph_options(options: &ModelOptions, place: Place, precision: Pre
         taps: match options.convolution {
             Convolution::Stacked => Taps::Stacked,
             Convolution::Volume => Taps::Volume,
-            // ONNX Runtime 1.31 gets sums of three half precision convolutions wrong on the processor.
+            // ONNX Runtime 1.31 gets sums of three half precision convolutions wrong on the CPU.
             _ if place == Place::Cpu && compute != Element::F32 => Taps::Stacked,
             // A guess until it is measured: sums of 27 C products in one kernel, without passes to add three results and,
             // in half precision, without rounding them before.

@@ -10,29 +10,29 @@ use crate::graph::{Layout, StepGraph};
 use crate::kernels::ScratchSize;
 use crate::memory;
 
-/// Bytes that a stream takes while it runs, to within 15 % of what a process then takes, or 4 MB if that is more; to within
-/// a third for models that take whole clips.
+/// Bytes that a stream takes while it runs. Accurate to 15 % or 4 MB, whichever is more; to a third for models that take whole
+/// clips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Estimate {
-    /// The model's weights for the stream's directions, shared with its other streams.
+    /// The model's weights for the stream's directions. All streams of a model share them.
     pub weight_bytes: u64,
     /// Causal caches, waiting frames and buffers of the encoder.
     pub encode_state_bytes: u64,
-    /// The same of the decoder.
+    /// The same for the decoder.
     pub decode_state_bytes: u64,
-    /// What the network's layers hand to each other while a call runs, kept for the next call and shared with the model's
-    /// other streams.
+    /// Values between the network's layers while a call runs. The memory is kept for the next call, and all streams of a
+    /// model share it.
     pub working_bytes: u64,
-    /// All of these.
+    /// The sum of these.
     pub total_bytes: u64,
-    /// Of the encoder's tiles, in pixels: the whole frame's without tiling, 0 without encoding.
+    /// Width and height of the encoder's tiles in pixels: the frame's without tiling, 0 without encoding.
     pub encode_tile: (usize, usize),
-    /// Of the decoder's tiles.
+    /// Width and height of the decoder's tiles.
     pub decode_tile: (usize, usize),
-    /// The encoder's tiles of a frame.
+    /// How many tiles of a frame the encoder has.
     pub encode_tiles: usize,
-    /// The decoder's tiles of a frame.
+    /// How many tiles of a frame the decoder has.
     pub decode_tiles: usize,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    /// Of the directions that have tiles.
+    /// For the directions that have tiles.
     pub(super) fn estimate(
         &self,
         (encoder, encode): (&[StepGraph], Option<&Tiles>),
@@ -94,7 +94,7 @@ impl Needs<'_> {
         (engines as u64).saturating_mul(E::planned_bytes(graphs, tiles.size()))
     }
 
-    /// Of outputs that wait until all of their tiles are there: so many, of so many values.
+    /// Of `outputs` that wait until all of their tiles are there, each of `values` values.
     fn joined_bytes<E: Engine>(&self, tiles: &Tiles, outputs: u64, values: usize) -> u64 {
         if !tiles.are_joined::<E>() {
             return 0;
@@ -131,7 +131,7 @@ impl Needs<'_> {
         graphs.iter().map(one).fold(runtime, u64::saturating_add)
     }
 
-    /// What so many sessions of ONNX Runtime take for themselves.
+    /// ONNX Runtime's own memory.
     fn runtime_bytes(&self, sessions: u64) -> u64 {
         let threads = sessions * (self.model.threads() as u64 - 1);
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
@@ -155,7 +155,7 @@ impl Estimate {
     /// Memory that is not there would be promised all the same, and the process killed when it is used. The weights are
     /// not counted, as other streams may have loaded them.
     pub(super) fn check_available(&self, model: &Model, options: &StreamOptions) -> Result<()> {
-        // A device refuses by itself what it has not.
+        // A device refuses what it lacks.
         if model.device().is_some() {
             return Ok(());
         }

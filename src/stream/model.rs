@@ -214,12 +214,12 @@ impl Model {
         }
     }
 
-    /// Pixels around a tile that the encoder looks at, as whole latents.
+    /// Pixels of context that an exact encoder tile needs on each side, in whole latents.
     pub(crate) fn encode_halo(&self) -> Option<usize> {
         self.network().encoder_reach().map(|reach| reach.next_multiple_of(self.network().spatial_compression()))
     }
 
-    /// Pixels around a tile that the decoder looks at, as whole latents.
+    /// The same for the decoder.
     pub(crate) fn decode_halo(&self) -> Option<usize> {
         self.network().decoder_reach().map(|reach| reach * self.network().spatial_compression())
     }
@@ -239,7 +239,7 @@ impl Model {
         self.0.sessions.threads
     }
 
-    /// Where streams keep their state, if not in the processor's memory.
+    /// Where streams keep their state, if not in the CPU's memory.
     pub(crate) fn device(&self) -> Option<&Arc<Device>> {
         self.0.sessions.device.as_ref()
     }

@@ -17,52 +17,51 @@ pub struct ModelInfo {
     pub spatial_compression: usize,
     /// Frames per latent, after the first.
     pub temporal_compression: u64,
-    /// Frames that can go in before a latent comes out.
+    /// Frames of a group that go in before its latent comes out.
     pub encode_delay: u64,
     /// Frames that the decoder holds back until more latents or the flush come.
     pub decode_delay: u64,
-    /// Attention makes time grow with the square of a frame's area.
+    /// Whether the network has attention, whose time grows with the square of a frame's area.
     pub has_attention: bool,
-    /// Group norm spans the whole clip: such a model cannot stream, each call gets a whole clip and ends it.
+    /// Whether norms span the whole clip. Such a model cannot stream: each call gets a whole clip and ends it.
     pub whole_clips: bool,
-    /// Pixels around a tile that exact tiling of the encoder needs, `None` if it is not possible.
+    /// Pixels of context that an exact encoder tile needs on each side; `None` if exact tiles are not possible.
     pub encode_halo: Option<usize>,
-    /// The same of the decoder.
+    /// The same for the decoder.
     pub decode_halo: Option<usize>,
     /// Whether the config's scale and shift can be used.
     pub has_scaling: bool,
-    /// Trainable numbers that the checkpoint holds.
+    /// Trainable parameters in the checkpoint.
     pub parameters: u64,
-    /// Tells this model from others: a hash of samples of the weights as they are stored, and of the interpolation. The
-    /// same on every machine and in every release; a copy of the weights in another precision has another one.
+    /// Identifies the model: a hash of samples of the weights as they are stored, and of the interpolation. The same on every
+    /// machine and in every release. A copy of the weights in another precision has another identity.
     pub identity: u64,
-    /// Tells this model's encoder, and so its latents, from others: a hash of samples of the encoder's weights, by their
-    /// numbers and not by the type that they are stored in. The same on every machine and in every release; 0 if the
-    /// checkpoint holds no encoder.
+    /// Identifies the encoder, and so its latents: a hash of samples of the values of the encoder's weights, whatever type
+    /// they are stored in. The same on every machine and in every release; 0 if the checkpoint holds no encoder.
     pub encoder_identity: u64,
-    /// The same of the decoder and of the interpolation.
+    /// The same for the decoder and the interpolation.
     pub decoder_identity: u64,
-    /// Whether the checkpoint holds the encoder; streams that encode need it.
+    /// Whether the checkpoint holds the encoder. Streams that encode need it.
     pub encodes: bool,
     /// Whether the checkpoint holds the decoder.
     pub decodes: bool,
     /// The execution provider that runs the network: "CPU" or "CUDA".
     pub provider: &'static str,
-    /// Index of its device; 0 for the processor.
+    /// The index of the device; 0 for the CPU.
     pub device: u32,
-    /// Why [`Provider::Auto`] did not take a CUDA device, if it was asked and did not.
+    /// Why [`Provider::Auto`](crate::Provider::Auto) took the CPU; `None` if another provider was asked for.
     pub fallback: Option<String>,
-    /// In what the encoder computes.
+    /// The number type that the encoder computes in.
     pub encode_precision: Precision,
-    /// In what the decoder computes.
+    /// The number type that the decoder computes in.
     pub decode_precision: Precision,
-    /// Bytes that the model's streams hold on its device, without weights and working memory; 0 on the processor.
+    /// Bytes that the model's streams hold on the device, without weights and working memory; 0 on the CPU.
     pub device_bytes: u64,
     /// The ONNX Runtime library in use.
     pub runtime_path: PathBuf,
     /// Its version.
     pub runtime_version: String,
-    /// Sessions loaded so far, each with weights that no other has.
+    /// Sessions loaded so far. Each has weights of its own.
     pub sessions: u32,
     /// Bytes of the weights loaded so far, as the network computes with them.
     pub weight_bytes: u64,

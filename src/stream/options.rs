@@ -6,35 +6,35 @@ use crate::media::Posterior;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StreamOptions {
-    /// Of the frames, in pixels: a multiple of the spatial compression, unless `pad` is set.
+    /// Width of the frames in pixels: a multiple of the spatial compression, unless `pad` is set.
     pub width: usize,
-    /// As `width`.
+    /// Height of the frames, as `width`.
     pub height: usize,
     /// Repeats the last column and row up to the next multiple when encoding, and crops them when decoding.
     pub pad: bool,
-    /// Whether the stream can encode. A direction that it lacks costs no memory. A model without that half needs `false`.
+    /// Whether the stream can encode. A direction that it lacks takes no memory. Must be `false` if the model has no encoder.
     pub encode: bool,
-    /// Whether the stream can decode. A model without that half needs `false`.
+    /// Whether the stream can decode. Must be `false` if the model has no decoder.
     pub decode: bool,
-    /// Which latent the encoder writes.
+    /// What the encoder writes.
     pub posterior: Posterior,
-    /// Latents outside the library are `(z - shift) * scale`, with the config's lists, instead of the network's own z.
+    /// The caller's latents are `(z - shift) * scale`, with the lists of the config, instead of the network's z.
     pub scaled: bool,
-    /// [`check_latent_file`](Stream::check_latent_file) lets latents of other encoders through, as long as their sizes are
-    /// the model's: for a copy of the model in another precision, or where you know that they fit.
+    /// [`check_latent_file`](crate::Stream::check_latent_file) accepts latents of other encoders if their sizes are the model's:
+    /// for a copy of the model in another precision, or if you know that they fit.
     pub any_encoder: bool,
-    /// Above 0: each call gets a whole clip, of at most so many frames, and ends it; a reset comes before the next one.
-    /// Tiles are then worked on one after the other through all frames, so that only one tile's causal caches exist.
+    /// If above 0, each call gets a whole clip of at most this many frames and ends it; reset the stream before the next clip.
+    /// Each tile is then processed through all frames before the next tile, so only one tile's causal caches exist.
     pub clip_frames: u64,
-    /// Whether frames are worked on in tiles.
+    /// Whether frames are processed in tiles.
     pub tiling: Tiling,
-    /// Of the tiles, in pixels, rounded up to multiples of the spatial compression. 0: the frame's; with `tile_height` 0
-    /// too and `memory_limit`, that of the largest tile that the limit allows, which may be the whole frame.
+    /// Width of the tiles in pixels, rounded up to a multiple of the spatial compression. 0: the frame's width. If
+    /// `tile_height` is 0 too and `memory_limit` is set: the largest tiles that the limit allows, up to the whole frame.
     pub tile_width: usize,
-    /// As `tile_width`.
+    /// Height of the tiles, as `tile_width`.
     pub tile_height: usize,
-    /// Above 0: making the stream fails, with the numbers, if it would need more bytes than this, the model's weights
-    /// included. A model that takes whole clips needs `clip_frames` for it.
+    /// If above 0, [`Stream::new`](crate::Stream::new) fails and reports the sizes if the stream would take more bytes than
+    /// this, the model's weights included. A model that takes whole clips needs `clip_frames` for it.
     pub memory_limit: u64,
 }
 
@@ -59,17 +59,17 @@ impl StreamOptions {
     }
 }
 
-/// Whether large frames are worked on in parts, which takes less memory at a time and more work in all.
+/// Whether frames are processed in tiles, which takes less memory at a time and more work in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tiling {
     /// The whole frame at once.
     #[default]
     Off,
-    /// Tiles that overlap by as much as the network looks around, so that the result is the whole frame's. Only for
-    /// networks without attention, which looks everywhere.
+    /// Tiles that overlap by the network's receptive field, so the result is the whole frame's, up to rounding. Only for
+    /// networks without attention, whose receptive field is the whole frame.
     Exact,
-    /// Tiles that overlap by `overlap` pixels (0: a quarter of the tile), in which one fades into the next. For any
-    /// network; the result is not that of the whole frame.
+    /// Tiles that overlap by `overlap` pixels (0: a quarter of the tile) and fade into each other. For any network; the result
+    /// is not that of the whole frame.
     Blended {
         /// In pixels, rounded up to a multiple of the spatial compression.
         overlap: usize,

@@ -12,25 +12,25 @@ use std::path::Path;
 /// Which graphs [`Model::save_onnx`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Graphs {
-    /// Those that the library runs. Each is one step for one frame; causal caches are inputs and outputs. For a model that
-    /// takes whole clips the same as [`Clip`](Self::Clip).
+    /// The graphs that the library runs. Each is one step for one frame; causal caches are inputs and outputs. The same as
+    /// [`Clip`](Self::Clip) for a model that takes whole clips.
     #[default]
     Steps,
-    /// The whole clip in one graph, `encoder.clip` and `decoder.clip`, as a plain export would have it.
+    /// The whole clip in one graph, `encoder.clip` and `decoder.clip`, as a plain export would write it.
     Clip,
 }
 
 impl Model {
     /// Writes the graphs as `encoder.0.onnx`, ... with their weights beside them (`encoder.0.bin`, ...), for viewers and
-    /// other runtimes. The folder must exist; files of these names are replaced. Inputs `size.0`, `size.1`, ... are whole
-    /// numbers that follow from the size of a frame, and how many queries attention takes at a time; the description of each in
-    /// the file (`doc_string`) tells which. A half that the checkpoint lacks is left out.
+    /// other runtimes. The folder must exist; files of these names are replaced. The inputs `size.0`, `size.1`, ... are
+    /// integers that follow from the size of a frame and from how many queries attention processes at a time; each says in its
+    /// `doc_string` which. A half that the checkpoint lacks is left out.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io); [`InvalidArgument`](ErrorKind::InvalidArgument) if the folder holds this model's own files, or
-    /// one of the files to be replaced is such a file by another name, and nothing is written then;
-    /// [`Checkpoint`](ErrorKind::Checkpoint) if its files changed since they were opened;
-    /// [`OutOfMemory`](ErrorKind::OutOfMemory). Nothing is left of the graph that was being written.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the folder holds the model's own files, or if a file that would be
+    /// replaced is one of them by another name; nothing is written then. [`Io`](ErrorKind::Io);
+    /// [`Checkpoint`](ErrorKind::Checkpoint) if the model's files changed since they were opened;
+    /// [`OutOfMemory`](ErrorKind::OutOfMemory). The files of the graph that was being written are removed.
     pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
         let _mode = FloatMode::set_default();
         self.owner().check("model")?;
@@ -69,7 +69,7 @@ impl Model {
                 file.flush().map_err(|e| io(&weights, e))
             });
             if written.is_err() {
-                // Nobody is to take them for this model's.
+                // What is there of them is not the model.
                 let _ = [&model, &weights].map(std::fs::remove_file);
             }
             written?;

@@ -51,7 +51,7 @@ pub struct StreamInfo {
     pub needs_reset: bool,
 }
 
-/// One stream: its two directions are independent, each encodes or decodes one clip at a time.
+/// Encodes and decodes one clip at a time. Its two directions are independent.
 ///
 /// Thread-safety: one thread at a time. Streams of one model run at the same time without disturbing each other. A
 /// [`Canceller`] may be used from any thread.
@@ -259,12 +259,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Makes a reset necessary, after a call of which nobody knows how far it came.
+    /// Makes a reset necessary, after a call that may have stopped anywhere.
     pub(crate) fn fail(&mut self, error: Error) {
         self.failure = Some(error);
     }
 
-    /// After a failure part of a call is done; only a reset makes the state whole again.
+    /// After a failure the state is undefined until a reset.
     pub(super) fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(e) = &result {
             self.fail(e.clone());
@@ -281,7 +281,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Fails if part of a call is done.
+    /// Fails if the state is undefined.
     pub(super) fn check_whole(&self, advice: &str) -> Result<()> {
         self.model.owner().check("stream")?;
         if let Some(failure) = &self.failure {

@@ -98,7 +98,8 @@ impl<E: Engine> Tiled<E> {
                 let n = (index - first) as usize;
                 if n == whole.len() {
                     let channels = values.len() / (held.width * held.height);
-                    let zeros = memory::zeros(channels * tiles.whole_plane(divisor), "frames in the making")?;
+                    let zeros =
+                        memory::zeros(channels * tiles.whole_plane(divisor), "frames that wait for their tiles")?;
                     memory::push(&mut whole, zeros)?;
                 }
                 tiles.join(i, divisor, values, &mut whole[n]);

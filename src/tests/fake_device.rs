@@ -20,7 +20,7 @@ fn golden(case: &str) -> &Path {
     Path::new(Box::leak(format!("tests/golden/{case}").into_boxed_str()))
 }
 
-/// The same graphs in the processor's memory and on the device.
+/// The same graphs in the CPU's memory and on the device.
 fn models(case: &str, options: &ModelOptions) -> [Model; 2] {
     let mut plain = options.clone();
     plain.provider = Provider::Cpu;
@@ -108,7 +108,7 @@ fn cuda_streams_copy_nothing_but_their_ends() {
             }
             results
         });
-        assert!(results[0] == results[1], "{case}: the device's numbers are not the processor's");
+        assert!(results[0] == results[1], "{case}: the device gives other values than the CPU");
     }
 }
 
@@ -199,7 +199,7 @@ fn cuda_snapshots_and_forks_go_through_copies() {
         let expected = (encode(&mut stream, 7..14), decode(&mut stream, 3..6));
         assert!((encode(&mut fork, 7..14), decode(&mut fork, 3..6)) == expected, "{precision}: the fork");
         stream.reset().unwrap();
-        // Through bytes, on the device and, as the caches are the same, in the processor's memory.
+        // Through bytes, on the device and, as the caches are the same, in the CPU's memory.
         let read = Snapshot::from_bytes(snapshot.as_bytes()).unwrap();
         let mut other = Stream::new(&plain, &stream_options).unwrap();
         for stream in [&mut stream, &mut other] {

@@ -67,7 +67,7 @@ static void test_options(void)
     OPEN("cache_type", INVALID_ARGUMENT, "cache_type is 2, expected a wfvae_cache_type", o.cache_type = 2);
     OPEN("convolution", INVALID_ARGUMENT, "convolution is 5, expected a wfvae_convolution", o.convolution = 5);
     OPEN("layout", INVALID_ARGUMENT, "layout is 3, expected a wfvae_layout", o.layout = 3);
-    OPEN("layout planes", INVALID_ARGUMENT, "layout planes: on the processor, convolution exact and fast",
+    OPEN("layout planes", INVALID_ARGUMENT, "layout planes: on the CPU, convolution exact and fast",
          (o.provider = WFVAE_PROVIDER_CPU, o.layout = WFVAE_LAYOUT_PLANES));
     OPEN("layout planes of stacked", OK, NULL,
          (o.provider = WFVAE_PROVIDER_CPU, o.layout = WFVAE_LAYOUT_PLANES, o.convolution = WFVAE_CONVOLUTION_STACKED));

@@ -6,11 +6,11 @@ use crate::stream::geometry::MAX_SIDE;
 
 /// The first bytes of a snapshot.
 const MAGIC: [u8; 8] = *b"WFVAESNP";
-/// In the byte order of the machine that wrote it, as all numbers are.
+/// In the byte order of the machine that wrote it, as all integers are.
 const BYTE_ORDER: u32 = 0x0102_0304;
 /// Grows when the meaning of any byte changes.
 const VERSION: u32 = 1;
-/// Magic, byte order and version, and eleven numbers.
+/// Magic, byte order, version and eleven fields.
 pub(super) const HEADER: usize = 16 + 11 * 8;
 /// At the end: CRC-32 of all bytes before it.
 pub(super) const CHECKSUM: usize = 4;

@@ -53,7 +53,7 @@ impl ModelConfig {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Any,
-    /// Few layers that look around, so that tiles can be small.
+    /// A small receptive field, so that tiles can be small.
     Local,
 }
 
@@ -90,7 +90,7 @@ pub(super) enum Variant {
         axes: [bool; 2],
         at_once: bool,
     },
-    /// Of so many latents, which overlap by so many, 0 for the default.
+    /// Size and overlap in latents; overlap 0: the default.
     BlendedTiles {
         size: usize,
         overlap: usize,

@@ -58,11 +58,11 @@ fn frame_len(info: &StreamInfo) -> usize {
     3 * info.width * info.height
 }
 
-/// Calls `run` with room for `count` things of `len` numbers and for one more; it must write the `count` alone.
+/// Calls `run` with room for `count` outputs of `len` values and one more. It must write `count` of them.
 fn written(count: u64, len: usize, run: impl FnOnce(&mut [f32]) -> crate::Result<usize>) -> Numbers {
     let mut room = vec![f32::NAN; (count as usize + 1) * len];
     let done = run(&mut room)? as u64;
-    ensure!(done == count, "wrote {done}, foretold were {count}");
+    ensure!(done == count, "wrote {done}, expected {count}");
     let rest = room.split_off(count as usize * len);
     ensure!(room.iter().all(|v| v.is_finite()), "not finite, or not written");
     ensure!(rest.iter().all(|v| v.is_nan()), "wrote more than it said");

@@ -61,8 +61,8 @@ impl FailurePersistence for Pinned {
 
     fn save_persisted_failure2(&mut self, _: Option<&'static str>, seed: PersistedSeed, _: &dyn std::fmt::Debug) {
         // Not captured, as all that `check` says.
-        let place = "src/tests/properties/pinned.txt";
-        drop(writeln!(std::io::stderr(), "to pin this case, add to {place}:\n{}: {seed} # why", self.0));
+        let file = "src/tests/properties/pinned.txt";
+        drop(writeln!(std::io::stderr(), "to pin this case, add to {file}:\n{}: {seed} # why", self.0));
     }
 
     fn box_clone(&self) -> Box<dyn FailurePersistence> {
