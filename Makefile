@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties check-limits check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties checksums check-limits check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -62,6 +62,10 @@ check-fresh:
 #:                         WFVAE_PROPERTY_CASES=N: on N; WFVAE_PROPERTY_SEED=N repeats a run
 check-properties: runtime
 	@WFVAE_PROPERTY_CASES=$${WFVAE_PROPERTY_CASES:-1000} $(CARGO) test --quiet --lib properties
+
+#: make checksums   prints checksums of golden cases and demo clips, to compare two states of the code on one machine
+checksums: $(C)/reconstruct $(CLIPS:%=target/demo/%.y4m)
+	@tests/checksums.sh
 
 #: make check-limits   lets every allocation fail in turn (make check: some of them); takes half an hour
 check-limits: runtime

@@ -1,4 +1,4 @@
-//! How many latents and frames come of how many frames and latents. Pure arithmetic; spec section 6.
+//! How many latents and frames come of how many frames and latents. Pure arithmetic; docs/spec.md section 6.
 
 use crate::error::{Result, fail};
 use crate::model::Interpolation;
@@ -85,7 +85,7 @@ pub(crate) fn check_count(what: &str, count: u64) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// The table of spec section 6: frames after latent 0, 1, 2, 3, and of the flush.
+    /// The table of docs/spec.md section 6: frames after latent 0, 1, 2, 3, and of the flush.
     #[test]
     fn decoded_frames_equal_the_specification() {
         use Interpolation::*;

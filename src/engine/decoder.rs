@@ -1,4 +1,4 @@
-//! The decoder, without lookahead: each step runs once for each frame at its rate (spec section 6).
+//! The decoder, without lookahead: each step runs once for each frame at its rate (docs/spec.md section 6).
 
 use super::counting::{Counting, doubled};
 use super::frame_size::FrameSize;

@@ -1,4 +1,4 @@
-//! Which frames of the lower rate make a frame of the doubled rate (spec section 5: upstream's interpolation with
+//! Which frames of the lower rate make a frame of the doubled rate (docs/spec.md section 5: upstream's interpolation with
 //! half-pixel centres, over all frames but the clip's first).
 
 use crate::error::Result;

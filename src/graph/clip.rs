@@ -87,7 +87,7 @@ fn conv(b: &mut Builder, x: &Value, conv: &Conv) -> Value {
     convolution(b, x, conv, 1)
 }
 
-/// Strided convolutions are padded below and to the right only (spec section 2).
+/// Strided convolutions are padded below and to the right only (docs/spec.md section 2).
 fn convolution(b: &mut Builder, x: &Value, conv: &Conv, stride: usize) -> Value {
     let [c_out, c_in, ref kernel @ ..] = conv.weight.shape[..] else { unreachable!("a kernel has channels") };
     let [time, height, width] = match *kernel {

@@ -159,7 +159,7 @@ fn conv_node(
     to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor * stride, ..x })
 }
 
-/// The spatial downsampling conv: stride 2, padded below and to the right only (spec section 2).
+/// The spatial downsampling conv: stride 2, padded below and to the right only (docs/spec.md section 2).
 pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
     if b.our_convolutions() {
         return convolve(b, &[x], &down.0, Scale::Halved, None);

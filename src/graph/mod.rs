@@ -24,7 +24,7 @@
 //! ## Causal caches
 //! A causal convolution reads its input now (`cacheN.now`, also an output) and one and two frames ago (`cacheN.1`,
 //! `cacheN.2`). The caller keeps these tensors and binds each as the next older one in the next step. At the start of a clip
-//! the past is the first frame itself (spec: replicate padding): the caller then binds *one* buffer as `.now`, `.1` and `.2`.
+//! the past is the first frame itself (docs/spec.md section 2, replicate padding): the caller then binds *one* buffer as `.now`, `.1` and `.2`.
 //! To make this well defined, the graph reads the past only through a `Reshape` to the shape of `.now`, which cannot run
 //! before `.now` is computed, and which moves no data. To select with `Where` instead costs 8 to 15 % of the whole step.
 

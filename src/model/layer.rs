@@ -38,7 +38,7 @@ pub(crate) enum NormScope {
 /// The number of groups of every GroupNorm.
 pub(crate) const NORM_GROUPS: usize = 32;
 
-/// Added to the variance in every norm (spec section 2).
+/// Added to the variance in every norm (docs/spec.md section 2).
 pub(crate) const NORM_EPSILON: f32 = 1e-6;
 
 /// An affine norm.

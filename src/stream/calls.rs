@@ -28,11 +28,11 @@ impl Stream {
     /// Encodes frames; writes the latents that they complete, `[n, C, h, w]`, and returns their number.
     ///
     /// # Errors
-    /// [`Capacity`](ErrorKind::Capacity), [`InvalidSize`](ErrorKind::InvalidSize) and
-    /// [`InvalidState`](ErrorKind::InvalidState) consume nothing, and neither does [`NotFinite`](ErrorKind::NotFinite) for
-    /// an input that holds a NaN or an infinity. After NotFinite for a result, [`Runtime`](ErrorKind::Runtime) or
-    /// [`Cancelled`](ErrorKind::Cancelled) the stream needs a reset, and it may after
-    /// [`OutOfMemory`](ErrorKind::OutOfMemory), as [`info`](Self::info) says.
+    /// [`Capacity`](crate::ErrorKind::Capacity), [`InvalidSize`](crate::ErrorKind::InvalidSize) and
+    /// [`InvalidState`](crate::ErrorKind::InvalidState) consume nothing, and neither does [`NotFinite`](crate::ErrorKind::NotFinite) for
+    /// an input that holds a NaN or an infinity. After NotFinite for a result, [`Runtime`](crate::ErrorKind::Runtime) or
+    /// [`Cancelled`](crate::ErrorKind::Cancelled) the stream needs a reset, and it may after
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory), as [`info`](Self::info) says.
     pub fn encode(&mut self, frames: &[Image<'_>], latents: LatentsMut<'_>) -> Result<usize> {
         let _mode = FloatMode::set_default();
         self.begin_encode(Some(frames.len()))?.run(frames, latents)
@@ -50,7 +50,7 @@ impl Stream {
     /// Decodes latents, `[n, C, h, w]`; writes the frames that are final and returns their number.
     ///
     /// # Errors
-    /// As for [`encode`](Self::encode); [`InvalidArgument`](ErrorKind::InvalidArgument) if the values are not whole
+    /// As for [`encode`](Self::encode); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the values are not whole
     /// latents.
     pub fn decode(&mut self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
         let _mode = FloatMode::set_default();

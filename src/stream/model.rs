@@ -39,7 +39,7 @@ impl Model {
     /// Opens the model that is built into the library.
     ///
     /// # Errors
-    /// [`RuntimeMissing`](ErrorKind::RuntimeMissing) and its neighbours when ONNX Runtime cannot be used.
+    /// [`RuntimeMissing`](crate::ErrorKind::RuntimeMissing) and its neighbours when ONNX Runtime cannot be used.
     pub fn builtin(options: &ModelOptions) -> Result<Self> {
         Self::new(None, options)
     }
@@ -49,12 +49,12 @@ impl Model {
     /// `diffusion_pytorch_model.safetensors` is taken before `model.safetensors`, and the index of either before the single
     /// file; without one of these there must be one file or index. It may hold the encoder or the decoder alone. Everything
     /// is checked now; weights are loaded by the first stream that needs them. If the files were written to by then, that is
-    /// [`Checkpoint`](ErrorKind::Checkpoint), not a stream of other weights; a file that was replaced by a new one of its
+    /// [`Checkpoint`](crate::ErrorKind::Checkpoint), not a stream of other weights; a file that was replaced by a new one of its
     /// name is still the old one here.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io), [`Config`](ErrorKind::Config), [`Checkpoint`](ErrorKind::Checkpoint),
-    /// [`UnsupportedModel`](ErrorKind::UnsupportedModel), and those of [`builtin`](Self::builtin).
+    /// [`Io`](crate::ErrorKind::Io), [`Config`](crate::ErrorKind::Config), [`Checkpoint`](crate::ErrorKind::Checkpoint),
+    /// [`UnsupportedModel`](crate::ErrorKind::UnsupportedModel), and those of [`builtin`](Self::builtin).
     pub fn open(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Self> {
         Self::new(Some(path.as_ref()), options)
     }
@@ -167,7 +167,7 @@ impl Model {
     /// one when the model's folder is opened again.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument).
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     pub fn check_target(&self, target: impl AsRef<Path>) -> Result<()> {
         self.checkpoint().check_target(target.as_ref())
     }

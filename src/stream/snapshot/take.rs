@@ -18,9 +18,9 @@ impl Stream {
     /// the state bytes of [`info`](Self::info), next to nothing at a clip's start and end.
     ///
     /// # Errors
-    /// [`NeedsReset`](ErrorKind::NeedsReset) after a failure, which leaves nothing worth coming back to;
-    /// [`NotFinite`](ErrorKind::NotFinite) if the state holds a NaN or an infinity, which the next result will show too;
-    /// [`OutOfMemory`](ErrorKind::OutOfMemory). Both leave the stream as it was.
+    /// [`NeedsReset`](crate::ErrorKind::NeedsReset) after a failure, which leaves nothing worth coming back to;
+    /// [`NotFinite`](crate::ErrorKind::NotFinite) if the state holds a NaN or an infinity, which the next result will show too;
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory). Both leave the stream as it was.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let _mode = FloatMode::set_default();
         self.check_whole("so there is no whole state; reset the stream first")?;
@@ -46,10 +46,10 @@ impl Stream {
     /// cancellation. The step counters of [`info`](Self::info) go on; posterior, seed and scaling stay.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the snapshot is of another model, of other directions or laid
-    /// out in another way, [`InvalidSize`](ErrorKind::InvalidSize) if it is of another size,
-    /// [`NotFinite`](ErrorKind::NotFinite) if it holds a NaN or an infinity,
-    /// [`Runtime`](ErrorKind::Runtime) if the runtime refuses to clear a cancellation. The stream is as before then; after
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the snapshot is of another model, of other directions or laid
+    /// out in another way, [`InvalidSize`](crate::ErrorKind::InvalidSize) if it is of another size,
+    /// [`NotFinite`](crate::ErrorKind::NotFinite) if it holds a NaN or an infinity,
+    /// [`Runtime`](crate::ErrorKind::Runtime) if the runtime refuses to clear a cancellation. The stream is as before then; after
     /// a failure to copy to a device it needs a reset.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         let _mode = FloatMode::set_default();
@@ -65,7 +65,7 @@ impl Stream {
     /// afterwards. A cancellation that no call has seen yet stays with this one.
     ///
     /// # Errors
-    /// As for [`new`](Self::new); [`NeedsReset`](ErrorKind::NeedsReset) after a failure.
+    /// As for [`new`](Self::new); [`NeedsReset`](crate::ErrorKind::NeedsReset) after a failure.
     pub fn fork(&self) -> Result<Stream> {
         let _mode = FloatMode::set_default();
         self.check_whole("so there is no whole state; reset the stream first")?;
