@@ -22,8 +22,8 @@ impl Half {
     }
 }
 
-/// The half that a checkpoint lacks entirely, if it has some of the other. Wavelet constants do not count, because
-/// every checkpoint may have them; neither do integers, which are not weights.
+/// The half that a checkpoint lacks entirely, if it has some of the other. Wavelet constants do not count,
+/// because a checkpoint of one half may have those of the other; neither do integers, which are not weights.
 pub(super) fn missing(checkpoint: &Checkpoint) -> Option<Half> {
     let counts = |key: &str| !key.contains("wavelet_transform") && !checkpoint.is_integer(key);
     let holds = |half: Half| checkpoint.keys().any(|key| half.owns(key) && counts(key));

@@ -1,5 +1,5 @@
 //! The spatial receptive field: which inputs an output depends on. Exact for networks without attention and GroupNorm;
-//! with them every output depends on the whole frame.
+//! with them every output depends on the whole frame. See docs/spec.md section 10.
 
 use super::layer::{Conv, ConvKind, Layer, NormScope, ResBlock};
 use super::network::{Decoder, Encoder, Network};

@@ -1,4 +1,4 @@
-//! The config's `scale` and `shift`. The network itself does not use them.
+//! The config's `scale` and `shift`. The network itself does not use them. See docs/spec.md section 9.
 
 use super::config::Config;
 use super::known_fields::OTHER_SCALING;

@@ -1,4 +1,4 @@
-//! Reads and checks the Haar constants of a checkpoint.
+//! Reads and checks the Haar constants of a checkpoint. docs/spec.md section 2 defines the transforms.
 
 use super::checkpoint::Checkpoint;
 use super::layer::Wavelet;

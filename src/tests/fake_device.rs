@@ -284,7 +284,7 @@ fn cuda_models_of_whole_clips_keep_nothing_on_the_device() {
 }
 
 #[test]
-#[should_panic(expected = "on a device was read as the processor's")]
+#[should_panic(expected = "the CPU accessed a tensor [2, 3] on a device")]
 fn cuda_memory_cannot_be_read_by_mistake() {
     let model = Model::open_on_fake_device(None, &ModelOptions::default()).unwrap();
     Tensor::on(model.device(), &[2, 3], Element::F32).unwrap().data();

@@ -116,10 +116,10 @@ static void test_not_finite(void)
     PLAIN("frame: finite again", OK, NULL, wfvae_encode_chunk(stream, &frame, 1, latents, 2, &count));
 
     latents[1][3] = -INFINITY;
-    PLAIN("latent: an infinity", NOT_FINITE, "latent 1 of the call, latent 1 of the clip: channel 3: number 0",
+    PLAIN("latent: an infinity", NOT_FINITE, "latent 1 of the call, latent 1 of the clip: channel 3: element 0",
           wfvae_decode_chunk(stream, latents, 2, decoded, FRAMES, &count));
     must(!wfvae_latent_writer_create(stream, path_of(folder, LATENT_FILE), NULL, &writer), "writer");
-    PLAIN("latent file: an infinity", NOT_FINITE, "latent 1: number 3 is -inf",
+    PLAIN("latent file: an infinity", NOT_FINITE, "latent 1: element 3 is -inf",
           wfvae_latent_writer_write(writer, latents, 2));
     wfvae_latent_writer_destroy(writer);
     latents[1][3] = 0;

@@ -103,7 +103,7 @@ static void test_config(void)
     OPENED("config: a string", CONFIG, "expected a JSON object", put_text(CONFIG_JSON, "\"WFVAEModel\""));
     OPENED("config: not UTF-8", CONFIG, CONFIG_JSON, put_text(CONFIG_JSON, "{\"latent_dim\": \"\xff\"}"));
     OPENED("config: a folder", IO, CONFIG_JSON, (drop(CONFIG_JSON), mkdir(path_of(folder, CONFIG_JSON), 0700)));
-    OPENED("config: nothing in it", CONFIG, "has no field of a WF-VAE", put_text(CONFIG_JSON, "{}"));
+    OPENED("config: nothing in it", CONFIG, "has neither _class_name nor any field of a WF-VAE", put_text(CONFIG_JSON, "{}"));
 
     FIELD(CONFIG, "latent_dim", "4", "0", ": found 0, expected an integer from 1 to 65536");
     FIELD(CONFIG, "latent_dim", "4", "-4", ": found -4");
@@ -181,7 +181,7 @@ static void test_weights(void)
            edit(WEIGHTS, "\"F32\"", "\"F33\""));
     HEADER("a key that is missing", CHECKPOINT, "tensor " BIAS " is missing, expected shape [4]", "\"" BIAS, "\"lost");
     HEADER("an encoder key too many", CHECKPOINT,
-           "holds 1 tensors that config.json does not describe, the first is encoder.x",
+           "has 1 tensors that config.json does not describe, the first is encoder.x",
            FIRST, FIRST ",\"encoder.x\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[16,16]}");
     HEADER("a Haar band that is missing", CHECKPOINT, "tensor " HAAR "g_v is missing", "\"" HAAR "g_v_conv", "\"lost");
     HEADER("a Haar band of another shape", CHECKPOINT, "tensor " HAAR "g_conv.conv.weight: found shape [8]",

@@ -159,7 +159,7 @@ mod tests {
     fn missing_cuda_libraries_are_named_with_their_version() {
         let needed = ["libcudart.so.97", "libcuda.so.1", "libc.so.6"].map(String::from);
         let text = text(load_libraries(&needed, &[], Path::new("provider.so")));
-        assert!(text.starts_with("libcudart.so.97 cannot be loaded, which provider.so needs"), "{text}");
+        assert!(text.starts_with("libcudart.so.97, which provider.so needs, cannot be loaded"), "{text}");
         assert!(load_libraries(&needed[1..], &[], Path::new("provider.so")).is_ok());
         assert_eq!(cuda_major(&needed), Some(97));
     }
