@@ -25,20 +25,20 @@ pub(crate) struct DecodeCall<'a> {
 }
 
 impl Stream {
-    /// Encodes frames; writes the latents that they complete, `[n, C, h, w]`, and returns their number.
+    /// Encodes frames. Writes the latents that they complete, `[n, C, h, w]`, and returns how many.
     ///
     /// # Errors
-    /// [`Capacity`](crate::ErrorKind::Capacity), [`InvalidSize`](crate::ErrorKind::InvalidSize) and
-    /// [`InvalidState`](crate::ErrorKind::InvalidState) consume nothing, and neither does [`NotFinite`](crate::ErrorKind::NotFinite) for
-    /// an input that holds a NaN or an infinity. After NotFinite for a result, [`Runtime`](crate::ErrorKind::Runtime) or
-    /// [`Cancelled`](crate::ErrorKind::Cancelled) the stream needs a reset, and it may after
-    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory), as [`info`](Self::info) says.
+    /// [`Capacity`](crate::ErrorKind::Capacity), [`InvalidSize`](crate::ErrorKind::InvalidSize),
+    /// [`InvalidState`](crate::ErrorKind::InvalidState), and [`NotFinite`](crate::ErrorKind::NotFinite) for an input that holds
+    /// a NaN or an infinity: nothing was consumed. After `NotFinite` for a result, [`Runtime`](crate::ErrorKind::Runtime) or
+    /// [`Cancelled`](crate::ErrorKind::Cancelled) the stream needs a reset. After
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) it may need one: [`info`](Self::info) tells.
     pub fn encode(&mut self, frames: &[Image<'_>], latents: LatentsMut<'_>) -> Result<usize> {
         let _mode = FloatMode::set_default();
         self.begin_encode(Some(frames.len()))?.run(frames, latents)
     }
 
-    /// Ends the clip: writes the latent of an incomplete last group, whose missing frames repeat the last one.
+    /// Ends the clip. Writes the latent of an incomplete last group, whose missing frames repeat the last one.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode).
@@ -47,7 +47,7 @@ impl Stream {
         self.begin_encode(None)?.run(&[], latents)
     }
 
-    /// Decodes latents, `[n, C, h, w]`; writes the frames that are final and returns their number.
+    /// Decodes latents, `[n, C, h, w]`. Writes the frames that are final and returns how many.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the values are not whole
@@ -62,7 +62,7 @@ impl Stream {
         self.begin_decode(Some(latents.len() / size))?.run(latents, frames)
     }
 
-    /// Ends the clip: writes the frames that the decoder held back.
+    /// Ends the clip. Writes the frames that the decoder held back.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode).

@@ -39,18 +39,20 @@ impl Model {
     /// Opens the model that is built into the library.
     ///
     /// # Errors
-    /// [`RuntimeMissing`](crate::ErrorKind::RuntimeMissing) and its neighbours when ONNX Runtime cannot be used.
+    /// [`RuntimeMissing`](crate::ErrorKind::RuntimeMissing) and the kinds after it, if ONNX Runtime cannot be used.
     pub fn builtin(options: &ModelOptions) -> Result<Self> {
         Self::new(None, options)
     }
 
-    /// Opens a checkpoint: a folder with `config.json` and `*.safetensors`, the folder of a pipeline or of a download cache
-    /// above it, or a weights file or index with its config beside it. Of several weights in a folder,
-    /// `diffusion_pytorch_model.safetensors` is taken before `model.safetensors`, and the index of either before the single
-    /// file; without one of these there must be one file or index. It may hold the encoder or the decoder alone. Everything
-    /// is checked now; weights are loaded by the first stream that needs them. If the files were written to by then, that is
-    /// [`Checkpoint`](crate::ErrorKind::Checkpoint), not a stream of other weights; a file that was replaced by a new one of its
-    /// name is still the old one here.
+    /// Opens a checkpoint. `path` is a folder with `config.json` and `*.safetensors`, the folder of a pipeline or of a download
+    /// cache above it, or a weights file or index with its config beside it. If a folder holds several weights,
+    /// `diffusion_pytorch_model.safetensors` comes before `model.safetensors`, and the index of either before the single file;
+    /// without any of these names there must be exactly one file or index. A checkpoint may hold the encoder or the decoder
+    /// alone.
+    ///
+    /// Everything is checked now. The first stream that needs weights loads them. If a file was written to in between, making
+    /// the stream is [`Checkpoint`](crate::ErrorKind::Checkpoint). A file that was replaced by a new one of the same name does
+    /// no harm: the model keeps the old one.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io), [`Config`](crate::ErrorKind::Config), [`Checkpoint`](crate::ErrorKind::Checkpoint),
@@ -153,18 +155,18 @@ impl Model {
         }
     }
 
-    /// Latents of a whole clip of `frames` frames, with the last group completed.
+    /// How many latents a whole clip of `frames` frames gives, with the last group completed.
     pub fn latents_for_frames(&self, frames: u64) -> u64 {
         self.counting().latents(frames)
     }
 
-    /// Frames of a whole clip of `latents` latents.
+    /// How many frames a whole clip of `latents` latents gives.
     pub fn frames_for_latents(&self, latents: u64) -> u64 {
         self.counting().frames(latents)
     }
 
-    /// Fails if a file that is to be written is one of this model's own, by this or another name, or would be taken for
-    /// one when the model's folder is opened again.
+    /// Fails if `target`, a file that you are about to write, is one of the model's own files by any name, or would be
+    /// taken for one when the model's folder is opened again.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
@@ -185,7 +187,7 @@ impl Model {
         &self.0.sessions.checkpoint
     }
 
-    /// Fails where a stream wants a half that the checkpoint lacks.
+    /// Fails if a stream wants a half that the checkpoint lacks.
     pub(crate) fn check_half(&self, half: Half, wanted: bool) -> Result<()> {
         let (name, network) = (self.checkpoint().name(), self.network());
         if !wanted || network.has(half) {

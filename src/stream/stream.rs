@@ -72,7 +72,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Makes a stream; loads the model's weights for its directions if no stream did before.
+    /// Makes a stream. Loads the model's weights for its directions, if no stream has before.
     ///
     /// # Errors
     /// [`InvalidSize`](ErrorKind::InvalidSize), [`InvalidArgument`](ErrorKind::InvalidArgument),
@@ -84,7 +84,7 @@ impl Stream {
         model.owner().check("model")?;
         let Plan { geometry, at_once, encode, decode, estimate } = Plan::new(model, options)?;
         let codec = LatentCodec::new(model.network(), options.posterior, options.scaled, geometry.latent_rect())?;
-        // Of clips of unknown length each call asks for itself.
+        // If the length of clips is not known, each call checks.
         if at_once != Some(0) {
             estimate.check_available(model, options)?;
         }
@@ -114,7 +114,7 @@ impl Stream {
         })
     }
 
-    /// What a stream with these options would take, and its tiles; allocates nothing.
+    /// Computes what a stream with these options would take, and its tiles. Allocates nothing for the stream.
     ///
     /// # Errors
     /// Those of [`new`](Self::new) that concern the options, [`OutOfMemory`](ErrorKind::OutOfMemory) if it would exceed
@@ -163,7 +163,7 @@ impl Stream {
         self.codec.decoded_len()
     }
 
-    /// A handle that stops this stream's calls from other threads.
+    /// A handle with which other threads stop this stream's calls.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
     }
@@ -173,7 +173,7 @@ impl Stream {
         self.failure.as_ref()
     }
 
-    /// Latents that encoding `frames` more frames would write.
+    /// How many latents encoding `frames` more frames would write.
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not encode, or its clip has ended.
@@ -181,7 +181,7 @@ impl Stream {
         Ok(len(self.encoded_by(frames)?))
     }
 
-    /// Latents that [`encode_flush`](Self::encode_flush) would write: 0 or 1.
+    /// How many latents [`encode_flush`](Self::encode_flush) would write: 0 or 1.
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not encode.
@@ -189,7 +189,7 @@ impl Stream {
         Ok(len(self.encoded_by_flush()?))
     }
 
-    /// Frames that decoding `latents` more latents would write.
+    /// How many frames decoding `latents` more latents would write.
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not decode, or its clip has ended.
@@ -197,7 +197,7 @@ impl Stream {
         Ok(len(self.decoded_by(latents)?))
     }
 
-    /// Frames that [`decode_flush`](Self::decode_flush) would write.
+    /// How many frames [`decode_flush`](Self::decode_flush) would write.
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the stream does not decode.
@@ -225,8 +225,8 @@ impl Stream {
         Ok(self.limited_range(has(&self.decoder)?.outputs_of_flush()))
     }
 
-    /// Tells the decoder how many frames the clip has, so that those which the encoder's flush added are not written.
-    /// `None` lifts the limit; a reset does too.
+    /// Tells the decoder how many frames the clip has. It then leaves out the frames that the encoder's flush added. `None`
+    /// lifts the limit; so does a reset.
     pub fn set_frame_count(&mut self, frames: Option<u64>) {
         self.frame_limit = frames;
     }

@@ -14,12 +14,12 @@ use crate::stream::stream::Stream;
 use std::sync::Arc;
 
 impl Stream {
-    /// The state of this stream, to come back to. Only frames that the rest of the clip needs are copied: at most two thirds of
-    /// the state bytes of [`info`](Self::info), next to nothing at a clip's start and end.
+    /// Saves the state of this stream, for [`restore`](Self::restore). Copies only frames that the rest of the clip needs: at
+    /// most two thirds of the state bytes of [`info`](Self::info), and next to nothing at a clip's start and end.
     ///
     /// # Errors
-    /// [`NeedsReset`](crate::ErrorKind::NeedsReset) after a failure, which leaves nothing worth coming back to;
-    /// [`NotFinite`](crate::ErrorKind::NotFinite) if the state holds a NaN or an infinity, which the next result will show too;
+    /// [`NeedsReset`](crate::ErrorKind::NeedsReset) after a failure, which leaves no valid state;
+    /// [`NotFinite`](crate::ErrorKind::NotFinite) if the state holds a NaN or an infinity;
     /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory). Both leave the stream as it was.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let _mode = FloatMode::set_default();
@@ -41,9 +41,9 @@ impl Stream {
         Ok(Snapshot { bytes: Arc::new(bytes), header })
     }
 
-    /// Goes to where the snapshot was taken, in both directions: what follows is what followed there, to the bit. The
-    /// clip that the stream was in is forgotten, and as with [`reset`](Self::reset) so are any failure and any
-    /// cancellation. The step counters of [`info`](Self::info) go on; posterior, seed and scaling stay.
+    /// Restores the state of a snapshot, in both directions. Later output is bit-identical to what followed the snapshot. As
+    /// with [`reset`](Self::reset), the current clip, any failure and any cancellation are forgotten. The step counters of
+    /// [`info`](Self::info) go on; posterior, seed and scaling stay.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the snapshot is of another model, of other directions or laid
@@ -61,8 +61,8 @@ impl Stream {
         self.settle(resumed)
     }
 
-    /// A second stream of the same model and options, which is where this one is. They do not disturb each other
-    /// afterwards. A cancellation that no call has seen yet stays with this one.
+    /// Makes a second stream of the same model and options in the same state. The two are independent afterwards. A
+    /// cancellation that no call has seen yet stays with this stream.
     ///
     /// # Errors
     /// As for [`new`](Self::new); [`NeedsReset`](crate::ErrorKind::NeedsReset) after a failure.

@@ -8,9 +8,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 /// A stream's state at one point of its clip, made by [`Stream::snapshot`](crate::Stream::snapshot): causal caches, waiting frames, counters and
-/// the frame count. Any stream of the same model, cache type, size, directions and tiles can be restored to it, in this
-/// process or, through [`as_bytes`](Self::as_bytes), in another; at a clip's start and after its flushes one of other
-/// tiles or another cache type too.
+/// the frame count. It fits streams of the same model, cache type, size, directions and tiles, in this process or, through
+/// [`as_bytes`](Self::as_bytes), in another. At a clip's start and after its flushes, tiles and cache type may differ.
 ///
 /// Posterior, seed and scaling are the stream's, not the snapshot's: a stream that is restored keeps its own.
 ///
@@ -51,9 +50,8 @@ pub struct SnapshotInfo {
 }
 
 impl Snapshot {
-    /// The snapshot as bytes, for [`from_bytes`](Self::from_bytes) in this or another process on a machine of the same
-    /// byte order. They are checked against damage, not against malice: a forged snapshot gives wrong pictures, nothing
-    /// worse.
+    /// The snapshot as bytes, for [`from_bytes`](Self::from_bytes) in any process on a machine of the same byte order. A
+    /// checksum protects against damage, not against forgery: a forged snapshot gives wrong pictures, nothing worse.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -66,11 +64,11 @@ impl Snapshot {
         out.write_all(&self.bytes).map_err(|e| Error::new(ErrorKind::Io, format!("writing a snapshot: {e}")))
     }
 
-    /// A snapshot from its bytes, all of which are checked. Whether it fits a stream is checked when it is restored.
+    /// Reads a snapshot from bytes and checks them. Whether it fits a stream is checked when it is restored.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the bytes are no snapshot, damaged, incomplete, or of another
-    /// version or byte order; [`OutOfMemory`](ErrorKind::OutOfMemory).
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the bytes are not a snapshot, are damaged or incomplete, or are of
+    /// another version or byte order; [`OutOfMemory`](ErrorKind::OutOfMemory).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let header = Header::read(bytes).map_err(|e| e.prefixed("snapshot"))?;
         let mut copy = buffer(bytes.len() as u64)?;
