@@ -93,7 +93,7 @@ mod tests {
 
     /// Stream state is checked in these types.
     #[test]
-    fn bytes_of_every_type_are_looked_at() {
+    fn bytes_of_every_type_are_checked() {
         fn found<const N: usize>(test: fn(&[u8]) -> bool, fine: [[u8; N]; 3], bad: [[u8; N]; 4]) {
             for bad in bad {
                 let mut bytes = [fine.concat(), fine.concat()].concat();

@@ -141,7 +141,7 @@ mod tests {
 
     /// In its own PID namespace a child may have its parent's ID, and IDs are reused.
     #[test]
-    fn a_process_is_its_number_and_its_forks() {
+    fn processes_differ_by_id_or_forks() {
         let this = Process::current();
         this.check("stream").unwrap();
         assert!(Process { forks: this.forks + 1, ..this }.check("stream").is_err());
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_knows_what_nobody_will_end() {
+    fn a_child_of_a_fork_during_loading_is_refused() {
         let (loading, parent) = (Loading::begin().unwrap(), Process::current());
         // SAFETY: the child uses only its own memory and exits.
         let child = unsafe { libc::fork() };

@@ -307,6 +307,7 @@ fn counts_hold_after_a_stopped_clip() {
     let mut room = vec![0.0; 33 * 3 * 128 * 128];
     let stopped = (1..200).any(|i| {
         stream.reset().unwrap();
+        let before = stream.info().decode_steps;
         let canceller = stream.canceller();
         let mut frames: Vec<_> = room
             .chunks_exact_mut(3 * 128 * 128)
@@ -319,9 +320,11 @@ fn counts_hold_after_a_stopped_clip() {
             });
             let _ = stream.decode(wfvae::Latents::F32(&latents), &mut frames);
         });
-        stream.info().needs_reset && stream.info().frames_out > 1
+        stream.info().needs_reset && stream.info().decode_steps > before + 1
     });
     assert!(stopped);
+    // A clip that was not completed does not count.
+    assert_eq!((stream.info().latents_in, stream.info().frames_out), (0, 0));
     assert_eq!(stream.decode_count(1).unwrap(), 1);
 }
 

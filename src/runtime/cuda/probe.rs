@@ -166,7 +166,7 @@ mod tests {
 
     /// The folders beside the package are searched first: an invalid library there is an error that names it.
     #[test]
-    fn cuda_libraries_are_looked_for_beside_the_package() {
+    fn cuda_libraries_beside_the_package_are_found_first() {
         let (folder, _, runtime) = packages();
         let lib = folder.path().join("nvidia/cu97/lib");
         std::fs::create_dir_all(&lib).unwrap();
