@@ -1,12 +1,14 @@
 /* libwfvae: streams video through WF-VAE models (wavelet-driven causal video VAE, arXiv 2411.17459) on ONNX Runtime.
  *
  * A model holds the weights; any number of streams share it. A stream encodes frames to latents and decodes latents to
- * frames, for one clip at a time, with any number of them per call. The clip's length need not be known. The stream
- * keeps the network's causal caches between calls, so output is bit-identical however you split a clip across calls.
+ * frames. It works on one clip at a time, whose length need not be known. Each call takes any number of frames or
+ * latents. The stream keeps the network's causal caches between calls, so output is bit-identical however you split a
+ * clip across calls.
  *
- * The first frame gives latent 0. Each further group of temporal_compression frames (4 or 8) gives one more latent.
- * Latents are [T, C, h, w] without gaps, with h = height / spatial_compression and w likewise. To get the order of
- * PyTorch, [C, T, h, w], swap the first two axes.
+ * The first frame gives latent 0. Each further group of temporal_compression frames (mostly 4 or 8; 1 in image
+ * models) gives one more latent. Latents are [T, C, h, w], row-major and without gaps. h is height /
+ * spatial_compression, rounded up if the stream pads, and w likewise. To get the order of PyTorch, [C, T, h, w], swap
+ * the first two axes.
  *
  * The whole loop, from frames to latents and back. All calls report errors in the same way: they return a status other
  * than WFVAE_STATUS_OK, and wfvae_last_error() returns a text.
@@ -61,6 +63,10 @@
  *         return failed;
  *     }
  *
+ * Threads. Any thread may call any function. Several threads may use a model, a snapshot or a latent reader at once. A
+ * stream or a latent writer serves one thread at a time; a second call meanwhile returns WFVAE_STATUS_BUSY. One call
+ * uses several CPUs, see wfvae_model_options.n_threads.
+ *
  * Structs. Each begins with struct_size, and later versions only add fields at the end. Zero-initialise the struct, set
  * struct_size to sizeof, then set the fields that you need. Zero is always the default. Enumerations are passed as
  * uint32_t, so that an unknown value is an error and not undefined behaviour.
@@ -69,8 +75,8 @@
  * NULL, counts to 0, and other results stay as they are.
  *
  * Process. The library prints nothing, except Rust's report of a bug in libwfvae itself. It installs no signal
- * handlers, and starts threads only to work on its calls. Do not unload it (dlclose) after a model was opened: ONNX
- * Runtime's threads may still run. libwfvae.so is linked so that dlclose keeps it loaded.
+ * handlers, and starts threads only to work on its calls. It must stay loaded after a model was opened, because ONNX
+ * Runtime's threads may still run; libwfvae.so is linked so that dlclose does not unload it.
  *
  * Files and network. The library writes only the files that you ask for, and sends nothing. ONNX Runtime 1.29 and newer
  * has telemetry: a thread, files in the home folder and a connection to its maker. Opening the first model turns that
@@ -85,13 +91,13 @@
  *   wfvae_frames_for_latents().
  * - All other calls with an inherited model, stream or latent writer return WFVAE_STATUS_FORKED. The functions' lists
  *   of statuses leave it out.
- * - The child may open models of its own. If another thread of the parent was opening a model or creating a stream at
- *   the fork, these calls return WFVAE_STATUS_FORKED in the child too.
+ * - The child may open models of its own, unless another thread of the parent was opening a model or creating a stream
+ *   at the fork. Then wfvae_model_open() returns WFVAE_STATUS_FORKED.
  * The library has no exit handlers. Other libraries may have some that were made for the parent, so a child that does
  * not exec should end with _exit(). A child of vfork() must not call the library.
  *
- * Floating-point mode. That of the calling thread (rounding, denormals, traps, exception flags) does not affect
- * results, and calls leave it unchanged.
+ * Floating-point mode. The calling thread's mode (rounding, denormals, traps, exception flags) does not affect results,
+ * and calls leave it unchanged.
  *
  * Resources. If memory, address space or threads run out, a call fails with a text that says so, and the process
  * continues. The library cannot control what ONNX Runtime does if a small allocation of its own fails. A thread that
@@ -258,8 +264,8 @@ typedef enum wfvae_posterior {
 typedef enum wfvae_cache_type {
   /// float, as the network computes them: exact.
   WFVAE_CACHE_TYPE_F32 = 0,
-  /// IEEE half precision: half the memory. Results change by about a thousandth of their size. With the built-in
-  /// model, the PSNR of reconstructions changes by at most 0.01 dB.
+  /// IEEE half precision: half the memory. Latents change by up to 1e-3 of their range, frames by up to 3e-3. With
+  /// the built-in model, the PSNR of reconstructions changes by at most 0.01 dB.
   WFVAE_CACHE_TYPE_F16 = 1,
 } wfvae_cache_type;
 
@@ -273,9 +279,9 @@ typedef enum wfvae_convolution {
   /// the reference's by up to 1.6e-5 and frames by up to 3.7e-5. That is mostly within twice the difference of
   /// WFVAE_CONVOLUTION_EXACT, at worst 7 times.
   WFVAE_CONVOLUTION_FAST = 1,
-  /// ONNX Runtime's own convolutions, with one multiplication per weight and pixel: the sum of three 2D convolutions
-  /// for the three frames of a causal one. About half as fast. While it loads, it takes three times the memory of the
-  /// weights. Below float32 the same as WFVAE_CONVOLUTION_STACKED.
+  /// ONNX Runtime's own 2D convolutions. A causal convolution is the sum of three, one for each frame. On the CPU
+  /// about half as fast as WFVAE_CONVOLUTION_EXACT. Loading takes three times the memory of the weights for a moment.
+  /// Below float32 the same as WFVAE_CONVOLUTION_STACKED.
   WFVAE_CONVOLUTION_DIRECT = 2,
   /// ONNX Runtime's 2D convolution of the three frames, stacked on their channels. On a CUDA device and below
   /// float32, WFVAE_CONVOLUTION_EXACT and _FAST use this.
@@ -301,9 +307,9 @@ typedef enum wfvae_layout {
 /// The type in which one direction of the network computes. The caller's frames and latents do not depend on it.
 ///
 /// Below float32, convolutions, matrix products and causal caches use the narrower type, and weights take half the
-/// memory. Residual sums, the statistics of norms, attention scores, wavelets and interpolation stay float32, and a
-/// CUDA device may round the products of these to TF32. The narrower the type, the more inputs give an output that is
-/// not finite, which is WFVAE_STATUS_NOT_FINITE in every precision. Models with whole_clips compute in float32 only.
+/// memory. Residual sums, the statistics of norms, attention scores, wavelets and interpolation stay float32; a CUDA
+/// device may compute their products in TF32. Values overflow earlier in float16. In every precision, a result that is
+/// not finite is WFVAE_STATUS_NOT_FINITE. Models with whole_clips compute in float32 only.
 typedef enum wfvae_precision {
   /// float32 throughout.
   WFVAE_PRECISION_F32 = 0,
@@ -321,15 +327,15 @@ typedef enum wfvae_precision {
 
 /// Whether frames are processed in tiles. Tiles take less working memory but more computation: tiles of size t that
 /// overlap by o take (t / (t - o)) squared times the work. In a stream (clip_frames is 0) each tile has its own causal
-/// caches, so tiles save only working memory.
+/// caches, so tiles save only working memory. Models with whole_clips cannot use tiles.
 typedef enum wfvae_tiling {
   /// The whole frame at once.
   WFVAE_TILING_OFF = 0,
   /// Tiles that overlap by twice the halo in wfvae_model_info, so that they cover the network's receptive field. The
-  /// result is the whole frame's, up to rounding. Only for models without attention.
+  /// result equals the whole frame's up to rounding. Only for models without attention.
   WFVAE_TILING_EXACT = 1,
-  /// Overlapping tiles with a cross-fade in the overlap. For any model. The result differs from the whole frame's,
-  /// and attention sees only its own tile.
+  /// Overlapping tiles with a cross-fade in the overlap. The result differs from the whole frame's. Attention sees
+  /// only its own tile.
   WFVAE_TILING_BLENDED = 2,
 } wfvae_tiling;
 
@@ -371,10 +377,10 @@ typedef struct wfvae_model wfvae_model;
 /// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
 /// directions.
 ///
-/// A snapshot can be restored to any stream of the same size, directions and tiles, of the same model opened with the
-/// same cache_type, precision and convolution (exact and fast count as one, and so do stacked and volume). If it was
-/// taken at a clip's start, or after its flushes, tiles and the model's options may differ. latent_type, posterior,
-/// seed and scaled are not part of it: a restored stream keeps its own.
+/// A snapshot can be restored to any stream that has the same size, directions and tiles, and whose model is the same
+/// one, opened with the same cache_type, precision and convolution (exact and fast are interchangeable, and so are
+/// stacked and volume). If it was taken at a clip's start, or after its flushes, tiles and the model's options may
+/// differ. latent_type, posterior, seed and scaled are not part of it: a restored stream keeps its own.
 ///
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 typedef struct wfvae_snapshot wfvae_snapshot;
@@ -390,10 +396,10 @@ typedef void (*wfvae_log_callback)(void *user, uint32_t level, const char *text)
 typedef struct wfvae_model_options {
   /// sizeof(wfvae_model_options).
   size_t struct_size;
-  /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the first that is found of the
+  /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the first of these that exists: the
   /// environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has already loaded, the
-  /// folder of libwfvae, and the loader's search path. A process uses one runtime; asking for another one later is
-  /// WFVAE_STATUS_INVALID_STATE.
+  /// folder of libwfvae, the loader's search path. docs/onnxruntime.md says more. A process uses one runtime; asking
+  /// for another one later is WFVAE_STATUS_INVALID_STATE.
   const char *runtime_path;
   /// A wfvae_provider. If it is not WFVAE_PROVIDER_AUTO and cannot run, that is an error, never a silent fallback.
   uint32_t provider;
@@ -403,8 +409,8 @@ typedef struct wfvae_model_options {
   /// calls. Each session (wfvae_model_info.sessions) has n_threads - 1 of its own. The first stream of a direction
   /// briefly starts up to twice as many, to find out whether the system allows them.
   uint32_t n_threads;
-  /// 1: read all weights now, and refuse and name those that hold a NaN or an infinity. 0: do not look; the first
-  /// result that is not finite is WFVAE_STATUS_NOT_FINITE.
+  /// 1: read all weights now, and refuse and name those that hold a NaN or an infinity. 0: weights are not checked;
+  /// the first result that is not finite is WFVAE_STATUS_NOT_FINITE.
   uint32_t check_finite;
   /// NULL: no messages. The library never prints any.
   wfvae_log_callback log_callback;
@@ -463,7 +469,7 @@ typedef struct wfvae_model_info {
   uint32_t spatial_compression;
   /// Frames per latent, after the first.
   uint32_t temporal_compression;
-  /// Frames that can go in before a latent comes out.
+  /// The most frames that wait in the encoder for the rest of their group: temporal_compression - 1.
   uint32_t encode_delay;
   /// Frames that the decoder holds back until the next latent or the flush.
   uint32_t decode_delay;
@@ -638,9 +644,11 @@ typedef struct wfvae_info {
   uint64_t latents_in;
   /// Frames written since the start of the clip.
   uint64_t frames_out;
-  /// Runs of the encoder's steps since the stream was created. Each latent takes the same number.
+  /// Runs of the encoder's steps since the stream was created. Each latent after a clip's first takes the same
+  /// number.
   uint64_t encode_steps;
-  /// Runs of the decoder's steps since the stream was created. Each latent takes the same number.
+  /// Runs of the decoder's steps since the stream was created. Each latent after a clip's first takes the same
+  /// number, some of which the flush runs.
   uint64_t decode_steps;
   /// 1: an earlier call failed; call wfvae_reset().
   uint32_t needs_reset;
@@ -648,8 +656,8 @@ typedef struct wfvae_info {
   uint32_t reserved;
 } wfvae_info;
 
-/// What a stream does not know about the clip. Zero-initialise the struct, set struct_size, then set the fields that
-/// you need.
+/// Facts about the clip that its stream does not know. Zero-initialise the struct, set struct_size, then set the fields
+/// that you need.
 typedef struct wfvae_latent_writer_options {
   /// sizeof(wfvae_latent_writer_options).
   size_t struct_size;
@@ -720,7 +728,7 @@ typedef struct wfvae_latent_file_info {
 extern "C" {
 #endif // __cplusplus
 
-/// Returns a short English text for a status. Any number is allowed.
+/// Returns a short English text for a status. Any value is allowed.
 ///
 /// Returns: a static string, never NULL.
 /// Thread-safety: safe.
@@ -794,8 +802,8 @@ uint64_t wfvae_latents_for_frames(const struct wfvae_model *model, uint64_t n_fr
 uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_latents);
 
 /// Writes a model's ONNX graphs and their weights (encoder.0.onnx, encoder.0.bin, ...), for viewers and other runtimes.
-/// The inputs size.0, size.1, ... are integers that follow from the size of a frame and from how many queries attention
-/// processes at a time; the description (doc_string) of each in the file tells which.
+/// The inputs size.0, size.1, ... are integers that depend on the frame's size and on how many queries attention
+/// processes at a time. The doc_string of each input, in the file, says how to compute it.
 ///
 /// folder: must exist; files of these names are replaced. UTF-8. The folder of the model's own files is refused with
 /// WFVAE_STATUS_INVALID_ARGUMENT, and nothing is written.
@@ -854,9 +862,9 @@ enum wfvae_status wfvae_estimate(const struct wfvae_model *model,
 /// _INVALID_ARGUMENT, _INVALID_SIZE, _CAPACITY, _INVALID_STATE, _BUSY, _NEEDS_RESET: nothing was consumed.
 /// _RUNTIME, _CANCELLED: the contents of latents are unspecified, and the stream needs wfvae_reset().
 /// _OUT_OF_MEMORY: nothing was consumed if memory ran out before the first step; otherwise as for _RUNTIME.
-/// _NOT_FINITE: nothing was consumed if the input, float frames (in decoding: latents), holds a NaN or an infinity. If
-/// the results hold one, or do not fit latents of float16, the stream needs wfvae_reset(). For the last two statuses
-/// wfvae_info.needs_reset tells which it was.
+/// _NOT_FINITE: if the input (float frames, or the latents to decode) holds a NaN or an infinity, nothing was consumed.
+/// If a result holds one, or does not fit float16 latents, the stream needs wfvae_reset().
+/// After _OUT_OF_MEMORY and _NOT_FINITE, wfvae_info.needs_reset tells which of the two cases it was.
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_encode_chunk(struct wfvae *stream,
                                      const struct wfvae_frame *frames,
@@ -880,8 +888,8 @@ enum wfvae_status wfvae_encode_flush(struct wfvae *stream, void *latents, size_t
 /// latents: n_latents latents, [n_latents, latent_channels, latent_height, latent_width] without gaps, aligned for the
 /// latent type; read during the call only.
 /// n_latents: 1 to 65536.
-/// frames: capacity descriptions of memory to write to, filled in order. Descriptions of frames that are not written
-/// are not read.
+/// frames: an array of capacity frames, whose memory is written in order. Elements beyond the frames written are not
+/// read.
 /// capacity: in frames; wfvae_decode_count() says how many a call needs.
 /// written: receives the number of frames written; 0 on failure.
 ///
@@ -1070,8 +1078,8 @@ enum wfvae_status wfvae_latent_writer_write(struct wfvae_latent_writer *writer, 
 
 /// Completes the file: writes its header, flushes it to the disk, and atomically replaces the target with it.
 ///
-/// n_frames: frames of the clip, at least 1: wfvae_info.frames_in. The latents written must be as many as this many
-/// frames give, see wfvae_latents_for_frames().
+/// n_frames: frames of the clip (wfvae_info.frames_in), at least 1. The number of latents written must be
+/// wfvae_latents_for_frames() of it.
 ///
 /// Returns: WFVAE_STATUS_OK.
 /// _INVALID_ARGUMENT, _INVALID_STATE, _BUSY: the call may be repeated.
@@ -1105,9 +1113,9 @@ enum wfvae_status wfvae_latent_reader_open(const char *path, struct wfvae_latent
 enum wfvae_status wfvae_latent_reader_get_info(const struct wfvae_latent_reader *reader,
                                                struct wfvae_latent_file_info *info);
 
-/// Checks that a model's encoder made the latents of a file, by its identity, its sizes, and for scaled latents its
-/// scale and shift. The decoder may differ. A checkpoint without an encoder must hold the decoder that belonged to the
-/// encoder. Files of early versions identify only whole models.
+/// Checks that a model's encoder made the latents of a file: compares its identity, its sizes and, for scaled latents,
+/// its scale and shift. The decoder may differ. If the checkpoint holds no encoder, the decoder's identity is compared
+/// instead. Files of early versions identify only whole models.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT; _LATENT_FILE if they do not match, with a text that names both and says
 /// what to do.

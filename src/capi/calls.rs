@@ -23,9 +23,9 @@ use std::ffi::c_void;
 /// _INVALID_ARGUMENT, _INVALID_SIZE, _CAPACITY, _INVALID_STATE, _BUSY, _NEEDS_RESET: nothing was consumed.
 /// _RUNTIME, _CANCELLED: the contents of latents are unspecified, and the stream needs wfvae_reset().
 /// _OUT_OF_MEMORY: nothing was consumed if memory ran out before the first step; otherwise as for _RUNTIME.
-/// _NOT_FINITE: nothing was consumed if the input, float frames (in decoding: latents), holds a NaN or an infinity. If
-/// the results hold one, or do not fit latents of float16, the stream needs wfvae_reset(). For the last two statuses
-/// wfvae_info.needs_reset tells which it was.
+/// _NOT_FINITE: if the input (float frames, or the latents to decode) holds a NaN or an infinity, nothing was consumed.
+/// If a result holds one, or does not fit float16 latents, the stream needs wfvae_reset().
+/// After _OUT_OF_MEMORY and _NOT_FINITE, wfvae_info.needs_reset tells which of the two cases it was.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_encode_chunk(
@@ -62,8 +62,8 @@ pub unsafe extern "C" fn wfvae_encode_flush(
 /// latents: n_latents latents, [n_latents, latent_channels, latent_height, latent_width] without gaps, aligned for the
 /// latent type; read during the call only.
 /// n_latents: 1 to 65536.
-/// frames: capacity descriptions of memory to write to, filled in order. Descriptions of frames that are not written
-/// are not read.
+/// frames: an array of capacity frames, whose memory is written in order. Elements beyond the frames written are not
+/// read.
 /// capacity: in frames; wfvae_decode_count() says how many a call needs.
 /// written: receives the number of frames written; 0 on failure.
 ///

@@ -4,7 +4,7 @@ use super::last_error::last_error;
 use super::status::describe;
 use std::ffi::c_char;
 
-/// Returns a short English text for a status. Any number is allowed.
+/// Returns a short English text for a status. Any value is allowed.
 ///
 /// Returns: a static string, never NULL.
 /// Thread-safety: safe.

@@ -39,9 +39,11 @@ pub struct wfvae_info {
     pub latents_in: u64,
     /// Frames written since the start of the clip.
     pub frames_out: u64,
-    /// Runs of the encoder's steps since the stream was created. Each latent takes the same number.
+    /// Runs of the encoder's steps since the stream was created. Each latent after a clip's first takes the same
+    /// number.
     pub encode_steps: u64,
-    /// Runs of the decoder's steps since the stream was created. Each latent takes the same number.
+    /// Runs of the decoder's steps since the stream was created. Each latent after a clip's first takes the same
+    /// number, some of which the flush runs.
     pub decode_steps: u64,
     /// 1: an earlier call failed; call wfvae_reset().
     pub needs_reset: u32,

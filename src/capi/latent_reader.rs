@@ -118,9 +118,9 @@ pub unsafe extern "C" fn wfvae_latent_reader_get_info(
     guard!(status: { unsafe { abi::write(info, &wfvae_latent_reader::from_ptr(reader)?.info()) } })
 }
 
-/// Checks that a model's encoder made the latents of a file, by its identity, its sizes, and for scaled latents its
-/// scale and shift. The decoder may differ. A checkpoint without an encoder must hold the decoder that belonged to the
-/// encoder. Files of early versions identify only whole models.
+/// Checks that a model's encoder made the latents of a file: compares its identity, its sizes and, for scaled latents,
+/// its scale and shift. The decoder may differ. If the checkpoint holds no encoder, the decoder's identity is compared
+/// instead. Files of early versions identify only whole models.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT; _LATENT_FILE if they do not match, with a text that names both and says
 /// what to do.

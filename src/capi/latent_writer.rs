@@ -23,8 +23,8 @@ pub struct wfvae_latent_writer {
     owner: Process,
 }
 
-/// What a stream does not know about the clip. Zero-initialise the struct, set struct_size, then set the fields that
-/// you need.
+/// Facts about the clip that its stream does not know. Zero-initialise the struct, set struct_size, then set the fields
+/// that you need.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wfvae_latent_writer_options {
@@ -120,8 +120,8 @@ pub unsafe extern "C" fn wfvae_latent_writer_write(
 
 /// Completes the file: writes its header, flushes it to the disk, and atomically replaces the target with it.
 ///
-/// n_frames: frames of the clip, at least 1: wfvae_info.frames_in. The latents written must be as many as this many
-/// frames give, see wfvae_latents_for_frames().
+/// n_frames: frames of the clip (wfvae_info.frames_in), at least 1. The number of latents written must be
+/// wfvae_latents_for_frames() of it.
 ///
 /// Returns: WFVAE_STATUS_OK.
 /// _INVALID_ARGUMENT, _INVALID_STATE, _BUSY: the call may be repeated.

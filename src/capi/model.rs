@@ -124,8 +124,8 @@ pub enum wfvae_graphs {
 }
 
 /// Writes a model's ONNX graphs and their weights (encoder.0.onnx, encoder.0.bin, ...), for viewers and other runtimes.
-/// The inputs size.0, size.1, ... are integers that follow from the size of a frame and from how many queries attention
-/// processes at a time; the description (doc_string) of each in the file tells which.
+/// The inputs size.0, size.1, ... are integers that depend on the frame's size and on how many queries attention
+/// processes at a time. The doc_string of each input, in the file, says how to compute it.
 ///
 /// folder: must exist; files of these names are replaced. UTF-8. The folder of the model's own files is refused with
 /// WFVAE_STATUS_INVALID_ARGUMENT, and nothing is written.

@@ -39,7 +39,7 @@ pub struct wfvae_model_info {
     pub spatial_compression: u32,
     /// Frames per latent, after the first.
     pub temporal_compression: u32,
-    /// Frames that can go in before a latent comes out.
+    /// The most frames that wait in the encoder for the rest of their group: temporal_compression - 1.
     pub encode_delay: u32,
     /// Frames that the decoder holds back until the next latent or the flush.
     pub decode_delay: u32,

@@ -25,9 +25,9 @@ pub enum wfvae_provider {
 /// The type in which one direction of the network computes. The caller's frames and latents do not depend on it.
 ///
 /// Below float32, convolutions, matrix products and causal caches use the narrower type, and weights take half the
-/// memory. Residual sums, the statistics of norms, attention scores, wavelets and interpolation stay float32, and a
-/// CUDA device may round the products of these to TF32. The narrower the type, the more inputs give an output that is
-/// not finite, which is WFVAE_STATUS_NOT_FINITE in every precision. Models with whole_clips compute in float32 only.
+/// memory. Residual sums, the statistics of norms, attention scores, wavelets and interpolation stay float32; a CUDA
+/// device may compute their products in TF32. Values overflow earlier in float16. In every precision, a result that is
+/// not finite is WFVAE_STATUS_NOT_FINITE. Models with whole_clips compute in float32 only.
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_precision {
@@ -51,8 +51,8 @@ pub enum wfvae_precision {
 pub enum wfvae_cache_type {
     /// float, as the network computes them: exact.
     F32 = 0,
-    /// IEEE half precision: half the memory. Results change by about a thousandth of their size. With the built-in
-    /// model, the PSNR of reconstructions changes by at most 0.01 dB.
+    /// IEEE half precision: half the memory. Latents change by up to 1e-3 of their range, frames by up to 3e-3. With
+    /// the built-in model, the PSNR of reconstructions changes by at most 0.01 dB.
     F16 = 1,
 }
 
@@ -68,9 +68,9 @@ pub enum wfvae_convolution {
     /// the reference's by up to 1.6e-5 and frames by up to 3.7e-5. That is mostly within twice the difference of
     /// WFVAE_CONVOLUTION_EXACT, at worst 7 times.
     Fast = 1,
-    /// ONNX Runtime's own convolutions, with one multiplication per weight and pixel: the sum of three 2D convolutions
-    /// for the three frames of a causal one. About half as fast. While it loads, it takes three times the memory of the
-    /// weights. Below float32 the same as WFVAE_CONVOLUTION_STACKED.
+    /// ONNX Runtime's own 2D convolutions. A causal convolution is the sum of three, one for each frame. On the CPU
+    /// about half as fast as WFVAE_CONVOLUTION_EXACT. Loading takes three times the memory of the weights for a moment.
+    /// Below float32 the same as WFVAE_CONVOLUTION_STACKED.
     Direct = 2,
     /// ONNX Runtime's 2D convolution of the three frames, stacked on their channels. On a CUDA device and below
     /// float32, WFVAE_CONVOLUTION_EXACT and _FAST use this.
@@ -126,10 +126,10 @@ pub type wfvae_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, lev
 pub struct wfvae_model_options {
     /// sizeof(wfvae_model_options).
     pub struct_size: usize,
-    /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the first that is found of the
+    /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the first of these that exists: the
     /// environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has already loaded, the
-    /// folder of libwfvae, and the loader's search path. A process uses one runtime; asking for another one later is
-    /// WFVAE_STATUS_INVALID_STATE.
+    /// folder of libwfvae, the loader's search path. docs/onnxruntime.md says more. A process uses one runtime; asking
+    /// for another one later is WFVAE_STATUS_INVALID_STATE.
     pub runtime_path: *const c_char,
     /// A wfvae_provider. If it is not WFVAE_PROVIDER_AUTO and cannot run, that is an error, never a silent fallback.
     pub provider: u32,
@@ -139,8 +139,8 @@ pub struct wfvae_model_options {
     /// calls. Each session (wfvae_model_info.sessions) has n_threads - 1 of its own. The first stream of a direction
     /// briefly starts up to twice as many, to find out whether the system allows them.
     pub n_threads: u32,
-    /// 1: read all weights now, and refuse and name those that hold a NaN or an infinity. 0: do not look; the first
-    /// result that is not finite is WFVAE_STATUS_NOT_FINITE.
+    /// 1: read all weights now, and refuse and name those that hold a NaN or an infinity. 0: weights are not checked;
+    /// the first result that is not finite is WFVAE_STATUS_NOT_FINITE.
     pub check_finite: u32,
     /// NULL: no messages. The library never prints any.
     pub log_callback: wfvae_log_callback,

@@ -23,17 +23,17 @@ pub enum wfvae_posterior {
 
 /// Whether frames are processed in tiles. Tiles take less working memory but more computation: tiles of size t that
 /// overlap by o take (t / (t - o)) squared times the work. In a stream (clip_frames is 0) each tile has its own causal
-/// caches, so tiles save only working memory.
+/// caches, so tiles save only working memory. Models with whole_clips cannot use tiles.
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_tiling {
     /// The whole frame at once.
     Off = 0,
     /// Tiles that overlap by twice the halo in wfvae_model_info, so that they cover the network's receptive field. The
-    /// result is the whole frame's, up to rounding. Only for models without attention.
+    /// result equals the whole frame's up to rounding. Only for models without attention.
     Exact = 1,
-    /// Overlapping tiles with a cross-fade in the overlap. For any model. The result differs from the whole frame's,
-    /// and attention sees only its own tile.
+    /// Overlapping tiles with a cross-fade in the overlap. The result differs from the whole frame's. Attention sees
+    /// only its own tile.
     Blended = 2,
 }
 

@@ -9,10 +9,10 @@ use std::ffi::c_void;
 /// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
 /// directions.
 ///
-/// A snapshot can be restored to any stream of the same size, directions and tiles, of the same model opened with the
-/// same cache_type, precision and convolution (exact and fast count as one, and so do stacked and volume). If it was
-/// taken at a clip's start, or after its flushes, tiles and the model's options may differ. latent_type, posterior,
-/// seed and scaled are not part of it: a restored stream keeps its own.
+/// A snapshot can be restored to any stream that has the same size, directions and tiles, and whose model is the same
+/// one, opened with the same cache_type, precision and convolution (exact and fast are interchangeable, and so are
+/// stacked and volume). If it was taken at a clip's start, or after its flushes, tiles and the model's options may
+/// differ. latent_type, posterior, seed and scaled are not part of it: a restored stream keeps its own.
 ///
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 pub struct wfvae_snapshot(Snapshot);

@@ -68,8 +68,8 @@ pub enum Tiling {
     /// Tiles that overlap by the network's receptive field, so the result is the whole frame's, up to rounding. Only for
     /// networks without attention, whose receptive field is the whole frame.
     Exact,
-    /// Tiles that overlap by `overlap` pixels (0: a quarter of the tile) and fade into each other. For any network; the result
-    /// is not that of the whole frame.
+    /// Tiles that overlap by `overlap` pixels (0: a quarter of the tile's shorter side) and fade into each other. For any network
+    /// but those that take whole clips. The result differs from the whole frame's.
     Blended {
         /// In pixels, rounded up to a multiple of the spatial compression.
         overlap: usize,

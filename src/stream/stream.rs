@@ -43,9 +43,9 @@ pub struct StreamInfo {
     pub latents_in: u64,
     /// Frames written since the start of the clip.
     pub frames_out: u64,
-    /// Runs of the encoder's steps since the stream was made. Their number per latent is constant.
+    /// Runs of the encoder's steps since the stream was made. Each latent after a clip's first takes as many.
     pub encode_steps: u64,
-    /// Runs of the decoder's steps since the stream was made. Their number per latent is constant.
+    /// Runs of the decoder's steps since the stream was made. Each latent after a clip's first takes as many.
     pub decode_steps: u64,
     /// An earlier call failed: reset the stream.
     pub needs_reset: bool,
