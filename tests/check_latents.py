@@ -235,7 +235,7 @@ def check_model_options(folder):
         run(program, "-P", "cuda:3", "-F", "bf16", *files, fails="CUDA device 3: ")
         run(program, "-P", "cpu", "-F", "tf32", *files, fails="the CPU has no such mode")
         run(program, "-P", "cpu", "-O", "use_tf32=1", *files, fails="use_tf32 is an option of a CUDA device")
-        run(program, "-P", "cpu", "-L", "planes", *files, fails="layout planes: on the processor")
+        run(program, "-P", "cpu", "-L", "planes", *files, fails="layout planes: on the CPU")
         for wrong in ["-P", "gpu"], ["-P", "cuda:x"], ["-P", "cuda:"], ["-F", "f8"], ["-C", ""], ["-t", "0"], ["-t", "1025"]:
             result = subprocess.run([PROGRAMS / program, *wrong, *files], capture_output=True, timeout=60)
             assert result.returncode == 2 and result.stderr.startswith(f"usage: {program} ".encode()), (program, wrong)

@@ -31,7 +31,7 @@ def check(path):
 
 
 def run(path, model):
-    """A saved step runs by itself, on zeros of the smallest size; the processor cannot do bfloat16."""
+    """A saved step runs by itself, on zeros of the smallest size; the CPU cannot do bfloat16."""
     if any(weight.data_type == onnx.TensorProto.BFLOAT16 for weight in model.graph.initializer):
         return "not run: bfloat16"
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

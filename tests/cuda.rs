@@ -59,7 +59,7 @@ fn cuda_that_the_runtime_lacks_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
-fn auto_takes_the_processor_where_cuda_cannot_run_and_says_why() {
+fn auto_takes_the_cpu_where_cuda_cannot_run_and_says_why() {
     let model = Model::builtin(&options(Provider::Auto, Precision::F32)).unwrap();
     let info = model.info();
     assert_eq!((info.provider, info.device_bytes), ("CPU", 0));

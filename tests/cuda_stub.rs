@@ -73,7 +73,7 @@ impl Warnings {
         Logger::new(log::LevelFilter::Warn, move |_, text| texts.lock().push(text.into()))
     }
 
-    /// Any is too much: of copies for nodes that run on the processor in the middle of a graph, of convolutions for which cuDNN
+    /// Any is too much: of copies for nodes that run on the CPU in the middle of a graph, of convolutions for which cuDNN
     /// has no engine.
     fn texts(&self) -> Vec<String> {
         self.0.lock().iter().map(|text| text.split(". ").next().unwrap_or(text).to_string()).collect()

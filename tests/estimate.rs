@@ -21,7 +21,7 @@ const CASES: [(&str, usize, usize, char, usize, u64); 16] = [
     ("", 848, 480, 'd', 0, 0),
     ("", 1920, 1088, 'e', 0, 0),
     ("", 1920, 1088, 'd', 0, 0),
-    // Memory grows with the threads, also with those that wait for a processor.
+    // Memory grows with the threads, also with those that wait for a CPU.
     ("", 848, 480, 'd', 1, 0),
     ("", 848, 480, 'e', 16, 0),
     ("", 848, 480, 'd', 16, 0),

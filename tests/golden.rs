@@ -27,7 +27,7 @@ const DECODED: f32 = 5e-5;
 /// worst case drifts by half of it.
 const HALF_CACHES: f32 = 5e-3;
 
-/// Of float16 convolutions, relative to the outputs' largest value. The processor computes them in float32 and rounds what
+/// Of float16 convolutions, relative to the outputs' largest value. The CPU computes them in float32 and rounds what
 /// comes out, so a GPU may drift more.
 const HALF: [f32; 2] = [5e-3, 8e-3];
 

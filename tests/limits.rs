@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         out.lines().last().unwrap_or_default().to_string()
     };
     run("n_threads is obeyed", None, "threads");
-    run("threads that have no work take no processor time", None, "idle");
+    run("threads that have no work take no CPU time", None, "idle");
     run("limits of address space", None, "space");
     run("limits of threads", None, "processes");
     let folder = tempfile::tempdir().unwrap();
@@ -351,7 +351,7 @@ fn threads() {
     println!("done");
 }
 
-/// The host's processor is not for threads that wait for the next call.
+/// The host's CPUs are not for threads that wait for the next call.
 fn idle() {
     let time = || {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -374,8 +374,8 @@ fn idle() {
         std::thread::sleep(std::time::Duration::from_millis(50));
         (working, idle) = (working + end - start, idle + time() - end);
     }
-    assert!(idle < 0.01, "{idle:.4} s of processor time in 0.5 s without work, {working:.4} s with it");
-    println!("done, {:.1} ms of processor time in 0.5 s without work", 1e3 * idle);
+    assert!(idle < 0.01, "{idle:.4} s of CPU time in 0.5 s without work, {working:.4} s with it");
+    println!("done, {:.1} ms of CPU time in 0.5 s without work", 1e3 * idle);
 }
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {

@@ -6,7 +6,7 @@ use super::latents::{MAX_PER_CALL, latents_at, latents_at_mut};
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::media::Latents;
-use crate::stream::Stream;
+use crate::stream::{Ready, Stream};
 use std::ffi::c_void;
 
 /// Encodes frames and writes the latents that they complete: one for the clip's first frame, then one for every
@@ -193,18 +193,17 @@ unsafe fn encode(
     capacity: usize,
     written: *mut usize,
 ) -> Result<()> {
-    let call = |handle: &wfvae, stream: &mut Stream| {
-        if let Some((frames, count)) = frames {
-            check_given(frames, count, "frames")?;
-        }
-        let latent_len = stream.encoded_len();
-        let call = stream.begin_encode(frames.map(|(_, count)| count))?;
+    let call = |handle: &wfvae, stream: Ready<'_>| {
         let images = match frames {
-            // SAFETY: the caller promises `count` frames.
-            Some((frames, count)) => unsafe { images(frames, count)? },
+            Some((frames, count)) => {
+                check_given(frames, count, "frames")?;
+                // SAFETY: the caller promises `count` frames.
+                unsafe { images(frames, count)? }
+            }
             None => vec![],
         };
-        let len = call.count().min(capacity as u64) as usize * latent_len;
+        let call = stream.encode(frames.map(|(_, count)| count))?;
+        let len = call.count().min(capacity) * call.latent_len();
         // SAFETY: the caller promises memory for `capacity` latents, of which these are some.
         call.run(&images, unsafe { latents_at_mut(latents, len, handle.latent_type())? })
     };
@@ -219,23 +218,22 @@ unsafe fn decode(
     capacity: usize,
     written: *mut usize,
 ) -> Result<()> {
-    let call = |handle: &wfvae, stream: &mut Stream| {
+    let call = |handle: &wfvae, stream: Ready<'_>| {
         if let Some((latents, count)) = latents {
             check_given(latents.cast::<u8>(), count, "latents")?;
         }
-        let latent_len = stream.latent_len();
-        let call = stream.begin_decode(latents.map(|(_, count)| count))?;
-        let latents = match latents {
-            // SAFETY: the caller promises `count` latents.
-            Some((latents, count)) => unsafe { latents_at(latents, count * latent_len, handle.latent_type())? },
-            None => Latents::F32(&[]),
-        };
-        let count = call.count().min(capacity as u64) as usize;
-        if count > 0 && frames.is_null() {
+        let call = stream.decode(latents.map(|(_, count)| count), capacity)?;
+        if call.count() > 0 && frames.is_null() {
             fail!(InvalidArgument, "frames is NULL, this call writes {}", call.count());
         }
         // SAFETY: the caller promises `capacity` frames, of which these are some.
-        call.run(latents, &mut unsafe { images_mut(frames, count)? })
+        let mut images = unsafe { images_mut(frames, call.count())? };
+        let latents = match latents {
+            // SAFETY: the caller promises `count` latents.
+            Some((latents, count)) => unsafe { latents_at(latents, count * call.latent_len(), handle.latent_type())? },
+            None => Latents::F32(&[]),
+        };
+        call.run(latents, &mut images)
     };
     unsafe { writes(stream, written, call) }
 }
@@ -244,11 +242,11 @@ unsafe fn decode(
 unsafe fn writes(
     stream: *mut wfvae,
     written: *mut usize,
-    call: impl FnOnce(&wfvae, &mut Stream) -> Result<usize>,
+    call: impl FnOnce(&wfvae, Ready<'_>) -> Result<usize>,
 ) -> Result<()> {
     let call = |handle: &wfvae, stream: &mut Stream| {
         let written = unsafe { abi::out(written, "written")? };
-        written.write(call(handle, stream)?);
+        written.write(call(handle, stream.ready()?)?);
         Ok(())
     };
     unsafe { abi::zero(written) };
@@ -303,8 +301,8 @@ mod tests {
         assert!(failed.kind() == ErrorKind::Internal && failed.text().contains("on purpose") && written == 0);
 
         let kind = |result: Result<()>| result.err().as_ref().map(Error::kind);
-        let next =
-            || kind(unsafe { writes(stream, &mut 0, |_, stream| stream.encode_flush(LatentsMut::F32(&mut []))) });
+        let flush = |_: &wfvae, stream: Ready<'_>| stream.encode(None)?.run(&[], LatentsMut::F32(&mut []));
+        let next = || kind(unsafe { writes(stream, &mut 0, flush) });
         assert_eq!(next(), Some(ErrorKind::NeedsReset));
         assert!(unsafe { wfvae::enter(stream, |_, stream| Ok(stream.info().needs_reset)) }.unwrap());
         assert!(unsafe { wfvae_reset(stream) } == wfvae_status::Ok);

@@ -1,14 +1,18 @@
 //! The calls of a stream that encode and decode. A call is checked first, which says how much it will write, then it runs.
+//! The steps are apart so that the C door can convert its arguments in between.
 
 use super::options::StreamOptions;
 use super::plan::Plan;
 use super::stream::Stream;
-use crate::error::{Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::{Image, ImageMut, Latents, LatentsMut, Rect};
 use std::ops::Range;
 
-/// A call that was checked: the stream is ready for it.
+/// A stream that needs no reset.
+pub(crate) struct Ready<'a>(&'a mut Stream);
+
+/// A call that fits the state of its stream.
 pub(crate) struct EncodeCall<'a> {
     stream: &'a mut Stream,
     flush: bool,
@@ -16,7 +20,7 @@ pub(crate) struct EncodeCall<'a> {
     latents: Range<u64>,
 }
 
-/// A call that was checked: the stream is ready for it.
+/// A call that fits the state of its stream and has room for its frames.
 pub(crate) struct DecodeCall<'a> {
     stream: &'a mut Stream,
     flush: bool,
@@ -35,7 +39,7 @@ impl Stream {
     /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory) it may need one: [`info`](Self::info) tells.
     pub fn encode(&mut self, frames: &[Image<'_>], latents: LatentsMut<'_>) -> Result<usize> {
         let _mode = FloatMode::set_default();
-        self.begin_encode(Some(frames.len()))?.run(frames, latents)
+        self.ready()?.encode(Some(frames.len()))?.run(frames, latents)
     }
 
     /// Ends the clip. Writes the latent of an incomplete last group, whose missing frames repeat the last one.
@@ -44,7 +48,7 @@ impl Stream {
     /// As for [`encode`](Self::encode).
     pub fn encode_flush(&mut self, latents: LatentsMut<'_>) -> Result<usize> {
         let _mode = FloatMode::set_default();
-        self.begin_encode(None)?.run(&[], latents)
+        self.ready()?.encode(None)?.run(&[], latents)
     }
 
     /// Decodes latents, `[n, C, h, w]`. Writes the frames that are final and returns how many.
@@ -54,12 +58,12 @@ impl Stream {
     /// latents.
     pub fn decode(&mut self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
         let _mode = FloatMode::set_default();
-        let size = self.latent_len();
+        let ready = self.ready()?;
+        let size = ready.0.codec.decoded_len();
         if !latents.len().is_multiple_of(size) {
-            self.check_ready()?;
             fail!(InvalidArgument, "{} values are not whole latents of {size}", latents.len());
         }
-        self.begin_decode(Some(latents.len() / size))?.run(latents, frames)
+        ready.decode(Some(latents.len() / size), frames.len())?.run(latents, frames)
     }
 
     /// Ends the clip. Writes the frames that the decoder held back.
@@ -68,89 +72,103 @@ impl Stream {
     /// As for [`encode`](Self::encode).
     pub fn decode_flush(&mut self, frames: &mut [ImageMut<'_>]) -> Result<usize> {
         let _mode = FloatMode::set_default();
-        self.begin_decode(None)?.run(Latents::F32(&[]), frames)
+        self.ready()?.decode(None, frames.len())?.run(Latents::F32(&[]), frames)
     }
 
+    /// Fails if a reset is needed.
+    pub(crate) fn ready(&mut self) -> Result<Ready<'_>> {
+        self.check_usable("reset the stream first")?;
+        if self.canceller.is_cancelled() {
+            return self.settle(Err(Error::new(ErrorKind::Cancelled, "cancelled before the call; reset the stream")));
+        }
+        Ok(Ready(self))
+    }
+}
+
+impl<'a> Ready<'a> {
     /// `frames`: how many, `None` to end the clip.
-    pub(crate) fn begin_encode(&mut self, frames: Option<usize>) -> Result<EncodeCall<'_>> {
-        self.check_ready()?;
+    pub(crate) fn encode(self, frames: Option<usize>) -> Result<EncodeCall<'a>> {
         let latents = match frames {
-            Some(frames) => self.encoded_by(frames as u64)?,
-            None => self.encoded_by_flush()?,
+            Some(frames) => self.0.encoded_by(frames as u64)?,
+            None => self.0.encoded_by_flush()?,
         };
-        Ok(EncodeCall { stream: self, flush: frames.is_none(), latents })
+        Ok(EncodeCall { stream: self.0, flush: frames.is_none(), latents })
     }
 
-    /// `latents`: how many, `None` to end the clip.
-    pub(crate) fn begin_decode(&mut self, latents: Option<usize>) -> Result<DecodeCall<'_>> {
-        self.check_ready()?;
+    /// `latents`: how many, `None` to end the clip. `capacity`: of frames.
+    pub(crate) fn decode(self, latents: Option<usize>, capacity: usize) -> Result<DecodeCall<'a>> {
         let frames = match latents {
-            Some(latents) => self.decoded_by(latents as u64)?,
-            None => self.decoded_by_flush()?,
+            Some(latents) => self.0.decoded_by(latents as u64)?,
+            None => self.0.decoded_by_flush()?,
         };
-        Ok(DecodeCall { stream: self, flush: latents.is_none(), frames })
+        let call = DecodeCall { stream: self.0, flush: latents.is_none(), frames };
+        if capacity < call.count() {
+            fail!(Capacity, "room for {capacity} frames, this call writes {}", call.count());
+        }
+        Ok(call)
     }
 }
 
 impl EncodeCall<'_> {
     /// Latents that it writes.
-    pub(crate) fn count(&self) -> u64 {
-        self.latents.end - self.latents.start
+    pub(crate) fn count(&self) -> usize {
+        (self.latents.end - self.latents.start) as usize
+    }
+
+    /// Values of one latent.
+    pub(crate) fn latent_len(&self) -> usize {
+        self.stream.codec.encoded_len()
     }
 
     /// Takes the frames that it was checked for, none for a flush.
     pub(crate) fn run(self, frames: &[Image<'_>], mut latents: LatentsMut<'_>) -> Result<usize> {
-        let (count, first) = (self.count(), self.latents.start);
-        let stream = self.stream;
+        let (count, capacity) = (self.count(), latents.len() / self.latent_len());
+        let EncodeCall { stream, flush, latents: wanted } = self;
         stream.check_sizes(frames.iter().map(|frame| (frame.width(), frame.height())))?;
-        let capacity = (latents.len() / stream.encoded_len()) as u64;
         if capacity < count {
             fail!(Capacity, "room for {capacity} latents, this call writes {count}");
         }
-        if frames.is_empty() && !self.flush {
-            return Ok(0);
-        }
-        let before = stream.encoder.as_ref().map_or(0, |encoder| encoder.progress().count);
-        check_finite(frames, before)?;
-        if !self.flush {
+        if !flush {
+            if frames.is_empty() {
+                return Ok(0);
+            }
+            check_finite(frames, stream.encoder.as_ref().map_or(0, |encoder| encoder.progress().count))?;
             stream.check_clip(frames.len() as u64, |longest| longest)?;
         }
         let Stream { codec, encoder, canceller, .. } = stream;
         let encoder = encoder.as_mut().expect("the call was checked");
         let mut sink = |index: u64, moments: &[f32], _: &Rect, _: &Rect| {
-            codec.encode(moments, index, (index - first) as usize, &mut latents)
+            codec.encode(moments, index, (index - wanted.start) as usize, &mut latents)
         };
-        let result = match self.flush {
-            true if encoder.progress().ended => Ok(()),
+        let result = match flush {
             true => encoder.flush(canceller, &mut sink),
             false => encoder.push(frames, frames.len(), canceller, &mut sink),
         };
-        stream.settle(result.map(|()| count as usize))
+        stream.settle(result.map(|()| count))
     }
 }
 
 impl DecodeCall<'_> {
     /// Frames that it writes.
-    pub(crate) fn count(&self) -> u64 {
-        self.frames.end - self.frames.start
+    pub(crate) fn count(&self) -> usize {
+        (self.frames.end - self.frames.start) as usize
     }
 
-    /// Takes the latents that it was checked for, none for a flush.
+    /// Values of one latent.
+    pub(crate) fn latent_len(&self) -> usize {
+        self.stream.codec.decoded_len()
+    }
+
+    /// Takes the latents that it was checked for, none for a flush, and room for at least as many frames.
     pub(crate) fn run(self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
-        let (count, wanted) = (self.count(), self.frames);
-        let stream = self.stream;
-        let capacity = frames.len() as u64;
-        if capacity < count {
-            fail!(Capacity, "room for {capacity} frames, this call writes {count}");
-        }
-        stream.check_sizes(frames[..count as usize].iter().map(|frame| (frame.width(), frame.height())))?;
-        let latent_count = latents.len() / stream.latent_len();
-        if latent_count == 0 && !self.flush {
-            return Ok(0);
-        }
-        if !self.flush {
-            let before = stream.decoder.as_ref().map_or(0, |decoder| decoder.progress().count);
-            stream.codec.check(&latents, before)?;
+        let (count, latent_count) = (self.count(), latents.len() / self.latent_len());
+        let DecodeCall { stream, flush, frames: wanted } = self;
+        stream.check_sizes(frames[..count].iter().map(|frame| (frame.width(), frame.height())))?;
+        if !flush {
+            if latent_count == 0 {
+                return Ok(0);
+            }
+            stream.codec.check(&latents, stream.decoder.as_ref().map_or(0, |decoder| decoder.progress().count))?;
             let counting = stream.model.counting();
             let longest = |frames| counting.frames(counting.latents(frames));
             stream.check_clip(counting.frames(latent_count as u64), longest)?;
@@ -165,12 +183,11 @@ impl DecodeCall<'_> {
             }
             Ok(())
         };
-        let result = match self.flush {
-            true if decoder.progress().ended => Ok(()),
+        let result = match flush {
             true => decoder.flush(canceller, &mut sink),
             false => decoder.push(&source, latent_count, canceller, &mut sink),
         };
-        stream.settle(result.map(|()| count as usize))
+        stream.settle(result.map(|()| count))
     }
 }
 

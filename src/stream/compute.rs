@@ -68,7 +68,7 @@ pub(super) fn graph_options(options: &ModelOptions, place: Place, precision: Pre
     let operators = match options.convolution {
         // Ours compute in float32, on the CPU.
         _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
-        // A processor without vectors that we know: the runtime's own operators are faster.
+        // A CPU without vectors that we know: the runtime's own operators are faster.
         _ if !Target::current().has_vectors() => Operators::Onnx,
         Convolution::Exact => Operators::Exact,
         Convolution::Fast => Operators::Fast,

@@ -91,8 +91,11 @@ impl<E: Engine> Direction<E> {
         Ok(())
     }
 
-    /// Ends the clip.
+    /// Ends the clip, if it has not ended yet.
     pub(super) fn flush(&mut self, canceller: &Canceller, sink: &mut PartSink<'_>) -> Result<()> {
+        if self.progress.ended {
+            return Ok(());
+        }
         if let Way::Tiles(tiled) = &mut self.way {
             let first = E::outputs(self.counting, self.progress);
             tiled.flush(self.progress.count, first, canceller, sink)?;

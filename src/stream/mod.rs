@@ -32,5 +32,7 @@ pub use save_onnx::Graphs;
 pub use snapshot::{Snapshot, SnapshotInfo};
 pub use stream::{Stream, StreamInfo};
 
+pub(crate) use calls::Ready;
+
 #[cfg(test)]
 pub(crate) use geometry::Geometry;

@@ -153,16 +153,6 @@ impl Stream {
         }
     }
 
-    /// Values of one encoded latent.
-    pub(crate) fn encoded_len(&self) -> usize {
-        self.codec.encoded_len()
-    }
-
-    /// Values of one latent that decoding reads.
-    pub(crate) fn latent_len(&self) -> usize {
-        self.codec.decoded_len()
-    }
-
     /// A handle with which other threads stop this stream's calls.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
@@ -272,17 +262,8 @@ impl Stream {
         result
     }
 
-    /// Fails if a reset is needed; every call that moves the stream checks this first.
-    pub(super) fn check_ready(&mut self) -> Result<()> {
-        self.check_whole("reset the stream first")?;
-        if self.canceller.is_cancelled() {
-            return self.settle(Err(Error::new(ErrorKind::Cancelled, "cancelled before the call; reset the stream")));
-        }
-        Ok(())
-    }
-
-    /// Fails if the state is undefined.
-    pub(super) fn check_whole(&self, advice: &str) -> Result<()> {
+    /// Fails after a failure, which leaves the state undefined, and in a forked process.
+    pub(super) fn check_usable(&self, advice: &str) -> Result<()> {
         self.model.owner().check("stream")?;
         if let Some(failure) = &self.failure {
             fail!(NeedsReset, "an earlier call failed, {advice}: {failure}");

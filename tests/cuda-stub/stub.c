@@ -1,8 +1,8 @@
 /* A CUDA runtime, driver, cuBLAS, cuRAND and cuDNN for machines without a GPU: what ONNX Runtime's CUDA provider calls of
  * them, so that the real provider loads sessions and runs them. A device is there that computes nothing:
  *
- * - Its memory is zeroed, and no processor may touch it: what the program sees are addresses of pages without access, and
- *   the data lie as many pages behind them. Copies between processor and device are done, kernels are not.
+ * - Its memory is zeroed, and no CPU may touch it: what the program sees are addresses of pages without access, and
+ *   the data lie as many pages behind them. Copies between CPU and device are done, kernels are not.
  * - What a program may do wrong ends the process with a message: copies past the end of an allocation or from memory that
  *   has been freed, a second free, streams and events that are destroyed twice or used afterwards.
  * - All is counted: wfvae_stub_counters. Allocations fail when wfvae_stub_fail says so.
@@ -121,12 +121,12 @@ static struct block *block_of(const void *at) {
 
 static struct sigaction fault_before;
 
-/* Says what the processor touched; then the fault happens again, for whoever looked out for faults before. */
+/* Says what the CPU touched; then the fault happens again, for whoever looked out for faults before. */
 static void fault(int number, siginfo_t *info, void *context) {
     (void)number, (void)context;
     const struct block *block = block_of(info->si_addr);
     if (block && block->device)
-        fprintf(stderr, "cuda-stub: the processor touches device memory (%p)\n", info->si_addr);
+        fprintf(stderr, "cuda-stub: the CPU touches device memory (%p)\n", info->si_addr);
     sigaction(SIGSEGV, &fault_before, NULL);
 }
 
@@ -197,7 +197,7 @@ static char *data_at(const char *call, const void *at, size_t size, int *device)
     if (*device == 1 && block == NULL)
         wrong(call, "this is not the device's memory, or no longer", at);
     if (*device == 0 && is_device)
-        wrong(call, "this is the device's memory, and the processor's was expected", at);
+        wrong(call, "this is the device's memory, and the CPU's was expected", at);
     if (block != NULL && (size_t)((const char *)at - block->at) + size > block->size)
         wrong(call, "past the end of an allocation", at);
     size_t offset = is_device ? block->pages : 0;
@@ -207,7 +207,7 @@ static char *data_at(const char *call, const void *at, size_t size, int *device)
 }
 
 static void counted_copy(int from_device, int to_device, size_t size) {
-    static const char *const places[] = {"the processor", "the device"};
+    static const char *const places[] = {"the CPU", "the device"};
     if (tracing())
         fprintf(stderr, "cuda-stub: copies %zu bytes from %s to %s\n", size, places[from_device], places[to_device]);
     if (from_device && to_device)
@@ -218,7 +218,7 @@ static void counted_copy(int from_device, int to_device, size_t size) {
         COUNT(to_host, 1), COUNT(to_host_bytes, size);
 }
 
-/* Kinds: processor to processor, to the device, from it, within it, as the addresses are. */
+/* Kinds: CPU to CPU, to the device, from it, within it, as the addresses are. */
 static int copy(const char *call, void *to, const void *from, size_t width, size_t rows, size_t to_pitch,
                 size_t from_pitch, int kind) {
     static const int froms[] = {0, 0, 1, 1, -1}, tos[] = {0, 1, 0, 1, -1};
@@ -366,7 +366,7 @@ int cudaMemGetInfo(size_t *available, size_t *total) {
 }
 
 struct pointer_attributes {
-    int type, device; /* 0: unknown, 1: of the processor, pinned; 2: of the device */
+    int type, device; /* 0: unknown, 1: of the CPU, pinned; 2: of the device */
     const void *device_pointer, *host_pointer;
 };
 int cudaPointerGetAttributes(struct pointer_attributes *out, const void *at) {
@@ -446,7 +446,7 @@ int cudaEventElapsedTime(float *ms, void *from, void *to) {
 int cudaMemPoolCreate(void **out, const void *properties) { return (void)properties, create(out, POOL); }
 int cudaMemPoolDestroy(void *pool) { return destroy("cudaMemPoolDestroy", pool, POOL); }
 
-/* Kernels: by the address of their function on the processor, which has their name. */
+/* Kernels: by the address of their function on the CPU, which has their name. */
 
 struct kernel {
     const void *function;

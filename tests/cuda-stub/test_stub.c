@@ -107,13 +107,13 @@ int main(void) {
 
     ends(free_twice, SIGABRT, "no longer", "a second free");
     ends(free_inside, SIGABRT, "nothing is allocated here", "a free inside of an allocation");
-    ends(free_host, SIGABRT, "nothing is allocated here", "a free of the processor's memory");
+    ends(free_host, SIGABRT, "nothing is allocated here", "a free of the CPU's memory");
     ends(free_pinned, SIGABRT, "nothing is allocated here", "a free of pinned memory as the device's");
     ends(too_long, SIGABRT, "past the end", "a copy past the end");
     ends(too_long_back, SIGABRT, "past the end", "a copy from past the end");
     ends(from_freed, SIGABRT, "no longer", "a copy from freed memory");
-    ends(from_host, SIGABRT, "not the device's", "a copy from the processor's memory as the device's");
-    ends(to_device_as_host, SIGABRT, "the processor's was expected", "a copy to the device's memory as the processor's");
+    ends(from_host, SIGABRT, "not the device's", "a copy from the CPU's memory as the device's");
+    ends(to_device_as_host, SIGABRT, "the CPU's was expected", "a copy to the device's memory as the CPU's");
     ends(touched, SIGSEGV, "touches device memory", "a write to device memory");
     ends(touched_inside, SIGSEGV, "touches device memory", "a read of device memory");
     ends(stream_twice, SIGABRT, "no longer", "a stream that is destroyed twice");

@@ -23,7 +23,7 @@ impl Stream {
     /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory). Both leave the stream as it was.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let _mode = FloatMode::set_default();
-        self.check_whole("so there is no whole state; reset the stream first")?;
+        self.check_usable("so there is no whole state; reset the stream first")?;
         let mut header = self.header();
         let state = self.live_state(&header);
         let tensors = state.tensors()?;
@@ -68,7 +68,7 @@ impl Stream {
     /// As for [`new`](Self::new); [`NeedsReset`](crate::ErrorKind::NeedsReset) after a failure.
     pub fn fork(&self) -> Result<Stream> {
         let _mode = FloatMode::set_default();
-        self.check_whole("so there is no whole state; reset the stream first")?;
+        self.check_usable("so there is no whole state; reset the stream first")?;
         let mut fork = Stream::new(&self.model, &self.options)?;
         let header = self.header();
         let state = self.live_state(&header);
