@@ -19,10 +19,10 @@ pub(crate) struct Progress {
 }
 
 /// The latents of a call: writes a part of the n-th, `[L, h, w]`.
-pub(crate) type LatentSource<'a> = dyn Fn(usize, &Rect, &mut [f32]) + 'a;
+pub(super) type LatentSource<'a> = dyn Fn(usize, &Rect, &mut [f32]) + 'a;
 
 /// Takes an output, a latent's moments or a frame's planes, with its index in the clip.
-pub(crate) type Sink<'a> = dyn FnMut(u64, &[f32]) -> Result<()> + 'a;
+pub(super) type Sink<'a> = dyn FnMut(u64, &[f32]) -> Result<()> + 'a;
 
 /// What an engine needs besides its input: how to be stopped, and where its outputs go.
 pub(crate) struct Run<'a> {

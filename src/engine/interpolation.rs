@@ -33,7 +33,7 @@ fn frame(interpolation: Interpolation, n: u64) -> Blend {
 }
 
 /// The frames of the doubled rate that become final when low-rate frame `now` arrives.
-pub(crate) fn made_final(interpolation: Interpolation, now: u64) -> std::ops::Range<u64> {
+pub(super) fn made_final(interpolation: Interpolation, now: u64) -> std::ops::Range<u64> {
     match (now, interpolation) {
         (0, _) => 0..1,
         (_, Interpolation::Nearest) => 2 * now - 1..2 * now + 1,
@@ -43,14 +43,14 @@ pub(crate) fn made_final(interpolation: Interpolation, now: u64) -> std::ops::Ra
 }
 
 /// The clip's last frame, which waited for a successor of low-rate frame `last`.
-pub(crate) fn held_back(interpolation: Interpolation, last: u64) -> Option<u64> {
+pub(super) fn held_back(interpolation: Interpolation, last: u64) -> Option<u64> {
     (interpolation == Interpolation::Trilinear && last > 0).then_some(2 * last)
 }
 
 /// A causal convolution of frame `n` and the two before it, as a sum over low-rate frames: `newest` - 2, `newest` - 1 and
 /// `newest`. For each of these, the weights of the three time taps, oldest first. The clip's first frame stands for its own past.
 /// `last`: frame `n` is the clip's last, which was held back.
-pub(crate) fn under_taps(interpolation: Interpolation, n: u64, newest: u64, last: bool) -> [f32; 9] {
+pub(super) fn under_taps(interpolation: Interpolation, n: u64, newest: u64, last: bool) -> [f32; 9] {
     let mut weights = [0.0; 9];
     for tap in 0..3 {
         let blend = match last && tap == 2 {

@@ -22,14 +22,14 @@ const ALIGNMENT: usize = 64;
 
 /// What a graph is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(super) enum Part {
     Encoder,
     Decoder,
     /// No part of the network: it moves tensors to and from a device.
     Transfer,
 }
 
-pub(crate) struct Builder {
+pub(super) struct Builder {
     name: String,
     part: Part,
     pub(super) options: Options,
@@ -54,7 +54,7 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// `suffix`: the step's index, or "clip".
-    pub(crate) fn new(part: Part, suffix: impl std::fmt::Display, options: &Options) -> Self {
+    pub(super) fn new(part: Part, suffix: impl std::fmt::Display, options: &Options) -> Self {
         let name = match part {
             Part::Encoder => format!("encoder.{suffix}"),
             Part::Decoder => format!("decoder.{suffix}"),
@@ -81,7 +81,7 @@ impl Builder {
         }
     }
 
-    pub(crate) fn input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
+    pub(super) fn input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
         let value = self.graph_input(name, layout, channels, divisor, Element::F32);
         self.inputs.push(value.clone());
         value
@@ -94,7 +94,7 @@ impl Builder {
         value
     }
 
-    pub(crate) fn frame_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
+    pub(super) fn frame_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
         self.input(name, Layout::Frame, channels, divisor)
     }
 
@@ -103,7 +103,7 @@ impl Builder {
     }
 
     /// The layout of the network's main path.
-    pub(crate) fn main_layout(&self) -> Layout {
+    pub(super) fn main_layout(&self) -> Layout {
         if self.our_convolutions() || self.options.channels_last { Layout::Pixels } else { Layout::Frame }
     }
 
@@ -117,11 +117,11 @@ impl Builder {
         }
     }
 
-    pub(crate) fn main_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
+    pub(super) fn main_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
         self.input(name, self.main_layout(), channels, divisor)
     }
 
-    pub(crate) fn output(&mut self, name: &str, value: Value) {
+    pub(super) fn output(&mut self, name: &str, value: Value) {
         let value = self.publish(value, name);
         self.outputs.push(value);
     }
@@ -132,20 +132,20 @@ impl Builder {
     }
 
     /// An output that a later step reads by `stored_input`.
-    pub(crate) fn stored_output(&mut self, name: &str, value: Value) {
+    pub(super) fn stored_output(&mut self, name: &str, value: Value) {
         let stored = self.cast(value, self.stored_element());
         self.output(name, stored);
     }
 
     /// What an earlier step gave by `stored_output`, as float32.
-    pub(crate) fn stored_input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
+    pub(super) fn stored_input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
         let stored = self.graph_input(name, layout, channels, divisor, self.stored_element());
         self.inputs.push(stored.clone());
         self.cast(stored, Element::F32)
     }
 
     /// `now` as an output, and its two past frames. See the documentation of `graph`.
-    pub(crate) fn with_past(&mut self, now: Value) -> (Value, [Value; 2]) {
+    pub(super) fn with_past(&mut self, now: Value) -> (Value, [Value; 2]) {
         let n = self.caches.len();
         let (compute, element) = (self.options.compute, self.stored_element());
         let now = self.cast(now, compute);
@@ -191,12 +191,12 @@ impl Builder {
     }
 
     /// Adds a node with one output; returns the output's name.
-    pub(crate) fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
+    pub(super) fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
         let [output] = self.node_outputs(op, inputs, attributes);
         output
     }
 
-    pub(crate) fn node_outputs<const N: usize>(
+    pub(super) fn node_outputs<const N: usize>(
         &mut self,
         op: &str,
         inputs: &[&str],
@@ -264,7 +264,7 @@ impl Builder {
     /// A node that runs a subgraph, which `body` emits, on each slice of `over` along an axis, and concatenates the results.
     /// `element` and `result` are the types of slices and results. The subgraph may use all values of this graph. There is no
     /// index to compute with, as a device would do that itself and make the CPU wait.
-    pub(crate) fn scan_node(
+    pub(super) fn scan_node(
         &mut self,
         over: &str,
         element: Element,
@@ -301,19 +301,19 @@ impl Builder {
     }
 
     /// A tensor of the checkpoint, reshaped to `dims`.
-    pub(crate) fn weight(&mut self, weight: &Weight, dims: &[usize], element: Element) -> String {
+    pub(super) fn weight(&mut self, weight: &Weight, dims: &[usize], element: Element) -> String {
         self.initializer(weight.key.clone(), Source::Tensor(weight.key.clone()), dims, element)
     }
 
     /// One time tap of a causal kernel, as a 2D kernel.
-    pub(crate) fn weight_tap(&mut self, weight: &Weight, tap: usize) -> String {
+    pub(super) fn weight_tap(&mut self, weight: &Weight, tap: usize) -> String {
         let [c_out, c_in, _, height, width] = weight.shape[..] else { unreachable!("a causal kernel has five axes") };
         let source = Source::Tap(weight.key.clone(), tap);
         self.initializer(format!("{}[{tap}]", weight.key), source, &[c_out, c_in, height, width], self.options.compute)
     }
 
     /// A causal kernel as a 2D kernel of the three frames' channels.
-    pub(crate) fn weight_stacked(&mut self, weight: &Weight) -> String {
+    pub(super) fn weight_stacked(&mut self, weight: &Weight) -> String {
         let [c_out, c_in, times, height, width] = weight.shape[..] else {
             unreachable!("a causal kernel has five axes")
         };
@@ -322,7 +322,7 @@ impl Builder {
     }
 
     /// A causal kernel as one 2D kernel, with output channels for each time tap.
-    pub(crate) fn weight_taps_apart(&mut self, weight: &Weight) -> String {
+    pub(super) fn weight_taps_apart(&mut self, weight: &Weight) -> String {
         let [c_out, c_in, times, height, width] = weight.shape[..] else {
             unreachable!("a causal kernel has five axes")
         };
@@ -331,7 +331,7 @@ impl Builder {
     }
 
     /// The 2x2 kernel for one of the four pixels that each pixel was repeated to.
-    pub(crate) fn weight_phase(&mut self, weight: &Weight, phase: [usize; 2]) -> String {
+    pub(super) fn weight_phase(&mut self, weight: &Weight, phase: [usize; 2]) -> String {
         let [c_out, c_in, ..] = weight.shape[..] else { unreachable!("a kernel has channels") };
         let source = Source::Phase(weight.key.clone(), phase);
         let name = format!("{}[{}{}]", weight.key, phase[0], phase[1]);
@@ -360,17 +360,17 @@ impl Builder {
         name
     }
 
-    pub(crate) fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
+    pub(super) fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(dims, onnx::FLOAT, raw)
     }
 
-    pub(crate) fn integers(&mut self, values: &[i64]) -> String {
+    pub(super) fn integers(&mut self, values: &[i64]) -> String {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.constant(&[values.len()], onnx::INT64, raw)
     }
 
-    pub(crate) fn scalar(&mut self, value: i64) -> String {
+    pub(super) fn scalar(&mut self, value: i64) -> String {
         self.constant(&[], onnx::INT64, value.to_le_bytes().to_vec())
     }
 
@@ -393,7 +393,7 @@ impl Builder {
     }
 
     /// Channels `start..end`.
-    pub(crate) fn channels(&mut self, x: &Value, start: usize, end: usize) -> Value {
+    pub(super) fn channels(&mut self, x: &Value, start: usize, end: usize) -> Value {
         let [from, to, axis] = [start as i64, end as i64, x.channel_axis()].map(|n| self.integers(&[n]));
         let name = self.node("Slice", &[&x.name, &from, &to, &axis], vec![]);
         let slice = Value { name, channels: end - start, ..x.clone() };
@@ -402,7 +402,7 @@ impl Builder {
     }
 
     /// The clip's first frame, whose size is negligible.
-    pub(crate) fn first_frame(&mut self, x: &Value) -> String {
+    pub(super) fn first_frame(&mut self, x: &Value) -> String {
         let [start, end, axis] = [0, 1, 2].map(|n| self.integers(&[n]));
         let name = self.node("Slice", &[&x.name, &start, &end, &axis], vec![]);
         self.shares.insert(name.clone(), 0.0);
@@ -415,11 +415,11 @@ impl Builder {
     }
 
     /// Tells the footprint that the clip has `times` as many frames as this input.
-    pub(crate) fn slower(&mut self, input: &Value, times: usize) {
+    pub(super) fn slower(&mut self, input: &Value, times: usize) {
         self.slower.insert(input.name.clone(), times);
     }
 
-    pub(crate) fn finish(self) -> StepGraph {
+    pub(super) fn finish(self) -> StepGraph {
         let inputs = self.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]).chain(&self.inputs);
         let size = |input: &Value| {
             let slower = *self.slower.get(&input.name).unwrap_or(&1);

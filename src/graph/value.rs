@@ -40,7 +40,7 @@ pub(crate) struct Value {
 pub(crate) type Port = Value;
 
 impl Value {
-    pub(crate) fn channel_axis(&self) -> i64 {
+    pub(super) fn channel_axis(&self) -> i64 {
         if self.layout == Layout::Pixels { 3 } else { 1 }
     }
 

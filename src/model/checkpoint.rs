@@ -258,7 +258,7 @@ impl Checkpoint {
     }
 
     /// The file to name in a message about `key`, or the checkpoint if the tensor is missing.
-    pub(crate) fn file_of(&self, key: &str) -> String {
+    pub(super) fn file_of(&self, key: &str) -> String {
         match (self.tensors.get(key), self.files.as_slice()) {
             (Some(tensor), files) => files[tensor.file].0.display().to_string(),
             (None, [(only, _)]) => only.display().to_string(),

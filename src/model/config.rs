@@ -196,7 +196,7 @@ impl Config {
     }
 
     /// The error for a value that no WF-VAE has.
-    pub(crate) fn unknown_value<T>(&self, field: &str, found: &str, expected: &str) -> Result<T> {
+    pub(super) fn unknown_value<T>(&self, field: &str, found: &str, expected: &str) -> Result<T> {
         fail!(Config, "{}: {field}: found \"{found}\", expected {expected}", self.path.display())
     }
 }

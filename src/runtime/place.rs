@@ -25,7 +25,7 @@ impl Place {
     }
 
     /// Whether streams keep their state in device memory.
-    pub(crate) fn has_memory(self) -> bool {
+    pub(super) fn has_memory(self) -> bool {
         self != Place::Cpu
     }
 

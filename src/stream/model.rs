@@ -188,7 +188,7 @@ impl Model {
     }
 
     /// Fails if a stream wants a half that the checkpoint lacks.
-    pub(crate) fn check_half(&self, half: Half, wanted: bool) -> Result<()> {
+    pub(super) fn check_half(&self, half: Half, wanted: bool) -> Result<()> {
         let (name, network) = (self.checkpoint().name(), self.network());
         if !wanted || network.has(half) {
             return Ok(());
