@@ -26,13 +26,16 @@ struct Shared {
     owner: Process,
     network: Network,
     sessions: Sessions,
-    encode_precision: Precision,
-    decode_precision: Precision,
-    encoder_options: graph::Options,
-    decoder_options: graph::Options,
-    /// Of each direction, loaded by the first stream that needs it.
-    encoder: OnceCell<Vec<Arc<Step>>>,
-    decoder: OnceCell<Vec<Arc<Step>>>,
+    encoder: Side,
+    decoder: Side,
+}
+
+/// How one half of the network is computed.
+struct Side {
+    precision: Precision,
+    options: graph::Options,
+    /// Loaded by the first stream that needs them.
+    steps: OnceCell<Vec<Arc<Step>>>,
 }
 
 impl Model {
@@ -82,10 +85,13 @@ impl Model {
 
     fn with(network: Network, sessions: Sessions, options: &ModelOptions) -> Result<Self> {
         let place = sessions.place;
-        let precision =
-            |precision, direction| compute::resolve(precision, direction, options.provider, place, &network);
-        let encode_precision = precision(options.encode_precision, "encode")?;
-        let decode_precision = precision(options.decode_precision, "decode")?;
+        let side = |precision, direction| -> Result<Side> {
+            let precision = compute::resolve(precision, direction, options.provider, place, &network)?;
+            let options = compute::graph_options(options, place, precision);
+            Ok(Side { precision, options, steps: OnceCell::new() })
+        };
+        let (encoder, decoder) = (side(options.encode_precision, "encode")?, side(options.decode_precision, "decode")?);
+        let (encode_precision, decode_precision) = (encoder.precision, decoder.precision);
         compute::check_layout(options, place, [encode_precision, decode_precision], network.needs_whole_clip())?;
         options.logger.log(
             log::Level::Info,
@@ -106,23 +112,13 @@ impl Model {
                 sessions.runtime.path().display()
             ),
         );
-        Ok(Model(Arc::new(Shared {
-            owner: Process::current(),
-            network,
-            sessions,
-            encode_precision,
-            decode_precision,
-            encoder_options: compute::graph_options(options, place, encode_precision),
-            decoder_options: compute::graph_options(options, place, decode_precision),
-            encoder: OnceCell::new(),
-            decoder: OnceCell::new(),
-        })))
+        Ok(Model(Arc::new(Shared { owner: Process::current(), network, sessions, encoder, decoder })))
     }
 
     /// What this model is and what it runs on.
     pub fn info(&self) -> ModelInfo {
         let (network, sessions, counting) = (self.network(), &self.0.sessions, self.counting());
-        let loaded = || self.0.encoder.get().into_iter().chain(self.0.decoder.get()).flatten();
+        let loaded = || [&self.0.encoder, &self.0.decoder].into_iter().filter_map(|side| side.steps.get()).flatten();
         ModelInfo {
             name: sessions.checkpoint.name().into(),
             generation: network.generation,
@@ -133,8 +129,8 @@ impl Model {
             decode_delay: counting.decode_delay(),
             has_attention: network.has_attention(),
             whole_clips: network.needs_whole_clip(),
-            encode_halo: self.encode_halo(),
-            decode_halo: self.decode_halo(),
+            encode_halo: self.halo(Half::Encoder),
+            decode_halo: self.halo(Half::Decoder),
             has_scaling: network.scaling.is_ok(),
             parameters: network.parameters(),
             identity: network.identities.model,
@@ -145,8 +141,8 @@ impl Model {
             provider: sessions.place.name(),
             device: if let Place::Cuda(device) = sessions.place { device } else { 0 },
             fallback: sessions.fallback.clone(),
-            encode_precision: self.0.encode_precision,
-            decode_precision: self.0.decode_precision,
+            encode_precision: self.0.encoder.precision,
+            decode_precision: self.0.decoder.precision,
             device_bytes: self.device().map_or(0, |device| device.live_bytes()),
             runtime_path: sessions.runtime.path().into(),
             runtime_version: sessions.runtime.version().into(),
@@ -216,24 +212,30 @@ impl Model {
         }
     }
 
-    /// Pixels of context that an exact encoder tile needs on each side, in whole latents.
-    pub(crate) fn encode_halo(&self) -> Option<usize> {
-        self.network().encoder_reach().map(|reach| reach.next_multiple_of(self.network().spatial_compression()))
+    fn side(&self, half: Half) -> &Side {
+        match half {
+            Half::Encoder => &self.0.encoder,
+            Half::Decoder => &self.0.decoder,
+        }
     }
 
-    /// The same for the decoder.
-    pub(crate) fn decode_halo(&self) -> Option<usize> {
-        self.network().decoder_reach().map(|reach| reach * self.network().spatial_compression())
+    /// Pixels of context that an exact tile of a half needs on each side, in whole latents.
+    pub(super) fn halo(&self, half: Half) -> Option<usize> {
+        let (network, compression) = (self.network(), self.network().spatial_compression());
+        match half {
+            Half::Encoder => network.encoder_reach().map(|pixels| pixels.next_multiple_of(compression)),
+            Half::Decoder => network.decoder_reach().map(|latents| latents * compression),
+        }
     }
 
     /// Of the scores of one block of queries.
     pub(crate) fn attention_bytes(&self) -> u64 {
-        self.0.encoder_options.attention_bytes
+        self.0.encoder.options.attention_bytes
     }
 
     #[cfg(test)]
     pub(crate) fn encoder_options(&self) -> &graph::Options {
-        &self.0.encoder_options
+        &self.0.encoder.options
     }
 
     /// Those that run the network.
@@ -246,58 +248,43 @@ impl Model {
         self.0.sessions.device.as_ref()
     }
 
-    /// The encoder's steps, or the one graph of a model that must see whole clips.
-    pub(crate) fn encoder_graphs(&self) -> Vec<StepGraph> {
-        self.encoder_steps_by(&self.0.encoder_options)
+    /// The steps of a half, or its one graph if the model takes whole clips.
+    pub(crate) fn graphs(&self, half: Half) -> Vec<StepGraph> {
+        self.graphs_by(half, &self.side(half).options)
     }
 
-    /// The decoder's steps, or its one graph.
-    pub(crate) fn decoder_graphs(&self) -> Vec<StepGraph> {
-        self.decoder_steps_by(&self.0.decoder_options)
+    /// The same with only what ONNX defines, for viewers and other runtimes.
+    pub(super) fn plain_graphs(&self, half: Half) -> Vec<StepGraph> {
+        self.graphs_by(half, &compute::plain(&self.side(half).options))
     }
 
-    fn encoder_steps_by(&self, options: &graph::Options) -> Vec<StepGraph> {
-        match self.network().needs_whole_clip() {
-            true => vec![self.encoder_clip()],
-            false => graph::encoder(&self.network().encoder, options),
+    fn graphs_by(&self, half: Half, options: &graph::Options) -> Vec<StepGraph> {
+        let network = self.network();
+        match half {
+            _ if network.needs_whole_clip() => vec![self.clip_graph(half)],
+            Half::Encoder => graph::encoder(&network.encoder, options),
+            Half::Decoder => graph::decoder(&network.decoder, network.latent_channels, options),
         }
     }
 
-    fn decoder_steps_by(&self, options: &graph::Options) -> Vec<StepGraph> {
-        let network = self.network();
-        match network.needs_whole_clip() {
-            true => vec![self.decoder_clip()],
-            false => graph::decoder(&network.decoder, network.latent_channels, options),
+    /// A half as one graph of a whole clip.
+    pub(super) fn clip_graph(&self, half: Half) -> StepGraph {
+        let (network, options) = (self.network(), compute::clip(&self.side(half).options));
+        match half {
+            Half::Encoder => graph::encoder_clip(&network.encoder, &options),
+            Half::Decoder => {
+                graph::decoder_clip(&network.decoder, network.latent_channels, network.interpolation, &options)
+            }
         }
     }
 
-    pub(super) fn encoder_clip(&self) -> StepGraph {
-        graph::encoder_clip(&self.network().encoder, &compute::clip(&self.0.encoder_options))
-    }
-
-    pub(super) fn decoder_clip(&self) -> StepGraph {
-        let network = self.network();
-        let (channels, interpolation) = (network.latent_channels, network.interpolation);
-        graph::decoder_clip(&network.decoder, channels, interpolation, &compute::clip(&self.0.decoder_options))
-    }
-
-    /// The encoder's sessions, loaded by the first caller.
-    pub(crate) fn encoder_steps(&self) -> Result<&[Arc<Step>]> {
-        Ok(self.0.encoder.get_or_try_init(|| self.load(self.encoder_graphs(), self.0.encode_precision))?)
-    }
-
-    /// The decoder's sessions, loaded by the first caller.
-    pub(crate) fn decoder_steps(&self) -> Result<&[Arc<Step>]> {
-        Ok(self.0.decoder.get_or_try_init(|| self.load(self.decoder_graphs(), self.0.decode_precision))?)
+    /// The sessions of a half, loaded by the first caller.
+    pub(crate) fn steps(&self, half: Half) -> Result<&[Arc<Step>]> {
+        let side = self.side(half);
+        Ok(side.steps.get_or_try_init(|| self.load(self.graphs(half), side.precision))?)
     }
 
     pub(crate) fn load(&self, graphs: Vec<StepGraph>, precision: Precision) -> Result<Vec<Arc<Step>>> {
-        self.0.sessions.load(graphs, precision, self.0.encoder_options.channels_last)
-    }
-
-    /// The steps with only what ONNX defines, for viewers and other runtimes.
-    pub(super) fn plain_graphs(&self) -> (Vec<StepGraph>, Vec<StepGraph>) {
-        let [encoder, decoder] = [&self.0.encoder_options, &self.0.decoder_options].map(compute::plain);
-        (self.encoder_steps_by(&encoder), self.decoder_steps_by(&decoder))
+        self.0.sessions.load(graphs, precision, self.0.encoder.options.channels_last)
     }
 }

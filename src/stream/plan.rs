@@ -55,8 +55,8 @@ impl Plan {
             options,
             geometry,
             at_once: (whole || options.clip_frames > 0).then_some(options.clip_frames),
-            encoder: if options.encode { model.encoder_graphs() } else { vec![] },
-            decoder: if options.decode { model.decoder_graphs() } else { vec![] },
+            encoder: if options.encode { model.graphs(Half::Encoder) } else { vec![] },
+            decoder: if options.decode { model.graphs(Half::Decoder) } else { vec![] },
         };
         memory::check("the graphs of a stream")?;
         planner.check_tiling()?;
@@ -109,8 +109,8 @@ impl Planner<'_> {
 
     /// The larger of the directions in use.
     fn halo(&self) -> Option<usize> {
-        let encode = if self.options.encode { self.model.encode_halo() } else { Some(0) };
-        let decode = if self.options.decode { self.model.decode_halo() } else { Some(0) };
+        let encode = if self.options.encode { self.model.halo(Half::Encoder) } else { Some(0) };
+        let decode = if self.options.decode { self.model.halo(Half::Decoder) } else { Some(0) };
         Some(encode?.max(decode?))
     }
 
@@ -166,8 +166,8 @@ impl Planner<'_> {
                 Tiles::new(&self.geometry, size, overlap.next_multiple_of(self.geometry.compression), true)
             }
         };
-        let encode = self.options.encode.then(|| tiles(self.model.encode_halo())).transpose()?;
-        let decode = self.options.decode.then(|| tiles(self.model.decode_halo())).transpose()?;
+        let encode = self.options.encode.then(|| tiles(self.model.halo(Half::Encoder))).transpose()?;
+        let decode = self.options.decode.then(|| tiles(self.model.halo(Half::Decoder))).transpose()?;
         let needs = Needs { model: self.model, geometry: &self.geometry, at_once: self.at_once };
         let estimate = needs.estimate((&self.encoder, encode.as_ref()), (&self.decoder, decode.as_ref()));
         Ok(Plan { geometry: self.geometry.clone(), at_once: self.at_once, encode, decode, estimate })

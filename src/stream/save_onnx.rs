@@ -35,16 +35,12 @@ impl Model {
         let _mode = FloatMode::set_default();
         self.owner().check("model")?;
         let folder = folder.as_ref();
-        let (mut encoder, mut decoder) = match graphs {
-            Graphs::Steps => self.plain_graphs(),
-            Graphs::Clip => (vec![self.encoder_clip()], vec![self.decoder_clip()]),
-        };
-        for (half, steps) in [(Half::Encoder, &mut encoder), (Half::Decoder, &mut decoder)] {
-            if !self.network().has(half) {
-                steps.clear();
-            }
-        }
-        let steps: Vec<_> = encoder.into_iter().chain(decoder).collect();
+        let halves = [Half::Encoder, Half::Decoder].into_iter().filter(|half| self.network().has(*half));
+        let steps = halves.flat_map(|half| match graphs {
+            Graphs::Steps => self.plain_graphs(half),
+            Graphs::Clip => vec![self.clip_graph(half)],
+        });
+        let steps: Vec<_> = steps.collect();
         let targets = |step: &StepGraph| (folder.join(format!("{}.onnx", step.name)), folder.join(step.weights_file()));
         self.checkpoint().check_target_folder(folder)?;
         for (model, weights) in steps.iter().map(targets) {

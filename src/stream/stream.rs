@@ -11,6 +11,7 @@ use crate::engine::{Decoder, Encoder, Engine, Step, check_count};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::LatentCodec;
+use crate::model::Half;
 use crate::runtime::Canceller;
 use std::ops::Range;
 use std::sync::Arc;
@@ -88,8 +89,8 @@ impl Stream {
         if at_once != Some(0) {
             estimate.check_available(model, options)?;
         }
-        let encoder = |tiles| direction(model, model.encoder_steps()?, &geometry, tiles, at_once.is_some());
-        let decoder = |tiles| direction(model, model.decoder_steps()?, &geometry, tiles, at_once.is_some());
+        let encoder = |tiles| direction(model, model.steps(Half::Encoder)?, &geometry, tiles, at_once.is_some());
+        let decoder = |tiles| direction(model, model.steps(Half::Decoder)?, &geometry, tiles, at_once.is_some());
         let mut encoder: Option<Direction<Encoder>> = encode.map(encoder).transpose()?;
         let mut decoder: Option<Direction<Decoder>> = decode.map(decoder).transpose()?;
         let canceller = Canceller::new()?;

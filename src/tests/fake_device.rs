@@ -7,6 +7,7 @@
 use crate::error::ErrorKind;
 use crate::graph::Element;
 use crate::media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
+use crate::model::Half;
 use crate::runtime::Tensor;
 use crate::stream::{
     CacheType, Convolution, Layout, Model, ModelOptions, Precision, Provider, Snapshot, Stream, StreamOptions, Tiling,
@@ -140,7 +141,7 @@ fn cuda_streams_are_made_warm() {
     let mut options = StreamOptions::new(SIZE.0, SIZE.1);
     options.encode = false;
     let runs = || count(&model.device().unwrap().traffic.steps) as usize;
-    let (encoder_steps, decoder_steps) = (model.encoder_graphs().len(), model.decoder_graphs().len());
+    let (encoder_steps, decoder_steps) = (model.graphs(Half::Encoder).len(), model.graphs(Half::Decoder).len());
     let decoder = Stream::new(&model, &options).unwrap();
     assert_eq!((traffic(&model), runs()), ([0, 0, 0], decoder_steps));
     (options.encode, options.decode) = (true, false);
@@ -224,7 +225,7 @@ fn cuda_streams_go_on_after_a_run_of_another_size() {
         options.layout = layout;
         let model = Model::open_on_fake_device(Some(golden(case)), &options).unwrap();
         let size = StreamOptions::new(SIZE.0, SIZE.1);
-        let steps: Vec<_> = [model.encoder_steps().unwrap(), model.decoder_steps().unwrap()].concat();
+        let steps: Vec<_> = [model.steps(Half::Encoder).unwrap(), model.steps(Half::Decoder).unwrap()].concat();
         let run = |fail: bool| {
             let mut stream = Stream::new(&model, &size).unwrap();
             let mut results = vec![];
