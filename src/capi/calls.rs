@@ -1,3 +1,5 @@
+//! The calls that move a stream: encode, decode, flush, reset, cancel, and the counts that they will write.
+
 use super::abi;
 use super::frame::{images, images_mut, wfvae_frame};
 use super::guard::guard;

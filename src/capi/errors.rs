@@ -1,3 +1,5 @@
+//! Texts for statuses and for the last error.
+
 use super::guard::guard;
 use super::handle::wfvae;
 use super::last_error::last_error;

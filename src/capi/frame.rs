@@ -1,3 +1,5 @@
+//! Pictures in C: `wfvae_frame`, checked and converted.
+
 use super::abi::{self, CStruct};
 use crate::error::{Result, fail};
 use crate::media::{Image, ImageMut, PixelFormat, Range};

@@ -1,3 +1,5 @@
+//! The handle of a stream: created, entered by one thread at a time, destroyed.
+
 use super::abi;
 use super::guard::{caught, guard};
 use super::last_error::c_text;

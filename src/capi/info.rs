@@ -1,3 +1,5 @@
+//! `wfvae_get_info`.
+
 use super::abi::{self, CStruct};
 use super::guard::guard;
 use super::handle::wfvae;

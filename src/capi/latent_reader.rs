@@ -1,3 +1,5 @@
+//! Reading latent files.
+
 use super::abi::{self, CStruct};
 use super::guard::guard;
 use super::handle::wfvae;

@@ -1,3 +1,5 @@
+//! Writing latent files.
+
 use super::abi::{self, CStruct};
 use super::guard::guard;
 use super::handle::wfvae;

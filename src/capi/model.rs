@@ -1,3 +1,5 @@
+//! The handle of a model, and what can be asked of a model.
+
 use super::abi;
 use super::guard::guard;
 use super::model_info::{ModelTexts, wfvae_model_info};

@@ -1,3 +1,5 @@
+//! `wfvae_model_info` and its strings.
+
 use super::abi::CStruct;
 use super::last_error::c_text;
 use crate::stream::ModelInfo;

@@ -1,3 +1,5 @@
+//! `wfvae_model_options`, checked and converted.
+
 use super::abi::{self, CStruct};
 use super::last_error::c_text;
 use crate::error::{Result, fail};

@@ -1,3 +1,5 @@
+//! `wfvae_options`, checked and converted, and `wfvae_estimate`.
+
 use super::abi::{self, CStruct};
 use super::guard::guard;
 use super::latents::to_latent_type;

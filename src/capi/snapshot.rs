@@ -1,3 +1,5 @@
+//! Snapshots and forks.
+
 use super::abi;
 use super::guard::guard;
 use super::handle::wfvae;

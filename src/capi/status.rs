@@ -1,3 +1,5 @@
+//! Statuses: their numbers, texts and errors.
+
 use crate::error::ErrorKind;
 use std::ffi::CStr;
 

@@ -1,3 +1,5 @@
+//! The versions of the library and of its header.
+
 // The constants are for the header. Only a test reads them.
 #![cfg_attr(not(test), allow(dead_code))]
 

@@ -18,7 +18,7 @@ pub(crate) struct Counting {
 
 impl Counting {
     /// Latents that `frames` give before a flush.
-    pub(crate) fn encoded(self, frames: u64) -> u64 {
+    pub(super) fn encoded(self, frames: u64) -> u64 {
         match frames {
             0 => 0,
             n => 1 + (n - 1) / self.unit,
@@ -34,7 +34,7 @@ impl Counting {
     }
 
     /// Frames that `latents` give before a flush.
-    pub(crate) fn decoded(self, latents: u64) -> u64 {
+    pub(super) fn decoded(self, latents: u64) -> u64 {
         if self.unit == 1 {
             return latents;
         }

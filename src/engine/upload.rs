@@ -1,4 +1,4 @@
-//! The way of frames to a device.
+//! Uploads parts of frames to a device.
 
 use super::frame_size::FrameSize;
 use crate::error::Result;

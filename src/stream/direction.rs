@@ -6,13 +6,13 @@ use super::tiles::Tiles;
 use crate::engine::{Counting, Engine, Progress, Run, Step, WholeClip};
 use crate::error::Result;
 use crate::graph::Port;
+use crate::media::Rect;
 use crate::runtime::{Canceller, Tensor};
 use std::ops::Range;
 use std::sync::Arc;
 
 pub(super) struct Direction<E: Engine> {
     counting: Counting,
-    geometry: Geometry,
     progress: Progress,
     /// Whether each call gets a whole clip.
     at_once: bool,
@@ -21,7 +21,8 @@ pub(super) struct Direction<E: Engine> {
 
 enum Way<E: Engine> {
     Tiles(Tiled<E>),
-    WholeClip(E::WholeClip),
+    /// With the rectangle of an output.
+    WholeClip(E::WholeClip, Rect),
 }
 
 impl<E: Engine> Direction<E> {
@@ -33,13 +34,15 @@ impl<E: Engine> Direction<E> {
         at_once: bool,
     ) -> Result<Self> {
         let way = Way::Tiles(Tiled::new(steps, counting, geometry, tiles, at_once)?);
-        Ok(Direction { counting, geometry: geometry.clone(), progress: Progress::default(), at_once, way })
+        Ok(Direction { counting, progress: Progress::default(), at_once, way })
     }
 
     /// For a model whose norms span the whole clip.
     pub(super) fn of_whole_clips(step: &Arc<Step>, counting: Counting, geometry: &Geometry) -> Self {
-        let way = Way::WholeClip(E::WholeClip::new(step, counting, geometry.padded));
-        Direction { counting, geometry: geometry.clone(), progress: Progress::default(), at_once: true, way }
+        let [_, divisor] = E::divisors(geometry.compression);
+        let output = Tiles::one(geometry).whole(divisor);
+        let way = Way::WholeClip(E::WholeClip::new(step, counting, geometry.padded), output);
+        Direction { counting, progress: Progress::default(), at_once: true, way }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -80,10 +83,8 @@ impl<E: Engine> Direction<E> {
                 }
                 return Ok(());
             }
-            Way::WholeClip(clip) => {
-                let [_, divisor] = E::divisors(self.geometry.compression);
-                let all = Tiles::one(&self.geometry).whole(divisor);
-                let mut sink = |index: u64, values: &[f32]| sink(index, values, &all, &all);
+            Way::WholeClip(clip, all) => {
+                let mut sink = |index: u64, values: &[f32]| sink(index, values, all, all);
                 clip.run(inputs, count, &mut Run::new(canceller, 0, &mut sink))?;
             }
         }
@@ -116,7 +117,7 @@ impl<E: Engine> Direction<E> {
     pub(super) fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
         match &mut self.way {
             Way::Tiles(tiled) => tiled.warm_up(canceller),
-            Way::WholeClip(_) => Ok(()),
+            Way::WholeClip(..) => Ok(()),
         }
     }
 
@@ -124,7 +125,7 @@ impl<E: Engine> Direction<E> {
     pub(super) fn runs(&self) -> u64 {
         match &self.way {
             Way::Tiles(tiled) => tiled.runs(),
-            Way::WholeClip(clip) => clip.runs(),
+            Way::WholeClip(clip, _) => clip.runs(),
         }
     }
 
@@ -132,7 +133,7 @@ impl<E: Engine> Direction<E> {
     pub(super) fn state_bytes(&self) -> u64 {
         match &self.way {
             Way::Tiles(tiled) => tiled.state_bytes(),
-            Way::WholeClip(_) => 0,
+            Way::WholeClip(..) => 0,
         }
     }
 

@@ -1,4 +1,4 @@
-//! A snapshot.
+//! The [`Snapshot`] that callers hold: bytes, and what they say.
 
 use super::format::{CHECKSUM, HEADER, Header};
 use crate::error::{Error, ErrorKind, Result, fail};
