@@ -89,6 +89,8 @@ static void test_counts(void)
          (encode_to(FRAMES), wfvae_encode_flush(s.stream, NULL, 0, &s.count)));
     CALL("no room for frames", CAPACITY, "room for 0 frames, this call writes 2", (encode_to(5), decode_in(0)));
     CALL("room for half the frames", CAPACITY, "room for 1 frames, this call writes 2", (encode_to(5), decode_in(1)));
+    CALL("frames that are not written are not read", CAPACITY, "room for 1 frames, this call writes 2",
+         (encode_to(5), wfvae_decode_chunk(s.stream, s.latents[1], 1, NULL, 1, &s.count)));
     CALL("no room for the last frame", CAPACITY, "room for 0 frames, this call writes 1",
          (end_encoding(), decode_to(LATENTS), wfvae_decode_flush(s.stream, NULL, 0, &s.count)));
     CALL("misaligned latents, encode", INVALID_ARGUMENT, "aligned to 4 bytes",
@@ -154,6 +156,9 @@ static void test_order(void)
          (wfvae_cancel(s.stream), wfvae_encode_flush(s.stream, s.latents[1], 1, &s.count)));
     CALL("cancel, decode flush", CANCELLED, "cancelled",
          (wfvae_cancel(s.stream), wfvae_decode_flush(s.stream, s.decoded, 2, &s.count)));
+    CALL("cancel, encode no frames", CANCELLED, "cancelled", (wfvae_cancel(s.stream), encode(0)));
+    CALL("cancel, encode, decode no latents", NEEDS_RESET, "an earlier call failed",
+         (wfvae_cancel(s.stream), encode(4), decode(0)));
     CALL("cancel, encode twice", NEEDS_RESET, "an earlier call failed", (wfvae_cancel(s.stream), encode(4), encode(4)));
     CALL("cancel, encode, decode", NEEDS_RESET, "an earlier call failed",
          (wfvae_cancel(s.stream), encode(4), decode(1)));
