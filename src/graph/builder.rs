@@ -1,7 +1,7 @@
 //! Collects the nodes, ports, caches and weights of one graph and writes it as an ONNX model.
 
 use super::footprint::{self, Scratch};
-use super::onnx::{self, Attribute, Dim, DimValue};
+use super::onnx::{self, Attribute, DimValue, ValueInfo};
 use super::operators::{DOMAIN, Operator, PackedWeight};
 use super::options::{Operators, Options};
 use super::size::{Size, SizeList};
@@ -231,10 +231,9 @@ impl Builder {
             return list.name.clone();
         }
         let list = SizeList { name: format!("size.{}", self.sizes.len()), sizes };
-        let dim = vec![Dim { value: Some(DimValue::Fixed(list.sizes.len() as i64)) }];
-        let tensor_type = onnx::TensorType { elem_type: onnx::INT64, shape: Some(onnx::Shape { dim }) };
-        let r#type = Some(onnx::Type { tensor_type: Some(tensor_type) });
-        self.graph.input.push(onnx::ValueInfo { name: list.name.clone(), r#type, doc: list.describe() });
+        let dims = vec![DimValue::Fixed(list.sizes.len() as i64)];
+        let input = ValueInfo::tensor(&list.name, onnx::INT64, Some(dims));
+        self.graph.input.push(ValueInfo { doc: list.describe(), ..input });
         self.sizes.push(list);
         self.sizes[self.sizes.len() - 1].name.clone()
     }
@@ -252,10 +251,8 @@ impl Builder {
     /// An input for the weight of one of our convolutions, which reads frames of H / `divisor`.
     pub(super) fn packed_weight(&mut self, weight: PackedWeight, divisor: usize) -> String {
         let name = weight.key.clone();
-        let dim = Dim { value: Some(DimValue::Symbol(format!("N.{name}"))) };
-        let tensor_type = onnx::TensorType { elem_type: onnx::FLOAT, shape: Some(onnx::Shape { dim: vec![dim] }) };
-        let r#type = Some(onnx::Type { tensor_type: Some(tensor_type) });
-        self.graph.input.push(onnx::ValueInfo { name: name.clone(), r#type, ..Default::default() });
+        let dims = vec![DimValue::Symbol(format!("N.{name}"))];
+        self.graph.input.push(ValueInfo::tensor(&name, onnx::FLOAT, Some(dims)));
         self.scratches.push(Scratch { convolution: weight.convolution, divisor });
         self.packed_weights.push(weight);
         name
@@ -273,13 +270,7 @@ impl Builder {
         body: impl FnOnce(&mut Builder, &str) -> String,
     ) -> String {
         let name = format!("scan{}.slice", self.next);
-        let untyped = |name: String, element| onnx::ValueInfo {
-            name,
-            r#type: Some(onnx::Type {
-                tensor_type: Some(onnx::TensorType { elem_type: onnx::element(element), shape: None }),
-            }),
-            ..Default::default()
-        };
+        let untyped = |name: &str, element| ValueInfo::tensor(name, onnx::element(element), None);
         // The body's constants belong to the outer graph, its nodes do not.
         let outer = std::mem::take(&mut self.graph.node);
         let output = body(self, &name);
@@ -287,8 +278,8 @@ impl Builder {
         let body = onnx::Graph {
             name: format!("{name}.body"),
             node: inner,
-            input: vec![untyped(name, element)],
-            output: vec![untyped(output, result)],
+            input: vec![untyped(&name, element)],
+            output: vec![untyped(&output, result)],
             ..Default::default()
         };
         let attributes = vec![
@@ -460,22 +451,19 @@ impl Builder {
     }
 }
 
-fn value_info(value: &Value) -> onnx::ValueInfo {
-    let fixed = |n: usize| Dim { value: Some(DimValue::Fixed(n as i64)) };
-    let symbol = |text: String| Dim { value: Some(DimValue::Symbol(text)) };
-    let side = |axis: &str| symbol(format!("{axis}/{}", value.divisor));
-    let dim = match value.layout {
+fn value_info(value: &Value) -> ValueInfo {
+    let fixed = |n: usize| DimValue::Fixed(n as i64);
+    let side = |axis: &str| DimValue::Symbol(format!("{axis}/{}", value.divisor));
+    let dims = match value.layout {
         Layout::Frame => vec![fixed(1), fixed(value.channels), side("H"), side("W")],
         Layout::Pixels => vec![fixed(1), side("H"), side("W"), fixed(value.channels)],
         // Frames at different rates have no common divisor, so each port has its own T.
         Layout::Clip => {
-            vec![fixed(1), fixed(value.channels), symbol(format!("T.{}", value.name)), side("H"), side("W")]
+            let frames = DimValue::Symbol(format!("T.{}", value.name));
+            vec![fixed(1), fixed(value.channels), frames, side("H"), side("W")]
         }
-        Layout::Numbers => vec![symbol(format!("N.{}", value.name))],
+        Layout::Numbers => vec![DimValue::Symbol(format!("N.{}", value.name))],
         Layout::Any => vec![],
     };
-    let shape = (value.layout != Layout::Any).then_some(onnx::Shape { dim });
-    let tensor_type = onnx::TensorType { elem_type: onnx::element(value.element), shape };
-    let r#type = Some(onnx::Type { tensor_type: Some(tensor_type) });
-    onnx::ValueInfo { name: value.name.clone(), r#type, ..Default::default() }
+    ValueInfo::tensor(&value.name, onnx::element(value.element), (value.layout != Layout::Any).then_some(dims))
 }

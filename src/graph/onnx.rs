@@ -167,6 +167,16 @@ impl Node {
     }
 }
 
+impl ValueInfo {
+    /// A tensor. `dims`: `None` for any shape.
+    pub(super) fn tensor(name: &str, elem_type: i32, dims: Option<Vec<DimValue>>) -> Self {
+        let dim = |value| Dim { value: Some(value) };
+        let shape = dims.map(|dims| Shape { dim: dims.into_iter().map(dim).collect() });
+        let r#type = Some(Type { tensor_type: Some(TensorType { elem_type, shape }) });
+        ValueInfo { name: name.into(), r#type, ..Default::default() }
+    }
+}
+
 impl Attribute {
     pub(super) fn int(name: &str, value: i64) -> Self {
         Attribute { name: name.into(), i: Some(value), kind: 2, ..Default::default() }
