@@ -202,7 +202,7 @@ def check_own_input(folder):
         works("reconstruct", "-q", *m, source, folder / "both", stdout=stdout)
     assert (folder / "both").read_bytes() == expected
     works("encode_file", *m, source, latents)
-    # Beside a model, in a folder that the library does not look into, is a place as any, also the second time.
+    # Beside a model, in a folder that the library does not look into, latents may be written, also a second time.
     (model / "latents").mkdir()
     for _ in range(2):
         works("encode_file", *m, source, model / "latents/clip.safetensors")

@@ -406,8 +406,8 @@ fn random_damage_does_no_harm() {
     for _ in 0..3000 {
         let mut damaged = bytes.clone();
         for _ in 0..1 + random.below(3) {
-            let place = random.below(damaged.len() as u64) as usize;
-            damaged[place] = random.below(256) as u8;
+            let offset = random.below(damaged.len() as u64) as usize;
+            damaged[offset] = random.below(256) as u8;
         }
         damaged.truncate(if random.below(8) == 0 { random.below(bytes.len() as u64) as usize } else { bytes.len() });
         std::fs::write(&path, &damaged).unwrap();

@@ -348,8 +348,8 @@ fn every_saved_block_matters() {
                 stream.restore(&snapshot).unwrap();
                 run(&mut stream, &video, steps)
             });
-            for place in (HEADER..end).step_by(BLOCK) {
-                let block = place..(place + BLOCK).min(end);
+            for offset in (HEADER..end).step_by(BLOCK) {
+                let block = offset..(offset + BLOCK).min(end);
                 let large = 1e3f32.to_ne_bytes();
                 let poisoned =
                     forged(&snapshot, |b| b[block].chunks_exact_mut(4).for_each(|v| v.copy_from_slice(&large)));
@@ -358,7 +358,7 @@ fn every_saved_block_matters() {
                     stream.restore(&poisoned).unwrap();
                     steps.iter().zip(right).any(|(step, right)| run_step(&mut stream, &video, *step) != *right)
                 });
-                assert!(comes_out, "{case} at {position}: what lies at {place} is dead");
+                assert!(comes_out, "{case} at {position}: the block at {offset} is dead");
             }
             println!("{case} at {position}: {} blocks", (end - HEADER).div_ceil(BLOCK));
         }
@@ -382,11 +382,11 @@ fn damaged_bytes_are_refused() {
     let bytes = snapshot.as_bytes();
     let mut damaged = bytes.to_vec();
     let everywhere = (0..FIXED).chain((FIXED..bytes.len() - 8).step_by(101)).chain(bytes.len() - 8..bytes.len());
-    for place in everywhere {
+    for offset in everywhere {
         for bits in [0x01, 0x80, 0xff] {
-            damaged[place] ^= bits;
+            damaged[offset] ^= bits;
             refused(Snapshot::from_bytes(&damaged), ErrorKind::InvalidArgument, "snapshot: ");
-            damaged[place] ^= bits;
+            damaged[offset] ^= bits;
         }
     }
     let lengths = (0..2 * FIXED).chain((2 * FIXED..bytes.len()).step_by(67)).chain([bytes.len() - 1]);

@@ -255,9 +255,9 @@ fn half_precision_latents() {
     assert!(room.concat() == from_float[..3 * 3 * SIDE * SIDE]);
 }
 
-/// Samples: the seed decides, the place in the clip decides, the calls do not.
+/// Samples depend on the seed and the latent's index in the clip, not on the calls.
 #[test]
-fn samples_depend_on_seed_and_place_alone() {
+fn samples_depend_on_seed_and_index_alone() {
     let model = open("v1-tiny");
     let video = clip(9, SIDE, SIDE, 6);
     let sample = |seed, plan: &[usize]| {

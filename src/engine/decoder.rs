@@ -70,7 +70,7 @@ impl Engine for Decoder {
                 pictures: [tensor(picture)?, tensor(picture)?, tensor(picture)?],
                 pictures_in: 0,
                 pictures_out: 0,
-                weights: Tensor::numbers(&[0.0; 9])?,
+                weights: Tensor::floats(&[0.0; 9])?,
             })
         };
         let last = steps.last().expect("a decoder has steps");

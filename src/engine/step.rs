@@ -28,7 +28,7 @@ impl Step {
 
     /// The graph's inputs that tell it the size of its frames.
     pub(super) fn size_tensors(&self, size: FrameSize, frames: usize) -> Result<Vec<Tensor>> {
-        self.sizes.iter().map(|list| Tensor::whole_numbers(&list.of(size.axes(), frames))).collect()
+        self.sizes.iter().map(|list| Tensor::integers(&list.of(size.axes(), frames))).collect()
     }
 
     /// Fails if an output of the network, the clip's `what` of that index, holds a NaN or an infinity.

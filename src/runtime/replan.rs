@@ -70,7 +70,7 @@ impl Replan {
         };
         let (mut inputs, outputs) = (tensors(&self.inputs)?, tensors(&self.outputs)?);
         for list in &self.sizes {
-            inputs.push(Tensor::whole_numbers(&list.of(size, 1))?);
+            inputs.push(Tensor::integers(&list.of(size, 1))?);
         }
         let [inputs, outputs] = [&inputs, &outputs].map(|tensors| tensors.iter().collect::<Vec<_>>());
         match run(&inputs, &outputs, &Canceller::new()?) {

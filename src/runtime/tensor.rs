@@ -101,14 +101,14 @@ impl Tensor {
     }
 
     /// A one-dimensional tensor of float32 values.
-    pub(crate) fn numbers(values: &[f32]) -> Result<Self> {
+    pub(crate) fn floats(values: &[f32]) -> Result<Self> {
         let mut tensor = Tensor::new(&[values.len()], Element::F32)?;
         tensor.data_mut().copy_from_slice(values);
         Ok(tensor)
     }
 
     /// A one-dimensional tensor of int64 values.
-    pub(crate) fn whole_numbers(values: &[i64]) -> Result<Self> {
+    pub(crate) fn integers(values: &[i64]) -> Result<Self> {
         let mut tensor = Tensor::new(&[values.len()], Element::I64)?;
         for (bytes, value) in tensor.raw_mut().chunks_exact_mut(size_of::<i64>()).zip(values) {
             bytes.copy_from_slice(&value.to_ne_bytes());

@@ -49,7 +49,7 @@ impl Header {
         let ended = |part: Option<Progress>, flag| if part.is_some_and(|part| part.ended) { flag } else { 0 };
         let flags = has(self.encoder, ENCODES) | has(self.decoder, DECODES);
         let flags = flags | ended(self.encoder, ENCODER_ENDED) | ended(self.decoder, DECODER_ENDED);
-        let numbers: [u64; 11] = [
+        let fields: [u64; 11] = [
             size,
             self.identity,
             self.size[0],
@@ -65,7 +65,7 @@ impl Header {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&BYTE_ORDER.to_ne_bytes());
         out.extend_from_slice(&VERSION.to_ne_bytes());
-        numbers.iter().for_each(|number| out.extend_from_slice(&number.to_ne_bytes()));
+        fields.iter().for_each(|field| out.extend_from_slice(&field.to_ne_bytes()));
     }
 
     /// Reads the header of a whole snapshot, and checks all that can be checked without a stream.
@@ -89,9 +89,9 @@ impl Header {
         if version != VERSION {
             fail!(InvalidArgument, "format version {version}, this libwfvae reads {VERSION}");
         }
-        let numbers: [u64; 11] = std::array::from_fn(|i| u64_at(bytes, 16 + 8 * i));
+        let fields: [u64; 11] = std::array::from_fn(|i| u64_at(bytes, 16 + 8 * i));
         let [size, identity, width, height, padded_width, padded_height, flags, frames_in, latents_in, limit, layout] =
-            numbers;
+            fields;
         if size != bytes.len() as u64 {
             fail!(InvalidArgument, "found {} bytes, expected {size}: cut or damaged", bytes.len());
         }

@@ -1,4 +1,4 @@
-//! Streams driven by a plan, with every count that the library foretells checked, and the whole clip at once.
+//! Drives streams by a plan, checks every count that the library announces, and runs the whole clip at once.
 
 use super::ensure;
 use crate::engine::{Decoder, Encoder, Engine, Run, WholeClip, WholeClipDecoder, WholeClipEncoder};
@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-pub(super) type Numbers = Result<Vec<f32>, TestCaseError>;
+pub(super) type Values = Result<Vec<f32>, TestCaseError>;
 
 /// Standard normal.
 pub(super) fn noise(count: usize, seed: u64) -> Vec<f32> {
@@ -59,7 +59,7 @@ fn frame_len(info: &StreamInfo) -> usize {
 }
 
 /// Calls `run` with room for `count` outputs of `len` values and one more. It must write `count` of them.
-fn written(count: u64, len: usize, run: impl FnOnce(&mut [f32]) -> crate::Result<usize>) -> Numbers {
+fn written(count: u64, len: usize, run: impl FnOnce(&mut [f32]) -> crate::Result<usize>) -> Values {
     let mut room = vec![f32::NAN; (count as usize + 1) * len];
     let done = run(&mut room)? as u64;
     ensure!(done == count, "wrote {done}, expected {count}");
@@ -70,7 +70,7 @@ fn written(count: u64, len: usize, run: impl FnOnce(&mut [f32]) -> crate::Result
 }
 
 /// Encodes the frames of `video` by calls, then flushes if the clip ends there.
-pub(super) fn encode(stream: &mut Stream, video: &[f32], calls: &[usize], flush: bool) -> Numbers {
+pub(super) fn encode(stream: &mut Stream, video: &[f32], calls: &[usize], flush: bool) -> Values {
     let info = stream.info();
     let (frame, latent) = (frame_len(&info), info.encoded_channels * info.latent_width * info.latent_height);
     let mut frames = video.chunks_exact(frame);
@@ -93,7 +93,7 @@ pub(super) fn encode(stream: &mut Stream, video: &[f32], calls: &[usize], flush:
 }
 
 /// Decodes latents by calls, then flushes if the clip ends there.
-pub(super) fn decode(stream: &mut Stream, latents: &[f32], calls: &[usize], flush: bool, tiles: usize) -> Numbers {
+pub(super) fn decode(stream: &mut Stream, latents: &[f32], calls: &[usize], flush: bool, tiles: usize) -> Values {
     let info = stream.info();
     let (frame, latent) = (frame_len(&info), info.latent_channels * info.latent_width * info.latent_height);
     let mut left = latents;
@@ -138,7 +138,7 @@ impl WholeEncoder {
         Ok(WholeEncoder(geometry.clone(), encoder))
     }
 
-    pub(super) fn run(&mut self, video: &[f32]) -> Numbers {
+    pub(super) fn run(&mut self, video: &[f32]) -> Values {
         let WholeEncoder(geometry, encoder) = self;
         let (width, height) = (geometry.width, geometry.height);
         let frames = video.chunks_exact(3 * width * height);
@@ -170,7 +170,7 @@ impl WholeDecoder {
         Ok(WholeDecoder(WholeClipDecoder::new(&steps[0], model.counting(), geometry.padded)))
     }
 
-    pub(super) fn run(&mut self, latents: &[f32], count: usize) -> Numbers {
+    pub(super) fn run(&mut self, latents: &[f32], count: usize) -> Values {
         let WholeDecoder(decoder) = self;
         let latent = latents.len() / count;
         let source = |n: usize, _: &Rect, values: &mut [f32]| values.copy_from_slice(&latents[n * latent..][..latent]);
@@ -185,7 +185,7 @@ impl WholeDecoder {
 }
 
 /// Moments of one frame by the steps. With one frame there is no other for a norm to see.
-pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) -> Numbers {
+pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) -> Values {
     let steps = model.load(graph::encoder(&model.network().encoder, model.encoder_options()), Precision::F32)?;
     let mut moments = vec![];
     let mut sink = |_: u64, latent: &[f32]| clamp_variance(latent, &mut moments);
@@ -198,7 +198,7 @@ pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) ->
 }
 
 /// The frame of one latent by the steps.
-pub(super) fn decode_image(model: &Model, geometry: &Geometry, latent: &[f32]) -> Numbers {
+pub(super) fn decode_image(model: &Model, geometry: &Geometry, latent: &[f32]) -> Values {
     let network = model.network();
     let steps = model
         .load(graph::decoder(&network.decoder, network.latent_channels, model.encoder_options()), Precision::F32)?;

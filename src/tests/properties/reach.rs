@@ -94,7 +94,7 @@ fn encoder_changes(model: &Model, vertical: bool, side: i8, seed: u64) -> Result
     let video = noise(3 * pixels, seed);
     let mut run = |pixel: usize| -> Result<Vec<f32>, TestCaseError> {
         let mut video = video.clone();
-        line.places(pixel, block, 3).for_each(|place| video[place] += 1.0);
+        line.indices(pixel, block, 3).for_each(|i| video[i] += 1.0);
         Ok(line.at(&whole.run(&video)?, blocks, 1))
     };
     let [at, beyond] = [reach, reach + 1].map(|distance| match side {
@@ -118,13 +118,13 @@ fn decoder_changes(model: &Model, vertical: bool, side: i8, seed: u64) -> Result
     let latents = noise(channels * line.length, seed);
     let mut run = |latent: usize| -> Result<Vec<f32>, TestCaseError> {
         let mut latents = latents.clone();
-        line.places(latent, 1, channels).for_each(|place| latents[place] += 1.0);
+        line.indices(latent, 1, channels).for_each(|i| latents[i] += 1.0);
         Ok(line.at(&whole.run(&latents, 1)?, middle, block))
     };
-    let place = |distance: usize| if side == -1 { middle - distance } else { middle + distance };
-    let far = run(place(reach + 2))?;
-    ensure!(run(place(reach + 1))? == far, "the decoder sees further than {reach}");
-    Ok(run(place(reach))? != far)
+    let at = |distance: usize| if side == -1 { middle - distance } else { middle + distance };
+    let far = run(at(reach + 2))?;
+    ensure!(run(at(reach + 1))? == far, "the decoder sees further than {reach}");
+    Ok(run(at(reach))? != far)
 }
 
 /// A picture one latent wide or high.
@@ -141,8 +141,8 @@ impl Line {
         cases::geometry(&StreamOptions::new(width, height), self.block)
     }
 
-    /// Of planes `across` wide: the numbers at `position` along the line.
-    fn places(&self, position: usize, across: usize, channels: usize) -> impl Iterator<Item = usize> + use<> {
+    /// Of planes `across` wide: the indices of the values at `position` along the line.
+    fn indices(&self, position: usize, across: usize, channels: usize) -> impl Iterator<Item = usize> + use<> {
         let (along, vertical) = (self.length * across, self.vertical);
         (0..channels * across).map(move |i| {
             let (channel, side) = (i / across, i % across);
@@ -155,7 +155,7 @@ impl Line {
     fn at(&self, planes: &[f32], index: usize, across: usize) -> Vec<f32> {
         let channels = planes.len() / (self.length * across * across);
         let positions = index * across..(index + 1) * across;
-        positions.flat_map(|position| self.places(position, across, channels)).map(|place| planes[place]).collect()
+        positions.flat_map(|position| self.indices(position, across, channels)).map(|i| planes[i]).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Streams of random models.
 
 use super::cases::{self, Case, Kind, Resume, Variant, case, first_generation, second_generation};
-use super::drive::{self, Numbers, WholeDecoder, WholeEncoder, calls, clip, noise};
+use super::drive::{self, Values, WholeDecoder, WholeEncoder, calls, clip, noise};
 use super::{check, ensure};
 use crate::engine::of_clip;
 use crate::error::ErrorKind;
@@ -161,7 +161,7 @@ fn decode(case: &Case, model: &Model, reference: &Model) -> TestCaseResult {
     let video = direction.all_plans(&latents, case.latents)?;
     let frame = 3 * geometry.width * geometry.height;
     let expected_len = limit.unwrap_or(total) as usize * frame;
-    ensure!(video.len() == expected_len, "{} numbers of frames, expected {expected_len}", video.len());
+    ensure!(video.len() == expected_len, "{} values of frames, expected {expected_len}", video.len());
 
     let mut stream = direction.stream(true)?;
     stream.set_frame_count(None);
@@ -186,7 +186,7 @@ fn check_tiled(case: &Case, tiles: u64) -> TestCaseResult {
     Ok(())
 }
 
-type Run<'a> = dyn Fn(&mut Stream, &[f32], &[usize], bool) -> Numbers + 'a;
+type Run<'a> = dyn Fn(&mut Stream, &[f32], &[usize], bool) -> Values + 'a;
 
 /// One direction of a case, with all that streams of it have in common.
 struct Direction<'a> {
@@ -218,7 +218,7 @@ impl Direction<'_> {
     }
 
     /// The clip's `count` frames or latents by both plans, with a pause in the second. All results are the same.
-    fn all_plans(&self, input: &[f32], count: usize) -> Numbers {
+    fn all_plans(&self, input: &[f32], count: usize) -> Values {
         let mut stream = self.stream(false)?;
         let first = (self.run)(&mut stream, input, &calls(&self.plans[0], count), true)?;
 
@@ -247,7 +247,7 @@ impl Direction<'_> {
         let resumed = (self.run)(stream, rest, after, true)?;
         ensure!(resumed == uninterrupted, "a resumed stream differs");
         second.extend(resumed);
-        ensure!(second == first, "{plan:?} gives other numbers than {:?}", calls(&self.plans[0], count));
+        ensure!(second == first, "{plan:?} gives other values than {:?}", calls(&self.plans[0], count));
 
         if self.case.at_once() {
             let mut stream = self.stream(true)?;
@@ -262,7 +262,7 @@ impl Direction<'_> {
     }
 }
 
-/// Fails unless `ours` is what `whole` makes of `input`, but for rounding: `limit` for numbers of order one, and more where
+/// Fails unless `ours` is what `whole` makes of `input`, but for rounding: `limit` for values of order one, and more where
 /// the network itself makes much of little, as a layer norm of few channels does. Large tiles round in every layer some
 /// times as much as direct sums do.
 fn compare(
@@ -271,10 +271,10 @@ fn compare(
     ours: &[f32],
     limit: f32,
     input: &[f32],
-    mut whole: impl FnMut(&[f32]) -> Numbers,
+    mut whole: impl FnMut(&[f32]) -> Values,
 ) -> TestCaseResult {
     let expected = whole(input)?;
-    ensure!(ours.len() == expected.len(), "{what}: {} numbers, expected {}", ours.len(), expected.len());
+    ensure!(ours.len() == expected.len(), "{what}: {} values, expected {}", ours.len(), expected.len());
     ensure!(expected.iter().all(|v| v.is_finite()), "{what}: the whole clip is not finite");
     let mut shaken = |by: f32| {
         let input: Vec<f32> = input.iter().zip(noise(input.len(), 1)).map(|(v, n)| v + by * n).collect();
@@ -287,7 +287,7 @@ fn compare(
         prop_assume!(limit < 0.2 * size);
         let error = root_mean_square(ours, &expected);
         let text = "off by half precision caches, root mean square";
-        ensure!(error <= limit, "{what}: {error:.1e} {text}, limit {limit:.1e}, numbers of {size:.1}");
+        ensure!(error <= limit, "{what}: {error:.1e} {text}, limit {limit:.1e}, values of {size:.1}");
         return Ok(());
     }
     let size = expected.iter().fold(1.0, |max: f32, v| max.max(v.abs()));
@@ -296,7 +296,7 @@ fn compare(
     // Such a network, all of whose rounding is amplified, proves nothing.
     prop_assume!(limit < 2e-4 * size);
     let error = max_abs(ours, &expected);
-    ensure!(error <= limit, "{what}: max-abs {error:.1e} from the whole clip, limit {limit:.1e}, numbers to {size:.1}");
+    ensure!(error <= limit, "{what}: max-abs {error:.1e} from the whole clip, limit {limit:.1e}, values to {size:.1}");
     Ok(())
 }
 
@@ -331,7 +331,7 @@ fn group_norm(case: &Case, model: &Model) -> TestCaseResult {
     let z = noise(case.latents * info.latent_channels * geometry.latent_plane(), case.weights.seed);
     let decoded = drive::decode(&mut stream, &z, &[case.latents], true, 1)?;
     let expected_len = model.frames_for_latents(case.latents as u64) as usize * 3 * width * height;
-    ensure!(decoded.len() == expected_len, "{} numbers of frames, expected {expected_len}", decoded.len());
+    ensure!(decoded.len() == expected_len, "{} values of frames, expected {expected_len}", decoded.len());
 
     let image = &video[..3 * width * height];
     let ours = drive::encode_image(model, &geometry, image)?;
