@@ -20,9 +20,9 @@
 
 /**
  * @file
- * Video autoencoder filter: runs video through a WF-VAE, or stores its latents
- * as 16-bit gray video, or turns such video back, or shows the wavelet
- * sub-bands that the network sees.
+ * Video autoencoder filter: encodes and decodes video with a WF-VAE, stores
+ * its latents as 16-bit gray video, decodes such video, or shows the wavelet
+ * sub-bands that are the network's input.
  */
 
 #include <math.h>
@@ -78,7 +78,7 @@ enum {
     HEADER_HEIGHT     = 5,
     HEADER_CHANNELS   = 6,
     HEADER_VALID      = 7,  /* frames of the video in this latent */
-    HEADER_INDEX      = 8,  /* 2: place in the clip */
+    HEADER_INDEX      = 8,  /* 2: index in the clip */
     HEADER_STEP       = 10, /* 2: quantisation step, float */
     HEADER_OFFSET     = 12, /* sample value of zero */
     HEADER_IDENTITY   = 13, /* 4: of the model */
@@ -86,14 +86,14 @@ enum {
     HEADER_FLAGS      = 21,
     HEADER_RATE       = 22, /* 4: latents a second that the encoder announced, or 0 */
     HEADER_PTS        = 26, /* 4: of the latent frame */
-    HEADER_SLOT       = 30, /* 4: its place, counted with HEADER_RATE */
+    HEADER_SLOT       = 30, /* 4: its time, in units of HEADER_RATE */
     HEADER_TIMES      = 34, /* 4 each: pts of the frames of the video */
     HEADER_DURATIONS  = HEADER_TIMES + 4 * MAX_GROUP, /* 4 each */
     HEADER_CHECKSUM   = HEADER_DURATIONS + 4 * MAX_GROUP, /* 2: of all other samples */
     HEADER_SIZE       = HEADER_CHECKSUM + 2,
 
     /* Version 1 has other times, and no flags. */
-    HEADER_1_AGES      = 21, /* 2 each: how long before the latent's pts */
+    HEADER_1_AGES      = 21, /* 2 each: time before the latent's pts */
     HEADER_1_DURATIONS = HEADER_1_AGES + 2 * MAX_GROUP, /* 2 each */
     HEADER_1_CHECKSUM  = HEADER_1_DURATIONS + 2 * MAX_GROUP, /* 2 */
     HEADER_1_SIZE      = HEADER_1_CHECKSUM + 2,
@@ -101,9 +101,9 @@ enum {
 #define LATENT_MAGIC   MKTAG('W', 'F', 'V', 'L')
 #define LATENT_VERSION 2
 #define LATENT_ZERO    32768
-#define LATENT_LAST    1 /* flag: of its clip */
+#define LATENT_LAST    1 /* flag: the last of its clip */
 
-/* So many frames without a readable latent are no latents. */
+/* After this many frames without a readable latent, the input is not latents. */
 #define MAX_UNREADABLE 32
 
 typedef struct WFVAEContext {
@@ -231,7 +231,7 @@ static av_cold int init(AVFilterContext *ctx)
     return 0;
 }
 
-/* Not in init: newer versions of ffmpeg call that one twice, to look at the graph first. */
+/* Not in init, which newer versions of ffmpeg call twice: once to inspect the graph. */
 static int open_model(AVFilterContext *ctx)
 {
     WFVAEContext *s = ctx->priv;
@@ -309,14 +309,14 @@ static av_cold void uninit(AVFilterContext *ctx)
     free_frames(&s->ready);
 }
 
-/* Those with alpha come first: what is decoded has none. */
+/* Formats with alpha come first: decoded latents have none. */
 static const enum AVPixelFormat video_formats[] = {
     AV_PIX_FMT_GBRAP, AV_PIX_FMT_GBRAPF32, AV_PIX_FMT_GBRAP10, AV_PIX_FMT_GBRAP12, AV_PIX_FMT_GBRAP16,
 #define FORMATS_WITH_ALPHA 5
     AV_PIX_FMT_GBRP, AV_PIX_FMT_GBRPF32, AV_PIX_FMT_GBRP10, AV_PIX_FMT_GBRP12, AV_PIX_FMT_GBRP14, AV_PIX_FMT_GBRP16,
     AV_PIX_FMT_NONE
 };
-/* Alpha is taken, to warn that it is dropped. */
+/* Accepts alpha, to warn that it is dropped. */
 static const enum AVPixelFormat subband_formats[] = { AV_PIX_FMT_GBRAP, AV_PIX_FMT_GBRP, AV_PIX_FMT_NONE };
 static const enum AVPixelFormat latent_formats[]  = { AV_PIX_FMT_GRAY16, AV_PIX_FMT_NONE };
 
@@ -345,7 +345,7 @@ static int query_formats(AVFilterContext *ctx)
 
     if (ret < 0)
         return ret;
-    /* A round trip keeps the format; elsewhere the two sides are apart. */
+    /* A round trip keeps the format. In other modes input and output differ. */
     if (s->mode != MODE_ROUNDTRIP)
         formats = ff_make_format_list((const int *)formats_of(s, 1));
     return ff_formats_ref(formats, out);
@@ -395,9 +395,9 @@ static int create_stream(AVFilterContext *ctx, int width, int height)
     return status ? fail(ctx, status) : 0;
 }
 
-/* The header's rows. A file's version is seen in its frames' height, before there is a frame: other versions leave another
- * remainder of the tiles' rows. Models of 1 or 2 channels have one row of tiles, which leaves none: there is no telling,
- * and old files of theirs are not read. */
+/* The rows of the header. The height of the frames tells the version of a file before the first frame comes: each version
+ * leaves another remainder when divided by the rows of tiles. Models with 1 or 2 channels have one row of tiles, which leaves
+ * no remainder. Their old files cannot be told apart and are not read. */
 static int header_rows(const WFVAEContext *s, int version, int width)
 {
     int old = (HEADER_1_SIZE + width - 1) / width, rows = (HEADER_SIZE + width - 1) / width;
@@ -407,8 +407,8 @@ static int header_rows(const WFVAEContext *s, int version, int width)
     return rows > old && (rows - old) % s->tiles_y == 0 ? rows + 1 : rows;
 }
 
-/* A time base for the frames of latents from inlink, whose own one, in the header, is not known yet: it holds the usual
- * ones exactly, as far as they fit together, and others to within microseconds. */
+/* A time base for frames decoded from the latents of inlink. Their own time base is in the header, which is not read yet. This
+ * one holds the usual time bases exactly, as far as they fit together, and others to within microseconds. */
 static AVRational decoded_time_base(AVRational in, AVRational frame_rate)
 {
     const int dens[] = { in.den, frame_rate.num, 90000, 120000, 1000000, 15360, 12800, 12288, 16384, 44100 };
@@ -516,7 +516,7 @@ static int has_alpha(const AVFrame *frame)
     return !!(av_pix_fmt_desc_get(frame->format)->flags & AV_PIX_FMT_FLAG_ALPHA);
 }
 
-/* Keeps a frame's properties until its result comes, and the picture only if there is alpha to keep. */
+/* Keeps a frame's properties until its result comes, and its picture only for the alpha. */
 static int push_properties(WFVAEContext *s, const AVFrame *frame, int64_t pts, int64_t duration)
 {
     AVFrame *properties;
@@ -680,7 +680,7 @@ static AVRational get_rational(const uint16_t *from)
     return (AVRational){ get32(from), get32(from + 2) };
 }
 
-/* Header samples lie in the first rows, one after the other. */
+/* Header samples fill the first rows, in order. */
 static uint16_t *header_sample(const AVFrame *frame, int index)
 {
     int row = index / frame->width, column = index % frame->width;
@@ -688,8 +688,8 @@ static uint16_t *header_sample(const AVFrame *frame, int index)
     return (uint16_t *)(frame->data[0] + row * frame->linesize[0]) + column;
 }
 
-/* Of all samples but the checksum's own, in little endian as they are stored. */
-static uint32_t checksum(const AVFrame *frame, int place)
+/* Of all samples except the checksum's own, in little endian, as they are stored. */
+static uint32_t checksum(const AVFrame *frame, int own)
 {
     const AVCRC *table = av_crc_get_table(AV_CRC_32_IEEE_LE);
     uint32_t crc = UINT32_MAX;
@@ -699,7 +699,7 @@ static uint32_t checksum(const AVFrame *frame, int place)
         const uint16_t *row = (const uint16_t *)(frame->data[0] + y * frame->linesize[0]);
         for (int x = 0; x < frame->width; x++, index++) {
             uint8_t bytes[2];
-            if (index == place || index == place + 1)
+            if (index == own || index == own + 1)
                 continue;
             AV_WL16(bytes, row[x]);
             crc = av_crc(table, crc, bytes, 2);
@@ -717,13 +717,13 @@ static uint16_t *tile_row(const WFVAEContext *s, const AVFrame *frame, int chann
     return (uint16_t *)(frame->data[0] + row * frame->linesize[0]) + column;
 }
 
-/* What says in a header of this version whose latents these are: in the first, the whole model; since then the encoder. */
+/* What identifies the origin of the latents in a header of this version: the whole model in version 1, the encoder since. */
 static uint64_t latents_identity(const wfvae_model_info *info, int version)
 {
     return version == 1 ? info->identity : info->encoder_identity;
 }
 
-/* Lets the latent frame out that waited for the next one's time, which is its end; or for the clip's end. */
+/* Outputs the latent frame that waited for its end, which is the time of the next one, or the end of the clip. */
 static int release_held(AVFilterContext *ctx, int64_t next_pts, int last)
 {
     WFVAEContext *s = ctx->priv;
@@ -751,7 +751,7 @@ static AVRational announced_rate(AVFilterContext *ctx)
     return rate.num > 0 && rate.den > 0 ? rate : (AVRational){ 25, 1 };
 }
 
-/* A time in another time base. One so far off that sums of it would not fit is as good as unknown. */
+/* Converts a time to another time base. A time so large that sums could overflow counts as unknown. */
 static int64_t rescale_time(int64_t time, AVRational from, AVRational to)
 {
     if (time != AV_NOPTS_VALUE)
@@ -765,10 +765,10 @@ static int64_t rescale_duration(int64_t duration, AVRational from, AVRational to
     return FFMAX(duration, 0);
 }
 
-/* The time of a latent frame whose last frame has that time and duration: the same, so that at a constant rate latents
- * have one too. But where frames come faster than the input's rate says, begin below zero, or the last group is short, it
- * is later by what it takes that no two fall together at the announced rate, which ffmpeg makes the encoder's time base
- * and counts from zero. The header has the true times. Times that cannot be counted are unknown. */
+/* The time of a latent frame: that of the last frame in its group, so that latents have a constant rate if the frames have one.
+ * ffmpeg makes the announced rate the encoder's time base, counted from zero. If frames come faster than that rate, start
+ * below zero, or the last group is short, the time is moved later until no two latents get the same one. The header has the true
+ * times. Times that cannot be counted are unknown. */
 static int64_t latent_pts(AVFilterContext *ctx, int64_t pts, int64_t duration, int short_group)
 {
     WFVAEContext *s      = ctx->priv;
@@ -787,7 +787,7 @@ static int64_t latent_pts(AVFilterContext *ctx, int64_t pts, int64_t duration, i
     return pts;
 }
 
-/* Makes a frame of a latent, with the properties of the frames that it holds. */
+/* Makes a frame from a latent, with the properties of the video frames in it. */
 static int emit_latent(AVFilterContext *ctx, const float *latent, int valid)
 {
     AVFilterLink *outlink = ctx->outputs[0];
@@ -874,8 +874,8 @@ end:
     return ret;
 }
 
-/* Decodes a call's latents (roundtrip) or makes frames of them (encode). In a
- * flush the last group may be short. */
+/* Decodes the latents of a call (roundtrip) or makes frames from them (encode). In
+ * a flush the last group may be short. */
 static int take_latents(AVFilterContext *ctx, size_t count, int flush)
 {
     WFVAEContext *s = ctx->priv;
@@ -922,7 +922,7 @@ static int encode_batch(AVFilterContext *ctx)
     return take_latents(ctx, count, 0);
 }
 
-/* The clip's end: completes the last group and lets all frames out. */
+/* The end of the clip: completes the last group and outputs all frames. */
 static int flush_encoder(AVFilterContext *ctx)
 {
     WFVAEContext *s = ctx->priv;
@@ -941,19 +941,19 @@ static int flush_encoder(AVFilterContext *ctx)
     return s->mode == MODE_ROUNDTRIP ? decode(ctx, NULL, 0, 1) : release_held(ctx, AV_NOPTS_VALUE, 1);
 }
 
-/* Says why a latent frame cannot be used. It costs its own pictures, not the file. */
+/* Logs why a latent frame cannot be used. Only its own pictures are lost, unless strict is set. */
 static int av_printf_format(3, 4) unreadable(AVFilterContext *ctx, const AVFrame *frame, const char *format, ...)
 {
     WFVAEContext *s = ctx->priv;
-    char text[256], place[32] = "";
+    char text[256], when[32] = "";
     va_list arguments;
 
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     if (frame->pts != AV_NOPTS_VALUE)
-        snprintf(place, sizeof(place), "At %.3f s: ", frame->pts * av_q2d(ctx->inputs[0]->time_base));
-    av_log(ctx, AV_LOG_ERROR, "%s%s\n", place, text);
+        snprintf(when, sizeof(when), "At %.3f s: ", frame->pts * av_q2d(ctx->inputs[0]->time_base));
+    av_log(ctx, AV_LOG_ERROR, "%s%s\n", when, text);
     s->unreadable++;
     if (s->strict)
         return AVERROR_INVALIDDATA;
@@ -964,19 +964,18 @@ static int av_printf_format(3, 4) unreadable(AVFilterContext *ctx, const AVFrame
     return 0;
 }
 
-/* Checks what must not have changed on the way from the encoder. Returns 1 if the latent can be decoded, 0 if it is to be
- * left out. */
+/* Checks a latent frame and its header. Returns 1 if the latent can be decoded, 0 if it is left out. */
 static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *header)
 {
     WFVAEContext *s = ctx->priv;
     uint64_t identity, own;
     float step;
-    int place;
+    int checksum_index;
 
     if (frame->width != s->in_width || frame->height != s->in_height || frame->format != s->in_format)
         return unreadable(ctx, frame, "Damaged latent frame: size or format changed in the middle, from %dx%d to %dx%d.",
                           s->in_width, s->in_height, frame->width, frame->height);
-    /* The rows of an old header are fewer samples; what follows is not looked at. */
+    /* The rows of an old header hold fewer samples; those after them are not read. */
     for (int i = 0; i < HEADER_SIZE; i++)
         header[i] = i < s->header_rows * frame->width ? *header_sample(frame, i) : 0;
     if (get32(header + HEADER_MAGIC) != LATENT_MAGIC)
@@ -984,9 +983,9 @@ static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *he
     if (header[HEADER_VERSION] < 1 || header[HEADER_VERSION] > LATENT_VERSION)
         return unreadable(ctx, frame, "Latent frame of version %d, this filter reads 1 to %d.",
                           header[HEADER_VERSION], LATENT_VERSION);
-    place = header[HEADER_VERSION] == 1 ? HEADER_1_CHECKSUM : HEADER_CHECKSUM;
+    checksum_index = header[HEADER_VERSION] == 1 ? HEADER_1_CHECKSUM : HEADER_CHECKSUM;
     if (header_rows(s, header[HEADER_VERSION], frame->width) != s->header_rows ||
-        get32(header + place) != checksum(frame, place))
+        get32(header + checksum_index) != checksum(frame, checksum_index))
         return unreadable(ctx, frame, "Damaged latent frame: latents must be stored without loss and neither scaled, "
                           "filtered nor converted.");
     identity = get64(header + HEADER_IDENTITY);
@@ -1005,7 +1004,7 @@ static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *he
             av_log(ctx, AV_LOG_WARNING, own ? "Decoding latents of another encoder, as any_encoder says.\n" :
                    "Decoding latents whose encoder is not compared, as any_encoder says.\n");
     }
-    /* Twice as far as the option goes. No latent overflows with that. */
+    /* Twice the option's maximum. No latent overflows with it. */
     step = av_int2float(get32(header + HEADER_STEP));
     if (header[HEADER_GROUP] != s->model_info.temporal_compression ||
         header[HEADER_CHANNELS] != s->info.latent_channels ||
@@ -1025,7 +1024,7 @@ static int check_header(AVFilterContext *ctx, const AVFrame *frame, uint16_t *he
     return 1;
 }
 
-/* Where the container has a latent frame, in the output's time base. */
+/* The container's time of a latent frame, in the output's time base. */
 static int64_t container_pts(AVFilterContext *ctx, const AVFrame *frame)
 {
     return rescale_time(frame->pts, ctx->inputs[0]->time_base, ctx->outputs[0]->time_base);
@@ -1046,9 +1045,9 @@ static void note_container_end(AVFilterContext *ctx, const AVFrame *frame)
         s->container_end += rescale_duration(1, av_inv_q(rate), time_base);
 }
 
-/* Times of a latent's frames, from first on, in the output's time base: the header's, and an offset to where the container
- * has the clip now. The container's own times are coarser or made up, so that they say no more than where a clip starts
- * that was cut, moved or joined to another. */
+/* Times of a latent's frames, from first on, in the output's time base: those of the header plus an offset. The container's own
+ * times may be coarse or invented. They are only used for the offset: where a clip starts that was cut, moved or joined to
+ * another. */
 static void place_in_time(AVFilterContext *ctx, const AVFrame *frame, const uint16_t *header, int first, int new_run,
                           int goes_on, int64_t *times, int64_t *durations)
 {
@@ -1073,7 +1072,7 @@ static void place_in_time(AVFilterContext *ctx, const AVFrame *frame, const uint
     }
 
     if (pts != AV_NOPTS_VALUE && times[first] != AV_NOPTS_VALUE) {
-        /* The container has what the encoder gave it, or that at the rate which the encoder announced. */
+        /* The container has the times that the encoder gave it, or these at the rate that the encoder announced. */
         int64_t given = old ? pts : get64(header + HEADER_PTS), slot = given;
         int agrees, later;
 
@@ -1100,7 +1099,7 @@ static void place_in_time(AVFilterContext *ctx, const AVFrame *frame, const uint
             s->clock_differs = !agrees;
         }
     }
-    /* Not before what came out. */
+    /* Not before the last output. */
     if (times[first] != AV_NOPTS_VALUE && s->end != AV_NOPTS_VALUE && (new_run || old) &&
         times[first] + offset < s->end - millisecond)
         offset = s->end - times[first];
@@ -1116,7 +1115,7 @@ static void place_in_time(AVFilterContext *ctx, const AVFrame *frame, const uint
         if (valid - first > 1 && times[valid - 2] != AV_NOPTS_VALUE)
             apart = times[valid - 1] - times[valid - 2];
         s->end = times[valid - 1] + (durations[valid - 1] ? durations[valid - 1] : apart ? apart : least);
-        /* Joints add up: so that no sum of it and another time can overflow. */
+        /* Joined clips add up: no sum with another time may overflow. */
         if (s->end <= INT64_MIN / 8 || s->end >= INT64_MAX / 8)
             s->end = AV_NOPTS_VALUE;
         if (apart && apart < least - least / 4 && !s->rate_warned++)
@@ -1162,7 +1161,7 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
     last  = header[HEADER_VERSION] != 1 && header[HEADER_FLAGS] & LATENT_LAST;
     sum   = get32(header + (header[HEADER_VERSION] == 1 ? HEADER_1_CHECKSUM : HEADER_CHECKSUM));
 
-    /* Muxers with a constant rate have ffmpeg repeat frames where the latents have gaps. Clips of one frame, joined, are
+    /* For muxers with a constant rate, ffmpeg repeats frames where the latents have gaps. Clips of one frame, joined, are
      * no such repetitions. */
     if (s->read && sum == s->last_checksum && index + 1 == s->latent_index &&
         (index || (header[HEADER_VERSION] != 1 && !last))) {
@@ -1182,7 +1181,7 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
         if ((ret = start_clip(ctx)) < 0)
             return ret;
     }
-    /* What a decoder gets first stands for one frame, the group's last. */
+    /* The first latent that a decoder gets stands for one frame, the last of its group. */
     first = s->frame_count ? 0 : valid - 1;
     s->latent_index  = index + 1;
     s->frame_count  += valid - first;
@@ -1191,7 +1190,7 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
     for (int i = first; i < valid; i++)
         if ((ret = push_properties(s, frame, times[i], durations[i])) < 0)
             return ret;
-    /* A short group is the clip's last. */
+    /* A short group is the last of its clip. */
     if (index && valid < header[HEADER_GROUP]) {
         wfvae_status status = wfvae_set_frame_count(s->stream, s->frame_count);
         if (status)
@@ -1211,7 +1210,7 @@ static int decode_latent_frame(AVFilterContext *ctx, const AVFrame *frame)
     return decode(ctx, s->latents, 1, 0);
 }
 
-/* The input's end: the last frames, unless there were none. */
+/* The end of the input: outputs the last frames, if there were any. */
 static int flush_decoder(AVFilterContext *ctx)
 {
     WFVAEContext *s = ctx->priv;
@@ -1241,13 +1240,13 @@ static int decode_batch(AVFilterContext *ctx)
     return ret;
 }
 
-/* Letters L and H, 5x7, a bit a pixel from the left. */
+/* Letters L and H, 5x7, one bit per pixel from the left. */
 static const uint8_t glyphs[2][7] = {
     { 0x10, 0x10, 0x10, 0x10, 0x10, 0x10, 0x1f },
     { 0x11, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11 },
 };
 
-/* Low or high in time, height and width, in this order, or in the last two. */
+/* Low or high: in time, height and width, in this order, or only in the last two. */
 static void draw_label(AVFrame *frame, int band, int nb_axes, int left, int top)
 {
     for (int axis = 0; axis < nb_axes; axis++) {
@@ -1297,7 +1296,7 @@ static int emit_subbands(AVFilterContext *ctx, const AVFrame *a, const AVFrame *
                     int sum = 0;
                     for (int tap = 0; tap < nb_bands; tap++)
                         sum += av_parity(band & tap) ? -pixel[tap] : pixel[tap];
-                    /* The low-pass band as a picture; detail, which is small, around gray. */
+                    /* The low-pass band as a picture. Detail is small and shown around gray. */
                     row[band % 4 * width + x] = band ? av_clip_uint8(128 + sum / 2) : (sum + nb_bands / 2) / nb_bands;
                 }
             }
@@ -1355,7 +1354,7 @@ static int run_flush(AVFilterContext *ctx)
     }
 }
 
-/* Says once what the results will not show. */
+/* Warns once about what the results cannot show. */
 static void warn_of(AVFilterContext *ctx, const AVFrame *frame)
 {
     WFVAEContext *s = ctx->priv;
@@ -1363,7 +1362,7 @@ static void warn_of(AVFilterContext *ctx, const AVFrame *frame)
     if (s->mode == MODE_DECODE)
         return;
     if (INTERLACED(frame) && !s->interlaced_warned++)
-        av_log(ctx, AV_LOG_WARNING, "Interlaced frames: the model takes both fields for one picture and blurs what moves. "
+        av_log(ctx, AV_LOG_WARNING, "Interlaced frames: the model takes both fields for one picture and blurs motion. "
                "Deinterlace them first, with bwdif for example.\n");
     if (s->mode != MODE_ROUNDTRIP && has_alpha(frame) && !s->alpha_warned++)
         av_log(ctx, AV_LOG_WARNING, "Alpha is dropped: %s.\n",
@@ -1438,7 +1437,7 @@ static const AVOption wfvae_options_table[] = {
     {   "cpu",       "the CPU",           0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_CPU },  0, 0, FLAGS, "provider" },
     {   "cuda",      "a CUDA device, where libwfvae can", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_CUDA }, 0, 0, FLAGS, "provider" },
     { "device",    "set device index of the provider", OFFSET(device), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 255, FLAGS },
-    { "precision", "set in which numbers the network computes", OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = WFVAE_PRECISION_F32 }, 0, WFVAE_PRECISION_BF16, FLAGS, "precision" },
+    { "precision", "set number type that the network computes in", OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = WFVAE_PRECISION_F32 }, 0, WFVAE_PRECISION_BF16, FLAGS, "precision" },
     {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_F32 }, 0, 0, FLAGS, "precision" },
     {   "tf32",      "single precision with shorter factors, CUDA only", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_TF32 }, 0, 0, FLAGS, "precision" },
     {   "f16",       "half precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_F16 }, 0, 0, FLAGS, "precision" },
@@ -1449,16 +1448,16 @@ static const AVOption wfvae_options_table[] = {
     {   "direct",    "by ONNX Runtime, three added", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_DIRECT }, 0, 0, FLAGS, "convolution" },
     {   "stacked",   "by ONNX Runtime, three frames as channels", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_STACKED }, 0, 0, FLAGS, "convolution" },
     {   "volume",    "by ONNX Runtime, in three dimensions", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CONVOLUTION_VOLUME }, 0, 0, FLAGS, "convolution" },
-    { "layout", "set how frames lie in memory between the network's layers", OFFSET(layout), AV_OPT_TYPE_INT, { .i64 = WFVAE_LAYOUT_AUTO }, 0, WFVAE_LAYOUT_CHANNELS_LAST, FLAGS, "layout" },
+    { "layout", "set layout of frames between the network's layers", OFFSET(layout), AV_OPT_TYPE_INT, { .i64 = WFVAE_LAYOUT_AUTO }, 0, WFVAE_LAYOUT_CHANNELS_LAST, FLAGS, "layout" },
     {   "auto",      "what is best", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_LAYOUT_AUTO }, 0, 0, FLAGS, "layout" },
     {   "planes",    "a plane for each channel", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_LAYOUT_PLANES }, 0, 0, FLAGS, "layout" },
     {   "channels-last", "a pixel's channels side by side", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_LAYOUT_CHANNELS_LAST }, 0, 0, FLAGS, "layout" },
-    { "n_threads", "set threads, 0 for all CPUs", OFFSET(n_threads), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1024, FLAGS },
+    { "n_threads", "set threads, 0 for one per CPU", OFFSET(n_threads), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1024, FLAGS },
     { "cache",     "set precision of the causal caches", OFFSET(cache), AV_OPT_TYPE_INT, { .i64 = WFVAE_CACHE_TYPE_F32 }, 0, WFVAE_CACHE_TYPE_F16, FLAGS, "cache" },
     {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CACHE_TYPE_F32 }, 0, 0, FLAGS, "cache" },
     {   "f16",       "half precision, half the memory", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_CACHE_TYPE_F16 }, 0, 0, FLAGS, "cache" },
     { "memory",    "set limit in bytes, 0 for none", OFFSET(memory), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, FLAGS },
-    { "tiles",     "set whether large frames are worked on in tiles", OFFSET(tiling), AV_OPT_TYPE_INT, { .i64 = WFVAE_TILING_OFF }, 0, WFVAE_TILING_BLENDED, FLAGS, "tiles" },
+    { "tiles",     "set whether large frames are processed in tiles", OFFSET(tiling), AV_OPT_TYPE_INT, { .i64 = WFVAE_TILING_OFF }, 0, WFVAE_TILING_BLENDED, FLAGS, "tiles" },
     {   "off",       "the whole frame at once", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_TILING_OFF }, 0, 0, FLAGS, "tiles" },
     {   "exact",     "the whole frame's results", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_TILING_EXACT }, 0, 0, FLAGS, "tiles" },
     {   "blended",   "one tile fades into the next", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_TILING_BLENDED }, 0, 0, FLAGS, "tiles" },
