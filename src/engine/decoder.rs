@@ -10,7 +10,7 @@ use super::whole_clip::WholeClipDecoder;
 use crate::error::Result;
 use crate::graph::{Port, StepGraph, port};
 use crate::media::Rect;
-use crate::model::Interpolation;
+use crate::model::{Half, Interpolation};
 use crate::runtime::{Canceller, Tensor};
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ struct Shared<'a, 'b> {
 impl Engine for Decoder {
     type Inputs<'a> = LatentSource<'a>;
     type WholeClip = WholeClipDecoder;
-    const VERB: &'static str = "decode";
+    const HALF: Half = Half::Decoder;
     const GIVES_PARTS: bool = true;
 
     fn divisors(compression: usize) -> [usize; 2] {

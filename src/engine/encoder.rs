@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::graph::{Port, StepGraph, port};
 use crate::media::{Image, PixelFormat, Rect};
 use crate::memory;
+use crate::model::Half;
 use crate::runtime::{Canceller, Tensor};
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub(crate) struct Encoder {
 impl Engine for Encoder {
     type Inputs<'a> = [Image<'a>];
     type WholeClip = WholeClipEncoder;
-    const VERB: &'static str = "encode";
+    const HALF: Half = Half::Encoder;
     const GIVES_PARTS: bool = false;
 
     fn divisors(compression: usize) -> [usize; 2] {

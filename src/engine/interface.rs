@@ -6,6 +6,7 @@ use super::step::Step;
 use crate::error::Result;
 use crate::graph::{Port, StepGraph};
 use crate::media::Rect;
+use crate::model::Half;
 use crate::runtime::{Canceller, Tensor};
 use std::sync::Arc;
 
@@ -53,8 +54,8 @@ pub(crate) trait Engine: Sized {
     type Inputs<'a>: ?Sized;
     /// The same direction for models whose norms span the whole clip.
     type WholeClip: for<'a> WholeClip<Inputs<'a> = Self::Inputs<'a>>;
-    /// For error texts.
-    const VERB: &'static str;
+    /// What it runs.
+    const HALF: Half;
     /// Whether outputs may be handed on tile by tile. If not, tiles wait to be joined.
     const GIVES_PARTS: bool;
 

@@ -17,6 +17,14 @@ impl Half {
         }
     }
 
+    /// What streams do with it; for error texts.
+    pub(crate) fn verb(self) -> &'static str {
+        match self {
+            Half::Encoder => "encode",
+            Half::Decoder => "decode",
+        }
+    }
+
     pub(super) fn owns(self, key: &str) -> bool {
         key.starts_with(self.prefix())
     }

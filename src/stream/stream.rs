@@ -7,14 +7,12 @@ use super::model::Model;
 use super::options::StreamOptions;
 use super::plan::Plan;
 use super::tiles::Tiles;
-use crate::engine::{Decoder, Encoder, Engine, Step, check_count};
+use crate::engine::{Decoder, Encoder, Engine, check_count};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::LatentCodec;
-use crate::model::Half;
 use crate::runtime::Canceller;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Sizes and counters of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,10 +87,8 @@ impl Stream {
         if at_once != Some(0) {
             estimate.check_available(model, options)?;
         }
-        let encoder = |tiles| direction(model, model.steps(Half::Encoder)?, &geometry, tiles, at_once.is_some());
-        let decoder = |tiles| direction(model, model.steps(Half::Decoder)?, &geometry, tiles, at_once.is_some());
-        let mut encoder: Option<Direction<Encoder>> = encode.map(encoder).transpose()?;
-        let mut decoder: Option<Direction<Decoder>> = decode.map(decoder).transpose()?;
+        let mut encoder: Option<Direction<Encoder>> = direction(model, &geometry, encode, at_once.is_some())?;
+        let mut decoder: Option<Direction<Decoder>> = direction(model, &geometry, decode, at_once.is_some())?;
         let canceller = Canceller::new()?;
         // Loading kernels, choosing algorithms and growing the arena take seconds, for which the first call should not
         // wait. If memory is too small, the caller is told now.
@@ -274,7 +270,7 @@ impl Stream {
 
     /// A direction, if the stream has it and its clip goes on.
     fn in_clip<'a, E: Engine>(&self, direction: &'a Option<Direction<E>>) -> Result<&'a Direction<E>> {
-        let (direction, verb) = (has(direction)?, E::VERB);
+        let (direction, verb) = (has(direction)?, E::HALF.verb());
         let progress = direction.progress();
         if !progress.ended {
             return Ok(direction);
@@ -301,7 +297,7 @@ impl Stream {
 /// A direction, if the stream has it.
 fn has<E: Engine>(direction: &Option<Direction<E>>) -> Result<&Direction<E>> {
     direction.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::InvalidState, format!("this stream does not {}; make one that does", E::VERB))
+        Error::new(ErrorKind::InvalidState, format!("this stream does not {}; make one that does", E::HALF.verb()))
     })
 }
 
@@ -309,15 +305,17 @@ fn len(outputs: Range<u64>) -> u64 {
     outputs.end - outputs.start
 }
 
+/// A direction, if the stream has tiles for it.
 fn direction<E: Engine>(
     model: &Model,
-    steps: &[Arc<Step>],
     geometry: &Geometry,
-    tiles: Tiles,
+    tiles: Option<Tiles>,
     at_once: bool,
-) -> Result<Direction<E>> {
-    match model.network().needs_whole_clip() {
-        true => Ok(Direction::of_whole_clips(&steps[0], model.counting(), geometry)),
-        false => Direction::new(steps, model.counting(), geometry, tiles, at_once),
-    }
+) -> Result<Option<Direction<E>>> {
+    let Some(tiles) = tiles else { return Ok(None) };
+    let (steps, counting) = (model.steps(E::HALF)?, model.counting());
+    Ok(Some(match model.network().needs_whole_clip() {
+        true => Direction::of_whole_clips(&steps[0], counting, geometry),
+        false => Direction::new(steps, counting, geometry, tiles, at_once)?,
+    }))
 }
