@@ -12,6 +12,8 @@ C_LIBS = -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/..' -lm -lpthread
 
 EXAMPLES = $(patsubst %,$(C)/%,reconstruct encode_file decode_file save_onnx scrub)
 C_TESTS = $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c)) $(C)/roundtrip_gbrp
+# Those of errors, as one program for valgrind.
+TOGETHER = $(patsubst tests/c/%.c,%,$(wildcard tests/c/test_errors_*.c)) test_info test_messages
 BENCH = $(C)/bench
 CLIPS = box-320x240 city-360x200
 
@@ -157,7 +159,7 @@ library: runtime
 	@ln -sf ../onnxruntime/libonnxruntime.so.1 $(BUILD)/libonnxruntime.so.1
 	@ln -sf libwfvae.so $(BUILD)/$(SONAME)
 
-c-tests: $(C_TESTS) $(EXAMPLES) $(BENCH)
+c-tests: $(C_TESTS) $(C)/errors_together $(EXAMPLES) $(BENCH)
 
 $(C)/reconstruct: examples/reconstruct.c examples/files.c examples/y4m.c examples/png.c
 $(C)/encode_file: examples/encode_file.c examples/files.c examples/y4m.c
@@ -174,6 +176,13 @@ $(BENCH): tools/bench/libwfvae.c examples/files.c
 $(EXAMPLES) $(C_TESTS) $(BENCH): $(wildcard examples/*.h) include/wfvae.h | library
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
+
+$(C)/errors_together: tests/c/errors_together.c $(TOGETHER:%=$(C)/%.o) include/wfvae.h | library
+	$(CC) $(C_FLAGS) '-DPROGRAMS=$(foreach name,$(TOGETHER),PROGRAM($(name)))' -o $@ $(filter %.c %.o,$^) $(C_LIBS)
+
+$(C)/%.o: tests/c/%.c $(wildcard tests/c/*.h) include/wfvae.h
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -Dmain=$*_main -c -o $@ $<
 
 # The loop in the header's introduction, without the comment's margin.
 $(C)/header_loop.inc: include/wfvae.h

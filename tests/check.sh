@@ -207,7 +207,7 @@ if need valgrind valgrind; then
     valgrind="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
     valgrind="$valgrind --suppressions=tests/c/valgrind.supp"
     under=$valgrind
-    group valgrind-errors c_tests 'errors_* info messages' tests/golden quick
+    group valgrind-errors $valgrind $c/errors_together tests/golden quick
     group valgrind-threads c_tests 'threads cancel' tests/golden/v1-image
     group valgrind-runtime c_tests runtime
     under=
