@@ -44,7 +44,7 @@ typedef struct job {
     wfvae_latent_reader *reader;
     wfvae_latent_file_info file;
     wfvae_model *model;
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_info info;
     y4m_stream out;
     FILE *file_out; /* opened when the first frame is written */

@@ -49,7 +49,7 @@ typedef struct job {
     int help;
 
     wfvae_model *model;
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_latent_writer *writer;
     wfvae_info info;
     y4m_stream in;

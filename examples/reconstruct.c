@@ -63,7 +63,7 @@ typedef struct ring {
 
 typedef struct job {
     wfvae_model *model;
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_info info;
     wfvae_model_info model_info;
     wfvae_memory memory;

@@ -87,7 +87,7 @@ static wfvae_frame describe(const video *clip, unsigned char *pixels)
 }
 
 /* Decodes a latent to *out; NULL: flushes the frames that were held back. */
-static int decode(wfvae *stream, const video *clip, const void *latent, unsigned char **out)
+static int decode(wfvae_stream *stream, const video *clip, const void *latent, unsigned char **out)
 {
     wfvae_frame frames[MOST_FRAMES];
     size_t i, written;
@@ -102,7 +102,7 @@ static int decode(wfvae *stream, const video *clip, const void *latent, unsigned
 }
 
 /* Streams the clip's frames from `from` up to `to`, and flushes at the clip's end. */
-static int play(wfvae *stream, const video *clip, size_t from, size_t to, void *latent, unsigned char **out)
+static int play(wfvae_stream *stream, const video *clip, size_t from, size_t to, void *latent, unsigned char **out)
 {
     size_t t, latents;
 
@@ -139,12 +139,12 @@ static int store_and_load(wfvae_snapshot **snapshot)
     return 0;
 }
 
-static int scrub(wfvae *stream, const video *clip, void *latent, unsigned char *first, unsigned char *again)
+static int scrub(wfvae_stream *stream, const video *clip, void *latent, unsigned char *first, unsigned char *again)
 {
     const size_t middle = clip->count / 2;
     unsigned char *first_end = first, *again_end, *at_middle;
     wfvae_snapshot *snapshot = NULL;
-    wfvae *fork = NULL;
+    wfvae_stream *fork = NULL;
     size_t size;
     int status = -1;
 
@@ -196,7 +196,7 @@ end:
 static int run(const char *path, model_choice *choice, const clip_choice *colours)
 {
     wfvae_model *model = NULL;
-    wfvae *stream = NULL;
+    wfvae_stream *stream = NULL;
     wfvae_options options;
     wfvae_info info;
     y4m_stream in = {0};

@@ -23,7 +23,7 @@ typedef struct instance {
     unsigned width, height;
     char *model_path;
     wfvae_model *model;
-    wfvae *stream;
+    wfvae_stream *stream;
     void *latent;
     uint32_t *pictures;       /* ring of decoded frames */
     unsigned char *alphas;    /* ring of the alpha of the frames that went in */

@@ -130,7 +130,7 @@ typedef struct WFVAEContext {
 
     wfvae_model *model;
     wfvae_model_info model_info;
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_info info;
 
     int in_width, in_height, in_format; ///< of the input, as configured

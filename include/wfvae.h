@@ -16,7 +16,7 @@
  *     int reconstruct(read_frame_fn read_frame, write_frame_fn write_frame, void *user, uint32_t width, uint32_t height)
  *     {
  *         wfvae_model *model = NULL;
- *         wfvae *stream = NULL;
+ *         wfvae_stream *stream = NULL;
  *         wfvae_options options = {0};
  *         wfvae_info info = {0};
  *         wfvae_frame frame = {0}, decoded[8];
@@ -110,12 +110,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-
-/// Encoding, frames to latents. Combine directions with |.
-#define WFVAE_DIRECTION_ENCODE 1
-
-/// Decoding, latents to frames.
-#define WFVAE_DIRECTION_DECODE 2
 
 /// Increases when functions, fields or values are added. Programs built for a lower version keep working.
 #define WFVAE_API_VERSION 1
@@ -290,6 +284,14 @@ typedef enum wfvae_convolution {
   WFVAE_CONVOLUTION_VOLUME = 4,
 } wfvae_convolution;
 
+/// Directions of a model or a stream. Combine them with |.
+typedef enum wfvae_direction {
+  /// Encoding, frames to latents.
+  WFVAE_DIRECTION_ENCODE = 1,
+  /// Decoding, latents to frames.
+  WFVAE_DIRECTION_DECODE = 2,
+} wfvae_direction;
+
 /// The memory layout of frames between the layers, where convolutions are ONNX Runtime's: on a CUDA device, below
 /// float32, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last, or
 /// planes in models with whole_clips. The results are the same to the rounding of the convolutions.
@@ -348,13 +350,6 @@ typedef enum wfvae_graphs {
   WFVAE_GRAPHS_CLIP = 1,
 } wfvae_graphs;
 
-/// A stream: the causal caches and counters of one clip at a time. Its two directions, encoding and decoding, are
-/// independent of each other.
-///
-/// Thread-safety: one thread at a time; if another thread is inside a call, a call returns WFVAE_STATUS_BUSY. Only
-/// wfvae_cancel() may be called at any time. Different streams of one model may run at the same time.
-typedef struct wfvae wfvae;
-
 /// A latent file that is open for reading. Memory does not grow with the clip.
 ///
 /// Thread-safety: safe, except for wfvae_latent_reader_close().
@@ -384,6 +379,13 @@ typedef struct wfvae_model wfvae_model;
 ///
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 typedef struct wfvae_snapshot wfvae_snapshot;
+
+/// A stream: the causal caches and counters of one clip at a time. Its two directions, encoding and decoding, are
+/// independent of each other.
+///
+/// Thread-safety: one thread at a time; if another thread is inside a call, a call returns WFVAE_STATUS_BUSY. Only
+/// wfvae_cancel() and wfvae_get_progress() may be called at any time. Different streams of one model may run at the same time.
+typedef struct wfvae_stream wfvae_stream;
 
 /// Receives log messages. level is a wfvae_log_level; text is UTF-8 without a line end, and valid during the call only.
 ///
@@ -438,9 +440,15 @@ typedef struct wfvae_model_options {
   /// WFVAE_STATUS_INVALID_ARGUMENT; a wrong value is WFVAE_STATUS_RUNTIME. They are not used if WFVAE_PROVIDER_AUTO
   /// chooses the CPU.
   const char *provider_options;
+  /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
+  /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
+  /// wfvae_last_error(NULL) has the text.
+  char *error_text;
+  /// Bytes at error_text, at least 1; 0 if it is NULL.
+  size_t error_size;
 } wfvae_model_options;
 
-/// What a model is and what it runs on. Strings are valid as long as the model is open.
+/// What a model is and what it runs on. Strings stay valid until the process ends, also after the model is closed.
 typedef struct wfvae_model_info {
   /// sizeof(wfvae_model_info), set by the caller.
   size_t struct_size;
@@ -554,6 +562,18 @@ typedef struct wfvae_options {
   /// more bytes than this, including the model's weights; see wfvae_estimate(). A model that takes whole clips then
   /// needs clip_frames too. 0: no limit.
   uint64_t memory_limit;
+  /// 1: carry alpha. The alpha of each input frame is kept and written to the output frame of the same index, where
+  /// both have alpha. Needs both directions. The kept planes take memory until their frames are decoded: 1 byte per
+  /// pixel from 8-bit formats, otherwise 4. 0: alpha is ignored on input and opaque on output.
+  uint32_t alpha;
+  /// 0.
+  uint32_t reserved;
+  /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
+  /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
+  /// wfvae_last_error(NULL) has the text.
+  char *error_text;
+  /// Bytes at error_text, at least 1; 0 if it is NULL.
+  size_t error_size;
 } wfvae_options;
 
 /// The memory that a stream takes while it runs, in bytes, and how it is tiled. Estimates are accurate to 15 % or 4 MB,
@@ -656,6 +676,17 @@ typedef struct wfvae_info {
   uint32_t reserved;
 } wfvae_info;
 
+/// How far a stream's running call is.
+typedef struct wfvae_progress {
+  /// sizeof(wfvae_progress), set by the caller.
+  size_t struct_size;
+  /// Steps of the network that the call has run.
+  uint64_t steps_done;
+  /// Steps that it runs in all; 0 if no call is running. Steps take different times. A model that takes whole clips
+  /// has one step.
+  uint64_t steps_total;
+} wfvae_progress;
+
 /// Facts about the clip that its stream does not know. Zero-initialise the struct, set struct_size, then set the fields
 /// that you need.
 typedef struct wfvae_latent_writer_options {
@@ -667,6 +698,12 @@ typedef struct wfvae_latent_writer_options {
   uint32_t fps_den;
   /// A text of your own that is stored with the latents, up to 65536 bytes of UTF-8. NULL: none.
   const char *note;
+  /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
+  /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
+  /// wfvae_last_error(NULL) has the text.
+  char *error_text;
+  /// Bytes at error_text, at least 1; 0 if it is NULL.
+  size_t error_size;
 } wfvae_latent_writer_options;
 
 /// What a latent file holds. Pointers are valid as long as the reader is open.
@@ -742,7 +779,7 @@ const char *wfvae_status_str(int32_t status);
 /// stream, and a thread's until the next call that fails in it. wfvae_reset() and wfvae_snapshot_restore() clear the
 /// stream's text.
 /// Thread-safety: with a stream, one thread at a time for each stream; with NULL safe.
-const char *wfvae_last_error(const struct wfvae *stream);
+const char *wfvae_last_error(const struct wfvae_stream *stream);
 
 /// Opens a model and checks its whole checkpoint. The first stream that needs weights loads them.
 ///
@@ -825,7 +862,9 @@ enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model, const c
 /// not support the precision; _CHECKPOINT if the checkpoint's files changed since they were opened; _IO if they can no
 /// longer be read. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
-enum wfvae_status wfvae_create(struct wfvae_model *model, const struct wfvae_options *options, struct wfvae **stream);
+enum wfvae_status wfvae_create(struct wfvae_model *model,
+                               const struct wfvae_options *options,
+                               struct wfvae_stream **stream);
 
 /// Destroys a stream. Latents and frames that were not flushed are lost.
 ///
@@ -833,7 +872,7 @@ enum wfvae_status wfvae_create(struct wfvae_model *model, const struct wfvae_opt
 ///
 /// Thread-safety: safe, once per stream. If another thread is inside a call on the stream, that call is cancelled and
 /// returns there.
-void wfvae_destroy(struct wfvae *stream);
+void wfvae_destroy(struct wfvae_stream *stream);
 
 /// Estimates how much memory a stream with these options would take, and how it would be tiled. Allocates and loads
 /// nothing. For a model that takes whole clips, the estimate is for clips of clip_frames frames; if that is 0, for the
@@ -866,7 +905,7 @@ enum wfvae_status wfvae_estimate(const struct wfvae_model *model,
 /// If a result holds one, or does not fit float16 latents, the stream needs wfvae_reset().
 /// After _OUT_OF_MEMORY and _NOT_FINITE, wfvae_info.needs_reset tells which of the two cases it was.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_encode_chunk(struct wfvae *stream,
+enum wfvae_status wfvae_encode_chunk(struct wfvae_stream *stream,
                                      const struct wfvae_frame *frames,
                                      size_t n_frames,
                                      void *latents,
@@ -880,7 +919,7 @@ enum wfvae_status wfvae_encode_chunk(struct wfvae *stream,
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_encode_flush(struct wfvae *stream, void *latents, size_t capacity, size_t *written);
+enum wfvae_status wfvae_encode_flush(struct wfvae_stream *stream, void *latents, size_t capacity, size_t *written);
 
 /// Decodes latents and writes the frames that are final. The clip's first latent gives one frame, each later one
 /// temporal_compression. The stream holds back the last decode_delay of them until the next latent or the flush.
@@ -895,7 +934,7 @@ enum wfvae_status wfvae_encode_flush(struct wfvae *stream, void *latents, size_t
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_decode_chunk(struct wfvae *stream,
+enum wfvae_status wfvae_decode_chunk(struct wfvae_stream *stream,
                                      const void *latents,
                                      size_t n_latents,
                                      struct wfvae_frame *frames,
@@ -909,7 +948,7 @@ enum wfvae_status wfvae_decode_chunk(struct wfvae *stream,
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_decode_flush(struct wfvae *stream,
+enum wfvae_status wfvae_decode_flush(struct wfvae_stream *stream,
                                      struct wfvae_frame *frames,
                                      size_t capacity,
                                      size_t *written);
@@ -919,7 +958,7 @@ enum wfvae_status wfvae_decode_flush(struct wfvae *stream,
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_reset(struct wfvae *stream);
+enum wfvae_status wfvae_reset(struct wfvae_stream *stream);
 
 /// Stops the call that another thread is running on the stream. That call returns WFVAE_STATUS_CANCELLED after its
 /// current layer, usually within milliseconds. If no call is running, the next one returns it. The cancellation lasts
@@ -927,7 +966,7 @@ enum wfvae_status wfvae_reset(struct wfvae *stream);
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe, until wfvae_destroy() is called.
-enum wfvae_status wfvae_cancel(struct wfvae *stream);
+enum wfvae_status wfvae_cancel(struct wfvae_stream *stream);
 
 /// Tells the decoder how many frames the clip has, so that it does not write the frames that the encoder's flush added.
 /// Call it before the last latents are decoded. A reset forgets it.
@@ -936,31 +975,31 @@ enum wfvae_status wfvae_cancel(struct wfvae *stream);
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_set_frame_count(struct wfvae *stream, uint64_t n_frames);
+enum wfvae_status wfvae_set_frame_count(struct wfvae_stream *stream, uint64_t n_frames);
 
 /// Counts the latents that wfvae_encode_chunk() would write for n_frames more frames.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_encode_count(const struct wfvae *stream, size_t n_frames, size_t *count);
+enum wfvae_status wfvae_encode_count(const struct wfvae_stream *stream, size_t n_frames, size_t *count);
 
 /// Counts the latents that wfvae_encode_flush() would write: 0 or 1.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_encode_flush_count(const struct wfvae *stream, size_t *count);
+enum wfvae_status wfvae_encode_flush_count(const struct wfvae_stream *stream, size_t *count);
 
 /// Counts the frames that wfvae_decode_chunk() would write for n_latents more latents.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_decode_count(const struct wfvae *stream, size_t n_latents, size_t *count);
+enum wfvae_status wfvae_decode_count(const struct wfvae_stream *stream, size_t n_latents, size_t *count);
 
 /// Counts the frames that wfvae_decode_flush() would write.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_decode_flush_count(const struct wfvae *stream, size_t *count);
+enum wfvae_status wfvae_decode_flush_count(const struct wfvae_stream *stream, size_t *count);
 
 /// Gets the sizes and counters of a stream.
 ///
@@ -968,7 +1007,15 @@ enum wfvae_status wfvae_decode_flush_count(const struct wfvae *stream, size_t *c
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_get_info(const struct wfvae *stream, struct wfvae_info *info);
+enum wfvae_status wfvae_get_info(const struct wfvae_stream *stream, struct wfvae_info *info);
+
+/// Gets how far the encode or decode call is that another thread is running on the stream.
+///
+/// progress: set its struct_size; the other fields are written on success.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
+/// Thread-safety: safe, until wfvae_destroy() is called.
+enum wfvae_status wfvae_get_progress(const struct wfvae_stream *stream, struct wfvae_progress *progress);
 
 /// Takes a snapshot of a stream, to return to later. Copies only the frames that the rest of the clip needs: at most
 /// two thirds of encode_state_bytes and decode_state_bytes, and almost nothing at a clip's start and after its flushes.
@@ -980,7 +1027,7 @@ enum wfvae_status wfvae_get_info(const struct wfvae *stream, struct wfvae_info *
 /// incomplete state; _NOT_FINITE if the state holds a NaN or an infinity, which would reach the next result too;
 /// _OUT_OF_MEMORY, and _RUNTIME if a device's memory cannot be read. After these two the stream can be used as before.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_snapshot_create(const struct wfvae *stream, struct wfvae_snapshot **snapshot);
+enum wfvae_status wfvae_snapshot_create(const struct wfvae_stream *stream, struct wfvae_snapshot **snapshot);
 
 /// Restores a stream to the state of a snapshot, in both directions. Later output is bit-identical to what followed the
 /// snapshot. The stream's current clip is forgotten, and so are any failure and any cancellation, as with
@@ -994,7 +1041,7 @@ enum wfvae_status wfvae_snapshot_create(const struct wfvae *stream, struct wfvae
 /// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure the stream is
 /// as it was before, except after _RUNTIME or _OUT_OF_MEMORY while copying to a device: then it needs wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_snapshot_restore(struct wfvae *stream, const struct wfvae_snapshot *snapshot);
+enum wfvae_status wfvae_snapshot_restore(struct wfvae_stream *stream, const struct wfvae_snapshot *snapshot);
 
 /// Destroys a snapshot. Streams that were restored from it do not need it any more.
 ///
@@ -1044,7 +1091,7 @@ enum wfvae_status wfvae_snapshot_read(const void *bytes, size_t size, struct wfv
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME; _NEEDS_RESET if an earlier call failed;
 /// _OUT_OF_MEMORY, after which the first stream can be used as before.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_fork(const struct wfvae *stream, struct wfvae **fork);
+enum wfvae_status wfvae_fork(const struct wfvae_stream *stream, struct wfvae_stream **fork);
 
 /// Starts a latent file for the latents that a stream encodes. Stores the stream's model, size, padding, latent type,
 /// posterior, seed and scaling. An existing file of that name stays as it is until wfvae_latent_writer_finish()
@@ -1059,7 +1106,7 @@ enum wfvae_status wfvae_fork(const struct wfvae *stream, struct wfvae **fork);
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _IO. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_latent_writer_create(const struct wfvae *stream,
+enum wfvae_status wfvae_latent_writer_create(const struct wfvae_stream *stream,
                                              const char *path,
                                              const struct wfvae_latent_writer_options *options,
                                              struct wfvae_latent_writer **writer);
@@ -1086,6 +1133,12 @@ enum wfvae_status wfvae_latent_writer_write(struct wfvae_latent_writer *writer, 
 /// _IO: the temporary file is removed, the target is as it was, and the writer can only be destroyed.
 /// Thread-safety: one thread at a time for each writer.
 enum wfvae_status wfvae_latent_writer_finish(struct wfvae_latent_writer *writer, uint64_t n_frames);
+
+/// Returns the text of a writer's last error, like wfvae_last_error() for streams.
+///
+/// Returns: a string, never NULL; empty if there was no error. Valid until the next call on the writer.
+/// Thread-safety: one thread at a time for each writer.
+const char *wfvae_latent_writer_last_error(const struct wfvae_latent_writer *writer);
 
 /// Destroys a writer. If its file was not finished, nothing of it remains.
 ///
@@ -1130,7 +1183,7 @@ enum wfvae_status wfvae_latent_reader_check_model(const struct wfvae_latent_read
 /// what to do.
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_latent_reader_check_stream(const struct wfvae_latent_reader *reader,
-                                                   const struct wfvae *stream);
+                                                   const struct wfvae_stream *stream);
 
 /// Reads latents for decoding. From a file of moments it reads the means.
 ///

@@ -70,6 +70,6 @@ pub use media::{
     Posterior, Range,
 };
 pub use stream::{
-    CacheType, Canceller, Convolution, Estimate, Graphs, Layout, Model, ModelInfo, ModelOptions, Precision, Provider,
-    Snapshot, SnapshotInfo, Stream, StreamInfo, StreamOptions, Tiling,
+    CacheType, CallProgress, Canceller, Convolution, Estimate, Graphs, Layout, Model, ModelInfo, ModelOptions,
+    Precision, Provider, Snapshot, SnapshotInfo, Stream, StreamInfo, StreamOptions, Tiling,
 };

@@ -26,6 +26,12 @@ pub(super) unsafe fn read<T: CStruct>(from: *const T) -> Result<T> {
     if newer.iter().any(|byte| *byte != 0) {
         fail!(InvalidArgument, "{}: sets fields that this version of libwfvae does not know", T::NAME);
     }
+    unsafe { read_known(from) }
+}
+
+/// The same, without looking at fields that ours lacks.
+pub(super) unsafe fn read_known<T: CStruct>(from: *const T) -> Result<T> {
+    let known = unsafe { checked_size(from)? }.min(size_of::<T>());
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: both hold `known` bytes, and zero is valid for the rest.
     unsafe {

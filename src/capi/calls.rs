@@ -3,7 +3,7 @@
 use super::abi;
 use super::frame::{images, images_mut, wfvae_frame};
 use super::guard::guard;
-use super::handle::wfvae;
+use super::handle::wfvae_stream;
 use super::latents::{MAX_PER_CALL, latents_at, latents_at_mut};
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
@@ -31,7 +31,7 @@ use std::ffi::c_void;
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_encode_chunk(
-    stream: *mut wfvae,
+    stream: *mut wfvae_stream,
     frames: *const wfvae_frame,
     n_frames: usize,
     latents: *mut c_void,
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn wfvae_encode_chunk(
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_encode_flush(
-    stream: *mut wfvae,
+    stream: *mut wfvae_stream,
     latents: *mut c_void,
     capacity: usize,
     written: *mut usize,
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn wfvae_encode_flush(
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_decode_chunk(
-    stream: *mut wfvae,
+    stream: *mut wfvae_stream,
     latents: *const c_void,
     n_latents: usize,
     frames: *mut wfvae_frame,
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn wfvae_decode_chunk(
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_decode_flush(
-    stream: *mut wfvae,
+    stream: *mut wfvae_stream,
     frames: *mut wfvae_frame,
     capacity: usize,
     written: *mut usize,
@@ -106,10 +106,10 @@ pub unsafe extern "C" fn wfvae_decode_flush(
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae_stream) -> wfvae_status {
     guard!(status: {
         unsafe {
-            wfvae::enter(stream, |handle, stream| {
+            wfvae_stream::enter(stream, |handle, stream| {
                 stream.reset()?;
                 handle.clear_error();
                 Ok(())
@@ -125,9 +125,9 @@ pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae) -> wfvae_status {
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe, until wfvae_destroy() is called.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_cancel(stream: *mut wfvae) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_cancel(stream: *mut wfvae_stream) -> wfvae_status {
     guard!(status: {
-        unsafe { wfvae::from_ptr(stream)? }.cancel();
+        unsafe { wfvae_stream::from_ptr(stream)? }.cancel();
         Ok(())
     })
 }
@@ -140,10 +140,10 @@ pub unsafe extern "C" fn wfvae_cancel(stream: *mut wfvae) -> wfvae_status {
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_set_frame_count(stream: *mut wfvae, n_frames: u64) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_set_frame_count(stream: *mut wfvae_stream, n_frames: u64) -> wfvae_status {
     guard!(status: {
         unsafe {
-            wfvae::enter(stream, |_, stream| {
+            wfvae_stream::enter(stream, |_, stream| {
                 stream.set_frame_count((n_frames != u64::MAX).then_some(n_frames));
                 Ok(())
             })
@@ -156,7 +156,11 @@ pub unsafe extern "C" fn wfvae_set_frame_count(stream: *mut wfvae, n_frames: u64
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_encode_count(stream: *const wfvae, n_frames: usize, count: *mut usize) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_encode_count(
+    stream: *const wfvae_stream,
+    n_frames: usize,
+    count: *mut usize,
+) -> wfvae_status {
     guard!(status: { unsafe { counted(stream, count, |stream| stream.encode_count(n_frames as u64)) } })
 }
 
@@ -165,7 +169,7 @@ pub unsafe extern "C" fn wfvae_encode_count(stream: *const wfvae, n_frames: usiz
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_encode_flush_count(stream: *const wfvae, count: *mut usize) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_encode_flush_count(stream: *const wfvae_stream, count: *mut usize) -> wfvae_status {
     guard!(status: { unsafe { counted(stream, count, Stream::encode_flush_count) } })
 }
 
@@ -174,7 +178,11 @@ pub unsafe extern "C" fn wfvae_encode_flush_count(stream: *const wfvae, count: *
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_decode_count(stream: *const wfvae, n_latents: usize, count: *mut usize) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_decode_count(
+    stream: *const wfvae_stream,
+    n_latents: usize,
+    count: *mut usize,
+) -> wfvae_status {
     guard!(status: { unsafe { counted(stream, count, |stream| stream.decode_count(n_latents as u64)) } })
 }
 
@@ -183,19 +191,19 @@ pub unsafe extern "C" fn wfvae_decode_count(stream: *const wfvae, n_latents: usi
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_decode_flush_count(stream: *const wfvae, count: *mut usize) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_decode_flush_count(stream: *const wfvae_stream, count: *mut usize) -> wfvae_status {
     guard!(status: { unsafe { counted(stream, count, Stream::decode_flush_count) } })
 }
 
 /// Encodes frames; `None` ends the clip.
 unsafe fn encode(
-    stream: *mut wfvae,
+    stream: *mut wfvae_stream,
     frames: Option<(*const wfvae_frame, usize)>,
     latents: *mut c_void,
     capacity: usize,
     written: *mut usize,
 ) -> Result<()> {
-    let call = |handle: &wfvae, stream: Ready<'_>| {
+    let call = |handle: &wfvae_stream, stream: Ready<'_>| {
         let images = match frames {
             Some((frames, count)) => {
                 check_given(frames, count, "frames")?;
@@ -214,13 +222,13 @@ unsafe fn encode(
 
 /// Decodes latents; `None` ends the clip.
 unsafe fn decode(
-    stream: *mut wfvae,
+    stream: *mut wfvae_stream,
     latents: Option<(*const c_void, usize)>,
     frames: *mut wfvae_frame,
     capacity: usize,
     written: *mut usize,
 ) -> Result<()> {
-    let call = |handle: &wfvae, stream: Ready<'_>| {
+    let call = |handle: &wfvae_stream, stream: Ready<'_>| {
         if let Some((latents, count)) = latents {
             check_given(latents.cast::<u8>(), count, "latents")?;
         }
@@ -242,27 +250,31 @@ unsafe fn decode(
 
 /// Runs a call that reports how much it wrote: 0 unless it succeeds.
 unsafe fn writes(
-    stream: *mut wfvae,
+    stream: *mut wfvae_stream,
     written: *mut usize,
-    call: impl FnOnce(&wfvae, Ready<'_>) -> Result<usize>,
+    call: impl FnOnce(&wfvae_stream, Ready<'_>) -> Result<usize>,
 ) -> Result<()> {
-    let call = |handle: &wfvae, stream: &mut Stream| {
+    let call = |handle: &wfvae_stream, stream: &mut Stream| {
         let written = unsafe { abi::out(written, "written")? };
         written.write(call(handle, stream.ready()?)?);
         Ok(())
     };
     unsafe { abi::zero(written) };
-    unsafe { wfvae::enter(stream, call) }
+    unsafe { wfvae_stream::enter(stream, call) }
 }
 
-unsafe fn counted(stream: *const wfvae, count: *mut usize, call: impl FnOnce(&Stream) -> Result<u64>) -> Result<()> {
-    let call = |_: &wfvae, stream: &mut Stream| {
+unsafe fn counted(
+    stream: *const wfvae_stream,
+    count: *mut usize,
+    call: impl FnOnce(&Stream) -> Result<u64>,
+) -> Result<()> {
+    let call = |_: &wfvae_stream, stream: &mut Stream| {
         let out = unsafe { abi::out(count, "count")? };
         out.write(call(stream)? as usize);
         Ok(())
     };
     unsafe { abi::zero(count) };
-    unsafe { wfvae::enter(stream, call) }
+    unsafe { wfvae_stream::enter(stream, call) }
 }
 
 fn check_given<T>(array: *const T, count: usize, name: &str) -> Result<()> {
@@ -303,10 +315,10 @@ mod tests {
         assert!(failed.kind() == ErrorKind::Internal && failed.text().contains("on purpose") && written == 0);
 
         let kind = |result: Result<()>| result.err().as_ref().map(Error::kind);
-        let flush = |_: &wfvae, stream: Ready<'_>| stream.encode(None)?.run(&[], LatentsMut::F32(&mut []));
+        let flush = |_: &wfvae_stream, stream: Ready<'_>| stream.encode(None)?.run(&[], LatentsMut::F32(&mut []));
         let next = || kind(unsafe { writes(stream, &mut 0, flush) });
         assert_eq!(next(), Some(ErrorKind::NeedsReset));
-        assert!(unsafe { wfvae::enter(stream, |_, stream| Ok(stream.info().needs_reset)) }.unwrap());
+        assert!(unsafe { wfvae_stream::enter(stream, |_, stream| Ok(stream.info().needs_reset)) }.unwrap());
         assert!(unsafe { wfvae_reset(stream) } == wfvae_status::Ok);
         assert_eq!(next(), None);
         unsafe { wfvae_destroy(stream) };

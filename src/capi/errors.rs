@@ -1,7 +1,7 @@
 //! Texts for statuses and for the last error.
 
 use super::guard::guard;
-use super::handle::wfvae;
+use super::handle::wfvae_stream;
 use super::last_error::last_error;
 use super::status::describe;
 use std::ffi::c_char;
@@ -24,7 +24,7 @@ pub extern "C" fn wfvae_status_str(status: i32) -> *const c_char {
 /// stream's text.
 /// Thread-safety: with a stream, one thread at a time for each stream; with NULL safe.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_last_error(stream: *const wfvae) -> *const c_char {
+pub unsafe extern "C" fn wfvae_last_error(stream: *const wfvae_stream) -> *const c_char {
     guard!(value or c"".as_ptr(); {
         match unsafe { stream.as_ref() } {
             Some(stream) if stream.owner().is_current() => stream.error_text(),

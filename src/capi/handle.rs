@@ -1,15 +1,16 @@
 //! The handle of a stream: created, entered by one thread at a time, destroyed.
 
 use super::abi;
+use super::error_text::reported;
 use super::guard::{caught, guard};
-use super::last_error::c_text;
 use super::model::wfvae_model;
 use super::options::wfvae_options;
 use super::status::wfvae_status;
+use super::text::c_text;
 use crate::error::{ErrorKind, Result, fail};
 use crate::media::LatentType;
 use crate::process::Process;
-use crate::stream::{Canceller, Stream};
+use crate::stream::{CallProgress, Canceller, Stream};
 use parking_lot::Mutex;
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 /// independent of each other.
 ///
 /// Thread-safety: one thread at a time; if another thread is inside a call, a call returns WFVAE_STATUS_BUSY. Only
-/// wfvae_cancel() may be called at any time. Different streams of one model may run at the same time.
-pub struct wfvae {
+/// wfvae_cancel() and wfvae_get_progress() may be called at any time. Different streams of one model may run at the same time.
+pub struct wfvae_stream {
     stream: Mutex<Stream>,
     canceller: Canceller,
     latent_type: LatentType,
@@ -42,16 +43,19 @@ pub struct wfvae {
 pub unsafe extern "C" fn wfvae_create(
     model: *mut wfvae_model,
     options: *const wfvae_options,
-    stream: *mut *mut wfvae,
+    stream: *mut *mut wfvae_stream,
 ) -> wfvae_status {
     guard!(status: {
-        let out = unsafe { abi::out(stream, "stream")? };
-        out.write(std::ptr::null_mut());
-        let model = unsafe { wfvae_model::from_ptr(model)? };
-        let (options, latent_type) = unsafe { abi::read(options)? }.convert(&model.model().info())?;
-        let stream = Stream::new(model.model(), &options)?;
-        out.write(wfvae::new(stream, latent_type));
-        Ok(())
+        let create = || {
+            let out = unsafe { abi::out(stream, "stream")? };
+            out.write(std::ptr::null_mut());
+            let model = unsafe { wfvae_model::from_ptr(model)? };
+            let (options, latent_type) = unsafe { abi::read(options)? }.convert(&model.model().info())?;
+            let stream = Stream::new(model.model(), &options)?;
+            out.write(wfvae_stream::new(stream, latent_type));
+            Ok(())
+        };
+        unsafe { reported(options, create) }
     })
 }
 
@@ -62,7 +66,7 @@ pub unsafe extern "C" fn wfvae_create(
 /// Thread-safety: safe, once per stream. If another thread is inside a call on the stream, that call is cancelled and
 /// returns there.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae) {
+pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae_stream) {
     guard!(value or (); {
         if !stream.is_null() {
             let stream = unsafe { Arc::from_raw(stream) };
@@ -76,20 +80,20 @@ pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae) {
     })
 }
 
-impl wfvae {
-    fn new(stream: Stream, latent_type: LatentType) -> *mut wfvae {
+impl wfvae_stream {
+    fn new(stream: Stream, latent_type: LatentType) -> *mut wfvae_stream {
         let canceller = stream.canceller();
         let (error, owner) = (Mutex::default(), stream.model().owner());
-        let handle = wfvae { stream: Mutex::new(stream), canceller, latent_type, error, owner };
+        let handle = wfvae_stream { stream: Mutex::new(stream), canceller, latent_type, error, owner };
         Arc::into_raw(Arc::new(handle)).cast_mut()
     }
 
-    pub(super) fn fork(&self, stream: &Stream) -> Result<*mut wfvae> {
-        Ok(wfvae::new(stream.fork()?, self.latent_type))
+    pub(super) fn fork(&self, stream: &Stream) -> Result<*mut wfvae_stream> {
+        Ok(wfvae_stream::new(stream.fork()?, self.latent_type))
     }
 
     /// A share of the handle, so that another thread that destroys it does not free it under a running call.
-    pub(super) unsafe fn from_ptr(stream: *const wfvae) -> Result<Arc<wfvae>> {
+    pub(super) unsafe fn from_ptr(stream: *const wfvae_stream) -> Result<Arc<wfvae_stream>> {
         if stream.is_null() {
             fail!(InvalidArgument, "stream is NULL");
         }
@@ -104,10 +108,10 @@ impl wfvae {
 
     /// Runs a call on the stream and keeps its error text. Fails if another thread is inside a call.
     pub(super) unsafe fn enter<T>(
-        stream: *const wfvae,
-        call: impl FnOnce(&wfvae, &mut Stream) -> Result<T>,
+        stream: *const wfvae_stream,
+        call: impl FnOnce(&wfvae_stream, &mut Stream) -> Result<T>,
     ) -> Result<T> {
-        let handle = unsafe { wfvae::from_ptr(stream)? };
+        let handle = unsafe { wfvae_stream::from_ptr(stream)? };
         let Some(mut stream) = handle.stream.try_lock() else {
             fail!(Busy, "another thread is inside a call on this stream; give each thread a stream of its own");
         };
@@ -125,6 +129,10 @@ impl wfvae {
 
     pub(super) fn cancel(&self) {
         self.canceller.cancel();
+    }
+
+    pub(super) fn progress(&self) -> CallProgress {
+        self.canceller.progress()
     }
 
     pub(super) fn latent_type(&self) -> LatentType {

@@ -1,8 +1,8 @@
-//! `wfvae_get_info`.
+//! `wfvae_get_info` and `wfvae_get_progress`.
 
 use super::abi::{self, CStruct};
 use super::guard::guard;
-use super::handle::wfvae;
+use super::handle::wfvae_stream;
 use super::status::wfvae_status;
 use crate::media::LatentType;
 use crate::stream::StreamInfo;
@@ -65,13 +65,49 @@ unsafe impl CStruct for wfvae_info {
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_get_info(stream: *const wfvae, info: *mut wfvae_info) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_get_info(stream: *const wfvae_stream, info: *mut wfvae_info) -> wfvae_status {
     guard!(status: {
         unsafe {
-            wfvae::enter(stream, |handle, stream| {
+            wfvae_stream::enter(stream, |handle, stream| {
                 abi::write(info, &wfvae_info::new(&stream.info(), handle.latent_type()))
             })
         }
+    })
+}
+
+/// How far a stream's running call is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct wfvae_progress {
+    /// sizeof(wfvae_progress), set by the caller.
+    pub struct_size: usize,
+    /// Steps of the network that the call has run.
+    pub steps_done: u64,
+    /// Steps that it runs in all; 0 if no call is running. Steps take different times. A model that takes whole clips
+    /// has one step.
+    pub steps_total: u64,
+}
+
+unsafe impl CStruct for wfvae_progress {
+    const NAME: &'static str = "wfvae_progress";
+    const FIRST_SIZE: usize = size_of::<wfvae_progress>();
+}
+
+/// Gets how far the encode or decode call is that another thread is running on the stream.
+///
+/// progress: set its struct_size; the other fields are written on success.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
+/// Thread-safety: safe, until wfvae_destroy() is called.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_get_progress(
+    stream: *const wfvae_stream,
+    progress: *mut wfvae_progress,
+) -> wfvae_status {
+    guard!(status: {
+        let of = unsafe { wfvae_stream::from_ptr(stream)? }.progress();
+        let (steps_done, steps_total) = (of.steps_done, of.steps_total);
+        unsafe { abi::write(progress, &wfvae_progress { struct_size: size_of::<wfvae_progress>(), steps_done, steps_total }) }
     })
 }
 

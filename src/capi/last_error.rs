@@ -1,5 +1,6 @@
 //! The calling thread's last error, as text for C.
 
+use super::text::c_text;
 use crate::error::Error;
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
@@ -16,9 +17,4 @@ pub(super) fn set_last_error(error: &Error) {
 /// Valid until this thread's next failing call.
 pub(super) fn last_error() -> *const c_char {
     LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
-}
-
-/// Text for C. A NUL, which a text from a file may hold, becomes `?`.
-pub(super) fn c_text(text: &str) -> CString {
-    CString::new(text.replace('\0', "?")).unwrap_or_default()
 }

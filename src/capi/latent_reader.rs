@@ -2,11 +2,11 @@
 
 use super::abi::{self, CStruct};
 use super::guard::guard;
-use super::handle::wfvae;
-use super::last_error::c_text;
+use super::handle::wfvae_stream;
 use super::latents::{MAX_PER_CALL, latents_at_mut, to_latent_type};
 use super::model::wfvae_model;
 use super::status::wfvae_status;
+use super::text::c_text;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::media::{LatentReader, LatentType, LatentsMut, Posterior};
 use std::ffi::{CString, c_char, c_void};
@@ -147,11 +147,11 @@ pub unsafe extern "C" fn wfvae_latent_reader_check_model(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_latent_reader_check_stream(
     reader: *const wfvae_latent_reader,
-    stream: *const wfvae,
+    stream: *const wfvae_stream,
 ) -> wfvae_status {
     guard!(status: {
         let reader = unsafe { wfvae_latent_reader::from_ptr(reader)? };
-        unsafe { wfvae::enter(stream, |_, stream| stream.check_latent_file(&reader.reader)) }
+        unsafe { wfvae_stream::enter(stream, |_, stream| stream.check_latent_file(&reader.reader)) }
     })
 }
 

@@ -1,15 +1,17 @@
 //! Writing latent files.
 
 use super::abi::{self, CStruct};
-use super::guard::guard;
-use super::handle::wfvae;
+use super::error_text::{NamesErrorText, reported};
+use super::guard::{caught, guard};
+use super::handle::wfvae_stream;
 use super::latents::{MAX_PER_CALL, latents_at};
 use super::status::wfvae_status;
+use super::text::c_text;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::media::{LatentType, LatentWriter};
 use crate::process::Process;
 use parking_lot::Mutex;
-use std::ffi::{c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 
 /// A latent file that is being written: safetensors with one tensor, [T, C, h, w], and the metadata that decoding it
 /// needs; docs/formats.md lists the keys.
@@ -22,6 +24,7 @@ pub struct wfvae_latent_writer {
     writer: Mutex<LatentWriter>,
     /// Of the caller's memory: the stream's.
     latent_type: LatentType,
+    error: Mutex<CString>,
     owner: Process,
 }
 
@@ -38,11 +41,23 @@ pub struct wfvae_latent_writer_options {
     pub fps_den: u32,
     /// A text of your own that is stored with the latents, up to 65536 bytes of UTF-8. NULL: none.
     pub note: *const c_char,
+    /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
+    /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
+    /// wfvae_last_error(NULL) has the text.
+    pub error_text: *mut c_char,
+    /// Bytes at error_text, at least 1; 0 if it is NULL.
+    pub error_size: usize,
 }
 
 unsafe impl CStruct for wfvae_latent_writer_options {
     const NAME: &'static str = "wfvae_latent_writer_options";
     const FIRST_SIZE: usize = size_of::<wfvae_latent_writer_options>();
+}
+
+impl NamesErrorText for wfvae_latent_writer_options {
+    fn error_text(&self) -> (*mut c_char, usize) {
+        (self.error_text, self.error_size)
+    }
 }
 
 /// Starts a latent file for the latents that a stream encodes. Stores the stream's model, size, padding, latent type,
@@ -60,33 +75,37 @@ unsafe impl CStruct for wfvae_latent_writer_options {
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_latent_writer_create(
-    stream: *const wfvae,
+    stream: *const wfvae_stream,
     path: *const c_char,
     options: *const wfvae_latent_writer_options,
     writer: *mut *mut wfvae_latent_writer,
 ) -> wfvae_status {
     guard!(status: {
-        let out = unsafe { abi::out(writer, "writer")? };
-        out.write(std::ptr::null_mut());
-        let Some(path) = (unsafe { abi::path(path) }) else { fail!(InvalidArgument, "path is NULL") };
-        let options = match options.is_null() {
-            true => None,
-            false => Some(unsafe { abi::read(options)? }),
+        let create = || {
+            let out = unsafe { abi::out(writer, "writer")? };
+            out.write(std::ptr::null_mut());
+            let Some(path) = (unsafe { abi::path(path) }) else { fail!(InvalidArgument, "path is NULL") };
+            let options = match options.is_null() {
+                true => None,
+                false => Some(unsafe { abi::read(options)? }),
+            };
+            let (mut info, latent_type) = unsafe {
+                wfvae_stream::enter(stream, |handle, stream| {
+                    stream.model().check_target(&path)?;
+                    Ok((stream.latent_file(handle.latent_type()), handle.latent_type()))
+                })?
+            };
+            if let Some(options) = options {
+                info.fps = ((options.fps_num, options.fps_den) != (0, 0)).then_some((options.fps_num, options.fps_den));
+                info.note =
+                    unsafe { abi::text(options.note, "wfvae_latent_writer_options: note")? }.unwrap_or_default();
+            }
+            let writer = Mutex::new(LatentWriter::create(path, info)?);
+            let (error, owner) = (Mutex::default(), Process::current());
+            out.write(Box::into_raw(Box::new(wfvae_latent_writer { writer, latent_type, error, owner })));
+            Ok(())
         };
-        let (mut info, latent_type) = unsafe {
-            wfvae::enter(stream, |handle, stream| {
-                stream.model().check_target(&path)?;
-                Ok((stream.latent_file(handle.latent_type()), handle.latent_type()))
-            })?
-        };
-        if let Some(options) = options {
-            info.fps = ((options.fps_num, options.fps_den) != (0, 0)).then_some((options.fps_num, options.fps_den));
-            info.note = unsafe { abi::text(options.note, "wfvae_latent_writer_options: note")? }.unwrap_or_default();
-        }
-        let writer = Mutex::new(LatentWriter::create(path, info)?);
-        let owner = Process::current();
-        out.write(Box::into_raw(Box::new(wfvae_latent_writer { writer, latent_type, owner })));
-        Ok(())
+        unsafe { reported(options, create) }
     })
 }
 
@@ -134,6 +153,20 @@ pub unsafe extern "C" fn wfvae_latent_writer_finish(writer: *mut wfvae_latent_wr
     guard!(status: { unsafe { wfvae_latent_writer::enter(writer, |writer, _| writer.finish(n_frames)) } })
 }
 
+/// Returns the text of a writer's last error, like wfvae_last_error() for streams.
+///
+/// Returns: a string, never NULL; empty if there was no error. Valid until the next call on the writer.
+/// Thread-safety: one thread at a time for each writer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_latent_writer_last_error(writer: *const wfvae_latent_writer) -> *const c_char {
+    guard!(value or c"".as_ptr(); {
+        match unsafe { writer.as_ref() } {
+            Some(writer) if writer.owner.is_current() => writer.error.lock().as_ptr(),
+            _ => c"".as_ptr(),
+        }
+    })
+}
+
 /// Destroys a writer. If its file was not finished, nothing of it remains.
 ///
 /// writer: must not be used afterwards, nor by another thread during the call. NULL is allowed.
@@ -161,6 +194,10 @@ impl wfvae_latent_writer {
         let Some(mut writer) = handle.writer.try_lock() else {
             fail!(Busy, "another thread is inside a call on this latent writer");
         };
-        call(&mut writer, handle.latent_type)
+        let result = caught(|| call(&mut writer, handle.latent_type)).and_then(|result| result);
+        if let Err(e) = &result {
+            *handle.error.lock() = c_text(e.text());
+        }
+        result
     }
 }

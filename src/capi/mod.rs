@@ -5,8 +5,10 @@
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 mod abi;
+mod error_text;
 mod guard;
 mod last_error;
+mod text;
 
 // The header has the order of these lines. Blank lines keep rustfmt from sorting them.
 mod status;

@@ -1,6 +1,7 @@
 //! The handle of a model, and what can be asked of a model.
 
 use super::abi;
+use super::error_text::reported;
 use super::guard::guard;
 use super::model_info::{ModelTexts, wfvae_model_info};
 use super::model_options::wfvae_model_options;
@@ -49,16 +50,22 @@ pub unsafe extern "C" fn wfvae_model_open(
     model: *mut *mut wfvae_model,
 ) -> wfvae_status {
     guard!(status: {
-        let out = unsafe { abi::out(model, "model")? };
-        out.write(std::ptr::null_mut());
-        let options = if options.is_null() { ModelOptions::default() } else { unsafe { abi::read(options)?.convert()? } };
-        let model = match unsafe { abi::path(path) } {
-            Some(path) => Model::open(path, &options)?,
-            None => Model::builtin(&options)?,
+        let open = || {
+            let out = unsafe { abi::out(model, "model")? };
+            out.write(std::ptr::null_mut());
+            let options = match options.is_null() {
+                true => ModelOptions::default(),
+                false => unsafe { abi::read(options)?.convert()? },
+            };
+            let model = match unsafe { abi::path(path) } {
+                Some(path) => Model::open(path, &options)?,
+                None => Model::builtin(&options)?,
+            };
+            let texts = ModelTexts::new(&model.info());
+            out.write(Arc::into_raw(Arc::new(wfvae_model { model, texts })).cast_mut());
+            Ok(())
         };
-        let texts = ModelTexts::new(&model.info());
-        out.write(Arc::into_raw(Arc::new(wfvae_model { model, texts })).cast_mut());
-        Ok(())
+        unsafe { reported(options, open) }
     })
 }
 

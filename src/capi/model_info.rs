@@ -1,16 +1,26 @@
 //! `wfvae_model_info` and its strings.
 
 use super::abi::CStruct;
-use super::last_error::c_text;
+use super::text::lasting;
 use crate::stream::ModelInfo;
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 
-/// Encoding, frames to latents. Combine directions with |.
-pub const WFVAE_DIRECTION_ENCODE: u32 = 1;
-/// Decoding, latents to frames.
-pub const WFVAE_DIRECTION_DECODE: u32 = 2;
+/// Directions of a model or a stream. Combine them with |.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_direction {
+    /// Encoding, frames to latents.
+    Encode = 1,
+    /// Decoding, latents to frames.
+    Decode = 2,
+}
 
-/// What a model is and what it runs on. Strings are valid as long as the model is open.
+impl wfvae_direction {
+    pub(super) const ENCODE: u32 = Self::Encode as u32;
+    pub(super) const DECODE: u32 = Self::Decode as u32;
+}
+
+/// What a model is and what it runs on. Strings stay valid until the process ends, also after the model is closed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wfvae_model_info {
@@ -83,23 +93,27 @@ unsafe impl CStruct for wfvae_model_info {
     const FIRST_SIZE: usize = size_of::<wfvae_model_info>();
 }
 
-/// The strings of `wfvae_model_info`, which live as long as the model's handle.
+/// The strings of `wfvae_model_info`. They are made when a model is opened: a forked child must not wait for a lock.
 pub(super) struct ModelTexts {
-    name: CString,
-    provider: CString,
-    fallback: CString,
-    runtime_path: CString,
-    runtime_version: CString,
+    name: *const c_char,
+    provider: *const c_char,
+    fallback: *const c_char,
+    runtime_path: *const c_char,
+    runtime_version: *const c_char,
 }
+
+// SAFETY: the strings never change and are never freed.
+unsafe impl Send for ModelTexts {}
+unsafe impl Sync for ModelTexts {}
 
 impl ModelTexts {
     pub(super) fn new(info: &ModelInfo) -> Self {
         ModelTexts {
-            name: c_text(&info.name),
-            provider: c_text(info.provider),
-            fallback: c_text(info.fallback.as_deref().unwrap_or("")),
-            runtime_path: c_text(&info.runtime_path.to_string_lossy()),
-            runtime_version: c_text(&info.runtime_version),
+            name: lasting(&info.name),
+            provider: lasting(info.provider),
+            fallback: lasting(info.fallback.as_deref().unwrap_or("")),
+            runtime_path: lasting(&info.runtime_path.to_string_lossy()),
+            runtime_version: lasting(&info.runtime_version),
         }
     }
 }
@@ -108,10 +122,10 @@ impl wfvae_model_info {
     pub(super) fn new(info: &ModelInfo, texts: &ModelTexts) -> Self {
         wfvae_model_info {
             struct_size: size_of::<wfvae_model_info>(),
-            name: texts.name.as_ptr(),
-            provider: texts.provider.as_ptr(),
-            runtime_path: texts.runtime_path.as_ptr(),
-            runtime_version: texts.runtime_version.as_ptr(),
+            name: texts.name,
+            provider: texts.provider,
+            runtime_path: texts.runtime_path,
+            runtime_version: texts.runtime_version,
             parameters: info.parameters,
             identity: info.identity,
             weight_bytes: info.weight_bytes,
@@ -127,15 +141,15 @@ impl wfvae_model_info {
             whole_clips: info.whole_clips.into(),
             encode_halo: info.encode_halo.unwrap_or(0) as u32,
             decode_halo: info.decode_halo.unwrap_or(0) as u32,
-            fallback: texts.fallback.as_ptr(),
+            fallback: texts.fallback,
             device_bytes: info.device_bytes,
             device: info.device,
             encode_precision: info.encode_precision as u32,
             decode_precision: info.decode_precision as u32,
             directions: match (info.encodes, info.decodes) {
-                (true, false) => WFVAE_DIRECTION_ENCODE,
-                (false, true) => WFVAE_DIRECTION_DECODE,
-                _ => WFVAE_DIRECTION_ENCODE | WFVAE_DIRECTION_DECODE,
+                (true, false) => wfvae_direction::ENCODE,
+                (false, true) => wfvae_direction::DECODE,
+                _ => wfvae_direction::ENCODE | wfvae_direction::DECODE,
             },
             encoder_identity: info.encoder_identity,
             decoder_identity: info.decoder_identity,

@@ -1,7 +1,8 @@
 //! `wfvae_model_options`, checked and converted.
 
 use super::abi::{self, CStruct};
-use super::last_error::c_text;
+use super::error_text::NamesErrorText;
+use super::text::c_text;
 use crate::error::{Result, fail};
 use crate::float_mode::FloatMode;
 use crate::logger::Logger;
@@ -170,11 +171,23 @@ pub struct wfvae_model_options {
     /// WFVAE_STATUS_INVALID_ARGUMENT; a wrong value is WFVAE_STATUS_RUNTIME. They are not used if WFVAE_PROVIDER_AUTO
     /// chooses the CPU.
     pub provider_options: *const c_char,
+    /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
+    /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
+    /// wfvae_last_error(NULL) has the text.
+    pub error_text: *mut c_char,
+    /// Bytes at error_text, at least 1; 0 if it is NULL.
+    pub error_size: usize,
 }
 
 unsafe impl CStruct for wfvae_model_options {
     const NAME: &'static str = "wfvae_model_options";
     const FIRST_SIZE: usize = size_of::<wfvae_model_options>();
+}
+
+impl NamesErrorText for wfvae_model_options {
+    fn error_text(&self) -> (*mut c_char, usize) {
+        (self.error_text, self.error_size)
+    }
 }
 
 /// The caller's callback and its pointer. The header says that any thread may call it.

@@ -1,14 +1,16 @@
 //! `wfvae_options`, checked and converted, and `wfvae_estimate`.
 
 use super::abi::{self, CStruct};
+use super::error_text::{NamesErrorText, reported};
 use super::guard::guard;
 use super::latents::to_latent_type;
 use super::model::wfvae_model;
-use super::model_info::{WFVAE_DIRECTION_DECODE, WFVAE_DIRECTION_ENCODE};
+use super::model_info::wfvae_direction;
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::media::{LatentType, Posterior};
 use crate::stream::{Estimate, ModelInfo, Stream, StreamOptions, Tiling};
+use std::ffi::c_char;
 
 /// Which latent the encoder writes. The network gives a mean and a variance for each value.
 #[repr(C)]
@@ -126,11 +128,29 @@ pub struct wfvae_options {
     /// more bytes than this, including the model's weights; see wfvae_estimate(). A model that takes whole clips then
     /// needs clip_frames too. 0: no limit.
     pub memory_limit: u64,
+    /// 1: carry alpha. The alpha of each input frame is kept and written to the output frame of the same index, where
+    /// both have alpha. Needs both directions. The kept planes take memory until their frames are decoded: 1 byte per
+    /// pixel from 8-bit formats, otherwise 4. 0: alpha is ignored on input and opaque on output.
+    pub alpha: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
+    /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
+    /// wfvae_last_error(NULL) has the text.
+    pub error_text: *mut c_char,
+    /// Bytes at error_text, at least 1; 0 if it is NULL.
+    pub error_size: usize,
 }
 
 unsafe impl CStruct for wfvae_options {
     const NAME: &'static str = "wfvae_options";
     const FIRST_SIZE: usize = size_of::<wfvae_options>();
+}
+
+impl NamesErrorText for wfvae_options {
+    fn error_text(&self) -> (*mut c_char, usize) {
+        (self.error_text, self.error_size)
+    }
 }
 
 /// Estimates how much memory a stream with these options would take, and how it would be tiled. Allocates and loads
@@ -149,10 +169,13 @@ pub unsafe extern "C" fn wfvae_estimate(
     memory: *mut wfvae_memory,
 ) -> wfvae_status {
     guard!(status: {
-        let model = unsafe { wfvae_model::from_ptr(model)? };
-        let (options, _) = unsafe { abi::read(options)? }.convert(&model.model().info())?;
-        let estimate = Stream::estimate(model.model(), &options)?;
-        unsafe { abi::write(memory, &wfvae_memory::from(&estimate)) }
+        let estimate = || {
+            let model = unsafe { wfvae_model::from_ptr(model)? };
+            let (options, _) = unsafe { abi::read(options)? }.convert(&model.model().info())?;
+            let estimate = Stream::estimate(model.model(), &options)?;
+            unsafe { abi::write(memory, &wfvae_memory::from(&estimate)) }
+        };
+        unsafe { reported(options, estimate) }
     })
 }
 
@@ -186,8 +209,8 @@ impl wfvae_options {
         (options.encode, options.decode) = match self.directions {
             0 => (model.encodes, model.decodes),
             3 => (true, true),
-            WFVAE_DIRECTION_ENCODE => (true, false),
-            WFVAE_DIRECTION_DECODE => (false, true),
+            wfvae_direction::ENCODE => (true, false),
+            wfvae_direction::DECODE => (false, true),
             other => fail!(
                 InvalidArgument,
                 "{name}: directions is {other}, expected WFVAE_DIRECTION_ENCODE, WFVAE_DIRECTION_DECODE or both"
@@ -213,6 +236,10 @@ impl wfvae_options {
         };
         (options.tile_width, options.tile_height) = (self.tile_width as usize, self.tile_height as usize);
         (options.clip_frames, options.memory_limit) = (self.clip_frames, self.memory_limit);
+        options.alpha = abi::flag(self.alpha, "wfvae_options: alpha")?;
+        if self.reserved != 0 {
+            fail!(InvalidArgument, "{name}: reserved is {}, expected 0", self.reserved);
+        }
         options.any_encoder = abi::flag(self.any_encoder, "wfvae_options: any_encoder")?;
         Ok((options, latent_type))
     }

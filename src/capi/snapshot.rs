@@ -2,7 +2,7 @@
 
 use super::abi;
 use super::guard::guard;
-use super::handle::wfvae;
+use super::handle::wfvae_stream;
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::stream::Snapshot;
@@ -31,13 +31,13 @@ pub struct wfvae_snapshot(Snapshot);
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_create(
-    stream: *const wfvae,
+    stream: *const wfvae_stream,
     snapshot: *mut *mut wfvae_snapshot,
 ) -> wfvae_status {
     guard!(status: {
         let out = unsafe { abi::out(snapshot, "snapshot")? };
         out.write(std::ptr::null_mut());
-        out.write(wfvae_snapshot::new(unsafe { wfvae::enter(stream, |_, stream| stream.snapshot())? }));
+        out.write(wfvae_snapshot::new(unsafe { wfvae_stream::enter(stream, |_, stream| stream.snapshot())? }));
         Ok(())
     })
 }
@@ -55,10 +55,13 @@ pub unsafe extern "C" fn wfvae_snapshot_create(
 /// as it was before, except after _RUNTIME or _OUT_OF_MEMORY while copying to a device: then it needs wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_snapshot_restore(stream: *mut wfvae, snapshot: *const wfvae_snapshot) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_snapshot_restore(
+    stream: *mut wfvae_stream,
+    snapshot: *const wfvae_snapshot,
+) -> wfvae_status {
     guard!(status: {
         unsafe {
-            wfvae::enter(stream, |handle, stream| {
+            wfvae_stream::enter(stream, |handle, stream| {
                 stream.restore(&wfvae_snapshot::from_ptr(snapshot)?.0)?;
                 handle.clear_error();
                 Ok(())
@@ -166,11 +169,11 @@ pub unsafe extern "C" fn wfvae_snapshot_read(
 /// _OUT_OF_MEMORY, after which the first stream can be used as before.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wfvae_fork(stream: *const wfvae, fork: *mut *mut wfvae) -> wfvae_status {
+pub unsafe extern "C" fn wfvae_fork(stream: *const wfvae_stream, fork: *mut *mut wfvae_stream) -> wfvae_status {
     guard!(status: {
         let out = unsafe { abi::out(fork, "fork")? };
         out.write(std::ptr::null_mut());
-        out.write(unsafe { wfvae::enter(stream, |handle, stream| handle.fork(stream))? });
+        out.write(unsafe { wfvae_stream::enter(stream, |handle, stream| handle.fork(stream))? });
         Ok(())
     })
 }

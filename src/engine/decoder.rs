@@ -119,6 +119,14 @@ impl Engine for Decoder {
         unless_not_finite(warmed)
     }
 
+    fn runs_until(&self, at: Progress) -> u64 {
+        let next = |count: &u64| match at.ended {
+            true => Some(doubled(*count)),
+            false => Some(self.counting.interpolated(*count)),
+        };
+        std::iter::successors(Some(at.count), next).take(self.stages.len()).sum()
+    }
+
     fn runs(&self) -> u64 {
         self.stages.iter().map(Stage::runs).sum()
     }

@@ -118,6 +118,15 @@ impl Engine for Encoder {
         unless_not_finite(warmed)
     }
 
+    fn runs_until(&self, at: Progress) -> u64 {
+        let mut count = if at.ended { self.counting.frames(self.counting.latents(at.count)) } else { at.count };
+        let runs = (0..self.stages.len()).map(|i| {
+            count = step_count(i, count, self.counting);
+            count
+        });
+        runs.sum()
+    }
+
     fn runs(&self) -> u64 {
         self.stages.iter().map(Stage::runs).sum()
     }

@@ -80,6 +80,9 @@ pub(crate) trait Engine: Sized {
     /// Runs each step once, for what a device does at a size's first run only. Its results are dropped.
     fn warm_up(&mut self, canceller: &Canceller) -> Result<()>;
 
+    /// Runs of the steps that a clip takes from its start to this progress.
+    fn runs_until(&self, at: Progress) -> u64;
+
     /// Runs of the steps since the engine was made.
     fn runs(&self) -> u64;
 

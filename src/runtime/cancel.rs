@@ -1,4 +1,4 @@
-//! Cancels a call from another thread.
+//! What other threads may do with a running call: cancel it, and see its progress.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::logger::Logger;
@@ -6,9 +6,9 @@ use crate::process::Process;
 use ort::session::{NoSelectedOutputs, RunOptions};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Cancels a call that is running on another thread. All clones cancel the same stream.
+/// Cancels a call that is running on another thread, and tells its progress. All clones are of the same stream.
 ///
 /// Thread-safety: safe. This is the only part of a stream that other threads may use while a call runs.
 #[derive(Clone)]
@@ -17,8 +17,28 @@ pub struct Canceller {
     pub(super) options: Arc<RunOptions<NoSelectedOutputs>>,
     /// Held while both `flag` and `options` change.
     changing: Arc<Mutex<()>>,
+    steps: Arc<Steps>,
     owner: Process,
 }
+
+/// Of the running call.
+#[derive(Default)]
+struct Steps {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+/// How far a stream's running call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallProgress {
+    /// Steps that it has run.
+    pub steps_done: u64,
+    /// Steps that it runs in all; 0 if no call is running.
+    pub steps_total: u64,
+}
+
+/// Ends the progress of a call when it is dropped.
+pub(crate) struct Counted(Arc<Steps>);
 
 impl Canceller {
     pub(crate) fn new() -> Result<Self> {
@@ -27,6 +47,7 @@ impl Canceller {
             flag: Arc::default(),
             options: Arc::new(options),
             changing: Arc::default(),
+            steps: Arc::default(),
             owner: Process::current(),
         })
     }
@@ -45,6 +66,25 @@ impl Canceller {
         }
     }
 
+    /// How far the stream's running call is.
+    pub fn progress(&self) -> CallProgress {
+        let steps_total = self.steps.total.load(Ordering::Acquire);
+        // The two may be of different calls.
+        CallProgress { steps_done: self.steps.done.load(Ordering::Acquire).min(steps_total), steps_total }
+    }
+
+    /// A call of that many steps begins.
+    pub(crate) fn begin(&self, total: u64) -> Counted {
+        self.steps.done.store(0, Ordering::Release);
+        self.steps.total.store(total, Ordering::Release);
+        Counted(self.steps.clone())
+    }
+
+    /// A step of the call has run.
+    pub(crate) fn count_step(&self) {
+        self.steps.done.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.flag.load(Ordering::SeqCst)
     }
@@ -53,5 +93,12 @@ impl Canceller {
         let _changing = self.changing.lock();
         self.flag.store(false, Ordering::SeqCst);
         self.options.unterminate().map_err(|e| Error::new(ErrorKind::Runtime, format!("run options: {e}")))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.total.store(0, Ordering::Release);
+        self.0.done.store(0, Ordering::Release);
     }
 }

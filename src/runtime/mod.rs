@@ -17,7 +17,7 @@ mod tensor;
 pub(crate) mod threads;
 mod weights;
 
-pub use cancel::Canceller;
+pub use cancel::{CallProgress, Canceller};
 
 pub(crate) use cuda::{CudaOptions, PROVIDER_OPTIONS};
 pub(crate) use device::Device;

@@ -134,9 +134,11 @@ impl Session {
                 inputs,
                 outputs,
                 canceller,
-            ),
-            None => self.run_once(inputs, outputs, canceller),
+            )?,
+            None => self.run_once(inputs, outputs, canceller)?,
         }
+        canceller.count_step();
+        Ok(())
     }
 
     /// Makes the next run one that follows a failed run with this first input.

@@ -137,6 +137,7 @@ impl EncodeCall<'_> {
         }
         let Stream { codec, encoder, canceller, .. } = stream;
         let encoder = encoder.as_mut().expect("the call was checked");
+        let _counted = canceller.begin(encoder.runs_of((!flush).then_some(frames.len())));
         let mut sink = |index: u64, moments: &[f32], _: &Rect, _: &Rect| {
             codec.encode(moments, index, (index - wanted.start) as usize, &mut latents)
         };
@@ -175,6 +176,7 @@ impl DecodeCall<'_> {
         }
         let Stream { codec, decoder, canceller, .. } = stream;
         let decoder = decoder.as_mut().expect("the call was checked");
+        let _counted = canceller.begin(decoder.runs_of((!flush).then_some(latent_count)));
         let source = |n: usize, part: &Rect, values: &mut [f32]| codec.decode(&latents, n, part, values);
         let mut sink = |index: u64, planes: &[f32], held: &Rect, part: &Rect| {
             // Others are behind the limit.

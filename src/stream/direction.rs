@@ -121,6 +121,19 @@ impl<E: Engine> Direction<E> {
         }
     }
 
+    /// Runs of the network's steps that `count` more inputs would take, or the clip's end for `None`.
+    pub(super) fn runs_of(&self, count: Option<usize>) -> u64 {
+        let from = self.progress;
+        let to = match count {
+            Some(count) => Progress { count: from.count + count as u64, ended: self.at_once },
+            None => Progress { ended: true, ..from },
+        };
+        match &self.way {
+            Way::Tiles(tiled) => tiled.runs_between(from, to),
+            Way::WholeClip(..) => u64::from(count.is_some()),
+        }
+    }
+
     /// Runs of the network's steps since the stream was made.
     pub(super) fn runs(&self) -> u64 {
         match &self.way {

@@ -22,7 +22,7 @@ mod stream;
 mod tiled;
 mod tiles;
 
-pub use crate::runtime::Canceller;
+pub use crate::runtime::{CallProgress, Canceller};
 pub use estimate::Estimate;
 pub use model::Model;
 pub use model_info::ModelInfo;

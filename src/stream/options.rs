@@ -36,6 +36,10 @@ pub struct StreamOptions {
     /// If above 0, [`Stream::new`](crate::Stream::new) fails and reports the sizes if the stream would take more bytes than
     /// this, the model's weights included. A model that takes whole clips needs `clip_frames` for it.
     pub memory_limit: u64,
+    /// Carries alpha: that of each input frame is kept and written to the output frame of the same index, where both formats
+    /// have alpha. Needs both directions. The kept planes take memory until their frames are decoded: 1 byte per pixel from
+    /// 8-bit formats, otherwise 4.
+    pub alpha: bool,
 }
 
 impl StreamOptions {
@@ -55,6 +59,7 @@ impl StreamOptions {
             tile_width: 0,
             tile_height: 0,
             memory_limit: 0,
+            alpha: false,
         }
     }
 }

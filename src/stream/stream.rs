@@ -150,7 +150,7 @@ impl Stream {
         }
     }
 
-    /// A handle with which other threads stop this stream's calls.
+    /// A handle with which other threads stop this stream's calls and see their progress.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
     }

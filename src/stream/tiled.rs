@@ -120,6 +120,12 @@ impl<E: Engine> Tiled<E> {
         self.engines[0].warm_up(canceller)
     }
 
+    /// Runs of the steps between two points of a clip.
+    pub(super) fn runs_between(&self, from: Progress, to: Progress) -> u64 {
+        let engine = &self.engines[0];
+        (engine.runs_until(to) - engine.runs_until(from)) * self.tiles.count() as u64
+    }
+
     pub(super) fn runs(&self) -> u64 {
         self.engines.iter().map(E::runs).sum()
     }

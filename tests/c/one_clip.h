@@ -20,7 +20,7 @@ enum { SIDE = 8, PIXELS = SIDE * SIDE, FRAMES = 8, LATENTS = 3, VALUES = 4, UNTO
 
 static struct {
     wfvae_model *model;
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_frame frames[FRAMES], decoded[FRAMES];
     unsigned char in[FRAMES][3 * PIXELS], out[FRAMES][3 * PIXELS];
     float latents[LATENTS][VALUES];

@@ -36,7 +36,7 @@ int main(int argc, char **argv)
     size_t size = (size_t)3 * width * height, latents, frames, i;
     unsigned char *memory = malloc(size * (1 + MOST_FRAMES));
     wfvae_model *model = NULL;
-    wfvae *stream = NULL;
+    wfvae_stream *stream = NULL;
     wfvae_options options;
     wfvae_info info;
     wfvae_frame in, out[MOST_FRAMES];

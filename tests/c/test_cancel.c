@@ -7,7 +7,7 @@ enum { LONG_FRAMES = 4001, LONG_LATENTS = 1001 };
 
 /* One call that takes longer than any test waits. All of its frames share the same memory. */
 typedef struct long_call {
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_frame *frames;
     void *latents, *pixels;
     int decodes;
@@ -22,7 +22,7 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static long_call make_long_call(wfvae *stream, int decodes)
+static long_call make_long_call(wfvae_stream *stream, int decodes)
 {
     const wfvae_info info = info_of(stream);
     long_call call = {0};
@@ -90,13 +90,13 @@ static pthread_t begin(long_call *call, long milliseconds)
     return thread;
 }
 
-static int all_busy(wfvae *stream, const long_call *call)
+static int all_busy(wfvae_stream *stream, const long_call *call)
 {
     wfvae_info info = {0};
     float latents[4] = {0};
     wfvae_frame frame = *call->frames;
     wfvae_snapshot *snapshot = NULL;
-    wfvae *fork = NULL;
+    wfvae_stream *fork = NULL;
     size_t n = 9, written[4] = {9, 9, 9, 9};
     int ok;
 
@@ -118,7 +118,7 @@ static int all_busy(wfvae *stream, const long_call *call)
 }
 
 /* Passes a few frames through a stream that was reset. */
-static void short_call(wfvae *stream, wfvae_frame *frames, void *latents, unsigned char *pixels, size_t frame_size)
+static void short_call(wfvae_stream *stream, wfvae_frame *frames, void *latents, unsigned char *pixels, size_t frame_size)
 {
     wfvae_frame out[3];
     size_t i, written;
@@ -133,7 +133,7 @@ static void test_cancel(wfvae_model *model, int decodes)
 {
     const uint32_t width = quick ? 32 : 640, height = quick ? 24 : 480;
     const size_t frame_size = 3 * (size_t)width * height;
-    wfvae *stream = create(model, width, height);
+    wfvae_stream *stream = create(model, width, height);
     const size_t latent_size = info_of(stream).latent_size;
     unsigned char *output = allocate(2 * (2 * latent_size + 3 * frame_size));
     unsigned char *again = output + 2 * latent_size + 3 * frame_size;
@@ -180,7 +180,7 @@ static void test_cancel(wfvae_model *model, int decodes)
 /* Cancels that come at any moment: before, in, between and after calls and resets. */
 
 typedef struct canceller {
-    wfvae *stream;
+    wfvae_stream *stream;
     int rounds;
 } canceller;
 
@@ -232,7 +232,7 @@ static void test_many_cancels(wfvae_model *model)
 
 static void test_destroy(wfvae_model *model)
 {
-    wfvae *stream = create(model, quick ? 32 : 320, quick ? 24 : 240);
+    wfvae_stream *stream = create(model, quick ? 32 : 320, quick ? 24 : 240);
     long_call call = make_long_call(stream, 0);
     pthread_t thread = begin(&call, 20);
 

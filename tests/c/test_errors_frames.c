@@ -90,7 +90,7 @@ static void test_not_finite(void)
     wfvae_options options = {0};
     wfvae_info info = {0};
     wfvae_latent_writer *writer = NULL;
-    wfvae *stream = NULL;
+    wfvae_stream *stream = NULL;
     wfvae_frame frame, *decoded = s.decoded;
     float latents[2][VALUES] = {{0}}, planes[3][PIXELS] = {{0}};
     size_t count = UNTOUCHED;

@@ -47,7 +47,7 @@ static wfvae_status file_info_of_size(const wfvae_latent_reader *reader, size_t 
 static wfvae_status check_stream(const wfvae_latent_reader *reader, uint32_t width, uint32_t scaled)
 {
     wfvae_options options = {0};
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_status status;
 
     options.struct_size = sizeof options;
@@ -160,7 +160,7 @@ static void test_latent_file_info(void)
     wfvae_options options = {0};
     wfvae_latent_writer *writer;
     wfvae_latent_reader *reader;
-    wfvae *stream;
+    wfvae_stream *stream;
 
     options.struct_size = sizeof options;
     options.width = 5 * SIDE - 1;

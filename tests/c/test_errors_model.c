@@ -211,7 +211,7 @@ static void test_changed_weights(void)
 {
     wfvae_options options = {0};
     wfvae_model *model = NULL;
-    wfvae *stream = NULL;
+    wfvae_stream *stream = NULL;
 
     options.struct_size = sizeof options;
     options.width = options.height = SIDE;

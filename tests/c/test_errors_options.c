@@ -9,7 +9,7 @@
 
 static wfvae_status create(const wfvae_options *options)
 {
-    wfvae *stream = s.stream;
+    wfvae_stream *stream = s.stream;
     wfvae_status status = wfvae_create(s.model, options, &stream);
 
     must(status ? !stream : stream && stream != s.stream, "handle");
@@ -38,7 +38,7 @@ static wfvae_status create(const wfvae_options *options)
 static void test_null(void)
 {
     wfvae_options options = {0};
-    wfvae *stream = s.stream;
+    wfvae_stream *stream = s.stream;
 
     options.struct_size = sizeof options;
     options.width = options.height = SIDE;
@@ -172,7 +172,7 @@ static void test_estimate(void)
 /* A stream that takes whole clips. */
 static void test_clips(void)
 {
-    wfvae *both = s.stream;
+    wfvae_stream *both = s.stream;
     wfvae_options options = {0};
 
     options.struct_size = sizeof options;

@@ -20,7 +20,7 @@ static void test_own_files(void)
     static const char *const links[] = {"links/encoder.0.onnx", "links/decoder.0.bin"};
     wfvae_options options = {0};
     wfvae_model *model = NULL;
-    wfvae *stream = NULL;
+    wfvae_stream *stream = NULL;
     wfvae_latent_writer *writer = NULL;
     char at[2][2000], weights[2000];
     size_t before[2], after[2], i;

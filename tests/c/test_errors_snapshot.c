@@ -13,7 +13,7 @@ static struct {
 static void test_null(void)
 {
     wfvae_snapshot *snapshot = NULL;
-    wfvae *stream = s.stream;
+    wfvae_stream *stream = s.stream;
 
     CALL("snapshot without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_snapshot_create(NULL, &snapshot));
     result("snapshot without stream, snapshot", snapshot == NULL);
@@ -81,7 +81,7 @@ static wfvae_status take_snapshot(void)
 
 static wfvae_status fork_stream(void)
 {
-    wfvae *fork = s.stream;
+    wfvae_stream *fork = s.stream;
     wfvae_status status = wfvae_fork(s.stream, &fork);
 
     must(status ? !fork : fork && fork != s.stream, "handle");
@@ -102,7 +102,7 @@ static wfvae_status restore(void)
 /* The stream of the clip and a fork of it each go on alone. */
 static int both_go_on(void)
 {
-    wfvae *stream = s.stream, *fork = NULL;
+    wfvae_stream *stream = s.stream, *fork = NULL;
     int ok;
 
     begin();
@@ -126,7 +126,7 @@ static int fork_keeps_the_type(void)
 {
     wfvae_options options = {0};
     wfvae_info info = {0};
-    wfvae *stream = NULL, *fork = NULL;
+    wfvae_stream *stream = NULL, *fork = NULL;
 
     options.struct_size = sizeof options;
     options.width = options.height = SIDE;
@@ -143,7 +143,7 @@ static int fork_keeps_the_type(void)
 static wfvae_status restore_another(wfvae_model *model, uint32_t width, uint32_t directions)
 {
     wfvae_options options = {0};
-    wfvae *stream = NULL;
+    wfvae_stream *stream = NULL;
     wfvae_status status;
 
     options.struct_size = sizeof options;

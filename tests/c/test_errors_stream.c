@@ -105,7 +105,7 @@ static void test_counts(void)
 static void test_direction(uint32_t direction)
 {
     wfvae_options options = {0};
-    wfvae *both = s.stream, *one = NULL;
+    wfvae_stream *both = s.stream, *one = NULL;
 
     options.struct_size = sizeof options;
     options.width = options.height = SIDE;

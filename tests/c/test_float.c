@@ -138,7 +138,7 @@ static void run(const mode *m, unsigned threads, int late, output *out)
     wfvae_options options = {0};
     wfvae_info info = {0};
     wfvae_model *model = NULL;
-    wfvae *stream = NULL;
+    wfvae_stream *stream = NULL;
     wfvae_frame in[FRAMES], decoded[FRAMES];
     size_t first, rest, frames, i, p;
 

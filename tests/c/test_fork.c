@@ -16,7 +16,7 @@ enum { SIDE = 32, FRAMES = 5, LATENTS = 2, LATENT_FLOATS = 1 << 12, TIME = 60, R
 
 /* What a parent has when it forks. */
 static wfvae_model *model;
-static wfvae *stream;
+static wfvae_stream *stream;
 static wfvae_snapshot *snapshot;
 static wfvae_latent_writer *writer;
 static wfvae_latent_reader *reader;
@@ -39,7 +39,7 @@ static wfvae_status open_model(wfvae_model **opened)
     return wfvae_model_open(NULL, &options, opened);
 }
 
-static wfvae_status create(wfvae_model *of, wfvae **created)
+static wfvae_status create(wfvae_model *of, wfvae_stream **created)
 {
     wfvae_options options = {0};
 
@@ -57,7 +57,7 @@ static void describe(wfvae_frame *frame, unsigned char *memory)
     frame->strides[0] = 3 * SIDE;
 }
 
-static wfvae_status encode(wfvae *on)
+static wfvae_status encode(wfvae_stream *on)
 {
     size_t written;
 
@@ -65,7 +65,7 @@ static wfvae_status encode(wfvae *on)
 }
 
 /* Encodes and decodes a clip on a new or reset stream. */
-static wfvae_status trip(wfvae *on)
+static wfvae_status trip(wfvae_stream *on)
 {
     wfvae_status status = encode(on);
     size_t written;
@@ -79,7 +79,7 @@ static wfvae_status trip(wfvae *on)
 static int own_model(void)
 {
     wfvae_model *own;
-    wfvae *on;
+    wfvae_stream *on;
 
     if (open_model(&own) || create(own, &on) || trip(on)) {
         fprintf(stderr, "%s\n", wfvae_last_error(NULL));
@@ -160,7 +160,7 @@ static int uses_the_parents(void)
     wfvae_memory memory = {0};
     wfvae_info info = {0};
     wfvae_model_info model_info = {0};
-    wfvae *made;
+    wfvae_stream *made;
     wfvae_snapshot *taken;
     wfvae_latent_writer *begun_here;
     size_t count;
@@ -209,7 +209,7 @@ static int uses_data(void)
 {
     wfvae_latent_file_info info = {0};
     wfvae_model *own;
-    wfvae *on;
+    wfvae_stream *on;
     size_t size = wfvae_snapshot_size(snapshot), written;
     void *bytes = malloc(size);
     int wrong;
@@ -257,7 +257,7 @@ static void *encodes(void *unused)
 {
     static float out[LATENTS * LATENT_FLOATS];
     size_t written;
-    wfvae *on;
+    wfvae_stream *on;
 
     (void)unused;
     must(!create(model, &on), "stream");
@@ -271,7 +271,7 @@ static void *encodes(void *unused)
 static void *opens(void *unused)
 {
     wfvae_model *opened;
-    wfvae *on;
+    wfvae_stream *on;
 
     (void)unused;
     while (go_on) {

@@ -8,7 +8,7 @@ static void test_infos(void)
 {
     wfvae_options options = {0};
     wfvae_info info = {0};
-    wfvae *stream;
+    wfvae_stream *stream;
 
     options.struct_size = sizeof options;
     options.width = 5 * SIDE - 1;

@@ -43,7 +43,7 @@ static int messages_at(uint32_t log_level)
     wfvae_model_options model_options = {0};
     wfvae_options options = {0};
     wfvae_model *model;
-    wfvae *stream;
+    wfvae_stream *stream;
     int messages = 0;
 
     model_options.struct_size = sizeof model_options;

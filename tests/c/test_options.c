@@ -33,10 +33,10 @@ static wfvae_model *open_model(const char *name, const wfvae_model_options *give
     return model;
 }
 
-static wfvae *create(wfvae_model *model, const wfvae_options *given)
+static wfvae_stream *create(wfvae_model *model, const wfvae_options *given)
 {
     wfvae_options options = *given;
-    wfvae *stream;
+    wfvae_stream *stream;
 
     options.struct_size = sizeof options;
     if (!options.width)
@@ -45,7 +45,7 @@ static wfvae *create(wfvae_model *model, const wfvae_options *given)
     return stream;
 }
 
-static wfvae_info info_of(const wfvae *stream)
+static wfvae_info info_of(const wfvae_stream *stream)
 {
     wfvae_info info = {0};
 
@@ -101,7 +101,7 @@ static void test_threads(void)
         wfvae_model_options options = {0};
         wfvae_model_info info = {0};
         wfvae_model *model;
-        wfvae *stream;
+        wfvae_stream *stream;
 
         options.n_threads = counts[i];
         model = open_model("v1-tiny", &options);
@@ -120,7 +120,7 @@ static void test_memory(void)
     wfvae_model_options options = {0};
     wfvae_options stream_options = {0};
     wfvae_model *model = open_model("v1-tiny", &options), *other;
-    wfvae *single = create(model, &stream_options), *half;
+    wfvae_stream *single = create(model, &stream_options), *half;
     uint64_t working;
 
     options.cache_type = WFVAE_CACHE_TYPE_F16;
@@ -272,7 +272,7 @@ static void test_convolutions(void)
         wfvae_model_options options = {0};
         wfvae_options stream_options = {0};
         wfvae_model *model;
-        wfvae *stream;
+        wfvae_stream *stream;
 
         options.convolution = kinds[i];
         model = open_model(NULL, &options);
@@ -297,7 +297,7 @@ static void test_any_encoder(void)
     wfvae_latent_writer *writer;
     wfvae_latent_reader *reader;
     const float latent[4 * (SIDE / 8) * (SIDE / 8)] = {0};
-    wfvae *encoder = create(model, &options), *decoder;
+    wfvae_stream *encoder = create(model, &options), *decoder;
     char folder[1024], path[1100];
     uint32_t any;
 
@@ -363,7 +363,7 @@ static void test_halves(void)
         wfvae_model_info info = {0};
         wfvae_info stream_info;
         wfvae_model *model;
-        wfvae *stream;
+        wfvae_stream *stream;
         uint32_t has;
 
         copy(folder, "model.safetensors", halves[i].other, "\"nothing.");

@@ -13,7 +13,7 @@
 #include <string.h>
 
 typedef wfvae_status open_fn(const char *path, const wfvae_model_options *options, wfvae_model **model);
-typedef const char *last_error_fn(const wfvae *stream);
+typedef const char *last_error_fn(const wfvae_stream *stream);
 typedef void close_fn(wfvae_model *model);
 
 /* The library to test: ours, or a copy with no ONNX Runtime beside it. */

@@ -71,7 +71,7 @@ static void use(void)
     wfvae_frame frames[FRAMES];
     wfvae_info info = {0};
     wfvae_model *model;
-    wfvae *stream;
+    wfvae_stream *stream;
     size_t written, i;
 
     memset(frames, 0, sizeof frames);

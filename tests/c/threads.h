@@ -23,7 +23,7 @@ typedef struct clip {
     wfvae_model *model;
     uint32_t width, height;
     unsigned seed;
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_frame in[FRAMES], out[FRAMES];
     unsigned char *latents, *pixels; /* pixels: of in, then of out */
     size_t frame_size, latent_size, latents_out, latents_in, frames_out;
@@ -82,10 +82,10 @@ static inline wfvae_model *open_model(void)
     return model;
 }
 
-static inline wfvae *create(wfvae_model *model, uint32_t width, uint32_t height)
+static inline wfvae_stream *create(wfvae_model *model, uint32_t width, uint32_t height)
 {
     wfvae_options options = {0};
-    wfvae *stream;
+    wfvae_stream *stream;
 
     options.struct_size = sizeof options;
     options.width = width;
@@ -94,7 +94,7 @@ static inline wfvae *create(wfvae_model *model, uint32_t width, uint32_t height)
     return stream;
 }
 
-static inline wfvae_info info_of(const wfvae *stream)
+static inline wfvae_info info_of(const wfvae_stream *stream)
 {
     wfvae_info info = {0};
 

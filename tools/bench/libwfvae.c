@@ -29,7 +29,7 @@ typedef struct job {
     uint32_t width, height;
     double seconds;
     wfvae_model *handle;
-    wfvae *stream;
+    wfvae_stream *stream;
     wfvae_info info;
     float *pixels, *values;   /* [T, 3, H, W] and [T, C, h, w] */
     wfvae_frame *pictures;    /* the pixels' descriptions */
