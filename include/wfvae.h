@@ -177,12 +177,20 @@ typedef enum wfvae_status {
   WFVAE_STATUS_INTERNAL = 900,
 } wfvae_status;
 
-/// How the pixels of a frame are stored. Integers are in native byte order and full range: 0 is black, the largest
-/// value is white. On output, integers are rounded to nearest and clamped; floats are not.
+/// How the pixels of a frame are stored.
+///
+/// Elements are in native byte order. Integers of RGB and alpha are full range: 0 is black, the largest value is white.
+/// On output, integers are rounded to nearest and clamped; floats are not. Input is never clamped. Alpha is ignored on
+/// input and opaque on output, unless wfvae_options.alpha is set. Chroma planes with fewer samples than pixels have
+/// width and height rounded up.
+///
+/// With wfvae_frame.pixel_steps these cover further formats. For example, ABGR8 in memory p is WFVAE_PIXEL_FORMAT_RGBP8
+/// with planes p + 3, p + 2, p + 1 and p, and steps of 4; NV21 is WFVAE_PIXEL_FORMAT_YUV420P8 with planes y, vu + 1 and
+/// vu, and steps of 1, 2 and 2.
 typedef enum wfvae_pixel_format {
   /// 1 plane, 3 bytes per pixel: R, G, B.
   WFVAE_PIXEL_FORMAT_RGB8 = 1,
-  /// 1 plane, 4 bytes per pixel: R, G, B, A. Alpha is ignored on input and 255 on output.
+  /// 1 plane, 4 bytes per pixel: R, G, B, A.
   WFVAE_PIXEL_FORMAT_RGBA8 = 2,
   /// 3 planes of bytes: R, G, B.
   WFVAE_PIXEL_FORMAT_RGBP8 = 3,
@@ -196,15 +204,89 @@ typedef enum wfvae_pixel_format {
   WFVAE_PIXEL_FORMAT_RGBP_F32 = 7,
   /// 3 planes of float: G, B, R; see wfvae_frame.range. AV_PIX_FMT_GBRPF32 with WFVAE_RANGE_UNIT.
   WFVAE_PIXEL_FORMAT_GBRP_F32 = 8,
+  /// 1 plane, 3 bytes per pixel: B, G, R.
+  WFVAE_PIXEL_FORMAT_BGR8 = 9,
+  /// 1 plane, 4 bytes per pixel: B, G, R, A.
+  WFVAE_PIXEL_FORMAT_BGRA8 = 10,
+  /// 1 plane, 3 uint16_t per pixel: R, G, B; see wfvae_frame.bit_depth.
+  WFVAE_PIXEL_FORMAT_RGB16 = 11,
+  /// 1 plane, 4 uint16_t per pixel: R, G, B, A; see wfvae_frame.bit_depth.
+  WFVAE_PIXEL_FORMAT_RGBA16 = 12,
+  /// 1 plane, 3 float16 (IEEE half) per pixel: R, G, B; see wfvae_frame.range.
+  WFVAE_PIXEL_FORMAT_RGB_F16 = 13,
+  /// 1 plane, 4 float16 per pixel: R, G, B, A; see wfvae_frame.range.
+  WFVAE_PIXEL_FORMAT_RGBA_F16 = 14,
+  /// 1 plane, 3 floats per pixel: R, G, B; see wfvae_frame.range.
+  WFVAE_PIXEL_FORMAT_RGB_F32 = 15,
+  /// 1 plane, 4 floats per pixel: R, G, B, A; see wfvae_frame.range.
+  WFVAE_PIXEL_FORMAT_RGBA_F32 = 16,
+  /// 3 planes of float16: R, G, B; see wfvae_frame.range.
+  WFVAE_PIXEL_FORMAT_RGBP_F16 = 17,
+  /// 3 planes of bfloat16: R, G, B; see wfvae_frame.range.
+  WFVAE_PIXEL_FORMAT_RGBP_BF16 = 18,
+  /// 1 plane of bytes: luma, of which R = G = B on input.
+  WFVAE_PIXEL_FORMAT_GRAY8 = 19,
+  /// 1 plane of uint16_t: luma; see wfvae_frame.bit_depth.
+  WFVAE_PIXEL_FORMAT_GRAY16 = 20,
+  /// 3 planes of bytes: Y, Cb, Cr; Cb and Cr of half the width and height. I420; AV_PIX_FMT_YUV420P.
+  WFVAE_PIXEL_FORMAT_YUV420P8 = 21,
+  /// The same in uint16_t; see wfvae_frame.bit_depth. AV_PIX_FMT_YUV420P10, ..12, ..14, ..16.
+  WFVAE_PIXEL_FORMAT_YUV420P16 = 22,
+  /// 3 planes of bytes: Y, Cb, Cr; Cb and Cr of half the width. AV_PIX_FMT_YUV422P.
+  WFVAE_PIXEL_FORMAT_YUV422P8 = 23,
+  /// The same in uint16_t; see wfvae_frame.bit_depth.
+  WFVAE_PIXEL_FORMAT_YUV422P16 = 24,
+  /// 3 planes of bytes: Y, Cb, Cr, all of the frame's size. AV_PIX_FMT_YUV444P.
+  WFVAE_PIXEL_FORMAT_YUV444P8 = 25,
+  /// The same in uint16_t; see wfvae_frame.bit_depth.
+  WFVAE_PIXEL_FORMAT_YUV444P16 = 26,
+  /// 3 planes of bytes: Y, Cb, Cr; Cb and Cr of a quarter of the width. AV_PIX_FMT_YUV411P.
+  WFVAE_PIXEL_FORMAT_YUV411P8 = 27,
+  /// 2 planes of bytes: Y, and pairs Cb, Cr of half the width and height.
+  WFVAE_PIXEL_FORMAT_NV12 = 28,
+  /// The same in uint16_t, whose high bits hold the code: 10, or as wfvae_frame.bit_depth says (P012, P016).
+  WFVAE_PIXEL_FORMAT_P010 = 29,
 } wfvae_pixel_format;
 
-/// The range of float frames.
+/// The range of float frames. Alpha is 0 to 1 in either.
 typedef enum wfvae_range {
   /// 0 is black, 1 is white.
   WFVAE_RANGE_UNIT = 0,
   /// -1 is black, 1 is white: the network's own range.
   WFVAE_RANGE_SIGNED = 1,
 } wfvae_range;
+
+/// How YUV and grey are calculated from RGB.
+typedef enum wfvae_matrix {
+  /// BT.709 for frames of 720 lines and more, else BT.601.
+  WFVAE_MATRIX_AUTO = 0,
+  /// BT.601: standard-definition video, JPEG.
+  WFVAE_MATRIX_BT601 = 1,
+  /// BT.709: high-definition video.
+  WFVAE_MATRIX_BT709 = 2,
+  /// BT.2020, non-constant luminance: ultra-high-definition and HDR video.
+  WFVAE_MATRIX_BT2020 = 3,
+} wfvae_matrix;
+
+/// Which codes stand for black and white in YUV and grey. On input, codes beyond them are not clamped.
+typedef enum wfvae_yuv_range {
+  /// In 8 bits, luma is 16 to 235 and chroma 16 to 240; in n bits, 2^(n-8) times that.
+  WFVAE_YUV_RANGE_LIMITED = 0,
+  /// Luma uses all codes. Chroma is 2^(n-1) plus or minus half of them.
+  WFVAE_YUV_RANGE_FULL = 1,
+} wfvae_yuv_range;
+
+/// Where chroma samples lie among the pixels that share them. On input, chroma is interpolated linearly between
+/// samples. On output, a sample is a weighted mean of the pixels around it: 1/4, 1/2, 1/4 along an axis on which it
+/// lies on a pixel, 1/2, 1/2 where it lies between two. Pixels and samples beyond the frame's edge equal those on it.
+typedef enum wfvae_siting {
+  /// On the left column; where chroma has fewer rows, between the rows: MPEG-2, H.264.
+  WFVAE_SITING_LEFT = 0,
+  /// In the middle: JPEG, MPEG-1. Not with WFVAE_PIXEL_FORMAT_YUV411P8.
+  WFVAE_SITING_CENTRE = 1,
+  /// On the left column; where chroma has fewer rows, on the upper row: most BT.2020 video.
+  WFVAE_SITING_TOP_LEFT = 2,
+} wfvae_siting;
 
 /// Where the network runs.
 typedef enum wfvae_provider {
@@ -514,6 +596,44 @@ typedef struct wfvae_model_info {
   uint64_t decoder_identity;
 } wfvae_model_info;
 
+/// One picture in the caller's memory, read by encode calls and written by decode calls.
+///
+/// Zero-initialise the struct, set struct_size, then set the fields that you need. The library uses the memory during
+/// the call only. Rows of a plane must not overlap: each stride must be at least a row's bytes or, in a transposed
+/// picture, each pixel step at least a column's.
+typedef struct wfvae_frame {
+  /// sizeof(wfvae_frame), the same in all elements of an array.
+  size_t struct_size;
+  /// A wfvae_pixel_format.
+  uint32_t format;
+  /// Width in pixels; must be the stream's.
+  uint32_t width;
+  /// Height in pixels; must be the stream's.
+  uint32_t height;
+  /// Significant bits of the 16-bit formats, 9 to 16; 0 means 16, of WFVAE_PIXEL_FORMAT_P010 10. They are the low
+  /// bits, of WFVAE_PIXEL_FORMAT_P010 the high ones. Must be 0 for other formats.
+  uint32_t bit_depth;
+  /// A wfvae_range for the float formats. Must be 0 for other formats.
+  uint32_t range;
+  /// A wfvae_matrix for YUV and grey formats. Must be 0 for other formats.
+  uint32_t matrix;
+  /// The first element of the first row of each plane, aligned to the size of an element. planes[3] of YUV, grey and
+  /// planar RGB formats is alpha: a plane of the frame's full size with the same elements as the others; NULL: none.
+  /// Unused planes are ignored.
+  void *planes[4];
+  /// Bytes from one row to the next, a multiple of the size of an element. Negative for pictures that are stored
+  /// bottom up.
+  ptrdiff_t strides[4];
+  /// Bytes from one pixel of a row to the next (in chroma planes, from one sample or pair to the next), a multiple of
+  /// the size of an element and at least a pixel's bytes. 0: as the format says. Larger where other data lie between
+  /// pixels; negative for mirrored pictures.
+  ptrdiff_t pixel_steps[4];
+  /// A wfvae_yuv_range for YUV and grey formats. Must be 0 for other formats.
+  uint32_t yuv_range;
+  /// A wfvae_siting for formats with fewer chroma samples than pixels. Must be 0 for other formats.
+  uint32_t siting;
+} wfvae_frame;
+
 /// How to create a stream. Zero-initialise the struct, then set struct_size, width, height and the fields that you
 /// need.
 typedef struct wfvae_options {
@@ -605,32 +725,6 @@ typedef struct wfvae_memory {
   /// The decoder's tiles per frame; 0 without decoding.
   uint32_t decode_tiles;
 } wfvae_memory;
-
-/// One picture in the caller's memory, read by encode calls and written by decode calls.
-///
-/// Zero-initialise the struct, set struct_size, then set the fields that you need. The library uses the memory during
-/// the call only.
-typedef struct wfvae_frame {
-  /// sizeof(wfvae_frame), the same in all elements of an array.
-  size_t struct_size;
-  /// A wfvae_pixel_format.
-  uint32_t format;
-  /// Width in pixels; must be the stream's.
-  uint32_t width;
-  /// Height in pixels; must be the stream's.
-  uint32_t height;
-  /// Significant low bits of the 16-bit formats, 9 to 16; 0 means 16. Must be 0 for other formats.
-  uint32_t bit_depth;
-  /// A wfvae_range for the float formats. Must be 0 for other formats.
-  uint32_t range;
-  /// Must be 0.
-  uint32_t reserved;
-  /// The first row of each plane, aligned to the size of an element. Unused planes are ignored.
-  void *planes[4];
-  /// Bytes from one row to the next, at least a row's bytes and a multiple of the size of an element. Negative for
-  /// pictures that are stored bottom up.
-  ptrdiff_t strides[4];
-} wfvae_frame;
 
 /// Sizes and counters of a stream.
 typedef struct wfvae_info {
@@ -761,6 +855,22 @@ typedef struct wfvae_latent_file_info {
   uint64_t decoder_identity;
 } wfvae_latent_file_info;
 
+/// Many frames at equal distances in the caller's memory, such as an array of [frames, height, width, channels] or
+/// [channels, frames, height, width].
+///
+/// Zero-initialise the struct, set struct_size, then set all fields.
+typedef struct wfvae_frames {
+  /// sizeof(wfvae_frames).
+  size_t struct_size;
+  /// The first frame; decode calls write to its memory.
+  const struct wfvae_frame *first;
+  /// The number of frames, 1 to 65536. Of decode calls: the room for them.
+  size_t n_frames;
+  /// Bytes from each plane of a frame to the same plane of the next, a multiple of the size of an element. May be
+  /// negative. Of decode calls, not 0 if there is room for several frames.
+  ptrdiff_t frame_strides[4];
+} wfvae_frames;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -850,6 +960,19 @@ uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_la
 /// they were opened. A graph that could not be written completely is removed.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model, const char *folder, uint32_t graphs);
+
+/// Converts a picture from any format to any other of the same size, as encoding reads frames and decoding writes them.
+/// Needs no model. Alpha is converted if both formats have it; otherwise it is opaque.
+///
+/// from: read during the call only.
+/// to: its memory is written; must not overlap that of from. Its contents are unspecified on failure.
+///
+/// Takes 12 bytes of memory for each pixel during the call.
+///
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY; _NOT_FINITE for a NaN or an infinity in
+/// float frames. wfvae_last_error(NULL) returns the text.
+/// Thread-safety: safe.
+enum wfvae_status wfvae_convert_frame(const struct wfvae_frame *from, struct wfvae_frame *to);
 
 /// Creates a stream of a model. The first stream that uses a direction loads its weights, which takes seconds for a
 /// large model. On a CUDA device the call also runs each step once, so that the first chunk does not wait for one-time

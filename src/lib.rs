@@ -66,8 +66,8 @@ mod tests;
 pub use error::{Error, ErrorKind, Result};
 pub use logger::Logger;
 pub use media::{
-    Image, ImageMut, LatentFileInfo, LatentReader, LatentType, LatentWriter, Latents, LatentsMut, PixelFormat,
-    Posterior, Range,
+    Chroma, Image, ImageMut, LatentFileInfo, LatentReader, LatentType, LatentWriter, Latents, LatentsMut, Matrix,
+    PixelFormat, Posterior, Range, Siting, Yuv, YuvRange,
 };
 pub use stream::{
     CacheType, CallProgress, Canceller, Convolution, Estimate, Graphs, Layout, Model, ModelInfo, ModelOptions,

@@ -7,7 +7,7 @@ mod pixels;
 
 pub use latent_file::{LatentFileInfo, LatentReader, LatentWriter};
 pub use latents::{LatentType, Latents, LatentsMut, Posterior};
-pub use pixels::{Image, ImageMut, PixelFormat, Range};
+pub use pixels::{Chroma, Image, ImageMut, Matrix, PixelFormat, Range, Siting, Yuv, YuvRange};
 
 pub(crate) use latent_codec::LatentCodec;
-pub(crate) use pixels::Rect;
+pub(crate) use pixels::{Alpha, Rect};

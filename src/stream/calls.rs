@@ -181,7 +181,7 @@ impl DecodeCall<'_> {
         let mut sink = |index: u64, planes: &[f32], held: &Rect, part: &Rect| {
             // Others are behind the limit.
             if wanted.contains(&index) {
-                frames[(index - wanted.start) as usize].write(planes, held, part);
+                frames[(index - wanted.start) as usize].write(planes, held, part)?;
             }
             Ok(())
         };

@@ -119,5 +119,6 @@ static wfvae_status seen(const char *function, wfvae_status status)
 #define wfvae_snapshot_write(...) seen("wfvae_snapshot_write", wfvae_snapshot_write(__VA_ARGS__))
 #define wfvae_snapshot_read(...) seen("wfvae_snapshot_read", wfvae_snapshot_read(__VA_ARGS__))
 #define wfvae_fork(...) seen("wfvae_fork", wfvae_fork(__VA_ARGS__))
+#define wfvae_convert_frame(...) seen("wfvae_convert_frame", wfvae_convert_frame(__VA_ARGS__))
 
 #endif

@@ -41,11 +41,11 @@ static wfvae_status encode_bottom_up(void)
 static void test_frames(void)
 {
     CALL("frame: size 0", INVALID_ARGUMENT, "struct_size is 0", (s.frames[1].struct_size = 0, encode(1)));
-    CALL("frame: size too small", INVALID_ARGUMENT, "struct_size is", (s.frames[1].struct_size--, encode(1)));
+    CALL("frame: size too small", INVALID_ARGUMENT, "struct_size is", (s.frames[1].struct_size = 95, encode(1)));
     CALL("frame: size huge", INVALID_ARGUMENT, "struct_size is", (s.frames[1].struct_size = SIZE_MAX, encode(1)));
-    CALL("frame: reserved", INVALID_ARGUMENT, "reserved is 1, expected 0", (s.frames[1].reserved = 1, encode(1)));
+    CALL("frame: matrix of RGB", INVALID_ARGUMENT, "matrix is 1, expected 0", (s.frames[1].matrix = 1, encode(1)));
     CALL("frame: format 0", INVALID_ARGUMENT, "format is 0", (s.frames[1].format = 0, encode(1)));
-    CALL("frame: format 9", INVALID_ARGUMENT, "format is 9", (s.frames[1].format = 9, encode(1)));
+    CALL("frame: format 30", INVALID_ARGUMENT, "format is 30", (s.frames[1].format = 30, encode(1)));
     CALL("frame: bit_depth of bytes", INVALID_ARGUMENT, "bit_depth", (s.frames[1].bit_depth = 8, encode(1)));
     CALL("frame: bit_depth 8 of words", INVALID_ARGUMENT, "bit depth 8", (U16->bit_depth = 8, encode(1)));
     CALL("frame: bit_depth 17 of words", INVALID_ARGUMENT, "9 to 16", (U16->bit_depth = 17, encode(1)));

@@ -1,10 +1,15 @@
 //! Reads and writes pictures in the caller's memory.
 
+use super::alpha::Alpha;
 use super::format::{PixelFormat, Range};
-use super::layout::Layout;
+use super::layout::{Layout, Planes};
 use super::rect::Rect;
+use super::shape::{Colour, Element};
+use super::values::BLOCK;
+use super::yuv::{Conversion, Differences, Held};
 use crate::error::Result;
 use crate::finite::first_not_finite;
+use crate::memory;
 use std::marker::PhantomData;
 
 /// A picture to read.
@@ -17,12 +22,16 @@ pub struct Image<'a> {
 /// A picture to write.
 pub struct ImageMut<'a> {
     layout: Layout,
+    /// Of a picture with fewer chroma samples than pixels, while parts of it are missing.
+    differences: Option<Differences>,
     lifetime: PhantomData<&'a mut [u8]>,
 }
 
 // SAFETY: these are borrows of plain bytes, like slices.
 unsafe impl Send for Image<'_> {}
 unsafe impl Send for ImageMut<'_> {}
+// SAFETY: nothing writes to it.
+unsafe impl Sync for Image<'_> {}
 
 impl<'a> Image<'a> {
     /// A picture without gaps between its rows and planes.
@@ -45,25 +54,57 @@ impl<'a> Image<'a> {
         Ok(Image { layout, lifetime: PhantomData })
     }
 
-    /// A picture anywhere in memory. A stride is the distance in bytes from one row to the next and may be negative.
+    /// A picture whose rows have gaps between them. `planes` gives the memory of each plane, which begins with its first row,
+    /// and its stride: the distance in bytes from one row to the next. Planar RGB, YUV and grey may have a plane more for
+    /// alpha.
+    ///
+    /// ```
+    /// # use wfvae::{Image, PixelFormat, Yuv};
+    /// # fn main() -> wfvae::Result<()> {
+    /// // A buffer of 1920x1080 in NV12, with rows of 2048 bytes.
+    /// let (luma, chroma) = (vec![16u8; 2048 * 1080], vec![128u8; 2048 * 540]);
+    /// let frame = Image::strided([(&luma[..], 2048), (&chroma[..], 2048)], PixelFormat::Nv12(Yuv::default()), 1920, 1080)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`InvalidSize`](crate::ErrorKind::InvalidSize) if width or height is 0;
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a null plane, a stride shorter than a row, or a
-    /// pointer or stride that is not a multiple of the element's size.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for another number of planes, memory that does not hold the
+    /// rows, a stride shorter than a row, or memory that is not aligned for the format.
+    pub fn strided(
+        planes: impl IntoIterator<Item = (&'a [u8], usize)>,
+        format: PixelFormat,
+        width: usize,
+        height: usize,
+    ) -> Result<Self> {
+        let planes = planes.into_iter().map(|(bytes, stride)| (bytes.as_ptr().cast_mut(), bytes.len(), stride));
+        Ok(Image { layout: Layout::strided(planes, format, width, height)?, lifetime: PhantomData })
+    }
+
+    /// A picture anywhere in memory. `planes` are the first element of the first row of each plane. The fourth is alpha, of
+    /// planar RGB, YUV and grey; null: none. Others that the format does not have are ignored. A stride is the distance in
+    /// bytes from one row to the next, negative for pictures that are stored bottom up. A pixel step is the distance in bytes
+    /// from one pixel of a row to the next (in chroma planes, from one sample or pair), negative for mirrored pictures; 0: as
+    /// the format says.
+    ///
+    /// # Errors
+    /// [`InvalidSize`](crate::ErrorKind::InvalidSize) if width or height is 0;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a null plane, pixels or rows that overlap, or a pointer,
+    /// stride or step that is not a multiple of the element's size.
     ///
     /// # Safety
-    /// All rows must be readable for `'a`, and nothing may write to them during that time.
+    /// All pixels must be readable for `'a`, and nothing may write to them during that time.
     pub unsafe fn from_raw(
         format: PixelFormat,
         width: usize,
         height: usize,
-        planes: [*const u8; 3],
-        strides: [isize; 3],
+        planes: [*const u8; 4],
+        strides: [isize; 4],
+        pixel_steps: [isize; 4],
     ) -> Result<Self> {
-        let layout = Layout { format, width, height, planes: planes.map(|p| p.cast_mut()), strides };
-        layout.check()?;
-        Ok(Image { layout, lifetime: PhantomData })
+        let planes = Planes { first: planes.map(<*const u8>::cast_mut), strides, steps: pixel_steps };
+        Ok(Image { layout: Layout::new(format, width, height, &planes)?, lifetime: PhantomData })
     }
 
     /// The width in pixels.
@@ -79,19 +120,32 @@ impl<'a> Image<'a> {
     /// Fills `[3, height, width]` planes from a part of the picture. Beyond the picture's edges, the last column and
     /// row are repeated.
     pub(crate) fn read(&self, out: &mut [f32], part: &Rect) {
-        self.read_rows(out, part, |channel, x, y, row| self.layout.read_row(channel, x, y, row));
+        let Some(conversion) = Conversion::of(&self.layout) else {
+            self.read_rows(out, part, |channel, x, y, row| read_rgb(&self.layout, channel, [x, y], row));
+            return;
+        };
+        let (start, inside) = self.inside(part);
+        let plane = part.width * part.height;
+        let (r, rest) = out.split_at_mut(plane);
+        let (g, b) = rest.split_at_mut(plane);
+        let rows =
+            r.chunks_exact_mut(part.width).zip(g.chunks_exact_mut(part.width)).zip(b.chunks_exact_mut(part.width));
+        for (y, ((r, g), b)) in rows.enumerate() {
+            let y = (part.y + y).min(self.layout.height - 1);
+            conversion.read_row([start, y], &mut r[..inside], &mut g[..inside], &mut b[..inside]);
+            for row in [r, g, b] {
+                let edge = row[inside - 1];
+                row[inside..].fill(edge);
+            }
+        }
     }
 
-    /// The same for 8-bit formats, without conversion. Returns false for other formats and leaves `out` unchanged.
+    /// The same for 8-bit RGB, without conversion. Returns false for other formats and leaves `out` unchanged.
     pub(crate) fn read_bytes(&self, out: &mut [u8], part: &Rect) -> bool {
-        let bytes = matches!(
-            self.layout.format,
-            PixelFormat::Rgb8 | PixelFormat::Rgba8 | PixelFormat::RgbPlanar8 | PixelFormat::GbrPlanar8
-        );
+        let bytes = self.layout.element == Element::U8 && matches!(self.layout.colour, Colour::Rgb(_));
         if bytes {
-            self.read_rows(out, part, |channel, x, y, row| {
-                self.layout.read_elements(channel, x, y, row, |v: u8| v);
-            });
+            let read = |channel: usize, x, y, row: &mut [u8]| self.layout.channels[channel].read(x, y, row, |v: u8| v);
+            self.read_rows(out, part, read);
         }
         bytes
     }
@@ -99,14 +153,14 @@ impl<'a> Image<'a> {
     /// The channel, row and column of the first value that is not finite once converted for the network. Integer
     /// formats have none.
     pub(crate) fn first_not_finite(&self) -> Option<[usize; 3]> {
-        if !matches!(self.layout.format, PixelFormat::RgbPlanarF32(_) | PixelFormat::GbrPlanarF32(_)) {
+        if !self.layout.element.is_float() {
             return None;
         }
-        let mut part = [0.0; 256];
+        let mut part = [0.0; BLOCK];
         for (channel, y) in (0..3).flat_map(|channel| (0..self.height()).map(move |y| (channel, y))) {
             for x in (0..self.width()).step_by(part.len()) {
-                let part = &mut part[..(self.width() - x).min(256)];
-                self.layout.read_row(channel, x, y, part);
+                let part = &mut part[..(self.width() - x).min(BLOCK)];
+                read_rgb(&self.layout, channel, [x, y], part);
                 if let Some(offset) = first_not_finite(part) {
                     return Some([channel, y, x + offset]);
                 }
@@ -115,11 +169,21 @@ impl<'a> Image<'a> {
         None
     }
 
+    /// The picture's alpha, if it has any. A NaN or an infinity in it is an error.
+    pub(crate) fn alpha(&self) -> Result<Option<Alpha>> {
+        Alpha::read(&self.layout)
+    }
+
+    /// The first column of a part that is read, and how many columns there are from it on.
+    fn inside(&self, part: &Rect) -> (usize, usize) {
+        let inside = part.width.min(self.layout.width.saturating_sub(part.x)).max(1);
+        (part.x.min(self.layout.width - 1), inside)
+    }
+
     /// `read` gets a channel, the position of a row's first pixel in the picture, and the output for the pixels inside
     /// it.
     fn read_rows<T: Copy>(&self, out: &mut [T], part: &Rect, read: impl Fn(usize, usize, usize, &mut [T])) {
-        let inside = part.width.min(self.layout.width.saturating_sub(part.x)).max(1);
-        let start = part.x.min(self.layout.width - 1);
+        let (start, inside) = self.inside(part);
         for (channel, plane) in out.chunks_exact_mut(part.width * part.height).enumerate() {
             for (y, row) in plane.chunks_exact_mut(part.width).enumerate() {
                 read(channel, start, (part.y + y).min(self.layout.height - 1), &mut row[..inside]);
@@ -137,7 +201,7 @@ impl<'a> ImageMut<'a> {
     /// As for [`Image::packed`].
     pub fn packed(bytes: &'a mut [u8], format: PixelFormat, width: usize, height: usize) -> Result<Self> {
         let layout = Layout::packed(bytes.as_mut_ptr(), bytes.len(), format, width, height)?;
-        Ok(ImageMut { layout, lifetime: PhantomData })
+        Ok(ImageMut { layout, differences: None, lifetime: PhantomData })
     }
 
     /// Like [`Image::planar_f32`].
@@ -147,7 +211,25 @@ impl<'a> ImageMut<'a> {
     pub fn planar_f32(values: &'a mut [f32], range: Range, width: usize, height: usize) -> Result<Self> {
         let format = PixelFormat::RgbPlanarF32(range);
         let layout = Layout::packed(values.as_mut_ptr().cast(), size_of_val(values), format, width, height)?;
-        Ok(ImageMut { layout, lifetime: PhantomData })
+        Ok(ImageMut { layout, differences: None, lifetime: PhantomData })
+    }
+
+    /// Like [`Image::strided`].
+    ///
+    /// # Errors
+    /// As for [`Image::strided`].
+    pub fn strided(
+        planes: impl IntoIterator<Item = (&'a mut [u8], usize)>,
+        format: PixelFormat,
+        width: usize,
+        height: usize,
+    ) -> Result<Self> {
+        let planes = planes.into_iter().map(|(bytes, stride)| (bytes.as_mut_ptr(), bytes.len(), stride));
+        Ok(ImageMut {
+            layout: Layout::strided(planes, format, width, height)?,
+            differences: None,
+            lifetime: PhantomData,
+        })
     }
 
     /// Like [`Image::from_raw`].
@@ -156,17 +238,17 @@ impl<'a> ImageMut<'a> {
     /// As for [`Image::from_raw`].
     ///
     /// # Safety
-    /// All rows must be writable for `'a`, and nothing else may access them during that time.
+    /// All pixels must be writable for `'a`, and nothing else may access them during that time.
     pub unsafe fn from_raw(
         format: PixelFormat,
         width: usize,
         height: usize,
-        planes: [*mut u8; 3],
-        strides: [isize; 3],
+        planes: [*mut u8; 4],
+        strides: [isize; 4],
+        pixel_steps: [isize; 4],
     ) -> Result<Self> {
-        let layout = Layout { format, width, height, planes, strides };
-        layout.check()?;
-        Ok(ImageMut { layout, lifetime: PhantomData })
+        let planes = Planes { first: planes, strides, steps: pixel_steps };
+        Ok(ImageMut { layout: Layout::new(format, width, height, &planes)?, differences: None, lifetime: PhantomData })
     }
 
     /// The width in pixels.
@@ -179,24 +261,84 @@ impl<'a> ImageMut<'a> {
         self.layout.height
     }
 
-    /// Writes `part` of the picture. `planes` are `[3, height, width]` of the rectangle `held`, which contains `part`.
-    /// Pixels outside the picture are skipped.
-    pub(crate) fn write(&mut self, planes: &[f32], held: &Rect, part: &Rect) {
-        let width = part.width.min(self.layout.width.saturating_sub(part.x));
-        let height = part.height.min(self.layout.height.saturating_sub(part.y));
-        for (channel, plane) in planes.chunks_exact(held.width * held.height).enumerate() {
-            for y in part.y..part.y + height {
-                let row = &plane[(y - held.y) * held.width + part.x - held.x..][..width];
-                self.layout.write_row(channel, part.x, y, row);
-            }
+    /// Writes `part` of the picture, with opaque alpha. `planes` are `[3, height, width]` of the rectangle `held`, which
+    /// contains `part`. Pixels outside the picture are skipped. A picture with fewer chroma samples than pixels is complete
+    /// when all of its pixels came, each once.
+    pub(crate) fn write(&mut self, planes: &[f32], held: &Rect, part: &Rect) -> Result<()> {
+        let Layout { width, height, .. } = self.layout;
+        let columns = part.width.min(width.saturating_sub(part.x));
+        let rows = part.height.min(height.saturating_sub(part.y));
+        if columns == 0 || rows == 0 {
+            return Ok(());
         }
-        if self.layout.format == PixelFormat::Rgba8 {
-            for y in part.y..part.y + height {
-                for x in part.x..part.x + width {
-                    // SAFETY: inside the row.
-                    unsafe { self.layout.row(0, y).add(4 * x + 3).write(255) };
+        let part = Rect { width: columns, height: rows, ..*part };
+        self.write_opaque(&part);
+        let Some(conversion) = Conversion::of(&self.layout) else {
+            for (channel, plane) in planes.chunks_exact(held.width * held.height).enumerate() {
+                for y in part.y..part.y + rows {
+                    let row = &plane[(y - held.y) * held.width + part.x - held.x..][..columns];
+                    write_rgb(&self.layout, channel, [part.x, y], row);
                 }
             }
+            return Ok(());
+        };
+        let held = Held { planes, rect: held };
+        if !conversion.joins_pixels() || part == Rect::of(width, height) {
+            conversion.write(&held, &part);
+            return Ok(());
+        }
+        if self.differences.is_none() {
+            let values = memory::zeros(2 * width * height, "the chroma of a frame that is decoded in tiles")?;
+            self.differences = Some(Differences { values, left: width * height });
+        }
+        let Some(differences) = &mut self.differences else { unreachable!("it was made") };
+        conversion.collect(&held, &part, differences);
+        if differences.left == 0 {
+            conversion.finish(differences);
+            self.differences = None;
+        }
+        Ok(())
+    }
+
+    /// Writes alpha over the opaque one, if the format has any.
+    pub(crate) fn write_alpha(&mut self, alpha: &Alpha) -> Result<()> {
+        alpha.write(&self.layout)
+    }
+
+    fn write_opaque(&mut self, part: &Rect) {
+        let Some(channel) = self.layout.alpha else { return };
+        let (ones, element) = ([1.0; BLOCK], self.layout.element);
+        let largest = element.largest();
+        for y in part.y..part.y + part.height {
+            for x in (part.x..part.x + part.width).step_by(BLOCK) {
+                let count = (part.x + part.width - x).min(BLOCK);
+                channel.write_floats(element, [x, y], &ones[..count], |v| v * largest);
+            }
+        }
+    }
+}
+
+/// Reads a row of R, G or B.
+fn read_rgb(layout: &Layout, channel: usize, at: [usize; 2], out: &mut [f32]) {
+    let (channel, element) = (layout.channels[channel], layout.element);
+    match layout.colour {
+        Colour::Rgb(Range::Signed) => channel.read_floats(element, at, out, |v| v),
+        _ if element.is_float() => channel.read_floats(element, at, out, |v| v * 2.0 - 1.0),
+        _ => {
+            let scale = 2.0 / element.largest();
+            channel.read_floats(element, at, out, |v| v * scale - 1.0);
+        }
+    }
+}
+
+fn write_rgb(layout: &Layout, channel: usize, at: [usize; 2], values: &[f32]) {
+    let (channel, element) = (layout.channels[channel], layout.element);
+    match layout.colour {
+        Colour::Rgb(Range::Signed) => channel.write_floats(element, at, values, |v| v),
+        _ if element.is_float() => channel.write_floats(element, at, values, |v| v * 0.5 + 0.5),
+        _ => {
+            let largest = element.largest();
+            channel.write_floats(element, at, values, |v| (v * 0.5 + 0.5) * largest);
         }
     }
 }

@@ -1,141 +1,225 @@
-//! Where a picture's pixels are in memory, and how their values convert to and from the network's -1 to 1.
+//! Where a picture's values are in memory.
 
-use super::format::{PixelFormat, Range};
+use super::format::{Chroma, PixelFormat, Siting};
+use super::shape::{Alpha, Colour, Element, Shape};
 use crate::error::{Result, fail};
 
-/// Checked pointers, strides and size.
+/// The values of one channel. Distances are in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Channel {
+    /// The first value of the first row.
+    pub(super) first: *mut u8,
+    pub(super) stride: isize,
+    pub(super) step: isize,
+}
+
+/// Where the caller's planes are. Distances are in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Planes {
+    /// The fourth is alpha, of formats that have a plane for it.
+    pub(super) first: [*mut u8; 4],
+    pub(super) strides: [isize; 4],
+    /// 0: as the format says.
+    pub(super) steps: [isize; 4],
+}
+
+/// A picture that was checked: every value is aligned and inside the address space.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
-    pub(super) format: PixelFormat,
     pub(super) width: usize,
     pub(super) height: usize,
-    pub(super) planes: [*mut u8; 3],
-    pub(super) strides: [isize; 3],
+    pub(super) element: Element,
+    pub(super) colour: Colour,
+    /// R, G, B, or Y, Cb, Cr. Of grey, the first thrice.
+    pub(super) channels: [Channel; 3],
+    pub(super) alpha: Option<Channel>,
+}
+
+const ALPHA: usize = 3;
+
+impl Planes {
+    pub(super) const NONE: Planes = Planes { first: [std::ptr::null_mut(); 4], strides: [0; 4], steps: [0; 4] };
 }
 
 impl Layout {
+    /// Planes without gaps, one after the other.
     pub(super) fn packed(bytes: *mut u8, len: usize, format: PixelFormat, width: usize, height: usize) -> Result<Self> {
-        let row = width.checked_mul(format.pixel_bytes());
-        let plane = row.and_then(|row| row.checked_mul(height));
-        let needed = plane.and_then(|plane| plane.checked_mul(format.planes()));
-        let (Some(row), Some(plane), true) = (row, plane, needed == Some(len)) else {
+        let needed = format.bytes(width, height);
+        if needed != Some(len) {
             fail!(InvalidArgument, "a {width}x{height} picture of {format:?}: found {len} bytes, expected {needed:?}");
+        }
+        let shape = format.shape();
+        let (mut planes, mut start) = (Planes::NONE, 0);
+        for plane in 0..shape.planes.len() {
+            let [columns, rows] = shape.plane_size(plane, width, height);
+            planes.first[plane] = bytes.wrapping_add(start);
+            planes.strides[plane] = (columns * shape.pixel_bytes(plane)) as isize;
+            start += columns * shape.pixel_bytes(plane) * rows;
+        }
+        Self::new(format, width, height, &planes)
+    }
+
+    /// Slices of at least the rows that the picture has, and the distance from one row to the next in each.
+    pub(super) fn strided(
+        slices: impl Iterator<Item = (*mut u8, usize, usize)>,
+        format: PixelFormat,
+        width: usize,
+        height: usize,
+    ) -> Result<Self> {
+        let shape = format.shape();
+        let (mut planes, mut count) = (Planes::NONE, 0);
+        let own_alpha = usize::from(shape.alpha == Alpha::Plane);
+        for (bytes, len, stride) in slices {
+            let (plane, name) = if count == shape.planes.len() { (ALPHA, "alpha") } else { (count, "of its plane") };
+            if count >= shape.planes.len() + own_alpha {
+                fail!(InvalidArgument, "more planes than the {} of {format:?}", shape.planes.len() + own_alpha);
+            }
+            let [columns, rows] = if plane == ALPHA { [width, height] } else { shape.plane_size(plane, width, height) };
+            let pixel = if plane == ALPHA { shape.element.bytes() } else { shape.pixel_bytes(plane) };
+            let last = rows.saturating_sub(1).checked_mul(stride);
+            let needed = last.and_then(|last| columns.checked_mul(pixel)?.checked_add(last));
+            if needed.is_none_or(|needed| needed > len) || isize::try_from(stride).is_err() {
+                fail!(
+                    InvalidArgument,
+                    "plane {plane}: {rows} rows {name} at a stride of {stride} need {needed:?} bytes, found {len}"
+                );
+            }
+            planes.first[plane] = bytes;
+            planes.strides[plane] = stride as isize;
+            count += 1;
+        }
+        if count < shape.planes.len() {
+            fail!(InvalidArgument, "found {count} planes, {format:?} has {}", shape.planes.len());
+        }
+        Self::new(format, width, height, &planes)
+    }
+
+    pub(super) fn new(format: PixelFormat, width: usize, height: usize, planes: &Planes) -> Result<Self> {
+        let shape = format.shape();
+        check_format(&shape)?;
+        if width == 0 || height == 0 {
+            fail!(InvalidSize, "a picture of {width}x{height} pixels, expected at least 1x1");
+        }
+        let mut steps = [0; 3];
+        for (plane, step) in steps.iter_mut().enumerate().take(shape.planes.len()) {
+            let size = shape.plane_size(plane, width, height);
+            *step = check_plane(planes, plane, size, shape.pixel_bytes(plane), shape.element.bytes())?;
+        }
+        let channel = |(plane, index): (usize, usize)| Channel {
+            first: planes.first[plane].wrapping_add(index * shape.element.bytes()),
+            stride: planes.strides[plane],
+            step: steps[plane],
         };
-        let planes = match format.planes() {
-            1 => [bytes, std::ptr::null_mut(), std::ptr::null_mut()],
-            _ => [0, 1, 2].map(|i| bytes.wrapping_add(i * plane)),
+        let of = |i: usize| channel(shape.channels[i.min(shape.channels.len() - 1)]);
+        let alpha = match shape.alpha {
+            Alpha::Inside { plane, index } => Some(channel((plane, index))),
+            Alpha::Plane if !planes.first[ALPHA].is_null() => {
+                let bytes = shape.element.bytes();
+                let step = check_plane(planes, ALPHA, [width, height], bytes, bytes)?;
+                Some(Channel { first: planes.first[ALPHA], stride: planes.strides[ALPHA], step })
+            }
+            Alpha::Plane | Alpha::None => None,
         };
-        let layout = Layout { format, width, height, planes, strides: [row as isize; 3] };
-        layout.check()?;
-        Ok(layout)
+        let (element, colour) = (shape.element, shape.colour);
+        Ok(Layout { width, height, element, colour, channels: [of(0), of(1), of(2)], alpha })
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        if let PixelFormat::RgbPlanar16 { bits } | PixelFormat::GbrPlanar16 { bits } = self.format
-            && !(9..=16).contains(&bits)
-        {
-            fail!(InvalidArgument, "bit depth {bits} of a 16-bit format, expected 9 to 16");
-        }
-        if self.width == 0 || self.height == 0 {
-            fail!(InvalidSize, "a picture of {}x{} pixels, expected at least 1x1", self.width, self.height);
-        }
-        let row = self.width.saturating_mul(self.format.pixel_bytes());
-        let element = self.format.element_bytes();
-        for i in 0..self.format.planes() {
-            let (plane, stride) = (self.planes[i], self.strides[i]);
-            if plane.is_null() {
-                fail!(InvalidArgument, "plane {i} is NULL");
+    /// Columns and rows of a channel.
+    pub(super) fn channel_size(&self, channel: usize) -> [usize; 2] {
+        match self.colour {
+            Colour::Yuv(_, chroma) if channel > 0 => {
+                let [across, down] = chroma.subsampling();
+                [self.width.div_ceil(across), self.height.div_ceil(down)]
             }
-            if stride.unsigned_abs() < row {
-                fail!(InvalidArgument, "plane {i}: stride {stride} is shorter than a row of {row} bytes");
-            }
-            if !(plane as usize).is_multiple_of(element) || !stride.unsigned_abs().is_multiple_of(element) {
-                fail!(InvalidArgument, "plane {i}: pointer and stride {stride} must be multiples of {element} bytes");
-            }
-        }
-        Ok(())
-    }
-
-    /// The first byte of a row.
-    pub(super) fn row(&self, plane: usize, y: usize) -> *mut u8 {
-        self.planes[plane].wrapping_offset(self.strides[plane] * y as isize)
-    }
-
-    /// The first element of a channel's row, and the distance to the next in elements.
-    fn channel_row<T>(&self, channel: usize, y: usize) -> (*mut T, usize) {
-        let index = self.format.order()[channel];
-        match self.format.planes() {
-            1 => (self.row(0, y).wrapping_add(index).cast(), self.format.pixel_bytes()),
-            _ => (self.row(index, y).cast(), 1),
-        }
-    }
-
-    pub(super) fn read_row(&self, channel: usize, x: usize, y: usize, out: &mut [f32]) {
-        match self.format {
-            PixelFormat::Rgb8 | PixelFormat::Rgba8 | PixelFormat::RgbPlanar8 | PixelFormat::GbrPlanar8 => {
-                self.read_elements(channel, x, y, out, |v: u8| f32::from(v) * (2.0 / 255.0) - 1.0);
-            }
-            PixelFormat::RgbPlanar16 { bits } | PixelFormat::GbrPlanar16 { bits } => {
-                let scale = 2.0 / max_value(bits);
-                self.read_elements(channel, x, y, out, |v: u16| f32::from(v) * scale - 1.0);
-            }
-            PixelFormat::RgbPlanarF32(Range::Signed) | PixelFormat::GbrPlanarF32(Range::Signed) => {
-                self.read_elements(channel, x, y, out, |v: f32| v);
-            }
-            PixelFormat::RgbPlanarF32(Range::Unit) | PixelFormat::GbrPlanarF32(Range::Unit) => {
-                self.read_elements(channel, x, y, out, |v: f32| v * 2.0 - 1.0);
-            }
-        }
-    }
-
-    pub(super) fn write_row(&self, channel: usize, x: usize, y: usize, values: &[f32]) {
-        match self.format {
-            PixelFormat::Rgb8 | PixelFormat::Rgba8 | PixelFormat::RgbPlanar8 | PixelFormat::GbrPlanar8 => {
-                self.write_elements(channel, x, y, values, |v| to_integer(v, 255.0) as u8);
-            }
-            PixelFormat::RgbPlanar16 { bits } | PixelFormat::GbrPlanar16 { bits } => {
-                let max = max_value(bits);
-                self.write_elements(channel, x, y, values, |v| to_integer(v, max) as u16);
-            }
-            PixelFormat::RgbPlanarF32(Range::Signed) | PixelFormat::GbrPlanarF32(Range::Signed) => {
-                self.write_elements(channel, x, y, values, |v| v);
-            }
-            PixelFormat::RgbPlanarF32(Range::Unit) | PixelFormat::GbrPlanarF32(Range::Unit) => {
-                self.write_elements(channel, x, y, values, |v| v * 0.5 + 0.5);
-            }
-        }
-    }
-
-    pub(super) fn read_elements<T: Copy, U>(
-        &self,
-        channel: usize,
-        x: usize,
-        y: usize,
-        out: &mut [U],
-        convert: impl Fn(T) -> U,
-    ) {
-        let (row, step) = self.channel_row::<T>(channel, y);
-        for (x, value) in (x..).zip(out) {
-            // SAFETY: `x` is less than the width. The constructors checked alignment, and their callers promised
-            // readable rows.
-            *value = convert(unsafe { row.add(x * step).read() });
-        }
-    }
-
-    fn write_elements<T>(&self, channel: usize, x: usize, y: usize, values: &[f32], convert: impl Fn(f32) -> T) {
-        let (row, step) = self.channel_row::<T>(channel, y);
-        for (x, value) in (x..).zip(values) {
-            // SAFETY: as for reading, with writable rows.
-            unsafe { row.add(x * step).write(convert(*value)) };
+            _ => [self.width, self.height],
         }
     }
 }
 
-pub(super) fn max_value(bits: u32) -> f32 {
-    ((1u32 << bits) - 1) as f32
+impl Channel {
+    /// The address of a value.
+    pub(super) fn at(&self, x: usize, y: usize) -> *mut u8 {
+        self.first.wrapping_offset(self.stride * y as isize).wrapping_offset(self.step * x as isize)
+    }
 }
 
-/// -1..1 to 0..max, rounded to nearest; NaN becomes 0.
-pub(super) fn to_integer(value: f32, max: f32) -> u32 {
-    ((value * 0.5 + 0.5) * max + 0.5).clamp(0.0, max) as u32
+fn check_format(shape: &Shape) -> Result<()> {
+    if let Element::U16 { bits, .. } = shape.element
+        && !(9..=16).contains(&bits)
+    {
+        fail!(InvalidArgument, "bit depth {bits} of a 16-bit format, expected 9 to 16");
+    }
+    let (siting, chroma) = match shape.colour {
+        Colour::Rgb(_) => return Ok(()),
+        Colour::Gray(yuv) => (yuv.siting, None),
+        Colour::Yuv(yuv, chroma) => (yuv.siting, Some(chroma)),
+    };
+    match chroma {
+        None | Some(Chroma::Full) if siting != Siting::default() => {
+            fail!(InvalidArgument, "siting {siting:?} of a format that has a chroma sample for each pixel, or none")
+        }
+        Some(Chroma::QuarterWidth) if siting == Siting::Centre => {
+            fail!(InvalidArgument, "siting {siting:?} of 4:1:1, which has its chroma on the left column")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the distance from one pixel to the next.
+fn check_plane(
+    planes: &Planes,
+    plane: usize,
+    [width, height]: [usize; 2],
+    pixel: usize,
+    element: usize,
+) -> Result<isize> {
+    let (first, stride) = (planes.first[plane], planes.strides[plane]);
+    let step = match planes.steps[plane] {
+        0 => pixel as isize,
+        step => step,
+    };
+    if first.is_null() {
+        fail!(InvalidArgument, "plane {plane} is NULL");
+    }
+    if step.unsigned_abs() < pixel {
+        fail!(InvalidArgument, "plane {plane}: pixel step {step} is shorter than a pixel of {pixel} bytes");
+    }
+    if !(first as usize).is_multiple_of(element) || !stride.unsigned_abs().is_multiple_of(element) {
+        fail!(InvalidArgument, "plane {plane}: pointer and stride {stride} must be multiples of {element} bytes");
+    }
+    if !step.unsigned_abs().is_multiple_of(element) {
+        fail!(InvalidArgument, "plane {plane}: pixel step {step} must be a multiple of {element} bytes");
+    }
+    // From the first byte of a row, or column, to the one behind its last.
+    let extent = |count: usize, distance: isize| {
+        (count - 1).checked_mul(distance.unsigned_abs()).and_then(|last| last.checked_add(pixel))
+    };
+    let (row, column) = (extent(width, step), extent(height, stride));
+    let apart = |distance: isize, of: Option<usize>| of.is_some_and(|of| distance.unsigned_abs() >= of);
+    let transposed = stride.unsigned_abs() >= pixel && apart(step, column) && width > 1;
+    if !apart(stride, row) && !transposed {
+        match row {
+            Some(row) => fail!(InvalidArgument, "plane {plane}: stride {stride} is shorter than a row of {row} bytes"),
+            None => {
+                fail!(InvalidArgument, "plane {plane}: a row at pixel step {step} is larger than the address space")
+            }
+        }
+    }
+    let behind = row.zip(column).and_then(|(row, column)| row.checked_add(column));
+    let fits = behind.is_some_and(|behind| isize::try_from(behind).is_ok())
+        && [(width, step), (height, stride)]
+            .iter()
+            .try_fold(first as usize, |address, (count, distance)| {
+                let corner = address.checked_add_signed(distance * (count - 1) as isize)?;
+                Some(corner).filter(|corner| corner.checked_add(pixel).is_some())
+            })
+            .is_some();
+    if !fits {
+        fail!(
+            InvalidArgument,
+            "plane {plane}: {height} rows at a stride of {stride} bytes, with a pixel step of {step}, reach beyond the \
+             address space"
+        );
+    }
+    Ok(step)
 }

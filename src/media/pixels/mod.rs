@@ -1,14 +1,19 @@
 //! Pictures in the caller's layout. The network reads and writes planes R, G, B of float32 from -1 to 1.
 
+mod alpha;
 mod format;
 mod image;
 mod layout;
 mod rect;
 #[cfg(test)]
 mod reference_tests;
+mod shape;
 #[cfg(test)]
 mod tests;
+mod values;
+mod yuv;
 
-pub use format::{PixelFormat, Range};
+pub(crate) use alpha::Alpha;
+pub use format::{Chroma, Matrix, PixelFormat, Range, Siting, Yuv, YuvRange};
 pub use image::{Image, ImageMut};
 pub(crate) use rect::Rect;

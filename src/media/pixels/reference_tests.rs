@@ -140,15 +140,15 @@ struct Memory {
     /// Words, to align floats.
     words: Vec<u32>,
     /// The byte offset of each plane's first row.
-    starts: [usize; 3],
-    strides: [isize; 3],
+    starts: [usize; 4],
+    strides: [isize; 4],
 }
 
 const ROOM: usize = 64;
 
 impl Memory {
     fn new(plain: &Plain, (width, height): (usize, usize), rows: Rows) -> Self {
-        let (mut starts, mut strides, mut end) = ([0; 3], [0; 3], ROOM);
+        let (mut starts, mut strides, mut end) = ([0; 4], [0; 4], ROOM);
         for plane in 0..plain.planes {
             let stride = width * plain.pixel + (rows.gap + plane) * plain.samples.bytes();
             starts[plane] = if rows.bottom_up { end + (height - 1) * stride } else { end };
@@ -173,11 +173,11 @@ impl Memory {
         row + x * plain.pixel + offset
     }
 
-    fn planes(&mut self, plain: &Plain) -> [*mut u8; 3] {
+    fn planes(&mut self, plain: &Plain) -> [*mut u8; 4] {
         let starts = self.starts;
         let bytes = self.bytes().as_mut_ptr();
         // Pointers of planes that the format does not have are ignored.
-        [0, 1, 2].map(|i| if i < plain.planes { bytes.wrapping_add(starts[i]) } else { std::ptr::null_mut() })
+        [0, 1, 2, 3].map(|i| if i < plain.planes { bytes.wrapping_add(starts[i]) } else { std::ptr::null_mut() })
     }
 }
 
@@ -211,7 +211,7 @@ fn every_picture_is_read_as_the_reference_says() {
         }
         let planes = memory.planes(plain).map(|p| p.cast_const());
         // SAFETY: rows of the memory, which nothing writes to.
-        let image = unsafe { Image::from_raw(plain.format, width, height, planes, memory.strides) }.unwrap();
+        let image = unsafe { Image::from_raw(plain.format, width, height, planes, memory.strides, [0; 4]) }.unwrap();
         for part in parts((width, height)) {
             let count = 3 * part.width * part.height;
             let (mut found, mut bytes) = (vec![f32::NAN; count], vec![0xee; count]);
@@ -257,8 +257,8 @@ fn every_picture_is_written_as_the_reference_says_and_nothing_else() {
                 }
                 let planes = memory.planes(plain);
                 // SAFETY: rows of the memory, which nothing else accesses.
-                let image = unsafe { ImageMut::from_raw(plain.format, width, height, planes, memory.strides) };
-                image.unwrap().write(&values, &held, &part);
+                let image = unsafe { ImageMut::from_raw(plain.format, width, height, planes, memory.strides, [0; 4]) };
+                image.unwrap().write(&values, &held, &part).unwrap();
                 let wrong = memory.bytes().iter().zip(&expected).position(|(found, expected)| found != expected);
                 let format = plain.format;
                 assert!(wrong.is_none(), "{format:?} {width}x{height} {rows:?} {part:?} of {held:?}: byte {wrong:?}");

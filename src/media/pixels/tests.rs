@@ -1,5 +1,13 @@
-use super::layout::{max_value, to_integer};
+use super::values::to_code;
 use super::{Image, ImageMut, PixelFormat, Range, Rect};
+
+fn max_value(bits: u32) -> f32 {
+    ((1u32 << bits) - 1) as f32
+}
+
+fn to_integer(value: f32, largest: f32) -> u32 {
+    to_code((value * 0.5 + 0.5) * largest, largest)
+}
 
 const SIZE: (usize, usize) = (5, 3);
 
@@ -21,9 +29,9 @@ fn every_format_round_trips() {
     for format in formats() {
         // Words, to align the buffer for floats.
         let mut words = vec![0f32; w * h * 4];
-        let len = w * h * format.planes() * format.pixel_bytes();
+        let len = format.bytes(w, h).unwrap();
         let bytes = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), len) };
-        ImageMut::packed(bytes, format, w, h).unwrap().write(&picture, &Rect::of(w, h), &Rect::of(w, h));
+        ImageMut::packed(bytes, format, w, h).unwrap().write(&picture, &Rect::of(w, h), &Rect::of(w, h)).unwrap();
         let mut padded = vec![9.0; 3 * 8 * 4];
         Image::packed(bytes, format, w, h).unwrap().read(&mut padded, &Rect::of(8, 4));
         let tolerance = match format {
@@ -58,7 +66,7 @@ fn bottom_up_rows_are_read_through_a_negative_stride() {
     let bytes = [10u8, 11, 20, 21];
     let mut plane = [0.0; 12];
     let last = bytes[2..].as_ptr();
-    let image = unsafe { Image::from_raw(PixelFormat::RgbPlanar8, 2, 2, [last; 3], [-2; 3]) };
+    let image = unsafe { Image::from_raw(PixelFormat::RgbPlanar8, 2, 2, [last; 4], [-2; 4], [0; 4]) };
     image.unwrap().read(&mut plane, &Rect::of(2, 2));
     assert_eq!([0, 1, 2, 3].map(|i| to_integer(plane[i], 255.0)), [20, 21, 10, 11]);
 }
