@@ -726,6 +726,22 @@ typedef struct wfvae_memory {
   uint32_t decode_tiles;
 } wfvae_memory;
 
+/// Many frames at equal distances in the caller's memory, such as an array of [frames, height, width, channels] or
+/// [channels, frames, height, width].
+///
+/// Zero-initialise the struct, set struct_size, then set all fields.
+typedef struct wfvae_frames {
+  /// sizeof(wfvae_frames).
+  size_t struct_size;
+  /// The first frame; decode calls write to its memory.
+  const struct wfvae_frame *first;
+  /// The number of frames, 1 to 65536. Of decode calls: the room for them.
+  size_t n_frames;
+  /// Bytes from each plane of a frame to the same plane of the next, a multiple of the size of an element. May be
+  /// negative. Of decode calls, not 0 if there is room for several frames.
+  ptrdiff_t frame_strides[4];
+} wfvae_frames;
+
 /// Sizes and counters of a stream.
 typedef struct wfvae_info {
   /// sizeof(wfvae_info), set by the caller.
@@ -854,22 +870,6 @@ typedef struct wfvae_latent_file_info {
   /// wfvae_model_info.decoder_identity of that model; 0 if it had no decoder, or if an early version wrote the file.
   uint64_t decoder_identity;
 } wfvae_latent_file_info;
-
-/// Many frames at equal distances in the caller's memory, such as an array of [frames, height, width, channels] or
-/// [channels, frames, height, width].
-///
-/// Zero-initialise the struct, set struct_size, then set all fields.
-typedef struct wfvae_frames {
-  /// sizeof(wfvae_frames).
-  size_t struct_size;
-  /// The first frame; decode calls write to its memory.
-  const struct wfvae_frame *first;
-  /// The number of frames, 1 to 65536. Of decode calls: the room for them.
-  size_t n_frames;
-  /// Bytes from each plane of a frame to the same plane of the next, a multiple of the size of an element. May be
-  /// negative. Of decode calls, not 0 if there is room for several frames.
-  ptrdiff_t frame_strides[4];
-} wfvae_frames;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1035,6 +1035,19 @@ enum wfvae_status wfvae_encode_chunk(struct wfvae_stream *stream,
                                      size_t capacity,
                                      size_t *written);
 
+/// Does what wfvae_encode_chunk() does, with frames at equal distances in memory.
+///
+/// frames: the struct is read during the call only, and so are the frames.
+/// latents, capacity, written: as for wfvae_encode_chunk().
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+enum wfvae_status wfvae_encode_frames(struct wfvae_stream *stream,
+                                      const struct wfvae_frames *frames,
+                                      void *latents,
+                                      size_t capacity,
+                                      size_t *written);
+
 /// Ends the clip for encoding. Writes the latent of an incomplete last group, in which the last frame is repeated for
 /// the missing ones. Further frames need wfvae_reset(). A second flush writes nothing.
 ///
@@ -1064,6 +1077,21 @@ enum wfvae_status wfvae_decode_chunk(struct wfvae_stream *stream,
                                      size_t capacity,
                                      size_t *written);
 
+/// Does what wfvae_decode_chunk() does, with frames at equal distances in memory.
+///
+/// latents, n_latents: as for wfvae_decode_chunk().
+/// frames: the struct is read during the call only. Its n_frames is the capacity; frames beyond those written are left
+/// as they are.
+/// written: as for wfvae_decode_chunk().
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+enum wfvae_status wfvae_decode_frames(struct wfvae_stream *stream,
+                                      const void *latents,
+                                      size_t n_latents,
+                                      const struct wfvae_frames *frames,
+                                      size_t *written);
+
 /// Ends the clip for decoding: writes the frames that were held back. Further latents need wfvae_reset(). A second
 /// flush writes nothing.
 ///
@@ -1075,6 +1103,16 @@ enum wfvae_status wfvae_decode_flush(struct wfvae_stream *stream,
                                      struct wfvae_frame *frames,
                                      size_t capacity,
                                      size_t *written);
+
+/// Does what wfvae_decode_flush() does, with frames at equal distances in memory.
+///
+/// frames, written: as for wfvae_decode_frames().
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+enum wfvae_status wfvae_decode_flush_frames(struct wfvae_stream *stream,
+                                            const struct wfvae_frames *frames,
+                                            size_t *written);
 
 /// Starts a new clip in both directions. Forgets frames and latents that wait in the stream, the frame count, any
 /// failure and any cancellation. Memory is kept for the next clip.

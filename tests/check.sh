@@ -191,7 +191,9 @@ group build make -s all c-tests
 group y4m c_tests 'y4m_*'
 group png $c/test_png
 group header-loop $c/test_header_loop
-group errors c_tests 'errors_* info messages' tests/golden
+group errors c_tests 'errors_* info messages other_threads' tests/golden
+group sizes $c/test_sizes
+group alpha $c/test_alpha tests/golden
 group options $c/test_options tests/golden
 group threads c_tests 'threads cancel'
 group float $c/test_float

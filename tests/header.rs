@@ -71,7 +71,7 @@ fn every_export_is_one_guard_in_capi() {
 }
 
 /// Handles that work only in the process that created them. Other handles are plain data.
-const BOUND: [&str; 3] = ["wfvae", "wfvae_model", "wfvae_latent_writer"];
+const BOUND: [&str; 3] = ["wfvae_stream", "wfvae_model", "wfvae_latent_writer"];
 
 #[test]
 fn a_forked_child_tries_every_call_that_takes_what_belongs_to_its_parent() {
@@ -118,6 +118,38 @@ fn shared_library() -> PathBuf {
     let library = test.with_file_name("libwfvae.so");
     assert!(library.exists(), "{} does not exist", library.display());
     library
+}
+
+/// Binding generators cannot name anonymous enumerations, and do not agree with compilers on bit-fields.
+#[test]
+fn the_header_has_what_binding_generators_need() {
+    let header = std::fs::read_to_string(root().join(HEADER)).unwrap();
+    let code: Vec<&str> = header.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    for kind in ["enum", "struct", "union"] {
+        for (i, _) in code.match_indices(&format!("{kind} ")) {
+            let name = code[i + kind.len()..].trim_start();
+            assert!(!name.starts_with('{'), "an anonymous {kind}: {}", &code[i..(i + 60).min(code.len())]);
+        }
+    }
+    let bit_field = code.lines().find(|line| line.trim_end().ends_with(';') && line.contains(" : "));
+    assert_eq!(bit_field, None);
+    // Their layout is in a test.
+    let sizes = std::fs::read_to_string(root().join("tests/c/test_sizes.c")).unwrap();
+    let mut structs = 0;
+    for definition in code.split("typedef struct ").skip(1) {
+        let Some((name, body)) = definition.split_once(" {") else { continue };
+        if name.contains([';', '\n']) {
+            continue;
+        }
+        let (fields, _) = body.split_once('}').unwrap();
+        structs += 1;
+        for field in fields.lines().filter_map(|line| line.trim().strip_suffix(';')) {
+            let field = field.split('[').next().unwrap().rsplit([' ', '*']).next().unwrap();
+            assert!(sizes.contains(&format!("FIELD({name}, {field}, ")), "tests/c/test_sizes.c lacks {name}.{field}");
+        }
+    }
+    assert!(structs >= 10, "only {structs} structs found");
 }
 
 /// Each comment names the statuses that its function returns. `tests/c/statuses.h` compares them with what calls return.

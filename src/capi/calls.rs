@@ -1,7 +1,7 @@
 //! The calls that move a stream: encode, decode, flush, reset, cancel, and the counts that they will write.
 
 use super::abi;
-use super::frame::{images, images_mut, wfvae_frame};
+use super::frame::{frames_images, frames_images_mut, images, images_mut, wfvae_frame, wfvae_frames};
 use super::guard::guard;
 use super::handle::wfvae_stream;
 use super::latents::{MAX_PER_CALL, latents_at, latents_at_mut};
@@ -38,7 +38,25 @@ pub unsafe extern "C" fn wfvae_encode_chunk(
     capacity: usize,
     written: *mut usize,
 ) -> wfvae_status {
-    guard!(status: { unsafe { encode(stream, Some((frames, n_frames)), latents, capacity, written) } })
+    guard!(status: { unsafe { encode(stream, InFrames::Array(frames, n_frames), latents, capacity, written) } })
+}
+
+/// Does what wfvae_encode_chunk() does, with frames at equal distances in memory.
+///
+/// frames: the struct is read during the call only, and so are the frames.
+/// latents, capacity, written: as for wfvae_encode_chunk().
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_encode_frames(
+    stream: *mut wfvae_stream,
+    frames: *const wfvae_frames,
+    latents: *mut c_void,
+    capacity: usize,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: { unsafe { encode(stream, InFrames::Strided(frames), latents, capacity, written) } })
 }
 
 /// Ends the clip for encoding. Writes the latent of an incomplete last group, in which the last frame is repeated for
@@ -55,7 +73,7 @@ pub unsafe extern "C" fn wfvae_encode_flush(
     capacity: usize,
     written: *mut usize,
 ) -> wfvae_status {
-    guard!(status: { unsafe { encode(stream, None, latents, capacity, written) } })
+    guard!(status: { unsafe { encode(stream, InFrames::End, latents, capacity, written) } })
 }
 
 /// Decodes latents and writes the frames that are final. The clip's first latent gives one frame, each later one
@@ -80,7 +98,27 @@ pub unsafe extern "C" fn wfvae_decode_chunk(
     capacity: usize,
     written: *mut usize,
 ) -> wfvae_status {
-    guard!(status: { unsafe { decode(stream, Some((latents, n_latents)), frames, capacity, written) } })
+    guard!(status: { unsafe { decode(stream, Some((latents, n_latents)), OutFrames::Array(frames, capacity), written) } })
+}
+
+/// Does what wfvae_decode_chunk() does, with frames at equal distances in memory.
+///
+/// latents, n_latents: as for wfvae_decode_chunk().
+/// frames: the struct is read during the call only. Its n_frames is the capacity; frames beyond those written are left
+/// as they are.
+/// written: as for wfvae_decode_chunk().
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_frames(
+    stream: *mut wfvae_stream,
+    latents: *const c_void,
+    n_latents: usize,
+    frames: *const wfvae_frames,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: { unsafe { decode(stream, Some((latents, n_latents)), OutFrames::Strided(frames), written) } })
 }
 
 /// Ends the clip for decoding: writes the frames that were held back. Further latents need wfvae_reset(). A second
@@ -97,7 +135,22 @@ pub unsafe extern "C" fn wfvae_decode_flush(
     capacity: usize,
     written: *mut usize,
 ) -> wfvae_status {
-    guard!(status: { unsafe { decode(stream, None, frames, capacity, written) } })
+    guard!(status: { unsafe { decode(stream, None, OutFrames::Array(frames, capacity), written) } })
+}
+
+/// Does what wfvae_decode_flush() does, with frames at equal distances in memory.
+///
+/// frames, written: as for wfvae_decode_frames().
+///
+/// Returns: as wfvae_encode_chunk().
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_decode_flush_frames(
+    stream: *mut wfvae_stream,
+    frames: *const wfvae_frames,
+    written: *mut usize,
+) -> wfvae_status {
+    guard!(status: { unsafe { decode(stream, None, OutFrames::Strided(frames), written) } })
 }
 
 /// Starts a new clip in both directions. Forgets frames and latents that wait in the stream, the frame count, any
@@ -195,24 +248,40 @@ pub unsafe extern "C" fn wfvae_decode_flush_count(stream: *const wfvae_stream, c
     guard!(status: { unsafe { counted(stream, count, Stream::decode_flush_count) } })
 }
 
-/// Encodes frames; `None` ends the clip.
+/// The frames of an encode call.
+enum InFrames {
+    Array(*const wfvae_frame, usize),
+    Strided(*const wfvae_frames),
+    /// Ends the clip.
+    End,
+}
+
+/// The room for the frames of a decode call.
+enum OutFrames {
+    Array(*mut wfvae_frame, usize),
+    Strided(*const wfvae_frames),
+}
+
 unsafe fn encode(
     stream: *mut wfvae_stream,
-    frames: Option<(*const wfvae_frame, usize)>,
+    frames: InFrames,
     latents: *mut c_void,
     capacity: usize,
     written: *mut usize,
 ) -> Result<()> {
     let call = |handle: &wfvae_stream, stream: Ready<'_>| {
         let images = match frames {
-            Some((frames, count)) => {
+            InFrames::Array(frames, count) => {
                 check_given(frames, count, "frames")?;
                 // SAFETY: the caller promises `count` frames.
-                unsafe { images(frames, count)? }
+                Some(unsafe { images(frames, count)? })
             }
-            None => vec![],
+            // SAFETY: the caller promises the frames that the struct describes.
+            InFrames::Strided(frames) => Some(unsafe { frames_images(&abi::read(frames)?)? }),
+            InFrames::End => None,
         };
-        let call = stream.encode(frames.map(|(_, count)| count))?;
+        let call = stream.encode(images.as_ref().map(Vec::len))?;
+        let images = images.unwrap_or_default();
         let len = call.count().min(capacity) * call.latent_len();
         // SAFETY: the caller promises memory for `capacity` latents, of which these are some.
         call.run(&images, unsafe { latents_at_mut(latents, len, handle.latent_type())? })
@@ -224,20 +293,35 @@ unsafe fn encode(
 unsafe fn decode(
     stream: *mut wfvae_stream,
     latents: Option<(*const c_void, usize)>,
-    frames: *mut wfvae_frame,
-    capacity: usize,
+    frames: OutFrames,
     written: *mut usize,
 ) -> Result<()> {
     let call = |handle: &wfvae_stream, stream: Ready<'_>| {
         if let Some((latents, count)) = latents {
             check_given(latents.cast::<u8>(), count, "latents")?;
         }
-        let call = stream.decode(latents.map(|(_, count)| count), capacity)?;
-        if call.count() > 0 && frames.is_null() {
-            fail!(InvalidArgument, "frames is NULL, this call writes {}", call.count());
-        }
-        // SAFETY: the caller promises `capacity` frames, of which these are some.
-        let mut images = unsafe { images_mut(frames, call.count())? };
+        let latent_count = latents.map(|(_, count)| count);
+        let (call, mut images) = match frames {
+            OutFrames::Array(frames, capacity) => {
+                let call = stream.decode(latent_count, capacity)?;
+                if call.count() > 0 && frames.is_null() {
+                    fail!(InvalidArgument, "frames is NULL, this call writes {}", call.count());
+                }
+                // SAFETY: the caller promises `capacity` frames, of which these are some.
+                let images = unsafe { images_mut(frames, call.count())? };
+                (call, images)
+            }
+            OutFrames::Strided(frames) => {
+                let frames = unsafe { abi::read(frames)? };
+                let call = stream.decode(latent_count, frames.n_frames)?;
+                // SAFETY: the caller promises the memory of `n_frames` frames, of which these are some.
+                let images = match call.count() {
+                    0 => vec![],
+                    count => unsafe { frames_images_mut(&frames, count)? },
+                };
+                (call, images)
+            }
+        };
         let latents = match latents {
             // SAFETY: the caller promises `count` latents.
             Some((latents, count)) => unsafe { latents_at(latents, count * call.latent_len(), handle.latent_type())? },

@@ -1,6 +1,7 @@
 //! The calls of a stream that encode and decode. A call is checked first, which says how much it will write, then it runs.
 //! The steps are apart so that the C door can convert its arguments in between.
 
+use super::alpha::AlphaTrack;
 use super::options::StreamOptions;
 use super::plan::Plan;
 use super::stream::Stream;
@@ -135,6 +136,11 @@ impl EncodeCall<'_> {
             check_finite(frames, stream.encoder.as_ref().map_or(0, |encoder| encoder.progress().count))?;
             stream.check_clip(frames.len() as u64, |longest| longest)?;
         }
+        let mut alpha = vec![];
+        if let Some(track) = &mut stream.alpha {
+            alpha = AlphaTrack::of(frames)?;
+            track.reserve(alpha.len())?;
+        }
         let Stream { codec, encoder, canceller, .. } = stream;
         let encoder = encoder.as_mut().expect("the call was checked");
         let _counted = canceller.begin(encoder.runs_of((!flush).then_some(frames.len())));
@@ -145,6 +151,9 @@ impl EncodeCall<'_> {
             true => encoder.flush(canceller, &mut sink),
             false => encoder.push(frames, frames.len(), canceller, &mut sink),
         };
+        if let Some(track) = &mut stream.alpha {
+            track.append(alpha);
+        }
         stream.settle(result.map(|()| count))
     }
 }
@@ -189,11 +198,25 @@ impl DecodeCall<'_> {
             true => decoder.flush(canceller, &mut sink),
             false => decoder.push(&source, latent_count, canceller, &mut sink),
         };
+        let result = result.and_then(|()| stream.write_alpha(wanted, frames));
         stream.settle(result.map(|()| count))
     }
 }
 
 impl Stream {
+    /// Gives the clip's frames of that range the alpha that is carried for them. They are opaque already.
+    fn write_alpha(&mut self, range: Range<u64>, frames: &mut [ImageMut<'_>]) -> Result<()> {
+        let Some(track) = &mut self.alpha else { return Ok(()) };
+        let ended = self.encoder.as_ref().is_some_and(|encoder| encoder.progress().ended);
+        for (index, frame) in range.clone().zip(frames) {
+            if let Some(alpha) = track.get(index, ended) {
+                frame.write_alpha(alpha)?;
+            }
+        }
+        track.drop_before(range.end);
+        Ok(())
+    }
+
     /// If each call gets a whole clip, its length, in frames, must be what was planned for. `most`: how many frames the
     /// longest clip has here; decoding gives those that completed its last group too.
     fn check_clip(&mut self, frames: u64, most: impl Fn(u64) -> u64) -> Result<()> {

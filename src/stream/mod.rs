@@ -3,6 +3,7 @@
 //! A stream has up to two [directions](direction), which encode and decode independently. Each drives the engines of its
 //! tiles through the clip, or one graph where norms span the whole clip.
 
+mod alpha;
 mod calls;
 mod compute;
 mod direction;

@@ -40,6 +40,9 @@ impl Plan {
         }
         model.check_half(Half::Encoder, options.encode)?;
         model.check_half(Half::Decoder, options.decode)?;
+        if options.alpha && !(options.encode && options.decode) {
+            fail!(InvalidArgument, "alpha is carried from encoding to decoding: it needs a stream of both directions");
+        }
         check_count("clip_frames", options.clip_frames)?;
         let whole = model.network().needs_whole_clip();
         if whole && options.memory_limit > 0 && options.clip_frames == 0 {

@@ -1,5 +1,6 @@
 //! The stream handle: what it is made of, where it is in its clips, and when it needs a reset.
 
+use super::alpha::AlphaTrack;
 use super::direction::Direction;
 use super::estimate::Estimate;
 use super::geometry::Geometry;
@@ -66,6 +67,8 @@ pub struct Stream {
     /// The longest clip whose memory was found to be there.
     pub(super) longest_clip: u64,
     pub(super) frame_limit: Option<u64>,
+    /// If the stream carries alpha.
+    pub(super) alpha: Option<AlphaTrack>,
     pub(super) canceller: Canceller,
     failure: Option<Error>,
 }
@@ -106,6 +109,7 @@ impl Stream {
             at_once,
             longest_clip: 0,
             frame_limit: None,
+            alpha: options.alpha.then(AlphaTrack::default),
             canceller,
             failure: None,
         })
@@ -236,6 +240,7 @@ impl Stream {
         self.encoder.iter_mut().for_each(Direction::reset);
         self.decoder.iter_mut().for_each(Direction::reset);
         self.frame_limit = None;
+        self.alpha = self.options.alpha.then(AlphaTrack::default);
         self.recover()
     }
 

@@ -19,7 +19,7 @@ static void result(const char *name, int ok)
 }
 
 /* For preparations: if one fails, the cases mean nothing, and the program ends. */
-static void must(int ok, const char *what)
+static inline void must(int ok, const char *what)
 {
     if (ok)
         return;

@@ -160,6 +160,8 @@ static int uses_the_parents(void)
     wfvae_memory memory = {0};
     wfvae_info info = {0};
     wfvae_model_info model_info = {0};
+    wfvae_progress progress = {0};
+    wfvae_frames many = {0};
     wfvae_stream *made;
     wfvae_snapshot *taken;
     wfvae_latent_writer *begun_here;
@@ -171,18 +173,26 @@ static int uses_the_parents(void)
     memory.struct_size = sizeof memory;
     info.struct_size = sizeof info;
     model_info.struct_size = sizeof model_info;
+    progress.struct_size = sizeof progress;
+    many.struct_size = sizeof many;
+    many.first = frames;
+    many.n_frames = 1;
 
     wrong += FORKED(wfvae_create(model, &options, &made));
     wrong += FORKED(wfvae_estimate(model, &options, &memory));
     wrong += FORKED(wfvae_model_save_onnx(model, folder, WFVAE_GRAPHS_STEPS));
     wrong += FORKED(wfvae_encode_chunk(stream, frames, FRAMES, latents, LATENTS, &count));
+    wrong += FORKED(wfvae_encode_frames(stream, &many, latents, LATENTS, &count));
     wrong += FORKED(wfvae_encode_flush(stream, latents, LATENTS, &count));
     wrong += FORKED(wfvae_decode_chunk(stream, latents, LATENTS, room, 8, &count));
+    wrong += FORKED(wfvae_decode_frames(stream, latents, LATENTS, &many, &count));
     wrong += FORKED(wfvae_decode_flush(stream, room, 8, &count));
+    wrong += FORKED(wfvae_decode_flush_frames(stream, &many, &count));
     wrong += FORKED(wfvae_reset(stream));
     wrong += FORKED(wfvae_cancel(stream));
     wrong += FORKED(wfvae_set_frame_count(stream, 3));
     wrong += FORKED(wfvae_get_info(stream, &info));
+    wrong += FORKED(wfvae_get_progress(stream, &progress));
     wrong += FORKED(wfvae_encode_count(stream, 1, &count));
     wrong += FORKED(wfvae_encode_flush_count(stream, &count));
     wrong += FORKED(wfvae_decode_count(stream, 1, &count));
@@ -193,6 +203,7 @@ static int uses_the_parents(void)
     wrong += FORKED(wfvae_latent_writer_create(stream, begun, NULL, &begun_here));
     wrong += FORKED(wfvae_latent_writer_write(writer, latents, 1));
     wrong += FORKED(wfvae_latent_writer_finish(writer, FRAMES));
+    wrong += *wfvae_latent_writer_last_error(writer) != 0;
     wrong += FORKED(wfvae_latent_reader_check_model(reader, model));
     wrong += FORKED(wfvae_latent_reader_check_stream(reader, stream));
     wrong += !strstr(wfvae_last_error(stream), "forked from it");

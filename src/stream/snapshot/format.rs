@@ -19,6 +19,7 @@ const ENCODES: u64 = 1;
 const DECODES: u64 = 2;
 const ENCODER_ENDED: u64 = 4;
 const DECODER_ENDED: u64 = 8;
+const ALPHA: u64 = 16;
 
 /// What the header says of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct Header {
     pub(super) decoder: Option<Progress>,
     pub(super) frame_limit: Option<u64>,
     pub(super) layout: u64,
+    /// Whether the stream carries alpha. It follows the tensors, with its length behind it.
+    pub(super) alpha: bool,
 }
 
 impl Header {
@@ -48,6 +51,7 @@ impl Header {
         let has = |part: Option<Progress>, flag| if part.is_some() { flag } else { 0 };
         let ended = |part: Option<Progress>, flag| if part.is_some_and(|part| part.ended) { flag } else { 0 };
         let flags = has(self.encoder, ENCODES) | has(self.decoder, DECODES);
+        let flags = flags | if self.alpha { ALPHA } else { 0 };
         let flags = flags | ended(self.encoder, ENCODER_ENDED) | ended(self.decoder, DECODER_ENDED);
         let fields: [u64; 11] = [
             size,
@@ -105,8 +109,8 @@ impl Header {
         if [width, height, padded_width, padded_height].iter().any(|n| !(1..=MAX_SIDE as u64).contains(n)) {
             fail!(InvalidArgument, "size {width}x{height} in {padded_width}x{padded_height}, expected 1 to {MAX_SIDE}");
         }
-        if flags & (ENCODES | DECODES) == 0 || flags > 15 {
-            fail!(InvalidArgument, "flags {flags:x}, expected 1 to f with a direction");
+        if flags & (ENCODES | DECODES) == 0 || flags > 31 {
+            fail!(InvalidArgument, "flags {flags:x}, expected 1 to 1f with a direction");
         }
         let part = |has: u64, ended: u64, what: &str, count: u64| {
             check_count(what, count)?;
@@ -125,6 +129,7 @@ impl Header {
             decoder: part(DECODES, DECODER_ENDED, "latents", latents_in)?,
             frame_limit: (limit != u64::MAX).then_some(limit),
             layout,
+            alpha: flags & ALPHA != 0,
         })
     }
 }

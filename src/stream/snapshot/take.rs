@@ -8,6 +8,7 @@ use crate::error::{Result, fail};
 use crate::float_mode::FloatMode;
 use crate::graph::Port;
 use crate::memory;
+use crate::stream::alpha::AlphaTrack;
 use crate::stream::direction::Direction;
 use crate::stream::geometry::Geometry;
 use crate::stream::stream::Stream;
@@ -28,13 +29,19 @@ impl Stream {
         let state = self.live_state(&header);
         let tensors = state.tensors()?;
         header.layout = state.layout();
-        let size = (HEADER + CHECKSUM) as u64 + state.bytes();
+        let alpha = self.alpha.as_ref().map(AlphaTrack::to_bytes).transpose()?;
+        let alpha_size = alpha.as_ref().map_or(0, |alpha| alpha.len() as u64 + 8);
+        let size = (HEADER + CHECKSUM) as u64 + state.bytes() + alpha_size;
         let mut bytes = buffer(size)?;
         header.write(size, &mut bytes);
         for tensor in tensors {
             let piece = tensor.read()?;
             check_finite(tensor.element(), &piece)?;
             bytes.extend_from_slice(&piece);
+        }
+        if let Some(alpha) = alpha {
+            bytes.extend_from_slice(&alpha);
+            bytes.extend_from_slice(&(alpha.len() as u64).to_ne_bytes());
         }
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_ne_bytes());
@@ -55,9 +62,18 @@ impl Stream {
         let _mode = FloatMode::set_default();
         self.model.owner().check("stream")?;
         let sizes = self.check_fits(snapshot)?;
-        let state = SavedState::cut(snapshot.payload(), sizes)?;
+        let (tensors, alpha) = snapshot.parts()?;
+        let state = SavedState::cut(tensors, sizes)?;
+        let header = &snapshot.header;
+        let frames = header.encoder.unwrap_or_default().count;
+        let size = header.size.map(|side| side as usize);
+        let track = match header.alpha {
+            true => Some(AlphaTrack::from_bytes(alpha, frames, size).map_err(|e| e.prefixed("snapshot"))?),
+            false => None,
+        };
         self.recover()?;
-        let resumed = self.resume(&snapshot.header, state);
+        self.alpha = track;
+        let resumed = self.resume(header, state);
         self.settle(resumed)
     }
 
@@ -77,6 +93,7 @@ impl Stream {
         for tensor in tensors {
             pieces.push(tensor.read()?);
         }
+        fork.alpha = self.alpha.as_ref().map(AlphaTrack::share).transpose()?;
         fork.resume(&header, SavedState::new(pieces))?;
         Ok(fork)
     }
@@ -92,6 +109,7 @@ impl Stream {
             decoder: self.decoder.as_ref().map(Direction::progress),
             frame_limit: self.frame_limit,
             layout: 0,
+            alpha: self.options.alpha,
         }
     }
 
@@ -137,13 +155,19 @@ impl Stream {
             let (found, expected) = (theirs.directions(), ours.directions());
             fail!(InvalidArgument, "the snapshot is of a stream that {found}, this one {expected}");
         }
+        if theirs.alpha != ours.alpha {
+            let carries = |alpha: bool| if alpha { "carries alpha" } else { "carries no alpha" };
+            let (found, expected) = (carries(theirs.alpha), carries(ours.alpha));
+            fail!(InvalidArgument, "the snapshot is of a stream that {found}, this one {expected}");
+        }
         let halfway = |part: Option<Progress>| part.is_some_and(|at| at.count > 0 && !at.ended);
         if self.at_once.is_some() && (halfway(theirs.encoder) || halfway(theirs.decoder)) {
             fail!(InvalidArgument, "the snapshot is of the middle of a clip, this stream takes whole clips");
         }
         let state = self.live_state(theirs);
         let tensors = state.tensors()?;
-        let (found, expected) = (snapshot.payload().len() as u64, state.bytes());
+        let (payload, _) = snapshot.parts()?;
+        let (found, expected) = (payload.len() as u64, state.bytes());
         if theirs.layout != state.layout() || found != expected {
             fail!(
                 InvalidArgument,
@@ -153,7 +177,7 @@ impl Stream {
                 state.layout()
             );
         }
-        let mut left = snapshot.payload();
+        let mut left = payload;
         for tensor in tensors {
             let (piece, rest) = left.split_at(tensor.bytes() as usize);
             check_finite(tensor.element(), piece).map_err(|e| e.prefixed("snapshot"))?;

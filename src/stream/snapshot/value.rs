@@ -95,9 +95,17 @@ impl Snapshot {
         }
     }
 
-    /// The tensors.
-    pub(super) fn payload(&self) -> &[u8] {
-        &self.bytes[HEADER..self.bytes.len() - CHECKSUM]
+    /// The tensors, and the alpha that follows them.
+    pub(super) fn parts(&self) -> Result<(&[u8], &[u8])> {
+        let payload = &self.bytes[HEADER..self.bytes.len() - CHECKSUM];
+        if !self.header.alpha {
+            return Ok((payload, &[]));
+        }
+        let parts = payload.split_last_chunk().and_then(|(parts, len)| {
+            let len = usize::try_from(u64::from_ne_bytes(*len)).ok()?;
+            parts.split_at_checked(parts.len().checked_sub(len)?)
+        });
+        parts.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "snapshot: its alpha is cut or damaged"))
     }
 }
 
