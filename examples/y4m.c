@@ -1,33 +1,47 @@
 #include "y4m.h"
 
+#include <wfvae.h>
+
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LINE_SIZE 1024
 
-/* Where the chroma samples of one axis are: one for every luma sample; one for
-   two, at the first or between both; one for four, at the first. */
-enum siting { EVERY_SAMPLE, COSITED, CENTRED, COSITED_4 };
-
-static const size_t SUBSAMPLING[] = {
-    [EVERY_SAMPLE] = 1, [COSITED] = 2, [CENTRED] = 2, [COSITED_4] = 4};
-
+/* A chroma plane has a sample for that many luma columns and rows. The formats are those for 8 bits and for more. */
 static const struct {
     const char *tag;
-    enum siting horizontal, vertical;
+    size_t columns, rows;
+    uint32_t formats[2];
+    wfvae_siting siting;
 } MODES[] = {
-    [Y4M_420JPEG] = {"420jpeg", CENTRED, CENTRED},
-    [Y4M_420MPEG2] = {"420mpeg2", COSITED, CENTRED},
-    [Y4M_420PALDV] = {"420paldv", COSITED, COSITED},
-    [Y4M_420] = {"420", COSITED, CENTRED},
-    [Y4M_411] = {"411", COSITED_4, EVERY_SAMPLE},
-    [Y4M_422] = {"422", COSITED, EVERY_SAMPLE},
-    [Y4M_444] = {"444", EVERY_SAMPLE, EVERY_SAMPLE},
-    [Y4M_MONO] = {"mono", EVERY_SAMPLE, EVERY_SAMPLE},
+    [Y4M_420JPEG] = {"420jpeg", 2, 2,
+        {WFVAE_PIXEL_FORMAT_YUV420P8, WFVAE_PIXEL_FORMAT_YUV420P16},
+        WFVAE_SITING_CENTRE},
+    [Y4M_420MPEG2] = {"420mpeg2", 2, 2,
+        {WFVAE_PIXEL_FORMAT_YUV420P8, WFVAE_PIXEL_FORMAT_YUV420P16},
+        WFVAE_SITING_LEFT},
+    [Y4M_420PALDV] = {"420paldv", 2, 2,
+        {WFVAE_PIXEL_FORMAT_YUV420P8, WFVAE_PIXEL_FORMAT_YUV420P16},
+        WFVAE_SITING_TOP_LEFT},
+    [Y4M_420] = {"420", 2, 2,
+        {WFVAE_PIXEL_FORMAT_YUV420P8, WFVAE_PIXEL_FORMAT_YUV420P16},
+        WFVAE_SITING_LEFT},
+    [Y4M_411] = {"411", 4, 1,
+        {WFVAE_PIXEL_FORMAT_YUV411P8, 0}, WFVAE_SITING_LEFT},
+    [Y4M_422] = {"422", 2, 1,
+        {WFVAE_PIXEL_FORMAT_YUV422P8, WFVAE_PIXEL_FORMAT_YUV422P16},
+        WFVAE_SITING_LEFT},
+    [Y4M_444] = {"444", 1, 1,
+        {WFVAE_PIXEL_FORMAT_YUV444P8, WFVAE_PIXEL_FORMAT_YUV444P16},
+        WFVAE_SITING_LEFT},
+    [Y4M_MONO] = {"mono", 1, 1,
+        {WFVAE_PIXEL_FORMAT_GRAY8, WFVAE_PIXEL_FORMAT_GRAY16},
+        WFVAE_SITING_LEFT},
 };
 
 #define MODE_COUNT ((int)(sizeof MODES / sizeof MODES[0]))
@@ -37,11 +51,6 @@ struct layout {
     size_t width, height, chroma_width, chroma_height;
     size_t row, chroma_row, cb, cr, total;
     size_t frame; /* in the file: alpha may lie behind the total */
-};
-
-/* code = zero + span * value, with luma in 0..1 and chroma in -0.5..0.5. */
-struct scale {
-    float zero, span;
 };
 
 static int fail(y4m_stream *stream, const char *format, ...)
@@ -213,11 +222,6 @@ static int check_info(y4m_stream *stream)
     return 0;
 }
 
-static size_t chroma_count(size_t luma_count, enum siting siting)
-{
-    return (luma_count + SUBSAMPLING[siting] - 1) / SUBSAMPLING[siting];
-}
-
 static struct layout layout_of(const y4m_stream *stream)
 {
     const y4m_info *info = &stream->info;
@@ -225,8 +229,10 @@ static struct layout layout_of(const y4m_stream *stream)
     struct layout l;
     l.width = (size_t)info->width;
     l.height = (size_t)info->height;
-    l.chroma_width = chroma_count(l.width, MODES[info->chroma].horizontal);
-    l.chroma_height = chroma_count(l.height, MODES[info->chroma].vertical);
+    l.chroma_width = (l.width + MODES[info->chroma].columns - 1) /
+                     MODES[info->chroma].columns;
+    l.chroma_height = (l.height + MODES[info->chroma].rows - 1) /
+                      MODES[info->chroma].rows;
     if (info->chroma == Y4M_MONO)
         l.chroma_width = l.chroma_height = 0;
     l.row = l.width * sample;
@@ -244,8 +250,7 @@ static int allocate(y4m_stream *stream)
 {
     const struct layout l = layout_of(stream);
     stream->bytes = malloc(l.frame);
-    stream->scratch = malloc(2 * l.width * sizeof *stream->scratch);
-    if (!stream->bytes || !stream->scratch)
+    if (!stream->bytes)
         return fail(stream, "out of memory for frames of %dx%d",
                     stream->info.width, stream->info.height);
     return 0;
@@ -326,123 +331,71 @@ int y4m_open_write(y4m_stream *stream, FILE *file, const y4m_info *info)
 void y4m_close(y4m_stream *stream)
 {
     free(stream->bytes);
-    free(stream->scratch);
     stream->bytes = NULL;
-    stream->scratch = NULL;
 }
 
-/* ---- colour ---- */
+/* ---- frames ---- */
 
-static struct scale luma_scale(const y4m_info *info)
+/* The frame in stream->bytes, as the library sees it. */
+static wfvae_frame stored_frame(const y4m_stream *stream)
 {
-    const float unit = (float)(1 << (info->depth - 8));
-    struct scale s = {16.0f * unit, 219.0f * unit};
-    if (info->range == Y4M_FULL) {
-        s.zero = 0.0f;
-        s.span = (float)((1 << info->depth) - 1);
-    }
-    return s;
-}
-
-static struct scale chroma_scale(const y4m_info *info)
-{
-    const float unit = (float)(1 << (info->depth - 8));
-    struct scale s = {128.0f * unit, 224.0f * unit};
-    if (info->range == Y4M_FULL)
-        s.span = (float)((1 << info->depth) - 1);
-    return s;
-}
-
-/* The weights of R and B in luma; that of G makes the sum 1. */
-static void luma_weights(const y4m_info *info, float *kr, float *kb)
-{
-    const int bt709 = info->matrix == Y4M_MATRIX_UNSPECIFIED
-                          ? info->height >= 720
-                          : info->matrix == Y4M_BT709;
-    *kr = bt709 ? 0.2126f : 0.299f;
-    *kb = bt709 ? 0.0722f : 0.114f;
-}
-
-/* Computed from differences, which is exact for grey. */
-static float luma_of(float kr, float kb, float r, float g, float b)
-{
-    return g + kr * (r - g) + kb * (b - g);
-}
-
-static void load_row(const unsigned char *bytes, size_t count, int depth,
-                     struct scale s, float *out)
-{
-    for (size_t i = 0; i < count; i++) {
-        int code = depth > 8 ? bytes[2 * i] | bytes[2 * i + 1] << 8 : bytes[i];
-        out[i] = ((float)code - s.zero) / s.span;
-    }
-}
-
-/* Rounds to nearest and clamps; NaN becomes 0. */
-static int to_code(float value, int max)
-{
-    if (!(value > 0.0f))
-        return 0;
-    return value < (float)max ? (int)(value + 0.5f) : max;
-}
-
-static void store(unsigned char *bytes, size_t i, int depth, struct scale s,
-                  float value)
-{
-    int code = to_code(s.zero + s.span * value, (1 << depth) - 1);
-    if (depth > 8) {
-        bytes[2 * i] = (unsigned char)(code & 255);
-        bytes[2 * i + 1] = (unsigned char)(code >> 8);
-    } else {
-        bytes[i] = (unsigned char)code;
-    }
-}
-
-/* ---- reading ---- */
-
-/* Linear interpolation: (1 - weight) * chroma[first] + weight * chroma[other],
-   where the edge sample is repeated beyond the edge. */
-struct tap {
-    size_t first, other;
-    float weight;
-};
-
-static struct tap upsample_tap(size_t luma, size_t chroma_count,
-                               enum siting siting)
-{
-    const size_t step = SUBSAMPLING[siting], part = luma % step;
-    struct tap t = {luma / step, luma / step, (float)part / (float)step};
-    int before = 0;
-    if (siting == CENTRED) {
-        before = part == 0;
-        t.weight = 0.25f;
-    }
-    if (before)
-        t.other -= t.first > 0;
-    else
-        t.other += t.first + 1 < chroma_count;
-    return t;
-}
-
-/* Row y of a chroma plane at luma resolution. */
-static void upsample_row(const y4m_stream *stream, const unsigned char *plane,
-                         size_t y, float *out)
-{
+    const y4m_info *info = &stream->info;
     const struct layout l = layout_of(stream);
-    const struct scale s = chroma_scale(&stream->info);
-    const enum siting across = MODES[stream->info.chroma].horizontal;
-    const int depth = stream->info.depth;
-    float *row = stream->scratch, *other = row + l.width;
+    const size_t starts[3] = {0, l.cb, l.cr};
+    wfvae_frame frame;
 
-    struct tap t = upsample_tap(y, l.chroma_height,
-                                MODES[stream->info.chroma].vertical);
-    load_row(plane + t.first * l.chroma_row, l.chroma_width, depth, s, row);
-    load_row(plane + t.other * l.chroma_row, l.chroma_width, depth, s, other);
-    for (size_t x = 0; x < l.chroma_width; x++)
-        row[x] += t.weight * (other[x] - row[x]);
-    for (size_t x = 0; x < l.width; x++) {
-        t = upsample_tap(x, l.chroma_width, across);
-        out[x] = row[t.first] + t.weight * (row[t.other] - row[t.first]);
+    memset(&frame, 0, sizeof frame);
+    frame.struct_size = sizeof frame;
+    frame.format = MODES[info->chroma].formats[info->depth > 8];
+    frame.width = (uint32_t)info->width;
+    frame.height = (uint32_t)info->height;
+    frame.bit_depth = info->depth > 8 ? (uint32_t)info->depth : 0;
+    frame.matrix = info->matrix == Y4M_BT601   ? WFVAE_MATRIX_BT601
+                   : info->matrix == Y4M_BT709 ? WFVAE_MATRIX_BT709
+                                               : WFVAE_MATRIX_AUTO;
+    frame.yuv_range = info->range == Y4M_FULL ? WFVAE_YUV_RANGE_FULL
+                                              : WFVAE_YUV_RANGE_LIMITED;
+    frame.siting = MODES[info->chroma].siting;
+    for (int i = 0; i < 3; i++) {
+        frame.planes[i] = stream->bytes + starts[i];
+        frame.strides[i] = (ptrdiff_t)(i ? l.chroma_row : l.row);
+    }
+    return frame;
+}
+
+static wfvae_frame rgb_frame(const y4m_stream *stream, float *rgb,
+                             size_t stride, size_t plane_stride)
+{
+    wfvae_frame frame;
+
+    memset(&frame, 0, sizeof frame);
+    frame.struct_size = sizeof frame;
+    frame.format = WFVAE_PIXEL_FORMAT_RGBP_F32;
+    frame.width = (uint32_t)stream->info.width;
+    frame.height = (uint32_t)stream->info.height;
+    for (size_t i = 0; i < 3; i++) {
+        frame.planes[i] = rgb + i * plane_stride;
+        frame.strides[i] = (ptrdiff_t)(stride * sizeof(float));
+    }
+    return frame;
+}
+
+static int convert(y4m_stream *stream, const wfvae_frame *from,
+                   wfvae_frame *to)
+{
+    if (wfvae_convert_frame(from, to))
+        return fail(stream, "frame %lu: %s", stream->frames,
+                    wfvae_last_error(NULL));
+    return 0;
+}
+
+/* Y4M's words have the low byte first. On machines that do too, this does
+   nothing, in either direction. */
+static void swap_words(unsigned char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i += 2) {
+        const uint16_t word = (uint16_t)(bytes[i] | bytes[i + 1] << 8);
+        memcpy(bytes + i, &word, 2);
     }
 }
 
@@ -483,130 +436,33 @@ static int read_bytes(y4m_stream *stream)
 int y4m_read_frame(y4m_stream *stream, float *rgb, size_t stride,
                    size_t plane_stride)
 {
-    const y4m_info *info = &stream->info;
-    const struct layout l = layout_of(stream);
-    float kr, kb;
-    int got = read_bytes(stream);
+    const wfvae_frame stored = stored_frame(stream);
+    wfvae_frame planes = rgb_frame(stream, rgb, stride, plane_stride);
+    const int got = read_bytes(stream);
+
     if (got <= 0)
         return got;
-
-    luma_weights(info, &kr, &kb);
-    for (size_t y = 0; y < l.height; y++) {
-        /* The output rows hold Y, Cb and Cr until they are converted. */
-        float *r = rgb + y * stride;
-        float *g = r + plane_stride, *b = g + plane_stride;
-        load_row(stream->bytes + y * l.row, l.width, info->depth,
-                 luma_scale(info), r);
-        if (info->chroma == Y4M_MONO) {
-            memcpy(g, r, l.width * sizeof *r);
-            memcpy(b, r, l.width * sizeof *r);
-            continue;
-        }
-        upsample_row(stream, stream->bytes + l.cb, y, g);
-        upsample_row(stream, stream->bytes + l.cr, y, b);
-        for (size_t x = 0; x < l.width; x++) {
-            const float luma = r[x];
-            const float blue = 2.0f * (1.0f - kb) * g[x];
-            const float red = 2.0f * (1.0f - kr) * b[x];
-            r[x] = luma + red;
-            g[x] = luma - (kr * red + kb * blue) / (1.0f - kr - kb);
-            b[x] = luma + blue;
-        }
-    }
+    if (stream->info.depth > 8)
+        swap_words(stream->bytes, layout_of(stream).total);
+    if (convert(stream, &stored, &planes) < 0)
+        return -1;
     stream->frames++;
     return 1;
-}
-
-/* ---- writing ---- */
-
-/* A chroma sample is a weighted sum of luma-rate samples around the first of
-   those that it replaces. */
-#define MOST_TAPS 7
-
-static const struct filter {
-    int before, taps;
-    float weights[MOST_TAPS];
-} DOWNSAMPLE[] = {
-    [EVERY_SAMPLE] = {0, 1, {1.0f}},
-    [COSITED] = {1, 3, {0.25f, 0.5f, 0.25f}},
-    [CENTRED] = {0, 2, {0.5f, 0.5f}},
-    [COSITED_4] = {3, 7, {0.0625f, 0.125f, 0.1875f, 0.25f, 0.1875f, 0.125f,
-                          0.0625f}},
-};
-
-/* The index of a weight's luma-rate sample, clamped to the picture. */
-static size_t downsample_index(size_t chroma, int tap, size_t luma_count,
-                               enum siting siting)
-{
-    const size_t before = (size_t)DOWNSAMPLE[siting].before;
-    const size_t at = SUBSAMPLING[siting] * chroma + (size_t)tap;
-    if (at < before)
-        return 0;
-    return at - before < luma_count ? at - before : luma_count - 1;
-}
-
-/* Adds weight * (difference from luma), Cb's or Cr's, of one row to sums. */
-static void add_chroma(const y4m_info *info, const float *r, const float *g,
-                       const float *b, int is_cr, float weight, float *sums)
-{
-    float kr, kb;
-    luma_weights(info, &kr, &kb);
-    weight /= 2.0f * (1.0f - (is_cr ? kr : kb));
-    for (int x = 0; x < info->width; x++) {
-        const float luma = luma_of(kr, kb, r[x], g[x], b[x]);
-        sums[x] += weight * ((is_cr ? r[x] : b[x]) - luma);
-    }
-}
-
-static void downsample_plane(const y4m_stream *stream, const float *rgb,
-                             size_t stride, size_t plane_stride, int is_cr)
-{
-    const y4m_info *info = &stream->info;
-    const struct layout l = layout_of(stream);
-    const enum siting across = MODES[info->chroma].horizontal;
-    const enum siting down = MODES[info->chroma].vertical;
-    unsigned char *out = stream->bytes + (is_cr ? l.cr : l.cb);
-    float *row = stream->scratch;
-
-    for (size_t y = 0; y < l.chroma_height; y++, out += l.chroma_row) {
-        for (size_t x = 0; x < l.width; x++)
-            row[x] = 0.0f;
-        for (int tap = 0; tap < DOWNSAMPLE[down].taps; tap++) {
-            const float *r =
-                rgb + downsample_index(y, tap, l.height, down) * stride;
-            add_chroma(info, r, r + plane_stride, r + 2 * plane_stride, is_cr,
-                       DOWNSAMPLE[down].weights[tap], row);
-        }
-        for (size_t x = 0; x < l.chroma_width; x++) {
-            float sum = 0.0f;
-            for (int tap = 0; tap < DOWNSAMPLE[across].taps; tap++)
-                sum += DOWNSAMPLE[across].weights[tap] *
-                       row[downsample_index(x, tap, l.width, across)];
-            store(out, x, info->depth, chroma_scale(info), sum);
-        }
-    }
 }
 
 int y4m_write_frame(y4m_stream *stream, const float *rgb, size_t stride,
                     size_t plane_stride)
 {
-    const y4m_info *info = &stream->info;
     const struct layout l = layout_of(stream);
-    float kr, kb;
+    /* A frame to convert from is not written to. */
+    const wfvae_frame planes =
+        rgb_frame(stream, (float *)(uintptr_t)rgb, stride, plane_stride);
+    wfvae_frame stored = stored_frame(stream);
 
-    luma_weights(info, &kr, &kb);
-    for (size_t y = 0; y < l.height; y++) {
-        const float *r = rgb + y * stride;
-        const float *g = r + plane_stride, *b = g + plane_stride;
-        for (size_t x = 0; x < l.width; x++)
-            store(stream->bytes + y * l.row, x, info->depth, luma_scale(info),
-                  luma_of(kr, kb, r[x], g[x], b[x]));
-    }
-    if (info->chroma != Y4M_MONO) {
-        downsample_plane(stream, rgb, stride, plane_stride, 0);
-        downsample_plane(stream, rgb, stride, plane_stride, 1);
-    }
-
+    if (convert(stream, &planes, &stored) < 0)
+        return -1;
+    if (stream->info.depth > 8)
+        swap_words(stream->bytes, l.total);
     if (fputs("FRAME\n", stream->file) == EOF ||
         fwrite(stream->bytes, 1, l.total, stream->file) != l.total ||
         fflush(stream->file) != 0)
@@ -616,14 +472,21 @@ int y4m_write_frame(y4m_stream *stream, const float *rgb, size_t stride,
     return 0;
 }
 
+/* Rounds to nearest and clamps; NaN becomes 0. */
+static unsigned char to_byte(float value)
+{
+    value *= 255.0f;
+    if (!(value > 0.0f))
+        return 0;
+    return (unsigned char)(value < 255.0f ? value + 0.5f : 255.0f);
+}
+
 void y4m_pack_rgb8(const float *rgb, size_t stride, size_t plane_stride,
                    int width, int height, unsigned char *packed)
 {
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++)
             for (size_t c = 0; c < 3; c++)
-                *packed++ = (unsigned char)to_code(
-                    255.0f * rgb[c * plane_stride + (size_t)y * stride +
-                                 (size_t)x],
-                    255);
+                *packed++ = to_byte(rgb[c * plane_stride +
+                                        (size_t)y * stride + (size_t)x]);
 }

@@ -1,5 +1,6 @@
 /*
  * y4m.h - reads and writes YUV4MPEG2 (Y4M) video as planar float RGB.
+ * The library converts the colours: wfvae_convert_frame().
  *
  *     y4m_stream in, out;
  *     if (y4m_open_read(&in, stdin) < 0 ||
@@ -71,7 +72,6 @@ typedef struct y4m_stream {
     /* private */
     FILE *file;
     unsigned char *bytes; /* one frame as stored in the file */
-    float *scratch;       /* two rows of luma width */
 } y4m_stream;
 
 /*
@@ -86,7 +86,8 @@ void y4m_close(y4m_stream *stream);
  * rgb points to the first row of R; G and B follow plane_stride floats apart,
  * rows stride floats apart. Black is 0 and white is 1. Codes below black and
  * above white read as values outside 0..1, so a round trip of 4:4:4 is
- * bit-identical. Writing rounds to nearest, clamps, and flushes.
+ * bit-identical. Writing rounds to nearest, clamps, and flushes; a NaN or an
+ * infinity is an error.
  *
  * y4m_read_frame returns 1, 0 at the end of the stream, or -1.
  * y4m_write_frame returns 0 or -1.

@@ -160,14 +160,24 @@ static void test_clamping(void)
         info.depth = depth;
         float rgb[18];
         int codes[18];
-        const float values[6] = {1e30f, -1e30f, INFINITY, -INFINITY, NAN, 3};
+        const float values[6] = {1e30f, -1e30f, 3, -3, 1.0001f, -0.0001f};
+        const float refused[3] = {INFINITY, -INFINITY, NAN};
         for (size_t i = 0; i < 18; i++)
             rgb[i] = values[i % 6];
         write_codes(&info, rgb, codes, 18);
-        CHECK(codes[0] == max && codes[1] == 0);
-        CHECK(codes[4] == 0 && codes[5] == max);
-        for (size_t i = 0; i < 18; i++)
-            CHECK(codes[i] >= 0 && codes[i] <= max);
+        for (size_t i = 0; i < 6; i++)
+            CHECK(codes[i] == (i % 2 ? 0 : max));
+        for (size_t i = 0; i < 3; i++) {
+            FILE *file = temporary_file();
+            y4m_stream out;
+            CHECK(file && y4m_open_write(&out, file, &info) == 0);
+            rgb[8] = refused[i];
+            CHECK(y4m_write_frame(&out, rgb, 6, 6) == -1);
+            CHECK(strstr(out.error, "frame 0: from: G at column 2, row 0"));
+            CHECK(out.frames == 0);
+            y4m_close(&out);
+            fclose(file);
+        }
     }
 }
 
