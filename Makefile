@@ -3,14 +3,18 @@
 CARGO ?= cargo
 CC ?= cc
 CFLAGS ?= -O2 -g
+CXXFLAGS ?= $(CFLAGS)
 BUILD = target/release
 C = $(BUILD)/c
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+CXX_FLAGS = -std=c++17 $(WARNINGS) $(CXXFLAGS) -Iinclude
 C_FLAGS = -std=c99 $(WARNINGS) $(CFLAGS) -Iinclude -Iexamples -I$(C)
 # Programs find the library in the folder above them, and the library finds the runtime beside itself.
 C_LIBS = -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/..' -lm -lpthread
 
 EXAMPLES = $(patsubst %,$(C)/%,reconstruct encode_file decode_file save_onnx scrub)
+# Where there is a C++ compiler.
+EXAMPLES_CXX = $(if $(shell command -v $(CXX) 2> /dev/null),$(C)/bgra)
 C_TESTS = $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c)) $(C)/roundtrip_gbrp
 # Those of errors, as one program for valgrind.
 TOGETHER = $(patsubst tests/c/%.c,%,$(wildcard tests/c/test_errors_*.c)) test_info test_messages
@@ -30,7 +34,7 @@ SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/
 .DELETE_ON_ERROR:
 
 #: make          the library and the examples
-all: library $(EXAMPLES)
+all: library $(EXAMPLES) $(EXAMPLES_CXX)
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -176,6 +180,10 @@ $(BENCH): tools/bench/libwfvae.c examples/files.c
 $(EXAMPLES) $(C_TESTS) $(BENCH): $(wildcard examples/*.h) include/wfvae.h | library
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
+
+$(C)/bgra: examples/bgra.cpp include/wfvae.hpp include/wfvae.h | library
+	@mkdir -p $(@D)
+	$(CXX) $(CXX_FLAGS) -o $@ $< $(C_LIBS)
 
 $(C)/errors_together: tests/c/errors_together.c $(TOGETHER:%=$(C)/%.o) include/wfvae.h | library
 	$(CC) $(C_FLAGS) '-DPROGRAMS=$(foreach name,$(TOGETHER),PROGRAM($(name)))' -o $@ $(filter %.c %.o,$^) $(C_LIBS)

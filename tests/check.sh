@@ -226,6 +226,12 @@ group bench-tool bench_tool
 
 group install tests/install/check.sh
 
+# The C++ header, and the example that uses it.
+cxx_tests() {
+    tests/cxx/check.sh && make -s $c/bgra && python3 tests/cxx/check_bgra.py $c/bgra
+}
+if have c++; then group cxx cxx_tests; else skip cxx "there is no C++ compiler, and none can be installed"; fi
+
 # The filter, in an FFmpeg built from the machine's Debian source, and the plugin, in the machine's own ffmpeg.
 ffmpeg_tests() {
     tools/ffmpeg.sh

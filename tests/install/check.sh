@@ -126,6 +126,12 @@ build() {
     configure "$@" && cmake --build "$work/$1"
 }
 
+# The same for C++.
+build_cxx() {
+    cmake -S "$top/tests/install/cxx" -B "$work/cxx" -DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF -DCMAKE_PREFIX_PATH="$1" &&
+        cmake --build "$work/cxx"
+}
+
 refused() {
     fails "compatible with requested version" configure refused "$prefix" "$1"
 }
@@ -158,6 +164,7 @@ check "no link to ONNX Runtime" equal "$(dynamic "$prefix/lib/libwfvae.so" NEEDE
 check "the attribution of the built-in model" \
     cmp src/model/builtin/ATTRIBUTION "$prefix/share/doc/wfvae/ATTRIBUTION"
 check "the committed header" cmp include/wfvae.h "$prefix/include/wfvae.h"
+check "the C++ header" cmp include/wfvae.hpp "$prefix/include/wfvae.hpp"
 
 check "a relative prefix" fails "not an absolute path" make install PREFIX=relative DESTDIR="$test/none"
 check "a libdir outside the prefix" fails "not a path below PREFIX" make install LIBDIR=/lib DESTDIR="$test/none"
@@ -218,6 +225,12 @@ if need cmake cmake; then
     check "CMake: the program loads what is installed" loads "$work/cmake/consumer" "$prefix/lib"
     check "CMake: run, on the runtime beside the library" \
         prints "$prefix/lib/libonnxruntime.so.1" "$work/cmake/consumer"
+    if need c++ g++; then
+        check "CMake: build in C++" build_cxx "$prefix"
+        check "CMake: run in C++" prints "$prefix/lib/libonnxruntime.so.1" "$work/cxx/consumer_cxx"
+    else
+        skip "CMake in C++" "there is no C++ compiler, and it takes root and apt-get to install one here"
+    fi
     check "CMake: a libdir of two folders" build triplet "$stage/usr/$triplet/cmake" "$abi"
     check "CMake: any version" configure any "$prefix" ""
     check "CMake: exactly this version" configure exact "$prefix" "$version;EXACT"
