@@ -24,7 +24,15 @@ CLIPS = box-320x240 city-360x200
 PREFIX ?= /usr/local
 LIBDIR ?= lib
 DESTDIR ?=
+# 0: do not install ONNX Runtime; 1: ours; empty: ours, unless another one that works is in LIBDIR.
 ONNXRUNTIME ?=
+# What is installed finds the library in LIBDIR, so it is linked again. Hosts search for frei0r plugins in lib, lib64 and so on,
+# but not in the folders of Debian's multiarch below them.
+INSTALLED = $(BUILD)/installed/$(LIBDIR)
+FREI0RDIR = $(firstword $(subst /, ,$(LIBDIR)))/frei0r-1
+INSTALLED_PROGRAMS = $(EXAMPLES:$(C)/%=$(INSTALLED)/%)
+HAVE_FREI0R := $(shell $(CC) $(CFLAGS) -include frei0r.h -E -x c /dev/null > /dev/null 2>&1 && echo 1)
+INSTALLED_PLUGIN = $(if $(HAVE_FREI0R),$(INSTALLED)/frei0r/wfvae.so)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
@@ -34,7 +42,7 @@ SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/
 .DELETE_ON_ERROR:
 
 #: make          the library and the examples
-all: library $(EXAMPLES) $(EXAMPLES_CXX)
+all: library $(EXAMPLES) $(EXAMPLES_CXX) $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN)
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -165,11 +173,11 @@ library: runtime
 
 c-tests: $(C_TESTS) $(C)/errors_together $(EXAMPLES) $(BENCH)
 
-$(C)/reconstruct: examples/reconstruct.c examples/files.c examples/y4m.c examples/png.c
-$(C)/encode_file: examples/encode_file.c examples/files.c examples/y4m.c
-$(C)/decode_file: examples/decode_file.c examples/files.c examples/y4m.c
-$(C)/save_onnx: examples/save_onnx.c examples/files.c
-$(C)/scrub: examples/scrub.c examples/files.c examples/y4m.c
+$(C)/reconstruct $(INSTALLED)/reconstruct: examples/reconstruct.c examples/files.c examples/y4m.c examples/png.c
+$(C)/encode_file $(INSTALLED)/encode_file: examples/encode_file.c examples/files.c examples/y4m.c
+$(C)/decode_file $(INSTALLED)/decode_file: examples/decode_file.c examples/files.c examples/y4m.c
+$(C)/save_onnx $(INSTALLED)/save_onnx: examples/save_onnx.c examples/files.c
+$(C)/scrub $(INSTALLED)/scrub: examples/scrub.c examples/files.c examples/y4m.c
 $(C_TESTS): $(C)/%: tests/c/%.c $(wildcard tests/c/*.h)
 $(filter $(C)/test_y4m_%,$(C_TESTS)): examples/y4m.c
 $(C)/test_png: examples/png.c
@@ -201,15 +209,27 @@ $(C)/old_onnxruntime.so: tests/c/old_onnxruntime.c
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -shared -fPIC -o $@ $<
 
-#: make install  copies header, libraries, pkg-config and CMake files to PREFIX (/usr/local), the libraries to its LIBDIR
-#:               (lib), all of it under DESTDIR (empty); ONNXRUNTIME=1: the fetched ONNX Runtime too, beside the library
-#: make uninstall   removes them, with the same variables
-install: $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a $(if $(filter 1,$(ONNXRUNTIME)),runtime)
-install uninstall:
-	@PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' ONNXRUNTIME='$(ONNXRUNTIME)' \
-	    VERSION='$(VERSION)' SONAME='$(SONAME)' tools/install.sh $@
+# reconstruct is installed as wfvae-reconstruct, encode_file as wfvae-encode, save_onnx as wfvae-save-onnx. Usage and errors say so.
+$(INSTALLED_PROGRAMS): $(wildcard examples/*.h) include/wfvae.h | $(BUILD)/$(SONAME)
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) '-DPROGRAM="wfvae-$(subst _,-,$(@F:%_file=%))"' -o $@ $(filter %.c,$^) \
+	    -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/../$(LIBDIR)' -lm -lpthread
 
-# Builds only what is missing: sudo may have no cargo. Fetches no runtime either.
+$(INSTALLED)/frei0r/wfvae.so: ffmpeg-filter/frei0r_wfvae.c include/wfvae.h | $(BUILD)/$(SONAME)
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -shared -fPIC -o $@ $(filter %.c,$^) -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/../../$(LIBDIR)'
+
+#: make install  copies the library, headers, pkg-config and CMake files, the programs (bin/wfvae-*), the frei0r plugin if
+#:               frei0r.h is there, and ONNX Runtime beside the library to PREFIX (/usr/local), the libraries to its LIBDIR
+#:               (lib), all of it under DESTDIR (empty); ONNXRUNTIME=0: without ONNX Runtime
+#: make uninstall   removes what was installed, with the same PREFIX and DESTDIR
+install: $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN) $(if $(filter 0,$(ONNXRUNTIME)),,runtime)
+install uninstall:
+	@PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' ONNXRUNTIME='$(ONNXRUNTIME)' VERSION='$(VERSION)' \
+	    SONAME='$(SONAME)' PROGRAMS='$(INSTALLED_PROGRAMS)' PLUGIN='$(INSTALLED_PLUGIN)' FREI0RDIR='$(FREI0RDIR)' \
+	    tools/install.sh $@
+
+# Builds only what is missing: sudo may have no cargo.
 $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a:
 	$(CARGO) build --release
 	@ln -sf libwfvae.so $(BUILD)/$(SONAME)

@@ -12,7 +12,9 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#ifndef PROGRAM /* its installed name is another */
 #define PROGRAM "decode_file"
+#endif
 
 #include <wfvae.h>
 
@@ -28,7 +30,7 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: decode_file [options] LATENTS.safetensors [OUTPUT.y4m]\n"
+    "usage: " PROGRAM " [options] LATENTS.safetensors [OUTPUT.y4m]\n"
     "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes to standard output. If a latent cannot be\n"
     "read or decoded, the frames before it are written, and the program fails.\n"
     MODEL_USAGE

@@ -12,7 +12,9 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#ifndef PROGRAM /* its installed name is another */
 #define PROGRAM "encode_file"
+#endif
 
 #include <wfvae.h>
 
@@ -29,7 +31,7 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: encode_file [options] INPUT.y4m|- LATENTS.safetensors\n"
+    "usage: " PROGRAM " [options] INPUT.y4m|- LATENTS.safetensors\n"
     "Encodes a clip, from a file or standard input, to a file of latents. Of a truncated clip the complete frames are\n"
     "encoded, and the program fails.\n"
     MODEL_USAGE CLIP_USAGE

@@ -9,7 +9,9 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#ifndef PROGRAM /* its installed name is another */
 #define PROGRAM "reconstruct"
+#endif
 
 #include <wfvae.h>
 
@@ -28,7 +30,7 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: reconstruct [options] [INPUT.y4m [OUTPUT.y4m]]\n"
+    "usage: " PROGRAM " [options] [INPUT.y4m [OUTPUT.y4m]]\n"
     "Encodes and decodes a clip, as a stream. Without names, or with \"-\", reads standard input and writes to standard\n"
     "output. Of a truncated clip the complete frames are written, and the program fails.\n"
     MODEL_USAGE CLIP_USAGE

@@ -5,7 +5,9 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#ifndef PROGRAM /* its installed name is another */
 #define PROGRAM "save_onnx"
+#endif
 
 #include <wfvae.h>
 
@@ -17,7 +19,7 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: save_onnx [options] FOLDER\n"
+    "usage: " PROGRAM " [options] FOLDER\n"
     "Writes a model's graphs, in standard ONNX operators, to FOLDER. It must exist and must not be the model's own.\n"
     MODEL_USAGE
     "  -w          one graph of the whole clip for each direction, not the steps that the library runs\n";

@@ -8,7 +8,9 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
 
+#ifndef PROGRAM /* its installed name is another */
 #define PROGRAM "scrub"
+#endif
 
 #include <wfvae.h>
 
@@ -23,7 +25,7 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: scrub [options] CLIP.y4m|- [MODEL]\n"
+    "usage: " PROGRAM " [options] CLIP.y4m|- [MODEL]\n"
     "Streams a clip, returns to its middle and streams the rest again; fails if the output differs. MODEL is another way\n"
     "to write -m MODEL.\n"
     MODEL_USAGE CLIP_USAGE;

@@ -120,7 +120,7 @@ ffmpeg-filter/apply "$src"
 make -s library
 # Installs only what changed: a newer header makes FFmpeg build again.
 if ! cmp -s target/release/libwfvae.so "$prefix/lib/libwfvae.so" || ! cmp -s include/wfvae.h "$prefix/include/wfvae.h"; then
-    make -s install PREFIX="$prefix" DESTDIR= LIBDIR=lib ONNXRUNTIME=
+    make -s install PREFIX="$prefix" DESTDIR= LIBDIR=lib ONNXRUNTIME=0
 fi
 ln -sf ../../../onnxruntime/libonnxruntime.so.1 "$prefix/lib/libonnxruntime.so.1"
 

@@ -1,6 +1,6 @@
 //! Finds libonnxruntime and checks it first, because `ort` panics if it cannot use a library.
 
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result};
 use libc::{RTLD_LOCAL, RTLD_NOLOAD, RTLD_NOW, c_char, c_int, c_void};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// Checked in this order if no path is given.
 const VARIABLES: [&str; 2] = ["WFVAE_ONNXRUNTIME", "ORT_DYLIB_PATH"];
 const NAMES: [&str; 2] = ["libonnxruntime.so.1", "libonnxruntime.so"];
-const ADVICE: &str =
-    "set WFVAE_ONNXRUNTIME to the path of libonnxruntime.so, or put libonnxruntime.so.1 beside libwfvae";
+const ADVICE: &str = "get it, for example with `pip install onnxruntime`, and set WFVAE_ONNXRUNTIME to the path of \
+    libonnxruntime.so (in the Python package: onnxruntime/capi/libonnxruntime.so.*), or put that file beside libwfvae";
 
 /// A library that passed the checks. It stays loaded.
 pub(super) struct Library {
@@ -28,55 +28,127 @@ unsafe impl Sync for Entry {}
 
 /// Finds the library: at `path`, or else where an environment variable says, already loaded in the process, beside
 /// libwfvae, or on the loader's search path. A path or variable must name a usable library; the other candidates are
-/// tried in turn.
+/// tried in turn. If none is usable, the error tells what was found at each step.
 pub(super) fn find(path: Option<&Path>) -> Result<Library> {
     if let Some(path) = path {
         return check(path, RTLD_NOW).map_err(|e| e.with_origin("the runtime option"));
     }
+    let mut search = Search::default();
     for variable in VARIABLES {
         if let Some(path) = std::env::var_os(variable).filter(|p| !p.is_empty()) {
             return check(Path::new(&path), RTLD_NOW).map_err(|e| e.with_origin(variable));
         }
+        search.steps.push(format!("{variable} is not set"));
     }
-    let mut candidates: Vec<(PathBuf, c_int)> = vec![(PathBuf::from(NAMES[0]), RTLD_NOW | RTLD_NOLOAD)];
-    let own = own_path();
-    let real = own.as_ref().and_then(|p| p.canonicalize().ok());
-    for folder in own.iter().chain(&real).filter_map(|p| p.parent()) {
-        candidates.extend(NAMES.iter().map(|name| folder.join(name)).filter(|p| p.exists()).map(|p| (p, RTLD_NOW)));
+    let loaded = Path::new(NAMES[0]);
+    if let Ok(library) = check(loaded, RTLD_NOW | RTLD_NOLOAD) {
+        return Ok(library);
     }
-    candidates.extend(NAMES.iter().map(|name| (PathBuf::from(name), RTLD_NOW)));
-
-    let mut first_failure = None;
-    for (candidate, flags) in &candidates {
-        match check(candidate, *flags) {
-            Ok(library) => return Ok(library),
-            // A bare name that was not found is no failure; a file that exists but cannot be used is.
-            Err(failure) if failure.kind == ErrorKind::RuntimeMissing && is_bare_name(candidate) => {}
-            Err(failure) => {
-                first_failure.get_or_insert(failure);
-            }
+    search.steps.push("the process has loaded none".into());
+    for folder in own_folders() {
+        if let Some(library) = search.folder(&folder) {
+            return Ok(library);
         }
     }
-    match first_failure {
-        Some(failure) => Err(failure.into()),
-        None => fail!(RuntimeMissing, "ONNX Runtime was not found; {ADVICE}"),
+    for name in NAMES {
+        match check(Path::new(name), RTLD_NOW) {
+            Ok(library) => return Ok(library),
+            // That the loader does not find a name is no failure; that a file cannot be used is.
+            Err(failure) if failure.kind == ErrorKind::RuntimeMissing => {
+                search.steps.push(format!("the loader's search path: {}", failure.reason));
+            }
+            Err(failure) => search.fails(failure),
+        }
     }
+    Err(search.error())
+}
+
+/// What a search has met so far.
+#[derive(Default)]
+struct Search {
+    /// Where nothing was found, in the order of the search.
+    steps: Vec<String>,
+    /// A library that is there but cannot be used.
+    first_failure: Option<Failure>,
+}
+
+impl Search {
+    /// Tries what lies in a folder.
+    fn folder(&mut self, folder: &Path) -> Option<Library> {
+        let candidates = match candidates(folder) {
+            Ok(candidates) => candidates,
+            Err(e) => {
+                self.steps.push(format!("the folder of libwfvae, {}, cannot be read: {e}", folder.display()));
+                return None;
+            }
+        };
+        if candidates.is_empty() {
+            self.steps.push(format!("the folder of libwfvae, {}, has no libonnxruntime.so*", folder.display()));
+        }
+        for candidate in candidates {
+            match check(&candidate, RTLD_NOW) {
+                Ok(library) => return Some(library),
+                Err(failure) => self.fails(failure),
+            }
+        }
+        None
+    }
+
+    fn fails(&mut self, failure: Failure) {
+        self.steps.push(failure.reason.clone());
+        self.first_failure.get_or_insert(failure);
+    }
+
+    fn error(self) -> Error {
+        let steps = self.steps.join("; ");
+        let (kind, text) = match self.first_failure {
+            Some(failure) => (failure.kind, failure.text),
+            None => (ErrorKind::RuntimeMissing, format!("ONNX Runtime was not found; {ADVICE}")),
+        };
+        Error::new(kind, format!("{text}. Searched in this order: {steps}"))
+    }
+}
+
+/// The folder of libwfvae, and that of the file if libwfvae is a link to it.
+fn own_folders() -> Vec<PathBuf> {
+    let own = own_path();
+    let real = own.as_ref().and_then(|p| p.canonicalize().ok());
+    let mut folders: Vec<_> = own.iter().chain(&real).filter_map(|p| p.parent().map(Path::to_path_buf)).collect();
+    folders.dedup();
+    folders
+}
+
+/// The files of a folder that may be ONNX Runtime: those of its usual names, then names with a version, the newest first.
+fn candidates(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let Some(version) = name.to_str().and_then(|name| name.strip_prefix(NAMES[1])) else { continue };
+        let usual = NAMES.iter().position(|usual| name == *usual).unwrap_or(NAMES.len());
+        let numbers: Result<Vec<u32>, _> = version.split('.').skip(1).map(str::parse).collect();
+        // Folders and links that lead nowhere are left out.
+        if let Ok(numbers) = numbers
+            && (version.is_empty() || version.starts_with('.'))
+            && folder.join(&name).is_file()
+        {
+            found.push((usual, std::cmp::Reverse(numbers), folder.join(&name)));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, _, path)| path).collect())
 }
 
 struct Failure {
     kind: ErrorKind,
+    /// What is wrong, and with which file.
+    reason: String,
+    /// The same, and what to do.
     text: String,
 }
 
 impl Failure {
     fn with_origin(self, origin: &str) -> Error {
         Error::new(self.kind, format!("{} (from {origin})", self.text))
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        Error::new(failure.kind, failure.text)
     }
 }
 
@@ -94,8 +166,9 @@ fn advice(reason: &str) -> &'static str {
 /// Opens a library and checks its version and API, which `ort` will use.
 fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
     let needed = ort::MINOR_VERSION;
-    let missing = |text: String| Failure { kind: ErrorKind::RuntimeMissing, text };
-    let too_old = |text: String| Failure { kind: ErrorKind::RuntimeTooOld, text };
+    let failure = |kind, text: String| Failure { kind, reason: text.clone(), text };
+    let missing = |text| failure(ErrorKind::RuntimeMissing, text);
+    let too_old = |text| failure(ErrorKind::RuntimeTooOld, text);
 
     // Relative paths are relative to the working directory; the loader searches for bare names. Links are resolved
     // here, because ONNX Runtime looks for its providers in the folder of the path by which it was opened.
@@ -109,8 +182,8 @@ fn check(path: &Path, flags: c_int) -> Result<Library, Failure> {
     let handle = unsafe { libc::dlopen(name.as_ptr(), flags | RTLD_LOCAL) };
     if handle.is_null() {
         let reason = loader_error();
-        let advice = advice(&reason);
-        return Err(missing(format!("ONNX Runtime: cannot load {}: {reason}; {advice}", path.display())));
+        let text = format!("ONNX Runtime: cannot load {}: {reason}; {}", path.display(), advice(&reason));
+        return Err(Failure { kind: ErrorKind::RuntimeMissing, reason, text });
     }
     // SAFETY: the handle is open.
     let symbol = unsafe { libc::dlsym(handle, c"OrtGetApiBase".as_ptr()) };
@@ -239,5 +312,30 @@ mod tests {
         std::os::unix::fs::symlink(std::path::absolute(&fetched).unwrap(), &link).unwrap();
         let library = check(&link, RTLD_NOW).map_err(|e| e.text).unwrap();
         assert_eq!(library.path, Path::new(&fetched).canonicalize().unwrap());
+    }
+
+    #[test]
+    fn a_folder_s_candidates_are_files_with_the_newest_version_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let files = [
+            "libonnxruntime.so.1.9.1",
+            "libonnxruntime.so.1.24.1",
+            "libonnxruntime.so.1.24",
+            "libonnxruntime.so",
+            "libonnxruntime.so.2",
+            "libonnxruntime.so.1.24.1.bak",
+            "libonnxruntime.so1",
+            "libonnxruntime_providers_shared.so",
+            "libwfvae.so",
+        ];
+        files.iter().for_each(|name| std::fs::write(path(name), "").unwrap());
+        std::fs::create_dir(path("libonnxruntime.so.1.30.0")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("libonnxruntime.so.1.31.0")).unwrap();
+        std::os::unix::fs::symlink("libonnxruntime.so.1.9.1", path("libonnxruntime.so.1")).unwrap();
+        let names = [".so.1", ".so", ".so.2", ".so.1.24.1", ".so.1.24", ".so.1.9.1"];
+        let expected: Vec<_> = names.iter().map(|name| path(&format!("libonnxruntime{name}"))).collect();
+        assert_eq!(candidates(folder.path()).unwrap(), expected);
+        assert!(candidates(&path("none")).is_err());
     }
 }

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 typedef wfvae_status open_fn(const char *path, const wfvae_model_options *options, wfvae_model **model);
 typedef const char *last_error_fn(const wfvae_stream *stream);
@@ -23,7 +25,7 @@ static struct {
     close_fn *close;
 } library = {wfvae_model_open, wfvae_last_error, wfvae_model_close};
 
-static char folder[1000], old[1000], text_file[1100], beside[1100], copy[1100];
+static char folder[1000], old[1000], text_file[1100], beside[1100], versioned[1100], copy[1100], none[1400];
 
 /* Opens the built-in model with a given runtime, or with the one that is found. The error must hold all three texts. */
 static void check(const char *name, const char *runtime, wfvae_status expected, const char *a, const char *b,
@@ -120,14 +122,24 @@ static void test_nothing(void)
     copy_file(old, beside);
     check("an old runtime beside the library", NULL, WFVAE_STATUS_RUNTIME_TOO_OLD, beside, "found version \"1.10.0\"",
           "needed 1.19 or newer");
-    must(!remove(beside), beside);
+    /* A folder is no library, a link to nothing neither; names with a version count. */
+    must(!remove(beside) && !mkdir(beside, 0777) && !symlink("nowhere", versioned), beside);
+    check("a folder and a broken link beside the library", NULL, WFVAE_STATUS_RUNTIME_MISSING, "ONNX Runtime was not found",
+          "has no libonnxruntime.so*", "");
+    must(!remove(versioned), versioned);
+    copy_file(old, versioned);
+    check("an old runtime of another name", NULL, WFVAE_STATUS_RUNTIME_TOO_OLD, versioned, "found version \"1.10.0\"", "");
+    must(!remove(beside) && !remove(versioned), beside);
     if (library.open(NULL, NULL, &model) == WFVAE_STATUS_OK) {
         puts("skipped: no runtime anywhere: the system has one");
         library.close(model);
     } else {
+        snprintf(none, sizeof none, "the process has loaded none; the folder of libwfvae, %s, has no libonnxruntime.so*; "
+                 "the loader's search path: libonnxruntime.so.1: ", folder);
         check("no runtime anywhere", NULL, WFVAE_STATUS_RUNTIME_MISSING, "ONNX Runtime was not found",
-              "set WFVAE_ONNXRUNTIME to the path of libonnxruntime.so",
-              "or put libonnxruntime.so.1 beside libwfvae");
+              "set WFVAE_ONNXRUNTIME to the path of libonnxruntime.so", "or put that file beside libwfvae");
+        check("what was searched", NULL, WFVAE_STATUS_RUNTIME_MISSING, "`pip install onnxruntime`",
+              "order: WFVAE_ONNXRUNTIME is not set; ORT_DYLIB_PATH is not set", none);
     }
     library.open = wfvae_model_open;
     library.last_error = wfvae_last_error;
@@ -168,6 +180,7 @@ int main(int argc, char **argv)
     snprintf(original, sizeof original, "%.*s/../libwfvae.so", length, own);
     snprintf(text_file, sizeof text_file, "%s/text.so", folder);
     snprintf(beside, sizeof beside, "%s/libonnxruntime.so.1", folder);
+    snprintf(versioned, sizeof versioned, "%s/libonnxruntime.so.1.24.1", folder);
     snprintf(copy, sizeof copy, "%s/libwfvae.so", folder);
     write_text(text_file);
     copy_file(original, copy);

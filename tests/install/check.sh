@@ -80,12 +80,14 @@ expected_files() {
     libdir=$1
     shift
     {
-        echo include/wfvae.h
+        for header in include/wfvae.h include/wfvae.hpp; do [ ! -f $header ] || echo $header; done
+        for name in decode encode reconstruct save-onnx scrub; do echo "bin/wfvae-$name"; done
+        [ ! "$have_frei0r" ] || echo lib/frei0r-1/wfvae.so
         for file in cmake/wfvae/wfvaeConfig.cmake cmake/wfvae/wfvaeConfigVersion.cmake libwfvae.a \
             "libwfvae.so -> $real" "$soname -> $real" "$real" pkgconfig/wfvae.pc; do
             echo "$libdir/$file"
         done
-        for file in share/doc/wfvae/ATTRIBUTION "$@"; do echo "$file"; done
+        for file in share/doc/wfvae/ATTRIBUTION share/doc/wfvae/installed-files "$@"; do echo "$file"; done
     } | LC_ALL=C sort
 }
 
@@ -149,14 +151,57 @@ make -s library || exit 1
 rm -rf "$test"
 cp tests/install/consumer.c tests/install/CMakeLists.txt "$work"
 
-# One installation as users make it, with the runtime, and one as packagers make it. Both without cargo: all is built.
-bundled="lib/libonnxruntime.so.1 share/doc/wfvae/onnxruntime/LICENSE share/doc/wfvae/onnxruntime/ThirdPartyNotices.txt"
-check "install" make install CARGO=false PREFIX="$prefix" ONNXRUNTIME=1
-check "install with DESTDIR" make install CARGO=false DESTDIR="$stage" PREFIX=/usr LIBDIR=$triplet
+have_frei0r=
+if need ffmpeg ffmpeg && { [ -f /usr/include/frei0r.h ] || need frei0r-header frei0r-plugins-dev || [ -f /usr/include/frei0r.h ]; }; then
+    have_frei0r=1
+elif echo '#include <frei0r.h>' | ${CC:-cc} -E - > /dev/null 2>&1; then
+    have_frei0r=1
+fi
+
+# One installation as users make it, and one as packagers make it. Both without cargo: all is built.
+runtime=$(basename "$(readlink -f target/onnxruntime/libonnxruntime.so.1)")
+licences="share/doc/wfvae/onnxruntime/LICENSE share/doc/wfvae/onnxruntime/ThirdPartyNotices.txt"
+echo "a file of others" > "$work/others"
+mkdir -p "$test/prefix/bin" && cp "$work/others" "$test/prefix/bin"
+# Six frames.
+make -s target/demo/box-320x240.y4m
+clip=$work/clip.y4m
+head -c $((6 * (6 + 320 * 240 * 3 / 2) + $(head -n 1 target/demo/box-320x240.y4m | wc -c))) target/demo/box-320x240.y4m > "$clip"
+check "install" make install CARGO=false PREFIX="$prefix"
+# The first program of a user, without any setting.
+check "the first program after it" prints "psnr 3" \
+    env -i "$prefix/bin/wfvae-reconstruct" -q "$clip" /dev/null
+check "the programs know their installed names" prints "usage: wfvae-save-onnx [" env -i "$prefix/bin/wfvae-save-onnx" -h
+check "install with DESTDIR" make install CARGO=false DESTDIR="$stage" PREFIX=/usr LIBDIR=$triplet ONNXRUNTIME=0
 check "install builds what is missing" prints "build --release" make -n install BUILD="$work/empty"
 # shellcheck disable=SC2086
-check "files" equal "$(files "$prefix")" "$(expected_files lib $bundled)"
+check "files" equal "$(files "$prefix")" "$({
+    expected_files lib $licences "lib/libonnxruntime.so.1 -> $runtime" "lib/$runtime" && echo bin/others
+} | LC_ALL=C sort)"
 check "files with DESTDIR" equal "$(files "$stage")" "$(expected_files $triplet | sed 's|^|usr/|')"
+check "a program finds the library in a libdir of two folders" prints "psnr 3" \
+    env -i WFVAE_ONNXRUNTIME="$prefix/lib/libonnxruntime.so.1" \
+    "$stage/usr/bin/wfvae-reconstruct" -q "$clip" /dev/null
+check "without a runtime it says what to do" fails 'pip install onnxruntime' \
+    env -i "$stage/usr/bin/wfvae-reconstruct" "$clip" /dev/null
+rm "$prefix/lib/libonnxruntime.so.1"
+check "a runtime by the name of its version" prints "psnr 3" \
+    env -i "$prefix/bin/wfvae-reconstruct" -q "$clip" /dev/null
+ln -s "$runtime" "$prefix/lib/libonnxruntime.so.1"
+
+# The plugin in a stock ffmpeg; it must find the library by itself. The last pictures must not be the transparent ones of the start.
+plugin_runs() {
+    env -i FREI0R_PATH="$1" WFVAE_ONNXRUNTIME="$2" "$(command -v ffmpeg)" -v error -i "$clip" \
+        -vf tpad=stop_mode=clone:stop=2,frei0r=wfvae,format=gbrp -f framecrc - | tee "$work/frames" &&
+        [ "$(grep -vc '^#' "$work/frames")" = 8 ] && [ "$(grep -v '^#' "$work/frames" | cut -d, -f6 | sort -u | wc -l)" = 4 ]
+}
+if [ ! "$have_frei0r" ] || ! command -v ffmpeg > /dev/null; then
+    skip frei0r "no ffmpeg or no frei0r.h, and it takes root and apt-get to install them here"
+else
+    check "frei0r: the plugin in ffmpeg" plugin_runs "$prefix/lib/frei0r-1" ""
+    check "frei0r: with a libdir of two folders" plugin_runs "$stage/usr/lib/frei0r-1" "$prefix/lib/$runtime"
+fi
+
 check "no machine paths with DESTDIR" knows_no_machine_path "$stage"
 check "soname" equal "$(dynamic "$prefix/lib/libwfvae.so" SONAME)" "$soname"
 check "nodelete" no_delete "$prefix/lib/libwfvae.so"
@@ -168,11 +213,37 @@ check "the C++ header" cmp include/wfvae.hpp "$prefix/include/wfvae.hpp"
 
 check "a relative prefix" fails "not an absolute path" make install PREFIX=relative DESTDIR="$test/none"
 check "a libdir outside the prefix" fails "not a path below PREFIX" make install LIBDIR=/lib DESTDIR="$test/none"
-check "a wrong ONNXRUNTIME" fails "is not 1" make install ONNXRUNTIME=yes DESTDIR="$test/none"
+check "a wrong ONNXRUNTIME" fails "is not 0 or 1" make install ONNXRUNTIME=yes DESTDIR="$test/none"
+check "a libdir above the prefix" fails "not a path below PREFIX" \
+    make install CARGO=false LIBDIR=lib/../../lib INSTALLED_PROGRAMS= INSTALLED_PLUGIN= DESTDIR="$test/none"
 check "nothing installed by these" test ! -e "$test/none"
-mkdir -p "$test/other/lib" && echo other > "$test/other/lib/libonnxruntime.so.1"
-check "another ONNX Runtime" fails "is another ONNX Runtime" make install PREFIX="$test/other" ONNXRUNTIME=1
-check "another ONNX Runtime is kept" equal "$(cat "$test/other/lib/libonnxruntime.so.1")" other
+check "nothing to uninstall" fails "nothing was installed in $test/none" make uninstall PREFIX="$test/none"
+
+# What another ONNX Runtime in LIBDIR means: one that works is used and kept; one that does not stays, and ours is used.
+other=$test/other
+with_other() {
+    rm -rf "$other" && mkdir -p "$other/lib" && cp "$1" "$other/lib/$2"
+    shift 2
+    make install CARGO=false PREFIX="$other" "$@"
+}
+runs_on() {
+    env -i "$other/bin/wfvae-reconstruct" "$clip" /dev/null && cmp "$1" "$other/lib/$2"
+}
+{ cat target/onnxruntime/libonnxruntime.so.1 && echo; } > "$work/usable"
+echo "not a runtime" > "$work/text"
+echo "VERS_1.18.0" > "$work/old"
+check "another ONNX Runtime, usable" prints "was there already and is used" with_other "$work/usable" libonnxruntime.so.1
+check "it is used" runs_on "$work/usable" libonnxruntime.so.1
+check "ours is not there" test ! -e "$other/lib/$runtime"
+check "another, usable, and ONNXRUNTIME=1" fails "is another ONNX Runtime" \
+    with_other "$work/usable" libonnxruntime.so.1.30.0 ONNXRUNTIME=1
+for kind in text old; do
+    check "another, $kind" prints "ONNX Runtime: $other/lib/$runtime" with_other "$work/$kind" libonnxruntime.so.1
+    check "another, $kind: ours runs" runs_on "$work/$kind" libonnxruntime.so.1
+done
+check "installed again" make install CARGO=false PREFIX="$other"
+check "another, uninstall" make uninstall PREFIX="$other"
+check "another is kept" equal "$(files "$other")" lib/libonnxruntime.so.1
 check "a prefix with odd characters" make install CARGO=false DESTDIR="$test/odd" PREFIX='/opt/r&d|x'
 check "a prefix with odd characters in wfvae.pc" \
     equal "$(sed -n 's/^prefix=//p' "$test/odd/opt/r&d|x/lib/pkgconfig/wfvae.pc")" '/opt/r&d|x'
@@ -201,7 +272,7 @@ elif need pkg-config pkg-config; then
     check "pkg-config: build" compile shared $(pc "$folder" --cflags --libs wfvae)
     check "pkg-config: the program needs the soname" equal "$(dynamic "$work/shared" NEEDED | grep wfvae)" "$soname"
     check "pkg-config: run, on the runtime beside the library" \
-        prints "$prefix/lib/libonnxruntime.so.1" env LD_LIBRARY_PATH="$prefix/lib" "$work/shared"
+        prints "$prefix/lib/$runtime" env LD_LIBRARY_PATH="$prefix/lib" "$work/shared"
 
     # If there is no shared library, the linker takes the static one.
     mkdir "$test/static"
@@ -224,10 +295,10 @@ if need cmake cmake; then
     check "CMake: build" build cmake "$prefix" "$abi"
     check "CMake: the program loads what is installed" loads "$work/cmake/consumer" "$prefix/lib"
     check "CMake: run, on the runtime beside the library" \
-        prints "$prefix/lib/libonnxruntime.so.1" "$work/cmake/consumer"
+        prints "$prefix/lib/$runtime" "$work/cmake/consumer"
     if need c++ g++; then
         check "CMake: build in C++" build_cxx "$prefix"
-        check "CMake: run in C++" prints "$prefix/lib/libonnxruntime.so.1" "$work/cxx/consumer_cxx"
+        check "CMake: run in C++" prints "$prefix/lib/$runtime" "$work/cxx/consumer_cxx"
     else
         skip "CMake in C++" "there is no C++ compiler, and it takes root and apt-get to install one here"
     fi
@@ -253,20 +324,23 @@ mv "$prefix" "$moved"
 if [ "$have_pkg_config" ]; then
     # shellcheck disable=SC2046
     check "moved, pkg-config: build" compile moved $(pc "$moved/lib/pkgconfig" --define-prefix --cflags --libs wfvae)
-    check "moved, pkg-config: run" prints "$moved/lib/libonnxruntime.so.1" env LD_LIBRARY_PATH="$moved/lib" "$work/moved"
+    check "moved, pkg-config: run" prints "$moved/lib/$runtime" env LD_LIBRARY_PATH="$moved/lib" "$work/moved"
 fi
 if [ "$have_cmake" ]; then
     mv "$moved" "$test/moved again"
     moved="$test/moved again"
     check "moved, CMake: build" build moved-cmake "$moved" "$abi"
     check "moved, CMake: the program loads what was moved" loads "$work/moved-cmake/consumer" "$moved/lib"
-    check "moved, CMake: run" prints "$moved/lib/libonnxruntime.so.1" "$work/moved-cmake/consumer"
+    check "moved, CMake: run" prints "$moved/lib/$runtime" "$work/moved-cmake/consumer"
 fi
 
-check "uninstall" make uninstall PREFIX="$moved" ONNXRUNTIME=1
-check "uninstall with DESTDIR" make uninstall DESTDIR="$stage" PREFIX=/usr LIBDIR=$triplet
-check "uninstall leaves nothing" equal "$(files "$moved")$(files "$stage")" ""
-check "uninstall removes the library's own folders" equal "$(find "$moved" "$stage" -name wfvae)" ""
+check "moved: a program" prints "psnr 3" \
+    env -i "$moved/bin/wfvae-reconstruct" -q "$clip" /dev/null
+
+check "uninstall" make uninstall PREFIX="$moved"
+check "uninstall with DESTDIR" make uninstall DESTDIR="$stage" PREFIX=/usr
+check "uninstall leaves what others have" equal "$(find "$moved" "$stage" -mindepth 1 | LC_ALL=C sort)" "$moved/bin
+$moved/bin/others"
 
 [ $failed = 0 ] && rm -rf "$test"
 echo "install: $passed passed, $failed failed"
