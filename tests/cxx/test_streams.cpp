@@ -96,20 +96,24 @@ void objects()
     test::throws("empty: fork", Status::invalid_state, text, [&] { (void)stream.fork(); });
     test::throws("empty: cancel", Status::invalid_state, text, [&] { stream.cancel(); });
     test::throws("empty: writer", Status::invalid_state, text, [&] { LatentWriter(stream, test::folder + "/x"); });
-    test::throws("empty: restore", Status::invalid_state, "wfvae::Snapshot is empty", [&] { other.restore(no_snapshot); });
-    test::throws("empty: snapshot", Status::invalid_state, "wfvae::Snapshot is empty", [&] { (void)no_snapshot.bytes(); });
+    test::throws("empty: restore", Status::invalid_state, "wfvae::Snapshot is empty",
+                 [&] { other.restore(no_snapshot); });
+    test::throws("empty: snapshot", Status::invalid_state, "wfvae::Snapshot is empty",
+                 [&] { (void)no_snapshot.bytes(); });
     test::throws("empty: finish", Status::invalid_state, "wfvae::LatentWriter is empty",
                  [&] { (void)no_writer.last_error(); });
     test::throws("empty: read", Status::invalid_state, "wfvae::LatentReader is empty", [&] { (void)no_reader.read(); });
 
     model = Model(); // closed before its streams
-    test::result("a stream outlives its model", other.encode_clip(ConstFrameSpan(one)).size() == other.encoded_values());
+    test::result("a stream outlives its model",
+                 other.encode_clip(ConstFrameSpan(one)).size() == other.encoded_values());
 }
 
 void errors()
 {
     test::throws("a model that does not exist", Status::io, "does-not-exist", [] { Model("does-not-exist"); });
-    test::throws("a path with a zero", Status::invalid_argument, "zero character", [] { Model(std::string("a\0b", 3)); });
+    test::throws("a path with a zero", Status::invalid_argument, "zero character",
+                 [] { Model(std::string("a\0b", 3)); });
     test::throws("an empty path", Status::io, "", [] { Model(""); });
     ModelOptions options;
     options.provider = static_cast<Provider>(99);
@@ -201,7 +205,8 @@ void clips()
         for (std::size_t y = 0; y < height; y++)
             for (std::size_t x = 0; x < width; x++)
                 for (std::size_t c = 0; c < 4; c++)
-                    bgra[((height - 1 - y) * width + x) * 4 + c] = c == 3 ? 9 : pixels[i * frame + (y * width + x) * 3 + 2 - c];
+                    bgra[((height - 1 - y) * width + x) * 4 + c] =
+                        c == 3 ? 9 : pixels[i * frame + (y * width + x) * 3 + 2 - c];
         const ConstFrame in = ConstFrame(PixelFormat::bgra8, bgra, width, height).bottom_up();
         const std::size_t expected = stream.encode_count(1), count = stream.encode(in, latents);
         test::result("encode_count of frame " + std::to_string(i), count == expected);
@@ -218,12 +223,13 @@ void clips()
     for (std::size_t i = 0; i < n; i++)
         for (std::size_t c = 0; c < 3; c++)
             for (std::size_t p = 0; p < width * height; p++)
-                planes[(c * 2 * n + 2 * (n - 1 - i)) * width * height + p] = static_cast<float>(pixels[i * frame + 3 * p + c]) / 255;
+                planes[(c * 2 * n + 2 * (n - 1 - i)) * width * height + p] =
+                    static_cast<float>(pixels[i * frame + 3 * p + c]) / 255;
     const std::ptrdiff_t row = 4 * width, picture = row * height;
     const float *last = planes.data() + 2 * (n - 1) * width * height;
     const std::size_t channel = 2 * n * width * height;
-    const ConstFrame first =
-        ConstFrame::of_planes(PixelFormat::rgbp_f32, {{last, row}, {last + channel, row}, {last + 2 * channel, row}}, width, height);
+    const ConstFrame first = ConstFrame::of_planes(
+        PixelFormat::rgbp_f32, {{last, row}, {last + channel, row}, {last + 2 * channel, row}}, width, height);
     const std::vector<float> close = stream.encode_clip(ConstClip(first, n, -2 * picture));
     float difference = 0;
     for (std::size_t i = 0; i < close.size(); i++)
@@ -238,7 +244,8 @@ void clips()
     stream.set_frame_count(n);
     const std::size_t written = stream.decode(plain.latents, Clip(PixelFormat::rgb8, whole, width, height));
     if (written < n)
-        stream.decode_flush(Clip(PixelFormat::rgb8, Buffer(whole.data() + written * frame, (n - written) * frame), width, height));
+        stream.decode_flush(
+            Clip(PixelFormat::rgb8, Buffer(whole.data() + written * frame, (n - written) * frame), width, height));
     test::result("decode into a clip", whole == plain.frames);
 
     // Every format has memory of exactly the size that this header computes: under ASan, one byte more would show.
@@ -257,7 +264,8 @@ void clips()
         test::result("format " + std::to_string(f) + ", within " + std::to_string(worst), worst <= 2);
     }
     stream.reset();
-    test::result("decode to float", stream.decode_clip<float>(plain.latents, n, PixelFormat::rgb_f32).size() == n * frame);
+    test::result("decode to float",
+                 stream.decode_clip<float>(plain.latents, n, PixelFormat::rgb_f32).size() == n * frame);
     stream.reset();
     test::result("decode to NV12", stream.decode_clip(plain.latents, n, PixelFormat::nv12).size() == n * frame / 2);
     stream.reset();
@@ -310,7 +318,8 @@ void options()
     Stream whole(groupnorm, {width, height});
     const std::vector<std::uint8_t> five = test::video(5, width, height);
     const std::vector<float> few = whole.encode_clip(ConstClip(PixelFormat::rgb8, five, width, height));
-    test::result("a model of whole clips", groupnorm.info().whole_clips == 1 && whole.decode_clip(few, 5).size() == five.size());
+    test::result("a model of whole clips",
+                 groupnorm.info().whole_clips == 1 && whole.decode_clip(few, 5).size() == five.size());
     groupnorm.save_onnx(test::folder);
     test::result("save_onnx", std::ifstream(test::folder + "/encoder.clip.onnx").good());
 }
@@ -321,7 +330,8 @@ void snapshots()
     const std::string path = test::golden + "/v1-tiny-8x";
     const Model model(path);
     Stream stream(model, {width, height});
-    std::vector<float> first = stream.encode(ConstClip(PixelFormat::rgb8, ConstBuffer(pixels.data(), 3 * frame), width, height));
+    std::vector<float> first =
+        stream.encode(ConstClip(PixelFormat::rgb8, ConstBuffer(pixels.data(), 3 * frame), width, height));
     const Snapshot snapshot = stream.snapshot();
     Stream fork = stream.fork();
     const ConstClip rest(PixelFormat::rgb8, ConstBuffer(pixels.data() + 3 * frame, 4 * frame), width, height);
@@ -372,8 +382,10 @@ void latent_files()
         reader.check(Stream(model, info.decoding()));
         means = reader.read();
         read = reader.read_moments();
-        test::result("a part of a file", reader.read(1, 2) == std::vector<float>(means.begin() + static_cast<std::ptrdiff_t>(
-                                                                                      means.size() / 3), means.end()));
+        test::result(
+            "a part of a file",
+            reader.read(1, 2) ==
+                std::vector<float>(means.begin() + static_cast<std::ptrdiff_t>(means.size() / 3), means.end()));
         std::vector<std::uint16_t> halves(means.size());
         reader.read(0, halves);
         test::result("read as float16", halves == reader.read<std::uint16_t>());
@@ -388,12 +400,15 @@ void latent_files()
     test::result("moments", read == moments && means.size() == moments.size() / 2);
     test::result("info outlives the reader", info.n_latents == 3 && info.n_frames == n && info.note == "a note" &&
                                                  info.fps_num == 30000 && info.posterior == Posterior::moments &&
-                                                 !info.generator.empty() && info.encoder_identity == model.info().encoder_identity);
+                                                 !info.generator.empty() &&
+                                                 info.encoder_identity == model.info().encoder_identity);
     test::throws("a file that does not exist", Status::io, "none", [] { LatentReader(test::folder + "/none"); });
     const std::string gone = test::folder + "/unfinished.safetensors";
     LatentWriter(stream, gone).write(moments);
     test::result("nothing remains of an unfinished file", !std::ifstream(gone).good());
-    test::throws("a note with a zero", Status::invalid_argument, "note", [&] { LatentWriter(stream, gone, {0, 0, {"a\0b", 3}}); });
+    test::throws("a note with a zero", Status::invalid_argument, "note", [&] {
+        LatentWriter(stream, gone, {0, 0, {"a\0b", 3}});
+    });
 }
 
 } // namespace

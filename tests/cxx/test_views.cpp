@@ -17,8 +17,8 @@ struct Bgra {
 };
 
 template <class T>
-constexpr bool moves_only = std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
-                            std::is_nothrow_default_constructible_v<T> && !std::is_copy_constructible_v<T> &&
+constexpr bool moves_only = std::is_nothrow_move_constructible_v<T> &&std::is_nothrow_move_assignable_v<T>
+                                &&std::is_nothrow_default_constructible_v<T> && !std::is_copy_constructible_v<T> &&
                             !std::is_copy_assignable_v<T>;
 
 static_assert(moves_only<Model> && moves_only<Stream> && moves_only<Snapshot> && moves_only<LatentWriter> &&
@@ -53,9 +53,11 @@ static_assert(std::is_convertible_v<std::vector<Frame> &, FrameSpan> &&
               !std::is_convertible_v<Clip &, FrameSpan> && !std::is_convertible_v<std::vector<int> &, FrameSpan>);
 static_assert(!std::is_constructible_v<Frame, PixelFormat, const void *, std::uint32_t, std::uint32_t>);
 #if __cplusplus >= 202002L
-static_assert(std::is_convertible_v<std::span<float>, Buffer> && std::is_convertible_v<std::span<const float>, ConstBuffer> &&
+static_assert(std::is_convertible_v<std::span<float>, Buffer> &&
+              std::is_convertible_v<std::span<const float>, ConstBuffer> &&
               !std::is_convertible_v<std::span<const float>, Buffer> &&
-              std::is_convertible_v<std::span<std::byte, 4>, Buffer> && std::is_convertible_v<std::span<Frame>, FrameSpan>);
+              std::is_convertible_v<std::span<std::byte, 4>, Buffer> &&
+              std::is_convertible_v<std::span<Frame>, FrameSpan>);
 #endif
 
 void buffers()
@@ -87,8 +89,11 @@ void frames()
     const Frame negative(PixelFormat::bgra8, static_cast<void *>(p + 48), 5, 3, -24);
     test::result("a negative stride", negative.c().planes[0] == p + 48 && negative.c().strides[0] == -24);
     test::result("a stride", Frame(PixelFormat::bgra8, pixels, 5, 3, 24).c().strides[0] == 24);
-    test::throws("a stride beyond the memory", Status::invalid_argument, "memory of 68 bytes for a frame of 5x3, which takes 70",
+    test::throws("a stride beyond the memory", Status::invalid_argument,
+                 "memory of 68 bytes for a frame of 5x3, which takes 70",
                  [&] { Frame(PixelFormat::bgra8, pixels, 5, 3, 25); });
+    test::throws("one byte too few", Status::invalid_argument, "memory of 67 bytes for a frame of 5x3, which takes 68",
+                 [&] { Frame(PixelFormat::bgra8, Buffer(p, 67), 5, 3, 24); });
     test::throws("a small stride", Status::invalid_argument, "a stride of 19 bytes: a row of 5 pixels takes 20",
                  [&] { Frame(PixelFormat::bgra8, pixels, 5, 3, 19); });
     test::throws("a small negative stride", Status::invalid_argument, "a stride of -19 bytes",
@@ -112,11 +117,12 @@ void frames()
     test::result("I420", i420.c().planes[1] == p + 15 && i420.c().planes[2] == p + 21 && i420.c().strides[1] == 3 &&
                              frame_bytes(PixelFormat::yuv420p8, 5, 3) == 27);
     const Frame padded(PixelFormat::yuv420p8, pixels, 5, 3, 8);
-    test::result("I420 with a stride", padded.c().planes[1] == p + 24 && padded.c().planes[2] == p + 32 &&
-                                           padded.c().strides[2] == 4);
+    test::result("I420 with a stride",
+                 padded.c().planes[1] == p + 24 && padded.c().planes[2] == p + 32 && padded.c().strides[2] == 4);
     test::throws("I420 with half a stride too small", Status::invalid_argument, "use of_planes()",
                  [&] { Frame(PixelFormat::yuv420p8, pixels, 5, 3, 5); });
-    const Frame nv12 = Frame(PixelFormat::nv12, pixels, 5, 3, 8).with_colour(Matrix::bt709, YuvRange::full, Siting::centre);
+    const Frame nv12 =
+        Frame(PixelFormat::nv12, pixels, 5, 3, 8).with_colour(Matrix::bt709, YuvRange::full, Siting::centre);
     test::result("NV12", nv12.c().planes[1] == p + 24 && nv12.c().strides[1] == 8 && !nv12.c().planes[2] &&
                              nv12.c().matrix == WFVAE_MATRIX_BT709 && nv12.c().yuv_range == WFVAE_YUV_RANGE_FULL &&
                              nv12.c().siting == WFVAE_SITING_CENTRE);
@@ -127,26 +133,32 @@ void frames()
     test::result("bytes of 4:1:1", frame_bytes(PixelFormat::yuv411p8, 5, 3) == 27);
     test::result("bytes of float", frame_bytes(PixelFormat::rgbp_f32, 5, 3) == 180);
 
-    const Frame abgr = Frame::of_planes(PixelFormat::rgbp8, {{p + 3, 20, 4}, {p + 2, 20, 4}, {p + 1, 20, 4}, {p, 20, 4}}, 5, 3);
-    test::result("planes with steps", abgr.c().planes[3] == p && abgr.c().pixel_steps[2] == 4 && abgr.c().strides[3] == 20);
-    test::throws("planes that lack", Status::invalid_argument, "2 planes for a format of 3",
-                 [&] { (void)Frame::of_planes(PixelFormat::rgbp8, {{p, 5}, {p, 5}}, 5, 3); });
-    test::throws("planes too many", Status::invalid_argument, "2 planes for a format of 1",
-                 [&] { (void)Frame::of_planes(PixelFormat::rgb8, {{p, 15}, {p, 15}}, 5, 3); });
+    const Frame abgr =
+        Frame::of_planes(PixelFormat::rgbp8, {{p + 3, 20, 4}, {p + 2, 20, 4}, {p + 1, 20, 4}, {p, 20, 4}}, 5, 3);
+    test::result("planes with steps",
+                 abgr.c().planes[3] == p && abgr.c().pixel_steps[2] == 4 && abgr.c().strides[3] == 20);
+    test::throws("planes that lack", Status::invalid_argument, "2 planes for a format of 3", [&] {
+        (void)Frame::of_planes(PixelFormat::rgbp8, {{p, 5}, {p, 5}}, 5, 3);
+    });
+    test::throws("planes too many", Status::invalid_argument, "2 planes for a format of 1", [&] {
+        (void)Frame::of_planes(PixelFormat::rgb8, {{p, 15}, {p, 15}}, 5, 3);
+    });
     const Frame deep = Frame(PixelFormat::gray16, pixels, 5, 3).with_bit_depth(10);
     const Frame wide = Frame(PixelFormat::rgb_f32, static_cast<void *>(p), 1, 1).with_range(Range::signed_unit);
     test::result("depth and range", deep.c().bit_depth == 10 && wide.c().range == WFVAE_RANGE_SIGNED);
     const ConstFrame seen = abgr;
-    test::result("a frame to read", seen.c().planes[0] == p + 3 && seen.width() == 5 && seen.format() == PixelFormat::rgbp8);
+    test::result("a frame to read",
+                 seen.c().planes[0] == p + 3 && seen.width() == 5 && seen.format() == PixelFormat::rgbp8);
 }
 
 void clips()
 {
     const std::vector<std::uint8_t> pixels(3 * 45);
     const ConstClip clip(PixelFormat::rgb8, pixels, 5, 3);
-    test::result("clip of a vector", clip.n_frames() == 3 && clip.c().frame_strides[0] == 45 &&
-                                         clip.c().first->planes[0] == pixels.data());
-    test::throws("clip of a part of a frame", Status::invalid_argument, "135 bytes is not a whole number of frames of 5x4",
+    test::result("clip of a vector",
+                 clip.n_frames() == 3 && clip.c().frame_strides[0] == 45 && clip.c().first->planes[0] == pixels.data());
+    test::throws("clip of a part of a frame", Status::invalid_argument,
+                 "135 bytes is not a whole number of frames of 5x4",
                  [&] { ConstClip(PixelFormat::rgb8, pixels, 5, 4); });
     test::throws("clip of nothing", Status::invalid_argument, "memory of 0 bytes",
                  [&] { ConstClip(PixelFormat::rgb8, ConstBuffer(), 5, 3); });
