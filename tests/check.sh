@@ -197,6 +197,7 @@ group alpha $c/test_alpha tests/golden
 group options $c/test_options tests/golden
 group threads c_tests 'threads cancel'
 group float $c/test_float
+group frames $c/test_frames
 group runtime $c/test_runtime
 group fork $c/test_fork
 group python-fork python3 tests/check_fork.py target/release/libwfvae.so

@@ -2,6 +2,8 @@
 
 mod alpha;
 mod format;
+#[cfg(test)]
+mod format_tests;
 mod image;
 mod layout;
 mod rect;

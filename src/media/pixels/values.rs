@@ -46,9 +46,18 @@ impl Channel {
             out.iter_mut().zip(values).for_each(|(out, value)| *out = convert(*value));
             return;
         }
-        for (i, out) in out.iter_mut().enumerate() {
-            // SAFETY: as above.
-            *out = convert(unsafe { from.byte_offset(self.step * i as isize).read() });
+        let read = |out: &mut [U], step: isize| {
+            for (i, out) in out.iter_mut().enumerate() {
+                // SAFETY: as above.
+                *out = convert(unsafe { from.offset(step * i as isize).read() });
+            }
+        };
+        // With a known step the compiler uses vectors.
+        match self.step / size_of::<T>() as isize {
+            2 => read(out, 2),
+            3 => read(out, 3),
+            4 => read(out, 4),
+            step => read(out, step),
         }
     }
 
@@ -63,9 +72,17 @@ impl Channel {
             }
             return;
         }
-        for (i, value) in values.iter().enumerate() {
-            // SAFETY: as above.
-            unsafe { to.byte_offset(self.step * i as isize).write(convert(*value)) };
+        let write = |values: &[U], step: isize| {
+            for (i, value) in values.iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { to.offset(step * i as isize).write(convert(*value)) };
+            }
+        };
+        match self.step / size_of::<T>() as isize {
+            2 => write(values, 2),
+            3 => write(values, 3),
+            4 => write(values, 4),
+            step => write(values, step),
         }
     }
 
