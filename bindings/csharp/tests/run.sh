@@ -38,5 +38,5 @@ mcs -unsafe -warnaserror -out:"$work/program.exe" "$work/program1.cs" bindings/c
 mcs -unsafe -warnaserror -nowarn:649 -target:library -out:"$work/unity.dll" "$work/program2.cs" bindings/csharp/Wfvae.cs \
     bindings/csharp/tests/UnityStubs.cs
 mono "$work/program.exe"
-mono --debug "$work/spans.exe" "$PWD/tests/golden" "$work/files" "$@"
-mono --debug "$work/tests.exe" "$PWD/tests/golden" "$work/files" Version
+timeout 300 mono --debug "$work/spans.exe" "$PWD/tests/golden" "$work/files" "$@"
+timeout 300 mono --debug "$work/tests.exe" "$PWD/tests/golden" "$work/files" Version

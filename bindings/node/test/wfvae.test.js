@@ -257,6 +257,17 @@ test('two streams at once, while the garbage collector runs', async () => {
       assert.deepEqual(joined([await stream.encode(Buffer.from(new Uint8Array(frames))), await stream.encodeFlush()]), expected);
     }
   }));
+  // Calls that wait for a thread of the pool: what they read must still be there when they begin.
+  const many = await Promise.all(Array.from({ length: 12 }, () => model.stream(W, H)));
+  const calls = many.map((stream) => stream.encode(frames));
+  for (let i = 0; i < 50; i++) await null;
+  const litter = [];
+  for (let i = 0; i < 8; i++) {
+    gc();
+    for (let k = 0; k < 2000; k++) litter.push(new Uint8Array(128).fill(0xff), Buffer.alloc(152, 0xff));
+  }
+  for (const latents of await Promise.all(calls)) assert.deepEqual(joined([latents]), expected);
+  assert.equal(litter.length, 32000);
   // Tiny arrays live in V8's own heap, where they would move.
   const small = await (await Model.open(path.join(golden, 'v1-image'))).stream(8, 8, { padding: true });
   const picture = clip(8, 8, 1);
