@@ -1,6 +1,7 @@
 //! The crate's error type: a kind for programs and a text for people.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// What kind of error happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,19 +51,35 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// An [`ErrorKind`] and a text that says what went wrong and how to fix it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An [`ErrorKind`] and a text that says what went wrong and how to fix it. [`source`](std::error::Error::source) is the
+/// error of the system or of another library, if one caused it: its text is part of this one's.
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     text: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
+
+/// Sources are not compared.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.text) == (other.kind, &other.text)
+    }
+}
+
+impl Eq for Error {}
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Error { kind, text: text.into() }
+        Error { kind, text: text.into(), source: None }
+    }
+
+    /// The same error with its cause.
+    pub(crate) fn caused_by(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Error { source: Some(Arc::new(source)), ..self }
     }
 
     /// An error that the system reported for a file.
@@ -71,12 +88,17 @@ impl Error {
             std::io::ErrorKind::OutOfMemory => ErrorKind::OutOfMemory,
             _ => ErrorKind::Io,
         };
-        Error::new(kind, text)
+        // An io::Error cannot be cloned.
+        let source = match error.raw_os_error() {
+            Some(code) => std::io::Error::from_raw_os_error(code),
+            None => std::io::Error::new(error.kind(), error.to_string()),
+        };
+        Error::new(kind, text).caused_by(source)
     }
 
     /// The same error with `context: ` before its text.
     pub(crate) fn prefixed(self, context: &str) -> Self {
-        Error { kind: self.kind, text: format!("{context}: {}", self.text) }
+        Error { text: format!("{context}: {}", self.text), ..self }
     }
 
     /// The kind of the error.
@@ -96,7 +118,11 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
 
 /// `fail!(Kind, "text {}", x)` returns early with that error.
 macro_rules! fail {
@@ -105,3 +131,28 @@ macro_rules! fail {
     };
 }
 pub(crate) use fail;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn the_cause_stays_with_its_kind() {
+        let error = crate::LatentReader::open("/no/such/file").map(|_| ()).unwrap_err().prefixed("context").clone();
+        let cause = error.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+        assert_eq!(cause.kind(), std::io::ErrorKind::NotFound);
+        assert!(error.text().starts_with("context: ") && error.text().contains(&cause.to_string()), "{error}");
+        assert!(Error::new(ErrorKind::Internal, "ours").source().is_none());
+    }
+
+    #[test]
+    fn errors_can_be_sent_and_compared() {
+        fn check<T: Send + Sync + Clone + Eq>() {}
+        check::<Error>();
+        let io = std::io::Error::from_raw_os_error(libc::ENOSPC);
+        assert_eq!(Error::of_file(&io, "full"), Error::new(ErrorKind::Io, "full"));
+        let cause = Error::of_file(&io, "full");
+        assert_eq!(cause.source().unwrap().to_string(), io.to_string());
+    }
+}

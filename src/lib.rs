@@ -5,6 +5,19 @@
 //!
 //! C and C++ programs use the same through `include/wfvae.h`.
 //!
+//! **A plain debug build is 80 to 90 times slower**, because Cargo takes profiles from your workspace and not from this crate, and
+//! without optimisation each vector instruction is a call. So add the last two lines:
+//!
+//! ```toml
+//! [dependencies]
+//! wfvae = "0.1"
+//!
+//! [profile.dev.package."*"]
+//! opt-level = 3
+//! ```
+//!
+//! The first build then takes longer; your own code is still built for debugging.
+//!
 //! ```
 //! use wfvae::{Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, PixelFormat, Stream, StreamOptions};
 //!

@@ -256,6 +256,7 @@ group_or_skip ffmpeg "ffmpeg.sh says why" ffmpeg_tests
 group_or_skip ffmpeg-apply "no FFmpeg source was fetched" python3 tests/ffmpeg/test_apply.py
 
 group rust ends
+group rust-examples tests/check_examples.sh
 group levels levels
 group runtimes tests/check_runtimes.sh --quick
 

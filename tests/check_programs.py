@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 
 PROGRAMS = pathlib.Path(sys.argv[1]).resolve()
@@ -518,9 +519,46 @@ def check_warnings(folder):
     ok("-N looks for NaN")
 
 
+def check_killed_writer(folder):
+    """What a killed encode_file leaves is removed by the next one that writes to the same name; that of a living one is not."""
+    target = folder / "clip.safetensors"
+    command = [PROGRAMS / "encode_file", "-m", MODEL, "-", target]
+    temporary = lambda: sorted(folder.glob(".clip.safetensors.wfvae-??????.tmp"))
+
+    def wait_for_file(seen):
+        """The name of a new file that is begun, and locked."""
+        end = time.monotonic() + TIME
+        while not (new := [path for path in temporary() if path not in seen and path.stat().st_size > 0]):
+            assert time.monotonic() < end, temporary()
+            time.sleep(0.01)
+        return new[0]
+
+    with started(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        program.stdin.write(clip(17))
+        program.stdin.flush()
+        left = wait_for_file([])
+        program.send_signal(signal.SIGKILL)
+    assert temporary() == [left] and not target.exists(), os.listdir(folder)
+
+    with started(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as living:
+        living.stdin.write(clip(17))
+        living.stdin.flush()
+        own = wait_for_file([left])
+        assert temporary() == [own], temporary()
+        ok("a killed writer's file is removed by the next writer")
+        works("encode_file", "-m", MODEL, "-", target, input=clip(5))
+        short = target.read_bytes()
+        assert temporary() == [own], temporary()
+        living.stdin.close()
+        error = living.stderr.read()
+        assert living.wait(TIME) == 0, error
+        assert temporary() == [] and len(target.read_bytes()) > len(short)
+    ok("a living writer's file stays")
+
+
 def main():
     checks = [check_own_input, check_broken_clips, check_broken_latents, check_write_errors, check_options]
-    checks += [check_reconstruct_options, check_warnings]
+    checks += [check_reconstruct_options, check_warnings, check_killed_writer]
     for check in checks:
         with tempfile.TemporaryDirectory() as folder:
             check(pathlib.Path(folder).resolve())

@@ -121,7 +121,7 @@ impl Checkpoint {
         let state = match file_state(&file) {
             Ok((0, ..)) => fail!(Checkpoint, "{}: the file is empty", path.display()),
             Ok(state) => state,
-            Err(e) => fail!(Io, "{}: {e}", path.display()),
+            Err(e) => return Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
         };
         self.add(path, state.0, Bytes::File(OpenFile { file, state }))
     }

@@ -127,7 +127,7 @@ fn config_of(folder: &Path) -> Result<Config> {
     if let Err(e) = path.symlink_metadata()
         && e.kind() == std::io::ErrorKind::NotFound
     {
-        fail!(Io, "{}: {e}; {}", path.display(), instead_of_config(folder));
+        return Err(Error::of_file(&e, format!("{}: {e}; {}", path.display(), instead_of_config(folder))));
     }
     Config::parse(&read_json(&path)?, &path)
 }
@@ -178,7 +178,7 @@ fn unfinished(folder: &Path) -> Option<PathBuf> {
 fn names(folder: &Path) -> Result<Vec<String>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) => fail!(Io, "{}: {e}", folder.display()),
+        Err(e) => return Err(Error::of_file(&e, format!("{}: {e}", folder.display()))),
     };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();

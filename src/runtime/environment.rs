@@ -17,6 +17,10 @@ pub(crate) struct Runtime {
     pub(super) environment: ort::environment::Environment,
 }
 
+fn failed(runtime: &str, e: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Runtime, format!("{runtime}: {e}")).caused_by(e)
+}
+
 impl Runtime {
     /// The process's ONNX Runtime. The first call loads it, and sends warnings to `logger`. `path` names the library
     /// file; `None` searches for it.
@@ -42,11 +46,8 @@ impl Runtime {
     fn load(path: Option<&Path>, logger: &Logger) -> Result<Runtime> {
         operators::prepare()?;
         let library = library::find(path)?;
-        let failed = |e: &dyn std::fmt::Display| {
-            let text = format!("ONNX Runtime {} at {}: {e}", library.version, library.path.display());
-            Error::new(ErrorKind::Runtime, text)
-        };
-        let environment = ort::init_from(&library.path).map_err(|e| failed(&e))?;
+        let name = format!("ONNX Runtime {} at {}", library.version, library.path.display());
+        let environment = ort::init_from(&library.path).map_err(|e| failed(&name, e))?;
         let opt_out = telemetry::OptOut::new(&library.version, library.entry.0).unwrap_or_else(|e| {
             let advice = "set the environment variable ORT_DISABLE_TELEMETRY=1";
             let text = format_args!("ONNX Runtime's telemetry cannot be turned off, because {e}; {advice}");
@@ -58,7 +59,7 @@ impl Runtime {
             .with_telemetry(false)
             .with_logger(Logger::default().for_runtime())
             .build()
-            .map_err(|e| failed(&e))?;
+            .map_err(|e| failed(&name, e))?;
         drop(opt_out);
         // ort gives an environment with a custom logger the most verbose level.
         environment.set_log_level(ort::logging::LogLevel::Warning);

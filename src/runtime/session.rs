@@ -94,7 +94,7 @@ impl Session {
                 known.and_then(|()| first.map_or_else(&build, Ok))
             }
         };
-        let session = session.map_err(|e| run_error(&step.name, "loading", &e))?;
+        let session = session.map_err(|e| run_error(&step.name, "loading", e))?;
         drop(weights);
         // Loading leaves several times the weights' size in the allocator's free lists.
         #[cfg(target_env = "gnu")]
@@ -180,12 +180,12 @@ impl Session {
             // The flag may be set after the last node. The results are complete then, but the caller cancelled them.
             _ if canceller.is_cancelled() => fail!(Cancelled, "cancelled in {}; reset the stream", self.name),
             Ok(()) => Ok(()),
-            Err(e) => Err(run_error(&self.name, "running", &e)),
+            Err(e) => Err(run_error(&self.name, "running", e)),
         }
     }
 }
 
-fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
+fn run_error(step: &str, doing: &str, error: ort::Error) -> Error {
     let text = error.to_string();
     if text.contains("pthread_create failed") {
         return threads::refused(&format!("ONNX Runtime, {doing} {step}"));
@@ -197,5 +197,5 @@ fn run_error(step: &str, doing: &str, error: &ort::Error) -> Error {
         true => (ErrorKind::OutOfMemory, "not enough memory: "),
         false => (ErrorKind::Runtime, ""),
     };
-    Error::new(kind, format!("ONNX Runtime, {doing} {step}: {short}{text}"))
+    Error::new(kind, format!("ONNX Runtime, {doing} {step}: {short}{text}")).caused_by(error)
 }

@@ -1,7 +1,7 @@
 //! The graphs of a model as files.
 
 use super::model::Model;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::float_mode::FloatMode;
 use crate::graph::StepGraph;
 use crate::model::Half;
@@ -48,7 +48,7 @@ impl Model {
         }
         for step in steps {
             let (model, weights) = targets(&step);
-            let io = |path: &Path, e: std::io::Error| Error::new(ErrorKind::Io, format!("{}: {e}", path.display()));
+            let io = |path: &Path, e: std::io::Error| Error::of_file(&e, format!("{}: {e}", path.display()));
             let create = |path: &Path| std::fs::File::create(path).map_err(|e| io(path, e));
             let mut graph = create(&model)?;
             let file = match create(&weights) {

@@ -5,6 +5,7 @@
 mod info;
 mod metadata;
 mod reader;
+mod unfinished;
 mod writer;
 
 pub use info::LatentFileInfo;

@@ -41,7 +41,7 @@ impl LatentReader {
         let _mode = FloatMode::set_default();
         let path = path.as_ref().to_path_buf();
         let named = |kind, text: String| Error::new(kind, format!("latent file {}: {text}", path.display()));
-        let io = |e: std::io::Error| named(ErrorKind::Io, e.to_string());
+        let io = |e: std::io::Error| named(ErrorKind::Io, e.to_string()).caused_by(e);
         let damaged = |text: String| named(ErrorKind::LatentFile, text);
         // Opening a named pipe would wait for its writer.
         if !std::fs::metadata(&path).map_err(io)?.is_file() {
@@ -74,7 +74,7 @@ impl LatentReader {
         let mut header = memory::zeros(length as usize, "the header of a latent file")?;
         file.read_exact_at(&mut header, 8).map_err(io)?;
         let header: Metadata = serde_json::from_slice(&header)
-            .map_err(|e| refused(format!("damaged, or not safetensors: its header: {e}")))?;
+            .map_err(|e| refused(format!("damaged, or not safetensors: its header: {e}")).caused_by(e))?;
         let (needed, available) = (header.data_len() as u64, available - length);
         if needed != available {
             let text = "truncated or damaged: the header describes";

@@ -1,14 +1,14 @@
 //! Writes latents as they are computed. The target file appears complete or not at all.
 
 use super::info::{LatentFileInfo, MAX_CHANNELS, MAX_COMPRESSION, MAX_SIDE};
+use super::unfinished;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::latents::{LatentType, Latents, or_scaled};
 use crate::process::Owned;
 use half::f16;
-use std::fs::Permissions;
+use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -18,9 +18,9 @@ const BLOCK: usize = 1 << 14;
 /// frames.
 const UNKNOWN_DIGITS: usize = 3 * 20;
 
-/// Writes a latent file. Latents are appended to a temporary file in the target's folder. [`finish`](Self::finish)
-/// renames it to the target; an error or dropping the writer deletes it. Memory use does not depend on the length of
-/// the clip.
+/// Writes a latent file. Latents are appended to a temporary file in the target's folder, `.NAME.wfvae-XXXXXX.tmp`.
+/// [`finish`](Self::finish) renames it to the target; an error or dropping the writer deletes it. The file of a killed
+/// process stays until the next writer of this target starts. Memory use does not depend on the length of the clip.
 pub struct LatentWriter {
     /// The path that the caller passed.
     path: PathBuf,
@@ -68,17 +68,15 @@ impl LatentWriter {
 
         let header = info.header(0, 0).map_err(invalid)?;
         let header_room = (header.len() + UNKNOWN_DIGITS).next_multiple_of(64);
-        let mut builder = tempfile::Builder::new();
-        // The default mode of new files; the umask applies.
-        builder.prefix(".wfvae-").suffix(".tmp").permissions(Permissions::from_mode(0o666));
         let begin = || {
-            let mut file = builder.tempfile_in(folder)?;
+            let file = unfinished::create(folder, &target)?;
             // Zeros are not a valid header, so an unfinished file cannot be opened.
-            file.write_all(&vec![0; 8 + header_room])?;
+            file.as_file().write_all(&vec![0; 8 + header_room])?;
             Ok(file)
         };
-        let file = begin()
-            .map_err(|e: std::io::Error| named(ErrorKind::Io, format!("cannot create a file in its folder: {e}")))?;
+        let file = begin().map_err(|e: std::io::Error| {
+            named(ErrorKind::Io, format!("cannot create a file in its folder: {e}")).caused_by(e)
+        })?;
         let info = LatentFileInfo { frames: 0, latents: 0, ..info };
         Ok(LatentWriter { path, target, info, state: State::Open(Owned::new(file)), header_room })
     }
@@ -162,7 +160,7 @@ impl LatentWriter {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&(room as u64).to_le_bytes())?;
             file.write_all(&header)?;
-            file.as_file().sync_all()
+            file.sync_all()
         })?;
         if let State::Open(file) = std::mem::replace(&mut self.state, State::Finished)
             && let Err(e) = file.into_inner().persist(&self.target)
@@ -171,16 +169,16 @@ impl LatentWriter {
         }
         self.info.frames = frames;
         // Not every file system supports this for a folder.
-        let _ = std::fs::File::open(folder_of(&self.target)).and_then(|folder| folder.sync_all());
+        let _ = File::open(folder_of(&self.target)).and_then(|folder| folder.sync_all());
         Ok(())
     }
 
-    fn on_file(&mut self, work: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>) -> Result<()> {
+    fn on_file(&mut self, work: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
         let path = self.path.display();
         let result = match &mut self.state {
             State::Open(file) => {
                 file.owner().check("latent writer")?;
-                work(file)
+                work(file.as_file_mut())
             }
             State::Finished => fail!(InvalidState, "latent file {path}: it is finished"),
             State::Failed(text) => fail!(InvalidState, "latent file {path}: an earlier call failed: {text}"),
@@ -195,6 +193,7 @@ impl LatentWriter {
             ErrorKind::Io,
             format!("latent file {}: {error}; the unfinished file was deleted", self.path.display()),
         )
+        .caused_by(error)
     }
 }
 

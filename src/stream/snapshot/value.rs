@@ -61,7 +61,8 @@ impl Snapshot {
     /// # Errors
     /// [`Io`](ErrorKind::Io).
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        out.write_all(&self.bytes).map_err(|e| Error::new(ErrorKind::Io, format!("writing a snapshot: {e}")))
+        out.write_all(&self.bytes)
+            .map_err(|e| Error::new(ErrorKind::Io, format!("writing a snapshot: {e}")).caused_by(e))
     }
 
     /// Reads a snapshot from bytes and checks them. Whether it fits a stream is checked when it is restored.

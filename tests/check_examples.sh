@@ -1,0 +1,29 @@
+#!/bin/sh
+# The Rust examples: frames of a latent file are those of one stream, to the bit, and errors are reported. Any bytes are pixels.
+set -eu
+cd "$(dirname "$0")/.."
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+width=61 height=48 frames=11
+gunzip -c examples/clips/box-320x240.y4m.gz | head -c $((width * height * 3 * frames)) > "$folder/in.rgb"
+example() {
+    name=$1
+    shift
+    cargo run --quiet --example "$name" -- "$@"
+}
+
+example latent_file encode $width $height "$folder/clip.safetensors" < "$folder/in.rgb"
+example latent_file decode "$folder/clip.safetensors" > "$folder/decoded.rgb"
+example reconstruct_raw $width $height 2000 < "$folder/in.rgb" > "$folder/stream.rgb"
+cmp "$folder/decoded.rgb" "$folder/stream.rgb"
+[ "$(wc -c < "$folder/decoded.rgb")" = "$(wc -c < "$folder/in.rgb")" ]
+
+# Enough memory, and too little.
+head -c $((768 * 256 * 3)) /dev/zero > "$folder/large.rgb"
+[ "$(example reconstruct_raw 768 256 450 < "$folder/large.rgb" | wc -c)" = $((768 * 256 * 3)) ]
+if example reconstruct_raw 768 256 1 < "$folder/large.rgb" > /dev/null 2> "$folder/error"; then exit 1; fi
+grep -q "memory_limit\|memory limit" "$folder/error"
+# A broken frame.
+if head -c 100 "$folder/in.rgb" | example latent_file encode $width $height "$folder/none" 2> "$folder/error"; then exit 1; fi
+[ ! -e "$folder/none" ]
+echo "examples: passed"
