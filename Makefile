@@ -37,7 +37,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties checksums check-limits check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -233,6 +233,10 @@ install uninstall:
 $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a:
 	$(CARGO) build --release
 	@ln -sf libwfvae.so $(BUILD)/$(SONAME)
+
+#: make check-valgrind   C tests under valgrind, more than make check runs; takes some minutes
+check-valgrind: c-tests
+	@tests/check_valgrind.sh
 
 #: make check-cinstall   compares `make install` with `cargo cinstall`; builds cargo-c first, which takes minutes
 check-cinstall:

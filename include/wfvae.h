@@ -440,7 +440,8 @@ typedef struct wfvae_latent_reader wfvae_latent_reader;
 /// A latent file that is being written: safetensors with one tensor, [T, C, h, w], and the metadata that decoding it
 /// needs; docs/formats.md lists the keys.
 ///
-/// Latents go to a temporary file in the target's folder. wfvae_latent_writer_finish() replaces the target with it.
+/// Latents go to a temporary file in the target's folder, .NAME.wfvae-XXXXXX.tmp. wfvae_latent_writer_finish() replaces
+/// the target with it. If the process was killed before that, the next writer of the target removes the file.
 /// Memory does not grow with the clip.
 ///
 /// Thread-safety: one thread at a time; if another thread is inside a call, a call returns WFVAE_STATUS_BUSY.
@@ -481,9 +482,10 @@ typedef struct wfvae_model_options {
   /// sizeof(wfvae_model_options).
   size_t struct_size;
   /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the first of these that exists: the
-  /// environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has already loaded, the
-  /// folder of libwfvae, the loader's search path. docs/onnxruntime.md says more. A process uses one runtime; asking
-  /// for another one later is WFVAE_STATUS_INVALID_STATE.
+  /// environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has already loaded,
+  /// libonnxruntime.so.1, libonnxruntime.so or the newest libonnxruntime.so.VERSION in the folder of libwfvae, the
+  /// loader's search path. If there is none, the error text says what was found at each step. docs/onnxruntime.md
+  /// says more. A process uses one runtime; asking for another one later is WFVAE_STATUS_INVALID_STATE.
   const char *runtime_path;
   /// A wfvae_provider. If it is not WFVAE_PROVIDER_AUTO and cannot run, that is an error, never a silent fallback.
   uint32_t provider;

@@ -76,14 +76,12 @@ need() {
 }
 
 # Runs tests/c/test_NAME.c of each name, which may be a pattern, with the arguments. One that fails does not hide the others.
-under=
 c_tests() {
     names=$1 worst=0
     shift
     for name in $names; do
         for source in tests/c/test_$name.c; do
-            # shellcheck disable=SC2086
-            $under "$c/$(basename "$source" .c)" "$@" || worst=1
+            "$c/$(basename "$source" .c)" "$@" || worst=1
         done
     done
     return $worst
@@ -205,15 +203,9 @@ group python-fork python3 tests/check_fork.py target/release/libwfvae.so
 need strace strace || :
 group telemetry $c/test_telemetry
 if need valgrind valgrind; then
-    # Shorter runs of the same, with a smaller model. Valgrind runs one thread at a time; without fair scheduling the thread that
-    # cancels may starve.
-    valgrind="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
-    valgrind="$valgrind --suppressions=tests/c/valgrind.supp"
-    under=$valgrind
-    group valgrind-errors $valgrind $c/errors_together tests/golden quick
-    group valgrind-threads c_tests 'threads cancel' tests/golden/v1-image
-    group valgrind-runtime c_tests runtime
-    under=
+    group valgrind-errors valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 \
+        --suppressions=tests/c/valgrind.supp $c/errors_together tests/golden quick
+    skip valgrind-threads "make check-valgrind runs more C tests under valgrind; it takes minutes"
 else
     skip valgrind "it is not installed, and cannot be"
 fi

@@ -275,9 +275,9 @@ pub(super) unsafe fn frames_images<'a>(frames: &wfvae_frames) -> Result<Vec<Imag
 /// The first `count` frames, at most `n_frames`.
 pub(super) unsafe fn frames_images_mut<'a>(frames: &wfvae_frames, count: usize) -> Result<Vec<ImageMut<'a>>> {
     let distinct = |frame: &wfvae_frame| {
-        let used = frame.planes.iter().zip(&frames.frame_strides).filter(|(plane, _)| !plane.is_null());
-        if count > 1 && used.clone().next().is_some() && used.clone().all(|(_, stride)| *stride == 0) {
-            fail!(InvalidArgument, "frame_strides are 0: the frames lie in the same memory");
+        let (format, ..) = frame.describe()?;
+        if let Some(plane) = (0..format.planes()).find(|plane| count > 1 && frames.frame_strides[*plane] == 0) {
+            fail!(InvalidArgument, "frame_strides[{plane}] is 0: the frames would lie in the same memory");
         }
         // SAFETY: the caller promises writable rows.
         unsafe { frame.image_mut() }

@@ -130,9 +130,10 @@ pub struct wfvae_model_options {
     /// sizeof(wfvae_model_options).
     pub struct_size: usize,
     /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the first of these that exists: the
-    /// environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has already loaded, the
-    /// folder of libwfvae, the loader's search path. docs/onnxruntime.md says more. A process uses one runtime; asking
-    /// for another one later is WFVAE_STATUS_INVALID_STATE.
+    /// environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has already loaded,
+    /// libonnxruntime.so.1, libonnxruntime.so or the newest libonnxruntime.so.VERSION in the folder of libwfvae, the
+    /// loader's search path. If there is none, the error text says what was found at each step. docs/onnxruntime.md
+    /// says more. A process uses one runtime; asking for another one later is WFVAE_STATUS_INVALID_STATE.
     pub runtime_path: *const c_char,
     /// A wfvae_provider. If it is not WFVAE_PROVIDER_AUTO and cannot run, that is an error, never a silent fallback.
     pub provider: u32,

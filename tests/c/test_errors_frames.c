@@ -85,6 +85,53 @@ static void test_frames(void)
     CALL("decoded: not looked at", OK, NULL, (encode_to(5), s.decoded[3].format = 0, decode_to(2), WFVAE_STATUS_OK));
 }
 
+/* The clip's next frame in an array, with one field of the struct wrong. */
+static wfvae_status encode_many(void (*spoil)(wfvae_frames *))
+{
+    wfvae_frames frames = {0};
+
+    frames.struct_size = sizeof frames;
+    frames.first = &s.frames[1];
+    frames.n_frames = 4;
+    frames.frame_strides[0] = sizeof s.in[0];
+    spoil(&frames);
+    return wfvae_encode_frames(s.stream, &frames, s.latents[1], 1, &s.count);
+}
+
+static void many_none(wfvae_frames *frames) { frames->n_frames = 0; }
+static void many_too_many(wfvae_frames *frames) { frames->n_frames = 65537; }
+static void many_no_first(wfvae_frames *frames) { frames->first = NULL; }
+static void many_far(wfvae_frames *frames) { frames->frame_strides[0] = PTRDIFF_MAX; }
+static void many_size(wfvae_frames *frames) { frames->struct_size = 8; }
+
+static wfvae_status decode_many(wfvae_frame *first, size_t room, ptrdiff_t stride)
+{
+    wfvae_frames frames = {0};
+
+    frames.struct_size = sizeof frames;
+    frames.first = first;
+    frames.n_frames = room;
+    frames.frame_strides[0] = stride;
+    return wfvae_decode_frames(s.stream, s.latents[1], 1, &frames, &s.count);
+}
+
+static void test_many(void)
+{
+    CALL("many: none", INVALID_ARGUMENT, "n_frames is 0, expected 1 to 65536", encode_many(many_none));
+    CALL("many: too many", INVALID_ARGUMENT, "n_frames is 65537", encode_many(many_too_many));
+    CALL("many: no first", INVALID_ARGUMENT, "first: wfvae_frame is NULL", encode_many(many_no_first));
+    CALL("many: far apart", INVALID_ARGUMENT, "beyond the address space", encode_many(many_far));
+    CALL("many: size", INVALID_ARGUMENT, "wfvae_frames: struct_size is 8", encode_many(many_size));
+    CALL("many: NULL", INVALID_ARGUMENT, "wfvae_frames is NULL",
+         wfvae_encode_frames(s.stream, NULL, s.latents[1], 1, &s.count));
+    CALL("many decoded: no room", CAPACITY, "room for 1 frames, this call writes 2",
+         (encode_to(5), decode_many(&s.decoded[1], 1, sizeof s.out[0])));
+    CALL("many decoded: one on the other", INVALID_ARGUMENT, "frame_strides[0] is 0",
+         (encode_to(5), decode_many(&s.decoded[1], 2, 0)));
+    CALL("many decoded: no first", INVALID_ARGUMENT, "first: wfvae_frame is NULL",
+         (encode_to(5), decode_many(NULL, 2, sizeof s.out[0])));
+}
+
 static void test_not_finite(void)
 {
     wfvae_options options = {0};
@@ -132,6 +179,7 @@ int main(int argc, char **argv)
     clip_open(argc, argv);
     folder_make();
     test_frames();
+    test_many();
     test_not_finite();
     folder_remove();
     return clip_close();

@@ -56,7 +56,7 @@ static int same_latents(wfvae_model *model, wfvae_frame frame)
         options.directions = WFVAE_DIRECTION_ENCODE;
         /* Each creation makes its own type of handle, whatever its name is. */
         {
-            void *stream = NULL;
+            wfvae_stream *stream = NULL;
             must(!wfvae_create(model, &options, (void *)&stream), "stream");
             ok &= !wfvae_encode_chunk(stream, frames[i], 1, latents[i], 1, &written) && written == 1;
             wfvae_destroy(stream);
