@@ -27,10 +27,10 @@ impl Model {
     /// `doc_string` which. A half that the checkpoint lacks is left out.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the folder holds the model's own files, or if a file that would be
-    /// replaced is one of them by another name; nothing is written then. [`Io`](ErrorKind::Io);
-    /// [`Checkpoint`](ErrorKind::Checkpoint) if the model's files changed since they were opened;
-    /// [`OutOfMemory`](ErrorKind::OutOfMemory). The files of the graph that was being written are removed.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the folder holds the model's own files, or if a file that would be
+    /// replaced is one of them by another name; nothing is written then. [`Io`](crate::ErrorKind::Io);
+    /// [`Checkpoint`](crate::ErrorKind::Checkpoint) if the model's files changed since they were opened;
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory). The files of the graph that was being written are removed.
     pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
         let _mode = FloatMode::set_default();
         self.owner().check("model")?;
