@@ -77,10 +77,10 @@ need() {
 
 # Runs tests/c/test_NAME.c of each name, which may be a pattern, with the arguments. One that fails does not hide the others.
 c_tests() {
-    names=$1 worst=0
+    patterns=$1 worst=0
     shift
-    for name in $names; do
-        for source in tests/c/test_$name.c; do
+    for pattern in $patterns; do
+        for source in tests/c/test_$pattern.c; do
             "$c/$(basename "$source" .c)" "$@" || worst=1
         done
     done

@@ -261,28 +261,33 @@ static wfvae_info info_of(const wfvae_stream *stream)
     return info;
 }
 
-/* Watches a call until it ends. Progress never falls, and its total is what the call then has run. */
+/* Watches a call until it ends. Progress never falls, and its total is what the call then has run. On a busy machine the
+ * call may end before this thread runs at all: then it is made again. */
 static void watch(const char *name, const char *what, work *w, void *(*make)(void *))
 {
-    const wfvae_info before = info_of(w->stream);
-    wfvae_info after;
+    wfvae_info before, after;
     wfvae_progress now;
-    uint64_t most = 0, total = 0;
+    uint64_t most, total = 0;
     char line[100];
-    int ok = 1;
+    int ok = 1, i;
     pthread_t thread;
 
-    w->done = 0;
-    must(!pthread_create(&thread, NULL, make, w), "thread");
-    while (!w->done) {
-        now = progress_of(w->stream);
-        if (!now.steps_total)
-            continue;
-        ok &= now.steps_done <= now.steps_total && now.steps_done >= most && (!total || total == now.steps_total);
-        most = now.steps_done;
-        total = now.steps_total;
+    for (i = 0; i < 200 && !total; i++) {
+        must(!wfvae_reset(w->stream), "reset");
+        before = info_of(w->stream);
+        w->done = 0;
+        most = 0;
+        must(!pthread_create(&thread, NULL, make, w), "thread");
+        while (!w->done) {
+            now = progress_of(w->stream);
+            if (!now.steps_total)
+                continue;
+            ok &= now.steps_done <= now.steps_total && now.steps_done >= most && (!total || total == now.steps_total);
+            most = now.steps_done;
+            total = now.steps_total;
+        }
+        must(!pthread_join(thread, NULL), "join");
     }
-    must(!pthread_join(thread, NULL), "join");
     now = progress_of(w->stream);
     after = info_of(w->stream);
     snprintf(line, sizeof line, "progress: %s, %s, %lu steps", name, what, (unsigned long)total);
