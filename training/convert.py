@@ -487,7 +487,7 @@ class ModelOptions(ctypes.Structure):
                 ("log_callback", LOG_CALLBACK), ("log_user", ctypes.c_void_p), ("log_level", ctypes.c_uint32),
                 ("cache_type", ctypes.c_uint32), ("attention_bytes", ctypes.c_uint64), ("convolution", ctypes.c_uint32),
                 ("layout", ctypes.c_uint32), ("encode_precision", ctypes.c_uint32), ("decode_precision", ctypes.c_uint32),
-                ("provider_options", ctypes.c_char_p)]
+                ("provider_options", ctypes.c_char_p), ("error_text", ctypes.c_char_p), ("error_size", ctypes.c_size_t)]
 
 
 def open_with(wfvae, folder):
