@@ -41,7 +41,7 @@ internal static unsafe class Tests
             Console.WriteLine("{0} {1} {2:0.0} s", test.Name, failures == before ? "ok" : "FAILED", (DateTime.UtcNow - start).TotalSeconds);
         }
         Console.WriteLine("{0} checks, {1} failed", checks, failures);
-        return failures == 0 && checks > 100 ? 0 : 1;
+        return failures == 0 && (checks > 100 || args.Length > 2) ? 0 : 1;
     }
 
     private static void Check(bool condition, string what, [CallerLineNumber] int line = 0)

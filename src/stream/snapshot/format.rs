@@ -112,6 +112,9 @@ impl Header {
         if flags & (ENCODES | DECODES) == 0 || flags > 31 {
             fail!(InvalidArgument, "flags {flags:x}, expected 1 to 1f with a direction");
         }
+        if flags & ALPHA != 0 && flags & (ENCODES | DECODES) != ENCODES | DECODES {
+            fail!(InvalidArgument, "flags {flags:x}: alpha needs both directions");
+        }
         let part = |has: u64, ended: u64, what: &str, count: u64| {
             check_count(what, count)?;
             let progress = Progress { count, ended: flags & ended != 0 };

@@ -62,18 +62,12 @@ impl Stream {
         let _mode = FloatMode::set_default();
         self.model.owner().check("stream")?;
         let sizes = self.check_fits(snapshot)?;
-        let (tensors, alpha) = snapshot.parts()?;
+        let (tensors, _) = snapshot.parts()?;
         let state = SavedState::cut(tensors, sizes)?;
-        let header = &snapshot.header;
-        let frames = header.encoder.unwrap_or_default().count;
-        let size = header.size.map(|side| side as usize);
-        let track = match header.alpha {
-            true => Some(AlphaTrack::from_bytes(alpha, frames, size).map_err(|e| e.prefixed("snapshot"))?),
-            false => None,
-        };
+        let alpha = snapshot.alpha()?;
         self.recover()?;
-        self.alpha = track;
-        let resumed = self.resume(header, state);
+        self.alpha = alpha;
+        let resumed = self.resume(&snapshot.header, state);
         self.settle(resumed)
     }
 

@@ -3,6 +3,7 @@
 use super::format::{CHECKSUM, HEADER, Header};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::memory;
+use crate::stream::alpha::AlphaTrack;
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
@@ -74,7 +75,9 @@ impl Snapshot {
         let header = Header::read(bytes).map_err(|e| e.prefixed("snapshot"))?;
         let mut copy = buffer(bytes.len() as u64)?;
         copy.extend_from_slice(bytes);
-        Ok(Snapshot { bytes: Arc::new(copy), header })
+        let snapshot = Snapshot { bytes: Arc::new(copy), header };
+        snapshot.alpha()?;
+        Ok(snapshot)
     }
 
     /// What the snapshot holds.
@@ -94,6 +97,17 @@ impl Snapshot {
             frame_count: header.frame_limit,
             bytes: self.bytes.len(),
         }
+    }
+
+    /// The alpha that the stream carries.
+    pub(super) fn alpha(&self) -> Result<Option<AlphaTrack>> {
+        if !self.header.alpha {
+            return Ok(None);
+        }
+        let (_, bytes) = self.parts()?;
+        let frames = self.header.encoder.unwrap_or_default().count;
+        let track = AlphaTrack::from_bytes(bytes, frames, self.header.size.map(|side| side as usize));
+        Ok(Some(track.map_err(|e| e.prefixed("snapshot"))?))
     }
 
     /// The tensors, and the alpha that follows them.
