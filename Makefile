@@ -38,7 +38,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
 .PHONY: all library c-tests demo check check-fresh check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
-.PHONY: ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
+.PHONY: wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
 #: make          the library and the examples
@@ -218,6 +218,11 @@ $(INSTALLED_PROGRAMS): $(wildcard examples/*.h) include/wfvae.h | $(BUILD)/$(SON
 $(INSTALLED)/frei0r/wfvae.so: ffmpeg-filter/frei0r_wfvae.c include/wfvae.h | $(BUILD)/$(SONAME)
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -shared -fPIC -o $@ $(filter %.c,$^) -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/../../$(LIBDIR)'
+
+#: make wheel    builds the Python package wfvae, with the library inside: target/python/dist/wfvae-*.whl
+wheel: library
+	@tools/venv.sh target/python/tools bindings/python/requirements.txt
+	@cd bindings/python && ../../target/python/tools/bin/python -m hatchling build -t wheel -d ../../target/python/dist
 
 #: make install  copies the library, headers, pkg-config and CMake files, the programs (bin/wfvae-*), the frei0r plugin if
 #:               frei0r.h is there, and ONNX Runtime beside the library to PREFIX (/usr/local), the libraries to its LIBDIR

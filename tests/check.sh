@@ -225,6 +225,7 @@ cxx_tests() {
 }
 if have c++; then group cxx cxx_tests; else skip cxx "there is no C++ compiler, and none can be installed"; fi
 group_or_skip csharp "run.sh says why" bindings/csharp/tests/run.sh
+group_or_skip python "pip cannot fetch what it needs" bindings/python/check.sh
 group_or_skip node "run.sh says why" bindings/node/test/run.sh
 
 # The filter, in an FFmpeg built from the machine's Debian source, and the plugin, in the machine's own ffmpeg.

@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Arrays of others as the library takes them: an address, an element type and strides. Nothing is copied where strides can say it.
+
+Arrays are recognised by what they can do: NumPy arrays, PyTorch tensors (by their methods; torch is never imported), DLPack,
+__array_interface__ and the buffer protocol.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+import numpy as np
+
+from ._abi import FRAME_SIZE, FRAMES_SIZE, RANGES, Frame, Frames, value_of
+
+# Element types by name, with their bytes.
+SIZES = {"u8": 1, "u16": 2, "f16": 2, "bf16": 2, "f32": 4}
+_KINDS = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16", np.dtype(np.float16): "f16", np.dtype(np.float32): "f32"}
+_NAMES = {
+    **{name: name for name in SIZES},
+    "uint8": "u8",
+    "uint16": "u16",
+    "float16": "f16",
+    "half": "f16",
+    "bfloat16": "bf16",
+    "float32": "f32",
+    "float": "f32",
+}
+_DTYPES: dict[str, np.dtype[Any]] = {"u8": np.dtype(np.uint8), "u16": np.dtype(np.uint16), "f16": np.dtype(np.float16), "f32": np.dtype(np.float32)}
+
+# wfvae_pixel_format of planar pictures, and of packed ones with 3 and with 4 channels.
+_PLANAR = {"u8": 3, "u16": 5, "f16": 17, "bf16": 18, "f32": 7}
+_PACKED = {("u8", 3): 1, ("u8", 4): 2, ("u16", 3): 11, ("u16", 4): 12, ("f16", 3): 13, ("f16", 4): 14, ("f32", 3): 15, ("f32", 4): 16}
+# DLPack's codes of types and of devices whose memory the CPU can read: the CPU's own, and what CUDA and ROCm pinned.
+_DLPACK_KINDS = {(1, 8): "u8", (1, 16): "u16", (2, 16): "f16", (2, 32): "f32", (4, 16): "bf16"}
+_CPU_DEVICES = (1, 3, 11)
+
+
+class View:
+    """An array: the address of its first element, the element type's name, shape, and strides in bytes."""
+
+    __slots__ = ("address", "kind", "owner", "shape", "strides", "writable")
+
+    def __init__(self, address: int, kind: str, shape: tuple[int, ...], strides: tuple[int, ...], writable: bool, owner: Any) -> None:
+        self.address = address
+        self.kind = kind
+        self.shape = shape
+        self.strides = strides
+        self.writable = writable
+        # Keeps the memory alive.
+        self.owner = owner
+
+
+def view(array: Any, what: str, writing: bool = False) -> View:
+    """Describes an array without a copy, unless it is read and has elements in foreign byte order.
+
+    what: the argument's name, for errors.
+    """
+    if isinstance(array, np.ndarray):
+        found = _of_numpy(array, what, writing)
+    elif hasattr(array, "data_ptr") and hasattr(array, "element_size"):
+        found = _of_torch(array, what, writing)
+    elif hasattr(array, "__dlpack__"):
+        found = _of_dlpack(array, what)
+    else:
+        found = _of_numpy(_as_numpy(array, what), what, writing)
+    if writing and not found.writable:
+        raise ValueError(f"{what} is read-only")
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def kind_of(dtype: Any, option: str) -> str:
+    """The name of an element type that is given as a string, a NumPy dtype or a torch.dtype."""
+    if isinstance(dtype, np.dtype):
+        name = dtype.name
+    elif isinstance(dtype, type):
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:
+            name = dtype.__name__
+    else:
+        name = str(dtype).removeprefix("torch.")
+    try:
+        return _NAMES[name]
+    except KeyError:
+        raise ValueError(f"{option} is {name!r}, must be one of {', '.join(map(repr, SIZES))}, or such a dtype of NumPy or torch") from None
+
+
+@functools.lru_cache(maxsize=256)
+def dtype_of(dtype: Any, option: str) -> np.dtype[Any]:
+    """The NumPy dtype for new arrays."""
+    kind = kind_of(dtype, option)
+    if kind == "bf16":
+        if isinstance(dtype, str) or not isinstance(dtype, (np.dtype, type)):
+            raise ValueError(f"{option} is bfloat16, which NumPy itself lacks: pass a tensor as out=, the dtype of ml_dtypes, or use 'f32'")
+        return np.dtype(dtype)
+    return _DTYPES[kind]
+
+
+def _of_numpy(array: np.ndarray[Any, Any], what: str, writing: bool) -> View:
+    dtype = array.dtype
+    kind = _KINDS.get(dtype)
+    if kind is None:
+        if not dtype.isnative and _KINDS.get(dtype.newbyteorder("=")):
+            if writing:
+                raise ValueError(f"{what} is not in this machine's byte order")
+            return _of_numpy(array.astype(dtype.newbyteorder("=")), what, writing)
+        kind = "bf16" if dtype.name == "bfloat16" else None
+        if kind is None:
+            raise TypeError(_wrong_type(what, dtype.name))
+    address: int = array.__array_interface__["data"][0]
+    return View(address, kind, array.shape, array.strides, array.flags.writeable, array)
+
+
+def _of_torch(tensor: Any, what: str, writing: bool) -> View:
+    device = tensor.device.type
+    if device != "cpu":
+        raise ValueError(f"{what} is on the device {tensor.device}: pass {what}.cpu()")
+    if str(tensor.layout) != "torch.strided":
+        raise ValueError(f"{what} has the layout {tensor.layout}: pass {what}.to_dense()")
+    name = str(tensor.dtype).removeprefix("torch.")
+    kind = _NAMES.get(name)
+    if kind is None:
+        raise TypeError(_wrong_type(what, name))
+    if writing and tensor.requires_grad:
+        raise ValueError(f"{what} requires gradients, which decoding does not give: pass {what}.detach()")
+    size = SIZES[kind]
+    address, shape = tensor.data_ptr(), tuple(tensor.shape)
+    if address == 0 and 0 not in shape:
+        raise ValueError(f"{what} has no memory of its own")
+    return View(address, kind, shape, tuple(s * size for s in tensor.stride()), True, tensor)
+
+
+class _DLTensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    ]
+
+
+class _DLVersioned(ctypes.Structure):
+    _fields_ = [
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("manager", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _DLTensor),
+    ]
+
+
+_capsule_name = ctypes.pythonapi.PyCapsule_GetName
+_capsule_name.restype, _capsule_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
+_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.restype, _capsule_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+
+
+def _of_dlpack(array: Any, what: str) -> View:
+    """Reads the capsule without taking it over: it stays whole and frees its tensor when it is forgotten."""
+    device = array.__dlpack_device__()
+    if int(device[0]) not in _CPU_DEVICES:
+        raise ValueError(f"{what} is on a device that the CPU cannot read (DLPack device {int(device[0])}): copy it to the CPU first")
+    try:
+        capsule = array.__dlpack__(max_version=(1, 0))
+    except TypeError:
+        # Producers from before DLPack 1.0.
+        capsule = array.__dlpack__()
+    name = _capsule_name(capsule)
+    address = _capsule_pointer(capsule, name)
+    if name == b"dltensor_versioned":
+        versioned = _DLVersioned.from_address(address)
+        if versioned.major != 1:
+            raise ValueError(f"{what} speaks DLPack {versioned.major}, which this package does not know")
+        tensor, writable = versioned.tensor, not versioned.flags & 1
+    elif name == b"dltensor":
+        # Old capsules do not tell whether they may be written.
+        tensor, writable = _DLTensor.from_address(address), False
+    else:
+        raise TypeError(f"{what}: __dlpack__() gave a capsule {name!r}")
+    kind = _DLPACK_KINDS.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
+    if kind is None:
+        raise TypeError(_wrong_type(what, f"of DLPack code {tensor.code} and {tensor.bits} bits"))
+    shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
+    size = SIZES[kind]
+    strides = tuple(tensor.strides[i] * size for i in range(tensor.ndim)) if tensor.strides else compact(shape, size)
+    return View((tensor.data or 0) + tensor.byte_offset, kind, shape, strides, writable, (array, capsule))
+
+
+def _as_numpy(array: Any, what: str) -> np.ndarray[Any, Any]:
+    if hasattr(array, "__array_interface__") or hasattr(array, "__array__"):
+        return np.asarray(array)
+    if hasattr(array, "__cuda_array_interface__"):
+        raise ValueError(f"{what} is on a CUDA device: copy it to the CPU first")
+    try:
+        return np.asarray(memoryview(array))
+    except TypeError:
+        more = ": use numpy.stack(), or a stream's encode_iter() or decode_iter()" if isinstance(array, (list, tuple)) else ""
+        raise TypeError(f"{what} is a {type(array).__name__}, must be an array or a tensor{more}") from None
+
+
+def _wrong_type(what: str, name: str) -> str:
+    return f"{what} has elements of type {name}, must be uint8, uint16, float16, bfloat16 or float32: convert it first"
+
+
+def compact(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The strides of an array without gaps."""
+    strides = []
+    for length in reversed(shape):
+        strides.append(size)
+        size *= length
+    return tuple(reversed(strides))
+
+
+def is_compact(array: View) -> bool:
+    expected = compact(array.shape, SIZES[array.kind])
+    return 0 in array.shape or all(n == 1 or s == e for n, s, e in zip(array.shape, array.strides, expected, strict=True))
+
+
+class _Interface:
+    def __init__(self, array: View) -> None:
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (array.address, True),
+            "typestr": f"<u{SIZES[array.kind]}",
+            "shape": array.shape,
+            "strides": array.strides,
+        }
+        self.owner = array
+
+
+def copied(array: View) -> View:
+    """A copy without gaps. Its elements are integers to NumPy, whatever they are."""
+    new = np.array(np.asarray(_Interface(array)), order="C", copy=True)
+    return View(new.ctypes.data, array.kind, new.shape, new.strides, True, new)
+
+
+class Clip:
+    """Frames as the C API takes them. `first` and `owner` must live as long as `frames` is used."""
+
+    __slots__ = ("count", "first", "frames", "height", "owner", "width")
+
+    def __init__(self, array: View, steps: tuple[int, int, int, int], first: Frame, count: int) -> None:
+        self.owner = array.owner
+        self.first = first
+        self.count = count
+        self.width = first.width
+        self.height = first.height
+        self.frames = Frames(FRAMES_SIZE, ctypes.pointer(first), count, (steps[0],) * 4)
+
+
+@functools.lru_cache(maxsize=256)
+def axes_of(layout: str, expected: str = "THWC") -> tuple[int, ...]:
+    """Where the axes T, H, W, C (or H, W, C) are in an array."""
+    if not isinstance(layout, str) or sorted(layout.upper()) != sorted(expected):
+        raise ValueError(f"layout is {layout!r}, must hold each of the letters {', '.join(expected)} once, such as {expected!r}")
+    layout = layout.upper()
+    return tuple(layout.index(axis) for axis in expected)
+
+
+def new_frames(dtype: Any, layout: str, count: int, height: int, width: int, channels: int) -> np.ndarray[Any, Any]:
+    axes_of(layout)
+    if channels not in (3, 4):
+        raise ValueError(f"channels is {channels}, must be 3 or 4")
+    sizes = {"T": count, "H": height, "W": width, "C": channels}
+    return np.empty([sizes[axis] for axis in layout.upper()], dtype_of(dtype, "dtype"))
+
+
+def clip_of(array: Any, layout: str, range: str, bit_depth: int, what: str, writing: bool = False, axes: str = "THWC") -> Clip:
+    """Describes a clip, or with the axes "HWC" one frame. Copies what is read if strides cannot say it."""
+    places = axes_of(layout, axes)
+    found = view(array, what, writing)
+    if len(found.shape) != len(axes):
+        raise ValueError(f"{what} has {len(found.shape)} axes, must have {len(axes)}: {layout}{_also(found.shape, axes)}")
+    range_value = value_of("range", RANGES, range)
+    if range_value and found.kind in ("u8", "u16"):
+        raise ValueError(f"range is {range!r}, but {what} holds integers, whose range is always the whole one")
+    if bit_depth and (found.kind != "u16" or not 9 <= bit_depth <= 16):
+        raise ValueError(f"bit_depth is {bit_depth}, must be 9 to 16 and is for uint16 only; 0: 16")
+    channels = found.shape[places[-1]]
+    if channels not in (3, 4):
+        raise ValueError(f"{what} has {channels} channels, must have 3 or 4: its shape is {found.shape} in the layout {layout}; layout= names the order of its axes")
+    steps = _steps(found, places)
+    count = found.shape[places[0]] if axes == "THWC" else 1
+    height, width = found.shape[places[-3]], found.shape[places[-2]]
+    if 0 in (count, height, width):
+        raise ValueError(f"{what} is empty: its shape is {found.shape}")
+    if max(width, height) >= 1 << 31:
+        raise ValueError(f"{what} is too large: {width}x{height}")
+    size = SIZES[found.kind]
+    if not _expressible(found, steps, width, height, size):
+        if writing:
+            raise ValueError(f"{what} cannot be written with its strides {found.strides}: rows must not overlap, and elements must be aligned")
+        found = copied(found)
+        steps = _steps(found, places)
+    if writing and not (isinstance(array, np.ndarray) and array.flags.c_contiguous) and _overlaps(found, size):
+        raise ValueError(f"{what} has elements that share memory, such as those of a broadcast axis: its strides are {found.strides}")
+    return _described(found, steps, count, width, height, channels, range_value, bit_depth)
+
+
+def _described(found: View, steps: tuple[int, int, int, int], count: int, width: int, height: int, channels: int, range_value: int, bit_depth: int) -> Clip:
+    _, row, pixel, channel = steps
+    size, start = SIZES[found.kind], found.address
+    packed = _PACKED.get((found.kind, channels)) if channel == size and pixel == channels * size else None
+    planes = (start,) if packed else (start, start + channel, start + 2 * channel, start + 3 * channel)[:channels]
+    pixel = 0 if packed else pixel
+    form = packed or _PLANAR[found.kind]
+    first = Frame(FRAME_SIZE, form, width, height, bit_depth, range_value, 0, planes, (row,) * 4, (pixel,) * 4)
+    return Clip(found, steps, first, count)
+
+
+def _steps(found: View, places: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Bytes from one frame, row, pixel and channel to the next. Those of axes of length 1 are free: they become ordinary."""
+    size = SIZES[found.kind]
+    stride = [found.strides[i] for i in places]
+    length = [found.shape[i] for i in places]
+    if 1 not in length and len(places) == 4:
+        return stride[0], stride[1], stride[2], stride[3]
+    if len(places) == 3:
+        stride, length = [0, *stride], [1, *length]
+    if length[2] == 1:
+        stride[2] = max(stride[3], size) * length[3] if stride[3] == size else size
+    if length[1] == 1:
+        stride[1] = abs(stride[2]) * length[2]
+    if length[0] == 1:
+        stride[0] = 0
+    return stride[0], stride[1], stride[2], stride[3]
+
+
+def _expressible(found: View, steps: tuple[int, int, int, int], width: int, height: int, size: int) -> bool:
+    _, row, pixel, channel = steps
+    if found.address % size or row % size or pixel % size or channel % size or steps[0] % size:
+        return False
+    row, pixel = abs(row), abs(pixel)
+    return min(row, pixel) >= size and (row >= (width - 1) * pixel + size or pixel >= (height - 1) * row + size)
+
+
+def _overlaps(found: View, size: int) -> bool:
+    """Whether elements may share memory."""
+    span = size
+    for stride, length in sorted((abs(s), n) for s, n in zip(found.strides, found.shape, strict=True) if n > 1):
+        if stride < span:
+            return True
+        span = stride * (length - 1) + span
+    return False
+
+
+def _also(shape: tuple[int, ...], axes: str) -> str:
+    if len(shape) == len(axes) + 1:
+        return "; pass one clip of a batch at a time" if axes == "THWC" else "; pass one frame at a time"
+    if len(shape) == len(axes) - 1:
+        return "; for one frame, pass array[None]"
+    return ""
+
+
+def latents_of(array: Any, kind: str | None, channels: tuple[int, ...], what: str) -> View:
+    """Latents to read, [T, C, h, w] without gaps, as float32 or float16. Copies those with gaps and those of other types.
+
+    kind: the type that is needed; None: the array's own. channels: how many are allowed.
+    """
+    found = view(array, what)
+    if len(found.shape) != 4:
+        more = "; for one latent, pass z[None]" if len(found.shape) == 3 else ""
+        raise ValueError(f"{what} has the shape {found.shape}, must be [T, C, h, w]{more}")
+    if found.kind in ("u8", "u16"):
+        raise TypeError(f"{what} has integer elements, must be float16, bfloat16 or float32")
+    if found.shape[1] not in channels:
+        more = "; to swap the axes of [C, T, h, w], use swapaxes(0, 1)" if found.shape[0] in channels else ""
+        raise ValueError(f"{what} has the shape {found.shape}, must be [T, C, h, w] with C = {' or '.join(map(str, channels))}{more}")
+    if 0 in found.shape:
+        raise ValueError(f"{what} is empty: its shape is {found.shape}")
+    if found.kind == "bf16":
+        if kind == "f16":
+            raise TypeError(f"{what} holds bfloat16, which float16 cannot hold exactly: use a stream with latent_dtype='f32'")
+        bits = copied(found).owner.astype(np.uint32)
+        bits <<= 16
+        found = View(bits.ctypes.data, "f32", found.shape, bits.strides, True, bits)
+    elif not is_compact(found) or found.address % SIZES[found.kind]:
+        found = copied(found)
+    if kind is None or found.kind == kind:
+        return found
+    if kind == "f16":
+        raise TypeError(f"{what} holds float32, but the stream's latents are float16: convert it, or use latent_dtype='f32'")
+    wide = np.asarray(_Interface(found)).view(np.float16).astype(np.float32)
+    return View(wide.ctypes.data, "f32", found.shape, wide.strides, True, wide)
+
+
+def latents_for(array: Any, kind: str, shape: tuple[int, ...], what: str) -> View:
+    """Latents to write."""
+    found = view(array, what, writing=True)
+    if found.kind != kind:
+        raise TypeError(f"{what} has elements of type {found.kind}, must be {kind}")
+    if found.shape != shape:
+        raise ValueError(f"{what} has the shape {found.shape}, must be {shape}")
+    if not is_compact(found):
+        raise ValueError(f"{what} has gaps or permuted axes; latents are written to memory without gaps")
+    if found.address % SIZES[kind]:
+        raise ValueError(f"{what} is not aligned to its elements")
+    return found

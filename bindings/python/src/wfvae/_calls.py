@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""How the library is called: who keeps a handle alive meanwhile, and how Ctrl-C, fork() and the interpreter's end are met.
+
+Python runs signal handlers in the main thread, between bytecodes. A call in the main thread would therefore delay Ctrl-C until it
+ends. So long calls of the main thread run in a worker thread, while the main thread waits for a lock, which signal handlers can
+interrupt. If a handler raises, the call is cancelled. Other threads call directly.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from ._abi import STATUS_FORKED, library
+from ._errors import StateError, error_of
+
+# How long an interrupted call may take to end, before the exception goes on without it.
+GRACE_S = 0.03
+# How long the interpreter's end waits for calls in daemon threads.
+EXIT_S = 10.0
+# What a thread that calls the library needs, with room for Python.
+STACK_BYTES = 1 << 20
+
+Function = Callable[..., Any]
+
+
+class _Process:
+    """Which process this is: another object in every forked child."""
+
+    def __init__(self) -> None:
+        self.main = threading.main_thread().ident
+        self.idle: list[_Worker] = []
+        self.handles: weakref.WeakSet[Handle] = weakref.WeakSet()
+        self.exiting = False
+
+
+class Handle:
+    """A handle of the library, and the calls that use it. It is destroyed when it is closed and the last call has left."""
+
+    # Lists serve as counters: append() and pop() are atomic.
+    __slots__ = ("__weakref__", "_destroy", "_name", "_users", "_waiting", "late", "pointer", "process", "survives")
+
+    def __init__(self, name: str, pointer: int | None, destroy: Function, survives: bool = False) -> None:
+        """survives: works in forked children."""
+        self.pointer = pointer
+        self.process = _process
+        self.survives = survives
+        # Calls that were interrupted and have not ended yet.
+        self.late: list[_Job] = []
+        self._name = name
+        self._destroy = destroy
+        self._users: list[None] = []
+        self._waiting: list[int] = []
+        _process.handles.add(self)
+
+    def check(self) -> None:
+        """Raises if it cannot be used."""
+        if self.process is not _process and not self.survives:
+            raise error_of(STATUS_FORKED, f"the {self._name} belongs to the parent of this forked process: open the model in this process")
+        if self.pointer is None:
+            raise StateError(f"the {self._name} is closed")
+
+    def short(self, function: Function, *arguments: Any) -> None:
+        """A call that returns at once. In a forked child the library itself decides."""
+        try:
+            self._users.append(None)
+            if self.pointer is None:
+                self.check()
+            status = function(self.pointer, *arguments)
+            if status:
+                raise error_of(status, last_error())
+        finally:
+            self._leave()
+
+    def value(self, function: Function, *arguments: Any) -> Any:
+        """A call that returns at once, with a result instead of a status."""
+        try:
+            self._users.append(None)
+            if self.pointer is None:
+                self.check()
+            return function(self.pointer, *arguments)
+        finally:
+            self._leave()
+
+    def run(self, function: Function, *arguments: Any, keep: Any = None) -> None:
+        """A call that may take long. keep: what must live until it ends, even if the caller was interrupted."""
+        if self.late:
+            self._wait_for_late()
+        job = _Job(self, function, arguments, keep)
+        job.wait() if threading.get_ident() == _process.main else job.run()
+        if job.failure is not None:
+            raise job.failure
+
+    def cancel(self) -> None:
+        """Ends the running call of a stream, or the next one."""
+        self.short(library.cancel)
+
+    def poison(self) -> None:
+        """After an exception between a call and its caller: the stream's results are lost, so the next call must fail."""
+        if self._destroy is library.destroy and self.pointer is not None and self.process is _process:
+            self.cancel()
+
+    def close(self) -> None:
+        """Destroys the handle, if needed after the running call, which is cancelled. Once more is allowed."""
+        if self.process is not _process and not self.survives:
+            # The library would do nothing either.
+            self.pointer = None
+        if self.pointer is None:
+            return
+        try:
+            self._users.append(None)
+            pointer, self.pointer = self.pointer, None
+            if pointer is not None:
+                self._waiting.append(pointer)
+                if len(self._users) > 1 and self._destroy is library.destroy:
+                    library.cancel(pointer)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._users.pop()
+        if self._waiting and not self._users and not _process.exiting:
+            try:
+                pointer = self._waiting.pop()
+            except IndexError:
+                # Another thread was faster.
+                return
+            self._destroy(pointer)
+
+    def _wait_for_late(self) -> None:
+        while self.late:
+            self.late[-1].wait_for_end()
+            self.late.pop()
+
+    @property
+    def users(self) -> int:
+        return len(self._users)
+
+    def __del__(self) -> None:
+        # At the interpreter's end the system takes the memory back.
+        if not _process.exiting:
+            self.close()
+
+
+class _Job:
+    """One call. Holds all that the call uses, so that it may outlive its caller."""
+
+    __slots__ = ("_arguments", "_cancelled", "_done", "_function", "_handle", "_keep", "_started", "failure", "finished")
+
+    def __init__(self, handle: Handle, function: Function, arguments: tuple[Any, ...], keep: Any) -> None:
+        self._handle = handle
+        self._function = function
+        self._arguments = arguments
+        self._keep = keep
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._started = self._cancelled = self.finished = False
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        handle = self._handle
+        try:
+            handle._users.append(None)
+            self._started = True
+            if self._cancelled:
+                return
+            if _process.exiting:
+                raise StateError("the interpreter is ending")
+            if handle.process is not _process or handle.pointer is None:
+                handle.check()
+            status = self._function(handle.pointer, *self._arguments)
+            if status:
+                # The text is this thread's.
+                self.failure = error_of(status, last_error())
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self.finished = True
+            self._keep = self._arguments = None  # type: ignore[assignment]
+            handle._leave()
+
+    def end(self) -> None:
+        self._done.release()
+
+    def wait_for_end(self) -> None:
+        if not self.finished:
+            self._done.acquire()
+            self._done.release()
+
+    def wait(self) -> None:
+        """Runs it in a worker. An exception of a signal handler ends it."""
+        try:
+            idle = _process.idle
+            worker = idle.pop() if idle else _Worker(_process)
+            worker.start(self)
+            self._done.acquire()
+        except BaseException:
+            self._cancelled = True
+            if self._started:
+                self._handle.poison()
+                if not self.finished:
+                    self._handle.late.append(self)
+                    if self._done.acquire(timeout=GRACE_S):
+                        self._done.release()
+            raise
+
+
+class _Worker:
+    """A thread that runs one job after another for the main thread."""
+
+    def __init__(self, process: _Process) -> None:
+        self._process = process
+        self._go = threading.Lock()
+        self._go.acquire()
+        self._job: _Job | None = None
+        stack = threading.stack_size()
+        if 0 < stack < STACK_BYTES:
+            threading.stack_size(STACK_BYTES)
+        try:
+            threading.Thread(target=self._loop, name="wfvae", daemon=True).start()
+        finally:
+            threading.stack_size(stack)
+
+    def start(self, job: _Job) -> None:
+        self._job = job
+        self._go.release()
+
+    def _loop(self) -> None:
+        go, idle = self._go, self._process.idle
+        while True:
+            go.acquire()
+            job, self._job = self._job, None
+            assert job is not None
+            job.run()
+            idle.append(self)
+            job.end()
+            # What it holds must not wait for the next job.
+            del job
+
+
+def last_error() -> str:
+    """The text of the calling thread's last failed call."""
+    text: bytes = library.last_error(None)
+    return text.decode("utf-8", "replace")
+
+
+_process: _Process = _Process()
+# For calls without a handle of their own: opening models and files.
+_library: Handle
+
+
+def opened(name: str, destroy: Function, function: Function, *arguments: Any, keep: Any = None, survives: bool = False) -> Handle:
+    """Calls a function whose last parameter receives a handle. If the caller is interrupted, the handle is closed again."""
+    opening = _Opening(name, destroy, function, survives)
+    _library.run(opening, *arguments, keep=keep)
+    assert opening.handle is not None
+    return opening.handle
+
+
+def made(source: Handle, name: str, destroy: Function, function: Function, *arguments: Any, keep: Any = None, survives: bool = False) -> Handle:
+    """The same for a function whose first parameter is another handle."""
+    opening = _Opening(name, destroy, function, survives)
+    source.run(opening.of, *arguments, keep=keep)
+    assert opening.handle is not None
+    return opening.handle
+
+
+class _Opening:
+    def __init__(self, name: str, destroy: Function, function: Function, survives: bool) -> None:
+        self.handle: Handle | None = None
+        self._made = name, destroy, survives
+        self._function = function
+
+    def __call__(self, _: Any, *arguments: Any) -> int:
+        return self.of(*arguments)
+
+    def of(self, *arguments: Any) -> int:
+        pointer = ctypes.c_void_p()
+        status: int = self._function(*arguments, ctypes.byref(pointer))
+        if status == 0:
+            name, destroy, survives = self._made
+            # If nobody waits for it any more, it goes with this object, and is closed.
+            self.handle = Handle(name, pointer.value, destroy, survives)
+        return status
+
+
+_library = Handle("library", 1, lambda pointer: None, survives=True)
+
+
+def _after_fork() -> None:
+    global _process, _library
+    _process = _Process()
+    _library = Handle("library", 1, lambda pointer: None, survives=True)
+
+
+def _at_exit() -> None:
+    """No call may run while the interpreter ends: it could log, and C++ libraries destroy what it uses."""
+    _process.exiting = True
+    end = time.monotonic() + EXIT_S
+    while (running := [h for h in _process.handles.copy() if h.users]) and time.monotonic() < end:
+        for handle in running:
+            if handle._destroy is library.destroy and handle.pointer is not None:
+                library.cancel(handle.pointer)
+        time.sleep(0.002)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
