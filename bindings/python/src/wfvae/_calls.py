@@ -3,7 +3,8 @@
 
 Python runs signal handlers in the main thread, between bytecodes. A call in the main thread would therefore delay Ctrl-C until it
 ends. So long calls of the main thread run in a worker thread, while the main thread waits for a lock, which signal handlers can
-interrupt. If a handler raises, the call is cancelled. Other threads call directly.
+interrupt. If a handler raises, the call is cancelled. Other threads call directly, and so does the main thread where a call is known to
+be short: waking another thread takes up to 0.1 ms.
 """
 
 from __future__ import annotations
@@ -88,12 +89,18 @@ class Handle:
         finally:
             self._leave()
 
-    def run(self, function: Function, *arguments: Any, keep: Any = None) -> None:
-        """A call that may take long. keep: what must live until it ends, even if the caller was interrupted."""
+    def run(self, function: Function, *arguments: Any, keep: Any = None, direct: bool = False) -> None:
+        """A call that may take long. keep: what must live until it ends, even if the caller was interrupted.
+
+        direct: it is short, so that Ctrl-C can wait.
+        """
         if self.late:
             self._wait_for_late()
         job = _Job(self, function, arguments, keep)
-        job.wait() if threading.get_ident() == _process.main else job.run()
+        if direct or threading.get_ident() != _process.main:
+            job.run()
+        else:
+            job.wait()
         if job.failure is not None:
             raise job.failure
 
@@ -158,8 +165,6 @@ class _Job:
         self._function = function
         self._arguments = arguments
         self._keep = keep
-        self._done = threading.Lock()
-        self._done.acquire()
         self._started = self._cancelled = self.finished = False
         self.failure: BaseException | None = None
 
@@ -195,6 +200,8 @@ class _Job:
 
     def wait(self) -> None:
         """Runs it in a worker. An exception of a signal handler ends it."""
+        self._done = threading.Lock()
+        self._done.acquire()
         try:
             idle = _process.idle
             worker = idle.pop() if idle else _Worker(_process)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,10 @@ from ._abi import CALL_LIMIT, library, unsigned, value_of
 from ._arrays import SIZES, Clip, View, axes_of, clip_of, compact, dtype_of, kind_of, latents_for, latents_of, new_frames
 from ._calls import Handle, made, opened
 from ._errors import ArgumentError, Error, error_of
+
+# A call that is expected to take less runs in the main thread itself: Ctrl-C waits for it. A first latent takes a fraction of what
+# later ones take, and other programs may slow the CPU, so this is far below the 50 ms in which Ctrl-C ends a call.
+SHORT_S = 0.008
 
 # Anything that describes an array; see Model.encode().
 Array = Any
@@ -168,6 +173,8 @@ class Stream:
     def _start(self, handle: Handle, kind: str) -> None:
         self._handle = handle
         self._kind = kind
+        # Of each function, the most seconds that it took for one latent.
+        self._paces: dict[str, float] = {}
         # Only read by calls that keep the GIL.
         self._progress = ctypes.create_string_buffer(_abi.PROGRESS.pack(_abi.PROGRESS.size, 0, 0), _abi.PROGRESS.size)
         info = self.info
@@ -244,7 +251,7 @@ class Stream:
             address = latents_for(out, self._kind, (room, *self._encoded), "out").address
             result = out[:count]
         written = ctypes.c_size_t()
-        self._run_counted(function, *arguments, address, count, ctypes.byref(written), keep=(keep, out, written))
+        self._run_counted(count, function, *arguments, address, count, ctypes.byref(written), keep=(keep, out, written))
         return result if written.value == count else result[: written.value]
 
     def _encode_clip(self, clip: Clip, count: int, out: Any) -> Any:
@@ -287,7 +294,7 @@ class Stream:
         self._handle.short(library.decode_count, latents.shape[0], ctypes.byref(count))
         return self._write_frames(
             count.value, dtype, layout, range, bit_depth, channels, out,
-            library.decode_frames, latents.address, latents.shape[0], keep=latents,
+            latents.shape[0], library.decode_frames, latents.address, latents.shape[0], keep=latents,
         )  # fmt: skip
 
     def decode_flush(
@@ -303,7 +310,7 @@ class Stream:
         """Ends the clip: returns the frames that were held back, as decode() does."""
         count = ctypes.c_size_t()
         self._handle.short(library.decode_flush_count, ctypes.byref(count))
-        return self._write_frames(count.value, dtype, layout, range, bit_depth, channels, out, library.decode_flush_frames)
+        return self._write_frames(count.value, dtype, layout, range, bit_depth, channels, out, 1, library.decode_flush_frames)
 
     def decode_iter(
         self,
@@ -344,6 +351,7 @@ class Stream:
         bit_depth: int,
         channels: int,
         out: Any,
+        units: int,
         function: Callable[..., Any],
         *arguments: Any,
         keep: Any = None,
@@ -361,11 +369,11 @@ class Stream:
         if count == 0:
             # The call still takes the latents, and needs no room.
             empty = _abi.Frames(_abi.FRAMES_SIZE, ctypes.pointer(_abi.Frame(_abi.FRAME_SIZE)), 0)
-            self._run_counted(function, *arguments, ctypes.byref(empty), ctypes.byref(written), keep=(keep, empty, written))
+            self._run_counted(units, function, *arguments, ctypes.byref(empty), ctypes.byref(written), keep=(keep, empty, written))
             return result
         clip = clip_of(result, layout, range, bit_depth, "out" if out is not None else "the result", writing=True)
         self._check_size(clip, "out")
-        self._run_counted(function, *arguments, ctypes.byref(clip.frames), ctypes.byref(written), keep=(keep, clip, written))
+        self._run_counted(units, function, *arguments, ctypes.byref(clip.frames), ctypes.byref(written), keep=(keep, clip, written))
         return result if written.value == count else result[(slice(None),) * places[0] + (slice(0, written.value),)]
 
     def _decode_clip(self, latents: View, clip: Clip, frames: int) -> None:
@@ -395,7 +403,7 @@ class Stream:
 
     def reset(self) -> None:
         """Starts a new clip in both directions. Forgets what waits, the frame count, any failure and any cancellation."""
-        self._handle.run(library.reset)
+        self._handle.run(library.reset, direct=True)
 
     def cancel(self) -> None:
         """Ends the call that another thread is running on the stream, which raises CancelledError; if none is running, the next one.
@@ -428,17 +436,32 @@ class Stream:
         """Closes the stream. A call that another thread is running is cancelled there. May be called again."""
         self._handle.close()
 
-    def _run(self, function: Callable[..., Any], *arguments: Any, keep: Any) -> None:
-        self._handle.run(function, *arguments, keep=keep)
+    def _run(self, function: Callable[..., Any], *arguments: Any, keep: Any, direct: bool = False) -> None:
+        self._handle.run(function, *arguments, keep=keep, direct=direct)
 
-    def _run_counted(self, function: Callable[..., Any], *arguments: Any, keep: Any) -> None:
-        """A call with the room that the library counted just before. Only another thread can have changed the count."""
+    def _run_counted(self, units: int, function: Callable[..., Any], *arguments: Any, keep: Any) -> None:
+        """A call with the room that the library counted just before. Only another thread can have changed the count.
+
+        units: latents that it works on; 0: it only stores frames.
+        """
+        name = function.__name__
+        pace = self._paces.get(name)
+        direct = units == 0 or (pace is not None and pace * units < SHORT_S)
+        start = time.perf_counter()
         try:
-            self._run(function, *arguments, keep=keep)
+            self._run(function, *arguments, keep=keep, direct=direct)
+            if units:
+                self._paces[name] = max(pace or 0.0, (time.perf_counter() - start) / units)
         except ArgumentError as error:
             if error.status != _abi.STATUS_CAPACITY:
                 raise
             raise error_of(_abi.STATUS_BUSY, "another thread used this stream meanwhile; give each thread a stream of its own") from None
+        except Error:
+            raise
+        except BaseException:
+            # The call may have ended, but its caller does not get the result.
+            self._handle.poison()
+            raise
 
     def _check_size(self, clip: Clip, what: str) -> None:
         if (clip.width, clip.height) != self._size:
