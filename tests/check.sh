@@ -204,8 +204,8 @@ need strace strace || :
 group telemetry $c/test_telemetry
 if need valgrind valgrind; then
     group valgrind-errors valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9 \
-        --suppressions=tests/c/valgrind.supp $c/errors_together tests/golden quick
-    skip valgrind-threads "make check-valgrind runs more C tests under valgrind; it takes minutes"
+        --suppressions=tests/c/valgrind.supp $c/test_errors_stream tests/golden quick
+    skip valgrind-others "make check-valgrind runs more C tests under valgrind; it takes minutes"
 else
     skip valgrind "it is not installed, and cannot be"
 fi

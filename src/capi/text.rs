@@ -1,7 +1,6 @@
 //! Texts for C.
 
 use parking_lot::Mutex;
-use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char};
 
 /// A NUL, which a text from a file may hold, becomes `?`.
@@ -11,16 +10,16 @@ pub(super) fn c_text(text: &str) -> CString {
 
 /// A text that is never freed, so that callers may keep the pointer. Equal texts are kept once.
 pub(super) fn lasting(text: &str) -> *const c_char {
-    static TEXTS: Mutex<Option<HashSet<&'static CStr>>> = Mutex::new(None);
+    static TEXTS: Mutex<Vec<&'static CStr>> = Mutex::new(vec![]);
     let text = c_text(text);
     // In a forked child the lock may be held by a thread that is not there: it must not be waited for.
     let Some(mut texts) = TEXTS.try_lock() else { return text.into_raw() };
-    let texts = texts.get_or_insert_default();
-    if let Some(known) = texts.get(text.as_c_str()) {
+    // There are few.
+    if let Some(known) = texts.iter().find(|known| **known == text.as_c_str()) {
         return known.as_ptr();
     }
     let text: &'static CStr = Box::leak(text.into_boxed_c_str());
-    texts.insert(text);
+    texts.push(text);
     text.as_ptr()
 }
 
