@@ -228,8 +228,8 @@ fn device_memory_is_flat_over_chunks_and_given_back() {
                 decode(stream, &latents, false).unwrap();
             }
         };
-        chunk();
-        chunk();
+        // The runtime frees some pinned memory in every 16th run only.
+        (0..16).for_each(|_| chunk());
         let first = counters();
         (0..50).for_each(|_| chunk());
         let later = counters();

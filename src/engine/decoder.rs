@@ -1,6 +1,7 @@
 //! The decoder, without lookahead: each step runs once for each frame at its rate (docs/spec.md section 6).
 
 use super::counting::{Counting, doubled};
+use super::ends::{Inlet, Outlet};
 use super::frame_size::FrameSize;
 use super::interface::{Engine, LatentSource, Progress, Run};
 use super::interpolation::{held_back, made_final, under_taps};
@@ -33,15 +34,15 @@ pub(crate) struct Decoder {
     counting: Counting,
     stages: Vec<Stage>,
     boundaries: Vec<Boundary>,
-    latent: Tensor,
+    latent: Inlet,
     /// What the last step makes: two frames of the clip, one of an image model.
-    pictures: Vec<Tensor>,
+    pictures: Outlet,
 }
 
 /// What a step needs besides its own stage.
 struct Shared<'a, 'b> {
     interpolation: Interpolation,
-    pictures: &'a [Tensor],
+    pictures: &'a mut Outlet,
     run: &'a mut Run<'b>,
 }
 
@@ -75,24 +76,23 @@ impl Engine for Decoder {
         };
         let last = steps.last().expect("a decoder has steps");
         let boundaries = stages[..stages.len() - 1].iter().map(boundary).collect::<Result<_>>()?;
-        let end = |port| size.end_tensor(port, last.device.as_ref());
-        let latent = end(&steps[0].inputs[0])?;
-        let pictures = last.outputs.iter().map(end).collect::<Result<_>>()?;
+        let latent = Inlet::new(&steps[0].inputs[0], size, last.device.as_ref())?;
+        let pictures = Outlet::new(last, "frame", size)?;
         Ok(Decoder { counting, stages, boundaries, latent, pictures })
     }
 
     /// Hands on the frames that the latent makes final.
     fn push(&mut self, _: u64, inputs: &LatentSource<'_>, n: usize, part: &Rect, run: &mut Run<'_>) -> Result<()> {
-        inputs(n, part, self.latent.data_mut());
+        self.latent.fill(|latent| inputs(n, part, latent))?;
         let interpolation = self.counting.interpolation;
-        let mut shared = Shared { interpolation, pictures: &self.pictures, run };
-        shared.step(&mut self.stages, &mut self.boundaries, &[(port::LATENT, &self.latent)])
+        let mut shared = Shared { interpolation, pictures: &mut self.pictures, run };
+        shared.step(&mut self.stages, &mut self.boundaries, &[(port::LATENT, self.latent.tensor())])
     }
 
     /// Hands on the frames that interpolation held back.
     fn flush(&mut self, _: u64, run: &mut Run<'_>) -> Result<()> {
         let interpolation = self.counting.interpolation;
-        let mut shared = Shared { interpolation, pictures: &self.pictures, run };
+        let mut shared = Shared { interpolation, pictures: &mut self.pictures, run };
         for first in 0..self.boundaries.len() {
             let (boundary, later) = self.boundaries[first..].split_first_mut().expect("in range");
             let last = boundary.count.checked_sub(1);
@@ -103,7 +103,12 @@ impl Engine for Decoder {
         Ok(())
     }
 
+    fn finish(&mut self, run: &mut Run<'_>) -> Result<()> {
+        self.pictures.finish(run)
+    }
+
     fn reset(&mut self) {
+        self.pictures.forget();
         self.stages.iter_mut().for_each(Stage::reset);
         for boundary in &mut self.boundaries {
             (boundary.count, boundary.pictures_in, boundary.pictures_out) = (0, 0, 0);
@@ -112,8 +117,9 @@ impl Engine for Decoder {
 
     fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
         let zeros: &LatentSource<'_> = &|_, _, latent| latent.fill(0.0);
-        let part = Rect::of(0, 0);
-        let warmed = self.push(0, zeros, 0, &part, &mut Run::new(canceller, 0, &mut |_, _| Ok(())));
+        let (sink, part) = (&mut |_, _: &[f32]| Ok(()), Rect::of(0, 0));
+        let mut run = Run::new(canceller, 0, sink);
+        let warmed = self.push(0, zeros, 0, &part, &mut run).and_then(|()| self.finish(&mut run));
         self.reset();
         self.stages.iter_mut().for_each(Stage::forget_runs);
         unless_not_finite(warmed)
@@ -133,7 +139,7 @@ impl Engine for Decoder {
 
     fn state_bytes(&self) -> u64 {
         let boundaries = self.boundaries.iter().flat_map(|b| b.taps.iter().chain(&b.pictures)).map(Tensor::bytes);
-        let own = self.pictures.iter().chain([&self.latent]).map(Tensor::bytes);
+        let own = [self.pictures.bytes(), self.latent.tensor().bytes()];
         self.stages.iter().map(Stage::cache_bytes).chain(boundaries).chain(own).sum()
     }
 
@@ -176,13 +182,12 @@ impl Shared<'_, '_> {
         let (stage, later_stages) = stages.split_first_mut().expect("called with a stage to run");
         let starting = stage.is_at_start();
         let Some((boundary, later_boundaries)) = boundaries.split_first_mut() else {
-            let outputs: Vec<_> = port::PICTURES.into_iter().zip(self.pictures).collect();
+            let pictures = self.pictures.tensors();
+            let (outputs, count) = (port::PICTURES.into_iter().zip(pictures).collect::<Vec<_>>(), pictures.len());
             stage.run(inputs, &outputs, self.run.canceller)?;
             // The temporal inverse wavelet makes two frames; the clip's first has no partner.
-            let first = usize::from(starting && self.pictures.len() == 2);
-            return self.pictures[first..]
-                .iter()
-                .try_for_each(|picture| self.run.give(stage.step(), "frame", picture.data()));
+            let first = usize::from(starting && count == 2);
+            return (first..count).try_for_each(|index| self.pictures.give(index, self.run));
         };
         let [first, second] = boundary.new_picture_slots(starting);
         let outputs = [

@@ -1,11 +1,11 @@
 //! The encoder: every two frames run the first step (every frame of an image model), every two of its results the next.
 
 use super::counting::Counting;
+use super::ends::{FrameSenders, Outlet};
 use super::frame_size::FrameSize;
 use super::interface::{Engine, Progress, Run};
 use super::stage::{Stage, unless_not_finite};
 use super::step::Step;
-use super::upload::Upload;
 use super::whole_clip::WholeClipEncoder;
 use crate::error::Result;
 use crate::graph::{Port, StepGraph, port};
@@ -31,8 +31,8 @@ pub(crate) struct Encoder {
     /// As many as the first step takes.
     frames: Vec<Tensor>,
     /// If these are on a device.
-    upload: Option<Upload>,
-    moments: Tensor,
+    senders: Option<FrameSenders>,
+    moments: Outlet,
 }
 
 impl Engine for Encoder {
@@ -62,19 +62,20 @@ impl Engine for Encoder {
         };
         let (last, inner) = stages.split_last().expect("an encoder has steps");
         let pairs = inner.iter().map(pair).collect::<Result<_>>()?;
-        let device = last.step().device.as_ref();
-        let moments = size.end_tensor(last.output(port::MOMENTS), device)?;
-        let upload = device.map(|device| Upload::new(device, size)).transpose()?;
+        debug_assert_eq!(last.output(port::MOMENTS), &last.step().outputs[0]);
+        let device = steps[0].device.as_ref();
+        let moments = Outlet::new(&steps[steps.len() - 1], "latent", size)?;
+        let senders = device.map(|device| FrameSenders::new(device, size)).transpose()?;
         let frames = steps[0].inputs.iter().map(|port| size.tensor(port, device)).collect::<Result<_>>()?;
-        Ok(Encoder { counting, size, stages, pairs, frames, upload, moments })
+        Ok(Encoder { counting, size, stages, pairs, frames, senders, moments })
     }
 
     fn push(&mut self, index: u64, inputs: &[Image<'_>], n: usize, part: &Rect, run: &mut Run<'_>) -> Result<()> {
         // Frame 0 is a pair of its own, later frames come in twos.
         let slot = usize::from(index != 0 && index.is_multiple_of(2)) % self.frames.len();
-        match &mut self.upload {
+        match &mut self.senders {
             None => inputs[n].read(self.frames[slot].data_mut(), part),
-            Some(upload) => upload.send(&inputs[n], part, &self.frames[slot])?,
+            Some(senders) => senders.send(&inputs[n], part, &self.frames[slot])?,
         }
         match (index, slot) {
             _ if self.frames.len() == 1 => self.run_first([0, 0], run),
@@ -103,7 +104,12 @@ impl Engine for Encoder {
         Ok(())
     }
 
+    fn finish(&mut self, run: &mut Run<'_>) -> Result<()> {
+        self.moments.finish(run)
+    }
+
     fn reset(&mut self) {
+        self.moments.forget();
         self.stages.iter_mut().for_each(Stage::reset);
         self.pairs.iter_mut().for_each(|pair| pair.count = 0);
     }
@@ -112,7 +118,9 @@ impl Engine for Encoder {
         let FrameSize { width, height } = self.size;
         let black = memory::zeros(3 * width * height, "a frame")?;
         let frame = Image::packed(&black, PixelFormat::RgbPlanar8, width, height)?;
-        let warmed = self.push(0, &[frame], 0, &self.size.rect(), &mut Run::new(canceller, 0, &mut |_, _| Ok(())));
+        let (sink, part) = (&mut |_, _: &[f32]| Ok(()), self.size.rect());
+        let mut run = Run::new(canceller, 0, sink);
+        let warmed = self.push(0, &[frame], 0, &part, &mut run).and_then(|()| self.finish(&mut run));
         self.reset();
         self.stages.iter_mut().for_each(Stage::forget_runs);
         unless_not_finite(warmed)
@@ -133,7 +141,7 @@ impl Engine for Encoder {
 
     fn state_bytes(&self) -> u64 {
         let pairs = self.pairs.iter().flat_map(|pair| pair.main.iter().chain(&pair.low)).map(Tensor::bytes);
-        let own = self.frames.iter().chain([&self.moments]).map(Tensor::bytes);
+        let own = self.frames.iter().map(Tensor::bytes).chain([self.moments.bytes()]);
         self.stages.iter().map(Stage::cache_bytes).chain(pairs).chain(own).sum()
     }
 
@@ -179,9 +187,8 @@ impl Encoder {
     fn run_first(&mut self, pair: [usize; 2], run: &mut Run<'_>) -> Result<()> {
         let inputs = [0, 1].map(|i| (port::FRAMES[i], &self.frames[pair[i]]));
         let inputs = &inputs[..self.frames.len()];
-        if run_steps(&mut self.stages, &mut self.pairs, &self.moments, inputs, run.canceller)? {
-            let last = self.stages.last().expect("an encoder has steps").step();
-            run.give(last, "latent", self.moments.data())?;
+        if run_steps(&mut self.stages, &mut self.pairs, &self.moments.tensors()[0], inputs, run.canceller)? {
+            self.moments.give(0, run)?;
         }
         Ok(())
     }

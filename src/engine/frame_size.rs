@@ -37,11 +37,6 @@ impl FrameSize {
         Tensor::on(device, &port.shape(self.axes(), 1), port.element)
     }
 
-    /// A tensor at one end of the network, which the CPU writes or reads.
-    pub(super) fn end_tensor(self, port: &Port, device: Option<&Arc<Device>>) -> Result<Tensor> {
-        Tensor::staged(device, &port.shape(self.axes(), 1), port.element)
-    }
-
     /// A tensor of several frames.
     pub(super) fn clip_tensor(self, port: &Port, frames: usize) -> Result<Tensor> {
         Tensor::new(&port.shape(self.axes(), frames), port.element)

@@ -68,11 +68,15 @@ pub(crate) trait Engine: Sized {
     /// Allocates caches and buffers.
     fn new(steps: &[Arc<Step>], counting: Counting, size: FrameSize) -> Result<Self>;
 
-    /// Takes `part` of the n-th of `inputs`, which is the clip's input `index`.
+    /// Takes `part` of the n-th of `inputs`, which is the clip's input `index`. Outputs may be handed on by the next call, or
+    /// by `finish`, which has to follow the last one.
     fn push(&mut self, index: u64, inputs: &Self::Inputs<'_>, n: usize, part: &Rect, run: &mut Run<'_>) -> Result<()>;
 
-    /// Ends a clip of `count` inputs.
+    /// Ends a clip of `count` inputs. `finish` has to follow.
     fn flush(&mut self, count: u64, run: &mut Run<'_>) -> Result<()>;
+
+    /// Hands on what the last calls made and a device may still be working on.
+    fn finish(&mut self, run: &mut Run<'_>) -> Result<()>;
 
     /// Forgets the clip. Memory is kept.
     fn reset(&mut self);

@@ -6,12 +6,12 @@
 mod counting;
 mod decoder;
 mod encoder;
+mod ends;
 mod frame_size;
 mod interface;
 mod interpolation;
 mod stage;
 mod step;
-mod upload;
 mod whole_clip;
 
 pub(crate) use counting::{Counting, check_count};

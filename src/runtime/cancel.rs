@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Clone)]
 pub struct Canceller {
     flag: Arc<AtomicBool>,
-    pub(super) options: Arc<RunOptions<NoSelectedOutputs>>,
-    /// Held while both `flag` and `options` change.
+    /// For runs that wait until a device is done, and for those that do not.
+    pub(super) options: Arc<[RunOptions<NoSelectedOutputs>; 2]>,
+    /// Held while `flag` and `options` change.
     changing: Arc<Mutex<()>>,
     steps: Arc<Steps>,
     owner: Process,
@@ -42,7 +43,12 @@ pub(crate) struct Counted(Arc<Steps>);
 
 impl Canceller {
     pub(crate) fn new() -> Result<Self> {
-        let options = RunOptions::new().map_err(|e| Error::new(ErrorKind::Runtime, format!("run options: {e}")))?;
+        let options = || -> ort::Result<_> {
+            let mut options = [RunOptions::new()?, RunOptions::new()?];
+            options[1].disable_device_sync()?;
+            Ok(options)
+        };
+        let options = options().map_err(failed)?;
         Ok(Canceller {
             flag: Arc::default(),
             options: Arc::new(options),
@@ -61,8 +67,10 @@ impl Canceller {
         }
         let _changing = self.changing.lock();
         self.flag.store(true, Ordering::SeqCst);
-        if let Err(e) = self.options.terminate() {
-            Logger::default().log(log::Level::Warn, format_args!("cancel: {e}"));
+        for options in &*self.options {
+            if let Err(e) = options.terminate() {
+                Logger::default().log(log::Level::Warn, format_args!("cancel: {e}"));
+            }
         }
     }
 
@@ -92,8 +100,12 @@ impl Canceller {
     pub(crate) fn clear(&self) -> Result<()> {
         let _changing = self.changing.lock();
         self.flag.store(false, Ordering::SeqCst);
-        self.options.unterminate().map_err(|e| Error::new(ErrorKind::Runtime, format!("run options: {e}")))
+        self.options.iter().try_for_each(|options| options.unterminate().map_err(failed))
     }
+}
+
+fn failed(e: ort::Error) -> Error {
+    Error::new(ErrorKind::Runtime, format!("run options: {e}"))
 }
 
 impl Drop for Counted {

@@ -1,13 +1,13 @@
 //! A device's memory, in which streams keep their state, and copies to and from it.
 //!
 //! On a CUDA device, everything between a stream's input and output stays there: weights, causal caches, and the
-//! tensors between steps. Input and output are tensors in CPU memory; ONNX Runtime copies them as part of the run.
-//! Snapshots, forks and pixels are copied by this module.
+//! tensors between steps. Inputs and outputs cross by `queue`, snapshots and forks by sessions of this module.
 
 use super::cancel::Canceller;
 use super::cuda;
 use super::environment::Runtime;
 use super::place::Place;
+use super::queue::Queue;
 use super::session::{Session, SessionOptions};
 use super::tensor::{DeviceMemory, Tensor};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,16 +27,17 @@ pub(crate) struct Device {
     /// Allocates pinned CPU memory; `None` if there is none.
     staging: Option<Mutex<Owned<Allocator>>>,
     pixels: Session,
-    /// Sessions that copy float32, float16 and bfloat16. Only the first is loaded from the start.
-    copies: [OnceCell<Session>; 3],
+    /// Sessions that copy float32, float16, bfloat16 and bytes. Only the first is loaded from the start.
+    copies: [OnceCell<Session>; 4],
     load: Box<dyn Fn(Element) -> Result<Session> + Send + Sync>,
     canceller: Canceller,
     /// Bytes of the tensors that are allocated now.
     live: AtomicU64,
     #[cfg(test)]
     pub(crate) traffic: Traffic,
-    /// Owns the memory, so it is dropped last.
+    /// Owns the memory, so it is dropped after that.
     _session: Arc<Owned<ort::session::Session>>,
+    queue: Arc<Queue>,
 }
 
 /// Counts operations, for tests.
@@ -46,6 +47,9 @@ pub(crate) struct Traffic {
     pub(crate) pixels: AtomicU64,
     pub(crate) uploads: AtomicU64,
     pub(crate) downloads: AtomicU64,
+    /// Tensors that crossed to the device, and from it, while the CPU went on.
+    pub(crate) sent: AtomicU64,
+    pub(crate) fetched: AtomicU64,
     /// Steps of streams that ran.
     pub(crate) steps: AtomicU64,
 }
@@ -58,7 +62,8 @@ impl Device {
         options: &SessionOptions,
     ) -> Result<Arc<Self>> {
         let (own, place) = (checkpoint.clone(), options.place);
-        let options = SessionOptions { threads: 1, loading_threads: 1, ..options.clone() };
+        let queue = Arc::new(Queue::new(runtime, place)?);
+        let options = SessionOptions { threads: 1, loading_threads: 1, queue: Some(queue.clone()), ..options.clone() };
         let pixels = Session::load(runtime, &graph::pixels(), checkpoint, &options)?;
         let load = move |element| Session::load(runtime, &graph::copy(element), &own, &options);
         let first = load(Element::F32)?;
@@ -75,9 +80,10 @@ impl Device {
             allocator: Mutex::new(Owned::new(allocator)),
             staging: staging.map(|staging| Mutex::new(Owned::new(staging))),
             pixels,
-            copies: [OnceCell::with_value(first), OnceCell::new(), OnceCell::new()],
+            copies: [OnceCell::with_value(first), OnceCell::new(), OnceCell::new(), OnceCell::new()],
             load: Box::new(load),
             canceller: Canceller::new()?,
+            queue,
             live: AtomicU64::new(0),
             #[cfg(test)]
             traffic: Traffic::default(),
@@ -90,25 +96,34 @@ impl Device {
         self.live.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn upload(&self, host: &Tensor, device: &Tensor) -> Result<()> {
-        #[cfg(test)]
-        self.traffic.uploads.fetch_add(1, Ordering::Relaxed);
-        self.copy(host, device)
+    /// In which all that the model's streams do there is done.
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
     }
 
-    /// Converts planes of bytes to the network's input.
-    pub(crate) fn upload_pixels(&self, bytes: &Tensor, frame: &Tensor) -> Result<()> {
+    /// Converts planes of bytes to the network's input; both are on the device.
+    pub(crate) fn convert_pixels(&self, bytes: &Tensor, frame: &Tensor) -> Result<()> {
         #[cfg(test)]
         self.traffic.pixels.fetch_add(1, Ordering::Relaxed);
         self.pixels.run(&[bytes], &[frame], &self.canceller)
     }
 
-    fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
+    pub(super) fn count_crossing(&self, _to_device: bool) {
+        #[cfg(test)]
+        match _to_device {
+            true => &self.traffic.sent,
+            false => &self.traffic.fetched,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {
         let index = match from.element() {
             Element::F32 => 0,
             Element::F16 => 1,
             Element::Bf16 => 2,
-            Element::U8 | Element::I64 => unreachable!("only pixels are bytes, and sizes stay on the CPU"),
+            Element::U8 => 3,
+            Element::I64 => unreachable!("sizes stay on the CPU"),
         };
         let session = self.copies[index].get_or_try_init(|| (self.load)(from.element()))?;
         session.run(&[from], &[to], &self.canceller)
@@ -125,7 +140,9 @@ impl DeviceMemory for Device {
     }
 
     fn upload(&self, host: &Tensor, device: &Tensor) -> Result<()> {
-        self.upload(host, device)
+        #[cfg(test)]
+        self.traffic.uploads.fetch_add(1, Ordering::Relaxed);
+        self.copy(host, device)
     }
 
     fn download(&self, device: &Tensor, host: &Tensor) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Where sessions run.
 
 use super::cuda::{self, CudaOptions};
+use super::queue::Queue;
 use ort::ep::ExecutionProviderDispatch;
 
 /// Where sessions run.
@@ -29,9 +30,9 @@ impl Place {
         self != Place::Cpu
     }
 
-    pub(super) fn provider(self, options: &CudaOptions) -> Option<ExecutionProviderDispatch> {
-        match self {
-            Place::Cuda(device) => Some(cuda::provider(device, options)),
+    pub(super) fn provider(self, options: &CudaOptions, queue: Option<&Queue>) -> Option<ExecutionProviderDispatch> {
+        match (self, queue.and_then(Queue::cuda)) {
+            (Place::Cuda(device), Some(queue)) => Some(cuda::provider(device, options, &queue)),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use super::cancel::Canceller;
 use super::cuda::CudaOptions;
 use super::environment::Runtime;
 use super::place::Place;
+use super::queue::Queue;
 use super::replan::Replan;
 use super::tensor::Tensor;
 use super::{operators, threads, weights};
@@ -17,16 +18,23 @@ use once_cell::sync::OnceCell;
 use ort::AsPointer;
 use std::ffi::CString;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The first session with our operators is built alone, as the runtime adds their domain to a list of the process without a
 /// lock.
 static OPERATORS_KNOWN: OnceCell<()> = OnceCell::new();
+
+/// One in so many runs on a device waits until it is done. Only then does ONNX Runtime free the pinned memory that it copied
+/// small lists from, such as the sizes of a Split's outputs.
+const RUNS_OF_A_WAIT: u64 = 16;
 
 /// How sessions are built.
 #[derive(Clone)]
 pub(crate) struct SessionOptions {
     pub(crate) place: Place,
     pub(crate) cuda: CudaOptions,
+    /// On a device: where sessions put their work.
+    pub(crate) queue: Option<Arc<Queue>>,
     pub(crate) threads: usize,
     /// Threads that prepare the weights. Other sessions may have as many at the same time.
     pub(crate) loading_threads: usize,
@@ -45,6 +53,9 @@ pub(crate) struct Session {
     packed_weights: Vec<Tensor>,
     /// On a device.
     replan: Option<Replan>,
+    queue: Option<Arc<Queue>>,
+    /// Runs whose outputs are all on a device.
+    runs: AtomicU64,
 }
 
 impl Session {
@@ -79,7 +90,7 @@ impl Session {
                     ort::Error::result_from_status(add(builder, &file.as_ptr(), &data, &step.external_bytes, 1))?;
                 }
             }
-            match options.place.provider(&options.cuda) {
+            match options.place.provider(&options.cuda, options.queue.as_deref()) {
                 // Our operators run on the CPU only.
                 Some(provider) => builder.with_execution_providers([provider])?,
                 None => builder.with_operators(operators::domain(options.threads, options.scratch.clone())?)?,
@@ -112,6 +123,8 @@ impl Session {
             outputs: outputs.map(|port| c_string(&port.name)).collect(),
             packed_weights,
             replan: options.place.has_memory().then(|| Replan::new(step)).flatten(),
+            queue: options.queue.clone(),
+            runs: AtomicU64::new(0),
         })
     }
 
@@ -126,7 +139,7 @@ impl Session {
 
     /// Runs the graph. `inputs` are the step's, then the frames one and two ago of every cache, then the sizes. `outputs` are
     /// the step's, then the frame of now of every cache. Only at the start of a clip may an output share its tensor with a
-    /// cache's input.
+    /// cache's input. On a device, a run whose outputs are all there may not be done when this returns.
     pub(crate) fn run(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
         match &self.replan {
             Some(replan) => replan.run(
@@ -158,15 +171,18 @@ impl Session {
         assert_eq!((inputs.len(), outputs.len()), (self.inputs.len(), self.outputs.len()), "{}", self.name);
         let input_names: Vec<_> = self.inputs.iter().map(|n| n.as_ptr()).collect();
         let output_names: Vec<_> = self.outputs.iter().map(|n| n.as_ptr()).collect();
+        let on_device = outputs.iter().all(|output| output.is_on_device());
         let inputs: Vec<*const ort::sys::OrtValue> = inputs.iter().map(|t| t.ptr().cast_const()).collect();
         let mut outputs: Vec<*mut ort::sys::OrtValue> = outputs.iter().map(|t| t.ptr()).collect();
+        let turn = self.queue.as_ref().map(|queue| queue.turn());
+        let waits = !on_device || self.runs.fetch_add(1, Ordering::Relaxed) % RUNS_OF_A_WAIT == 0;
         // SAFETY: all pointers are valid during the call, and the counts match. The runtime writes to the given outputs, or
         // copies to them if they are in other memory than the session's. OrtApi::Run is safe to call from several threads on
         // one session. ort's wrapper takes `&mut` because some providers' allocators are not; none of these is used here.
         let result = unsafe {
             let status = (ort::api().Run)(
                 self.session.ptr().cast_mut(),
-                canceller.options.ptr(),
+                canceller.options[usize::from(!waits)].ptr(),
                 input_names.as_ptr(),
                 inputs.as_ptr(),
                 inputs.len(),
@@ -176,6 +192,7 @@ impl Session {
             );
             ort::Error::result_from_status(status)
         };
+        drop(turn);
         match result {
             // The flag may be set after the last node. The results are complete then, but the caller cancelled them.
             _ if canceller.is_cancelled() => fail!(Cancelled, "cancelled in {}; reset the stream", self.name),

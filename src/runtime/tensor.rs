@@ -178,6 +178,21 @@ impl Tensor {
         (self.shape.iter().product::<usize>() * self.element.bytes()) as u64
     }
 
+    /// The address of the first element, which only copies between the CPU and a device may use.
+    pub(super) fn place(&self) -> *mut u8 {
+        address(&self.value).expect("a tensor has an address").cast()
+    }
+
+    /// Whether it is in a device's memory.
+    pub(super) fn is_on_device(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// Whether this process made it, rather than one that it was forked from.
+    pub(super) fn is_ours(&self) -> bool {
+        self.value.owner().is_current()
+    }
+
     pub(super) fn ptr(&self) -> *mut ort::sys::OrtValue {
         match &self.pinned {
             Some(pinned) => pinned.ptr(),

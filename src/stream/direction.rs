@@ -76,10 +76,13 @@ impl<E: Engine> Direction<E> {
         match &mut self.way {
             Way::Tiles(tiled) if self.at_once => tiled.clip(inputs, count, canceller, sink)?,
             Way::Tiles(tiled) => {
-                for n in 0..count {
+                let mut next = 0;
+                while next < count {
+                    let end = next + tiled.inputs_at_once().min(count - next);
                     let first = E::outputs(self.counting, self.progress);
-                    tiled.push(self.progress.count, inputs, n, first, canceller, sink)?;
-                    self.progress.count += 1;
+                    tiled.push(self.progress.count, inputs, next..end, first, canceller, sink)?;
+                    self.progress.count += (end - next) as u64;
+                    next = end;
                 }
                 return Ok(());
             }

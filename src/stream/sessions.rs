@@ -74,6 +74,7 @@ impl Sessions {
     fn open_device(&self) -> Result<Arc<Device>> {
         let options = SessionOptions {
             place: self.place,
+            queue: None,
             cuda: CudaOptions { more: self.provider_options.clone(), ..CudaOptions::default() },
             threads: 1,
             loading_threads: 1,
@@ -118,6 +119,7 @@ impl Sessions {
         let options = SessionOptions {
             place,
             cuda,
+            queue: self.device.as_ref().map(|device| device.queue().clone()),
             threads: self.threads,
             loading_threads,
             scratch: self.scratch.clone(),

@@ -8,6 +8,7 @@ use crate::graph::Port;
 use crate::media::Rect;
 use crate::memory;
 use crate::runtime::{Canceller, Tensor};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Takes an output, or a part of one: its index in the clip, values, the rectangle that these are of, and the part of it
@@ -36,17 +37,25 @@ impl<E: Engine> Tiled<E> {
         Ok(Tiled { tiles, engines, input_divisor, output_divisor })
     }
 
-    /// Takes the n-th of `inputs`, which is the clip's input `index`. The first output is the clip's output `first`.
+    /// How many inputs a push should take at most.
+    pub(super) fn inputs_at_once(&self) -> usize {
+        // Tiles have to be joined before the next input.
+        if self.tiles.count() == 1 { usize::MAX } else { 1 }
+    }
+
+    /// Takes these of `inputs`, the first of which is the clip's input `index`. The first output is the clip's output `first`.
     pub(super) fn push(
         &mut self,
         index: u64,
         inputs: &E::Inputs<'_>,
-        n: usize,
+        range: Range<usize>,
         first: u64,
         canceller: &Canceller,
         sink: &mut PartSink<'_>,
     ) -> Result<()> {
-        self.each_tile(first, canceller, sink, |engine, part, run| engine.push(index, inputs, n, part, run))
+        self.each_tile(first, canceller, sink, |engine, part, run| {
+            (index..).zip(range.clone()).try_for_each(|(index, n)| engine.push(index, inputs, n, part, run))
+        })
     }
 
     /// Ends a clip of `count` inputs.
@@ -105,7 +114,9 @@ impl<E: Engine> Tiled<E> {
                 tiles.join(i, divisor, values, &mut whole[n]);
                 Ok(())
             };
-            work(&mut self.engines[i % engines], &part, &mut Run::new(canceller, first, &mut take))?;
+            let (engine, mut run) = (&mut self.engines[i % engines], Run::new(canceller, first, &mut take));
+            work(engine, &part, &mut run)?;
+            engine.finish(&mut run)?;
         }
         let all = tiles.whole(divisor);
         (first..).zip(&whole).try_for_each(|(index, values)| sink(index, values, &all, &all))

@@ -36,10 +36,15 @@ fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Pixels copied, tensors copied there, tensors copied back.
-fn traffic(model: &Model) -> [u64; 3] {
+/// Frames of bytes that were converted; tensors that crossed there and back in the queue; tensors that were copied there and
+/// back otherwise.
+fn traffic(model: &Model) -> [u64; 5] {
     let traffic = &model.device().expect("it has a device").traffic;
-    [&traffic.pixels, &traffic.uploads, &traffic.downloads].map(count)
+    [&traffic.pixels, &traffic.sent, &traffic.fetched, &traffic.uploads, &traffic.downloads].map(count)
+}
+
+fn more(before: [u64; 5], more: [u64; 5]) -> [u64; 5] {
+    std::array::from_fn(|i| before[i] + more[i])
 }
 
 fn moments(mut options: StreamOptions) -> StreamOptions {
@@ -77,11 +82,7 @@ fn decode(stream: &mut Stream, range: std::ops::Range<usize>) -> Vec<f32> {
         let latent: Vec<f32> = (0..size).map(|i| ((i * 31 + n * 17) % 97) as f32 / 48.0 - 1.0).collect();
         let count = stream.decode_count(1).unwrap() as usize;
         let mut planes = vec![0.0; count * 3 * SIZE.0 * SIZE.1];
-        let frames = planes.chunks_exact_mut(3 * SIZE.0 * SIZE.1);
-        let mut frames: Vec<_> =
-            frames.map(|f| ImageMut::planar_f32(f, Range::Signed, SIZE.0, SIZE.1).unwrap()).collect();
-        assert_eq!(stream.decode(Latents::F32(&latent), &mut frames).unwrap(), count);
-        drop(frames);
+        assert_eq!(stream.decode(Latents::F32(&latent), &mut frames(&mut planes)).unwrap(), count);
         video.extend(planes);
     }
     video
@@ -103,9 +104,13 @@ fn cuda_streams_copy_nothing_but_their_ends() {
             let mut stream = Stream::new(&model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
             let before = model.device().map(|_| traffic(&model));
             let results = (encode(&mut stream, 0..18), decode(&mut stream, 0..4));
-            if let Some([pixels, uploads, downloads]) = before {
-                let expected = [pixels + 18, uploads, downloads];
-                assert_eq!(traffic(&model), expected, "{case}: pixels of each frame, and no tensor either way");
+            if let Some(before) = before {
+                let [latent, frame] = [stream.info().latent_channels * 2, 3 * SIZE.0 * SIZE.1];
+                let info = stream.info();
+                let latents = results.0.len() / (latent * info.latent_width * info.latent_height);
+                let frames = results.1.len() / frame;
+                let expected = more(before, [18, 18 + 4, (latents + frames) as u64, 0, 0]);
+                assert_eq!(traffic(&model), expected, "{case}: each frame and latent crosses once, and nothing else");
             }
             results
         });
@@ -126,12 +131,61 @@ fn cuda_uploads_of_deep_pixels_are_one_tensor_a_frame() {
         let mut latents = vec![0.0; 2 * info.encoded_channels * info.latent_width * info.latent_height];
         let before = model.device().map(|_| traffic(&model));
         assert_eq!(stream.encode(&[image; 5], LatentsMut::F32(&mut latents)).unwrap(), 2);
-        if let Some([pixels, uploads, downloads]) = before {
-            assert_eq!(traffic(&model), [pixels, uploads + 5, downloads]);
+        if let Some(before) = before {
+            assert_eq!(traffic(&model), more(before, [0, 5, 2, 0, 0]));
         }
         latents
     });
     assert!(results[0] == results[1]);
+}
+
+fn frames(planes: &mut [f32]) -> Vec<ImageMut<'_>> {
+    let frames = planes.chunks_exact_mut(3 * SIZE.0 * SIZE.1);
+    frames.map(|frame| ImageMut::planar_f32(frame, Range::Signed, SIZE.0, SIZE.1).unwrap()).collect()
+}
+
+/// In calls of many frames and latents, what crosses does so beside other work: bytes and floats by turns, with flushes, and
+/// again after a call that ended early.
+#[test]
+fn cuda_calls_of_many_frames_give_what_calls_of_one_give() {
+    for case in ["v1-tiny", "v1-tiny-8x", "v1-image", "own-v2-16x"] {
+        let results = models(case, &ModelOptions::default()).map(|model| {
+            let mut stream = Stream::new(&model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
+            let info = stream.info();
+            let latent = info.encoded_channels * info.latent_width * info.latent_height;
+            let pixels: Vec<Vec<u8>> = (0..22).map(bytes).collect();
+            let deep: Vec<Vec<u8>> = pixels.iter().map(|p| p.iter().flat_map(|byte| [*byte, 1]).collect()).collect();
+            let images: Vec<Image<'_>> = (0..22)
+                .map(|i| match i % 3 {
+                    2 => Image::packed(&deep[i], PixelFormat::GbrPlanar16 { bits: 10 }, SIZE.0, SIZE.1).unwrap(),
+                    _ => Image::packed(&pixels[i], PixelFormat::RgbPlanar8, SIZE.0, SIZE.1).unwrap(),
+                })
+                .collect();
+            let mut found = vec![];
+            for _ in 0..2 {
+                let mut latents = vec![0.0; 22 * latent];
+                // The second frame is of another size, so that the call ends before it has come.
+                let other = Image::packed(&pixels[0], PixelFormat::RgbPlanar8, SIZE.1, SIZE.0).unwrap();
+                assert!(stream.encode(&[images[0], other], LatentsMut::F32(&mut latents)).is_err());
+                stream.reset().unwrap();
+                let mut count = stream.encode(&images, LatentsMut::F32(&mut latents)).unwrap();
+                count += stream.encode_flush(LatentsMut::F32(&mut latents[count * latent..])).unwrap();
+                latents.truncate(count * latent);
+                found.push(latents);
+                let z: Vec<f32> = (0..6 * latent / 2).map(|i| ((i * 31) % 97) as f32 / 48.0 - 1.0).collect();
+                let count = stream.decode_count(6).unwrap() as usize;
+                let mut planes = vec![0.0; (count + 16) * 3 * SIZE.0 * SIZE.1];
+                let (now, rest) = planes.split_at_mut(count * 3 * SIZE.0 * SIZE.1);
+                assert_eq!(stream.decode(Latents::F32(&z), &mut frames(now)).unwrap(), count);
+                stream.decode_flush(&mut frames(rest)).unwrap();
+                found.push(planes);
+                stream.reset().unwrap();
+            }
+            assert!(found[0] == found[2] && found[1] == found[3], "{case}: the second time");
+            found
+        });
+        assert!(results[0] == results[1], "{case}: the device gives other values than the CPU");
+    }
 }
 
 /// The first run of each step is behind a stream when it is made, and not to be seen.
@@ -143,10 +197,11 @@ fn cuda_streams_are_made_warm() {
     let runs = || count(&model.device().unwrap().traffic.steps) as usize;
     let (encoder_steps, decoder_steps) = (model.graphs(Half::Encoder).len(), model.graphs(Half::Decoder).len());
     let decoder = Stream::new(&model, &options).unwrap();
-    assert_eq!((traffic(&model), runs()), ([0, 0, 0], decoder_steps));
+    // The clip's first latent makes one frame.
+    assert_eq!((traffic(&model), runs()), ([0, 1, 1, 0, 0], decoder_steps));
     (options.encode, options.decode) = (true, false);
     let encoder = Stream::new(&model, &options).unwrap();
-    assert_eq!((traffic(&model), runs()), ([1, 0, 0], decoder_steps + encoder_steps));
+    assert_eq!((traffic(&model), runs()), ([1, 2, 2, 0, 0], decoder_steps + encoder_steps));
     for stream in [decoder, encoder] {
         let info = stream.info();
         assert_eq!([info.frames_in, info.latents_out, info.latents_in, info.frames_out], [0; 4]);
@@ -162,10 +217,8 @@ fn cuda_memory_is_flat_and_freed_with_the_streams() {
     let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
     let one = bytes();
     let info = stream.info();
-    // All of the state but latent, moments and the two pictures of the last step.
-    let latent = info.latent_channels * info.latent_width * info.latent_height;
-    let ends = 4 * (3 * latent + 2 * 3 * SIZE.0 * SIZE.1) as u64;
-    assert_eq!(one, info.encode_state_bytes + info.decode_state_bytes - ends);
+    // All of the state, and the bytes of a frame.
+    assert_eq!(one, info.encode_state_bytes + info.decode_state_bytes + (3 * SIZE.0 * SIZE.1) as u64);
     for clip in 0..10 {
         encode(&mut stream, 0..40);
         decode(&mut stream, 0..20);
@@ -195,7 +248,7 @@ fn cuda_snapshots_and_forks_go_through_copies() {
         encode(&mut stream, 0..7);
         decode(&mut stream, 0..3);
         let snapshot = stream.snapshot().unwrap();
-        assert!(traffic(&device)[2] > 0, "nothing was copied from the device");
+        assert!(traffic(&device)[4] > 0, "nothing was copied from the device");
         let mut fork = stream.fork().unwrap();
         let expected = (encode(&mut stream, 7..14), decode(&mut stream, 3..6));
         assert!((encode(&mut fork, 7..14), decode(&mut fork, 3..6)) == expected, "{precision}: the fork");

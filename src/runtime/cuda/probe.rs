@@ -40,6 +40,15 @@ pub(crate) fn check(path: &Path, version: &str, providers: &[String], device: u3
     checked().map_err(|e| e.prefixed(&format!("CUDA device {device}")))
 }
 
+/// The name of the CUDA runtime that the provider of the ONNX Runtime at `path` needs, and has loaded.
+pub(crate) fn runtime_library(path: &Path) -> Result<String> {
+    let provider = provider_library(path)?;
+    match needed_libraries(&provider)?.into_iter().find(|name| name.starts_with("libcudart.so")) {
+        Some(name) => Ok(name),
+        None => fail!(Provider, "{} does not use the CUDA runtime as a shared library; {GET_ONE}", provider.display()),
+    }
+}
+
 /// The provider's library. ONNX Runtime looks for it only in the folder of the path by which it was opened, even if
 /// that is a link.
 fn provider_library(runtime: &Path) -> Result<PathBuf> {

@@ -1,5 +1,6 @@
 //! The options of ONNX Runtime's CUDA provider.
 
+use super::queue::CudaQueue;
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub(crate) const PROVIDER_OPTIONS: [&str; 6] = [
 ];
 
 /// Options of sessions on a CUDA device.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct CudaOptions {
     /// Whether convolutions and matrix products may use tensor cores. ONNX Runtime calls this `use_tf32`, but it
     /// applies to convolutions of every type. If set, float32 operands are rounded to TF32, with 11 significant bits.
@@ -27,8 +28,8 @@ pub(crate) struct CudaOptions {
     pub(crate) more: Arc<[(String, String)]>,
 }
 
-/// The provider for sessions on that device.
-pub(crate) fn provider(device: u32, options: &CudaOptions) -> ExecutionProviderDispatch {
+/// The provider for sessions on that device, which work in `queue`.
+pub(crate) fn provider(device: u32, options: &CudaOptions, queue: &CudaQueue) -> ExecutionProviderDispatch {
     let cuda = CUDA::default()
         .with_device_id(device as i32)
         .with_tf32(options.tensor_cores)
@@ -39,6 +40,8 @@ pub(crate) fn provider(device: u32, options: &CudaOptions) -> ExecutionProviderD
         // ranking.
         .with_conv_algorithm_search(ort::ep::cuda::ConvAlgorithmSearch::Heuristic)
         .with_conv_max_workspace(true);
+    // SAFETY: a session keeps its queue.
+    let cuda = unsafe { cuda.with_compute_stream(queue.stream()) };
     let cuda = options.more.iter().fold(cuda, |cuda, (name, value)| cuda.with_arbitrary_config(name, value));
     cuda.build().error_on_failure()
 }
