@@ -8,7 +8,7 @@ use super::cuda;
 use super::environment::Runtime;
 use super::place::Place;
 use super::queue::Queue;
-use super::session::{Session, SessionOptions};
+use super::session::{Loaded, Session, SessionOptions};
 use super::tensor::{DeviceMemory, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, Element};
@@ -36,7 +36,7 @@ pub(crate) struct Device {
     #[cfg(test)]
     pub(crate) traffic: Traffic,
     /// Owns the memory, so it is dropped after that.
-    _session: Arc<Owned<ort::session::Session>>,
+    _session: Arc<Loaded>,
     queue: Arc<Queue>,
 }
 
@@ -74,8 +74,8 @@ impl Device {
             Place::Cuda(device) => (cuda::device_memory(device), Some(cuda::pinned_memory(device))),
             _ => (MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default), None),
         };
-        let allocator = memory.and_then(|info| Allocator::new(&session, info)).map_err(failed)?;
-        let staging = staging.and_then(|info| Allocator::new(&session, info.ok()?).ok());
+        let allocator = memory.and_then(|info| Allocator::new(&session.session, info)).map_err(failed)?;
+        let staging = staging.and_then(|info| Allocator::new(&session.session, info.ok()?).ok());
         Ok(Arc::new(Device {
             allocator: Mutex::new(Owned::new(allocator)),
             staging: staging.map(|staging| Mutex::new(Owned::new(staging))),

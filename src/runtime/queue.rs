@@ -38,6 +38,13 @@ impl Queue {
         self.cuda.as_ref().map(|cuda| Arc::clone(cuda))
     }
 
+    /// Waits until all is done, or until nothing can be done any more.
+    pub(super) fn finish(&self) {
+        if let Some(cuda) = &self.cuda {
+            let _ = cuda.finish();
+        }
+    }
+
     /// Keeps other threads from putting work into the queue.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock()

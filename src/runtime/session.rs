@@ -1,7 +1,7 @@
 //! A loaded graph, which several threads may run at once.
 
 use super::cancel::Canceller;
-use super::cuda::CudaOptions;
+use super::cuda::{self, CudaOptions};
 use super::environment::Runtime;
 use super::place::Place;
 use super::queue::Queue;
@@ -16,6 +16,7 @@ use crate::model::Checkpoint;
 use crate::process::{Loading, Owned};
 use once_cell::sync::OnceCell;
 use ort::AsPointer;
+use ort::memory::Allocator;
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +47,7 @@ pub(crate) struct SessionOptions {
 /// A loaded graph. It or the runtime holds the only copy of each weight, in the order in which it is read.
 pub(crate) struct Session {
     name: String,
-    session: Arc<Owned<ort::session::Session>>,
+    session: Arc<Loaded>,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
     /// The last inputs.
@@ -56,6 +57,36 @@ pub(crate) struct Session {
     queue: Option<Arc<Queue>>,
     /// Runs whose outputs are all on a device.
     runs: AtomicU64,
+}
+
+/// What several owners share.
+pub(super) struct Loaded {
+    pub(super) session: Owned<ort::session::Session>,
+    /// Dropped after it.
+    _pinned: Option<Owned<Pinned>>,
+}
+
+/// The allocator of a session's pinned memory. When a session on a CUDA device is dropped, the driver may still have to give
+/// some of this memory back, in a thread where CUDA cannot be called. So somebody else has to own the allocator until then.
+struct Pinned {
+    queue: Arc<Queue>,
+    _allocator: Allocator,
+}
+
+// SAFETY: nobody uses the allocator, and it is dropped once.
+unsafe impl Send for Pinned {}
+unsafe impl Sync for Pinned {}
+
+impl Pinned {
+    fn of(session: &ort::session::Session, device: u32, queue: Arc<Queue>) -> ort::Result<Self> {
+        Ok(Pinned { queue, _allocator: Allocator::new(session, cuda::pinned_memory(device)?)? })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.queue.finish();
+    }
 }
 
 impl Session {
@@ -106,6 +137,12 @@ impl Session {
             }
         };
         let session = session.map_err(|e| run_error(&step.name, "loading", e))?;
+        let pinned = match (options.place, &options.queue) {
+            (Place::Cuda(device), Some(queue)) => Some(Pinned::of(&session, device, queue.clone())),
+            _ => None,
+        };
+        let pinned = pinned.transpose().map_err(|e| run_error(&step.name, "loading", e))?;
+        let loaded = Loaded { session: Owned::new(session), _pinned: pinned.map(Owned::new) };
         drop(weights);
         // Loading leaves several times the weights' size in the allocator's free lists.
         #[cfg(target_env = "gnu")]
@@ -118,7 +155,7 @@ impl Session {
         let given = step.sizes.iter().map(|list| &list.name).chain(packed);
         Ok(Session {
             name: step.name.clone(),
-            session: Arc::new(Owned::new(session)),
+            session: Arc::new(loaded),
             inputs: inputs.map(|port| &port.name).chain(given).map(|name| c_string(name)).collect(),
             outputs: outputs.map(|port| c_string(&port.name)).collect(),
             packed_weights,
@@ -133,7 +170,7 @@ impl Session {
     }
 
     /// For allocations in the session's memory.
-    pub(super) fn shared(&self) -> Arc<Owned<ort::session::Session>> {
+    pub(super) fn shared(&self) -> Arc<Loaded> {
         self.session.clone()
     }
 
@@ -175,13 +212,13 @@ impl Session {
         let inputs: Vec<*const ort::sys::OrtValue> = inputs.iter().map(|t| t.ptr().cast_const()).collect();
         let mut outputs: Vec<*mut ort::sys::OrtValue> = outputs.iter().map(|t| t.ptr()).collect();
         let turn = self.queue.as_ref().map(|queue| queue.turn());
-        let waits = !on_device || self.runs.fetch_add(1, Ordering::Relaxed) % RUNS_OF_A_WAIT == 0;
+        let waits = !on_device || self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(RUNS_OF_A_WAIT);
         // SAFETY: all pointers are valid during the call, and the counts match. The runtime writes to the given outputs, or
         // copies to them if they are in other memory than the session's. OrtApi::Run is safe to call from several threads on
         // one session. ort's wrapper takes `&mut` because some providers' allocators are not; none of these is used here.
         let result = unsafe {
             let status = (ort::api().Run)(
-                self.session.ptr().cast_mut(),
+                self.session.session.ptr().cast_mut(),
                 canceller.options[usize::from(!waits)].ptr(),
                 input_names.as_ptr(),
                 inputs.as_ptr(),

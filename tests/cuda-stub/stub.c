@@ -5,6 +5,7 @@
  *   the data lie as many pages behind them. Copies between CPU and device are done, kernels are not.
  * - What a program may do wrong ends the process with a message: copies past the end of an allocation or from memory that
  *   has been freed, a second free, streams and events that are destroyed twice or used afterwards.
+ * - Functions of the CPU that a stream calls are called later, by another thread, in which CUDA is forbidden.
  * - All is counted: wfvae_stub_counters. Allocations fail when wfvae_stub_fail says so.
  *
  * Functions that have nothing to do but to succeed are not here: build.sh makes them from the provider's list of symbols.
@@ -19,10 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static const size_t DEVICE_BYTES = (size_t)80 << 30;
 
-enum { SUCCESS = 0, OUT_OF_MEMORY = 2, NO_SUCH_SYMBOL = 500 };
+enum { SUCCESS = 0, OUT_OF_MEMORY = 2, NO_SUCH_SYMBOL = 500, NOT_PERMITTED = 800 };
 
 /* The same fields in the same order in tests/cuda_stub.rs. */
 struct wfvae_stub_counters {
@@ -277,6 +279,66 @@ static void check_stream(const char *call, const void *stream) {
         check(call, stream, STREAM);
 }
 
+/* Functions of the CPU that a stream calls: some time later, by a thread of the driver, which must not call CUDA. */
+
+struct call {
+    void (*function)(void *);
+    void *data;
+    struct call *next;
+};
+static struct call *first_call, **last_call = &first_call;
+static uint64_t waiting_calls;
+static pthread_cond_t calls_changed = PTHREAD_COND_INITIALIZER;
+static _Thread_local bool is_caller;
+
+static void *call_all(void *unused) {
+    is_caller = true;
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        while (first_call == NULL)
+            pthread_cond_wait(&calls_changed, &lock);
+        struct call *call = first_call;
+        first_call = call->next;
+        if (first_call == NULL)
+            last_call = &first_call;
+        pthread_mutex_unlock(&lock);
+        usleep(200);
+        call->function(call->data);
+        free(call);
+        pthread_mutex_lock(&lock);
+        waiting_calls--;
+        pthread_cond_broadcast(&calls_changed);
+        pthread_mutex_unlock(&lock);
+    }
+    return unused;
+}
+
+/* Waits for what the device has to do. */
+static void finish(void) {
+    pthread_mutex_lock(&lock);
+    while (waiting_calls > 0)
+        pthread_cond_wait(&calls_changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+int cudaLaunchHostFunc(void *stream, void (*function)(void *), void *data) {
+    static bool begun;
+    check_stream("cudaLaunchHostFunc", stream);
+    struct call *call = malloc(sizeof *call);
+    *call = (struct call){function, data, NULL};
+    pthread_mutex_lock(&lock);
+    if (!begun) {
+        pthread_t thread;
+        begun = pthread_create(&thread, NULL, call_all, NULL) == 0;
+    }
+    *last_call = call;
+    last_call = &call->next;
+    waiting_calls++;
+    pthread_cond_broadcast(&calls_changed);
+    pthread_mutex_unlock(&lock);
+    return SUCCESS;
+}
+
 /* The runtime: the device, one like an H100. */
 
 struct device_properties {
@@ -351,14 +413,14 @@ int cudaMallocFromPoolAsync(void **out, size_t size, void *pool, void *stream) {
     check_stream("cudaMallocFromPoolAsync", stream);
     return allocate(out, size, true);
 }
-int cudaFree(void *at) { return release("cudaFree", at, true); }
+int cudaFree(void *at) { return is_caller ? NOT_PERMITTED : release("cudaFree", at, true); }
 int cudaFreeAsync(void *at, void *stream) {
     check_stream("cudaFreeAsync", stream);
     return release("cudaFreeAsync", at, true);
 }
 int cudaHostAlloc(void **out, size_t size, unsigned flags) { return (void)flags, allocate(out, size, false); }
 int cudaMallocHost(void **out, size_t size) { return allocate(out, size, false); }
-int cudaFreeHost(void *at) { return release("cudaFreeHost", at, false); }
+int cudaFreeHost(void *at) { return is_caller ? NOT_PERMITTED : release("cudaFreeHost", at, false); }
 int cudaMemGetInfo(size_t *available, size_t *total) {
     *available = DEVICE_BYTES - counters.live_bytes;
     *total = DEVICE_BYTES;
@@ -402,6 +464,7 @@ int cudaStreamCreateWithFlags(void **out, unsigned flags) { return (void)flags, 
 int cudaStreamDestroy(void *stream) { return destroy("cudaStreamDestroy", stream, STREAM); }
 int cudaStreamSynchronize(void *stream) {
     check_stream("cudaStreamSynchronize", stream);
+    finish();
     COUNT(synchronizations, 1);
     return SUCCESS;
 }
@@ -415,12 +478,13 @@ int cudaStreamIsCapturing(void *stream, int *status) {
     check_stream("cudaStreamIsCapturing", stream);
     return *status = 0, SUCCESS;
 }
-int cudaDeviceSynchronize(void) { return COUNT(synchronizations, 1), SUCCESS; }
-int cudaLaunchHostFunc(void *stream, void (*function)(void *), void *data) {
-    check_stream("cudaLaunchHostFunc", stream);
-    return function(data), SUCCESS;
+int cudaDeviceSynchronize(void) {
+    if (is_caller)
+        return NOT_PERMITTED;
+    finish();
+    COUNT(synchronizations, 1);
+    return SUCCESS;
 }
-
 int cudaEventCreate(void **out) { return create(out, EVENT); }
 int cudaEventCreateWithFlags(void **out, unsigned flags) { return (void)flags, create(out, EVENT); }
 int cudaEventDestroy(void *event) { return destroy("cudaEventDestroy", event, EVENT); }
@@ -434,6 +498,7 @@ int cudaEventRecordWithFlags(void *event, void *stream, unsigned flags) {
 }
 int cudaEventSynchronize(void *event) {
     check("cudaEventSynchronize", event, EVENT);
+    finish();
     COUNT(synchronizations, 1);
     return SUCCESS;
 }

@@ -139,7 +139,7 @@ impl CudaQueue {
     }
 
     /// Waits until all is done.
-    fn finish(&self) -> Result<()> {
+    pub(crate) fn finish(&self) -> Result<()> {
         self.enter()?;
         self.check("its work failed", (self.functions.stream_synchronize)(self.stream))
     }
