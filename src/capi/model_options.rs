@@ -14,7 +14,7 @@ use std::ffi::{c_char, c_void};
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_provider {
-    /// The best provider that is available. For now this is always the CPU, because no GPU has run the CUDA code yet.
+    /// CUDA device 0 if it can be used, otherwise the CPU. wfvae_model_info.fallback then says what CUDA lacks.
     /// wfvae_model_get_info() says what was chosen and why.
     Auto = 0,
     /// The CPU.

@@ -11,8 +11,7 @@ const MAX_THREADS: usize = 1024;
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provider {
-    /// The best available. For now always the CPU: no GPU has run the CUDA path yet, so you have to ask for it by name. The
-    /// log and [`ModelInfo`](crate::ModelInfo) say so.
+    /// CUDA device 0 if it can be used, otherwise the CPU. [`ModelInfo`](crate::ModelInfo) then says what CUDA lacks.
     #[default]
     Auto,
     /// The CPU.

@@ -12,9 +12,6 @@ use crate::runtime::{CudaOptions, Device, Place, Runtime, Session, SessionOption
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// Why a CUDA device is taken only if the caller asks for it. `make check-cuda` has to pass on a device first.
-const CUDA_IS_A_PREVIEW: &str = "CUDA is a preview that no GPU has run yet, so it has to be asked for by name";
-
 pub(super) struct Sessions {
     pub(super) runtime: &'static Runtime,
     pub(super) checkpoint: Arc<Checkpoint>,
@@ -47,18 +44,25 @@ impl Sessions {
         };
         match options.provider {
             Provider::Cpu => {}
-            Provider::Cuda { device } => {
-                runtime.check_cuda(device)?;
-                sessions.place = Place::Cuda(device);
-                sessions.device = Some(sessions.open_device()?);
-            }
+            Provider::Cuda { device } => sessions.take_cuda(device)?,
             Provider::Auto => {
-                // Only those who look for a GPU want to know.
-                options.logger.log(log::Level::Debug, format_args!("provider: the CPU, because {CUDA_IS_A_PREVIEW}"));
-                sessions.fallback = Some(CUDA_IS_A_PREVIEW.to_string());
+                if let Err(e) = sessions.take_cuda(0) {
+                    // Only those who look for a GPU want to know.
+                    options.logger.log(log::Level::Debug, format_args!("provider: the CPU, because {e}"));
+                    sessions.fallback = Some(e.to_string());
+                }
             }
         }
         Ok(sessions)
+    }
+
+    /// Takes that device, if it can be used.
+    fn take_cuda(&mut self, device: u32) -> Result<()> {
+        self.runtime.check_cuda(device)?;
+        let place = Place::Cuda(device);
+        self.device = Some(self.open_device(place)?);
+        self.place = place;
+        Ok(())
     }
 
     /// With a fake device, whose memory streams may touch as little as a real one's.
@@ -67,13 +71,13 @@ impl Sessions {
         let cpu = ModelOptions { provider: Provider::Cpu, threads: 1, ..options.clone() };
         let mut sessions = Sessions::new(checkpoint, &cpu)?;
         sessions.place = Place::Fake;
-        sessions.device = Some(sessions.open_device()?);
+        sessions.device = Some(sessions.open_device(Place::Fake)?);
         Ok(sessions)
     }
 
-    fn open_device(&self) -> Result<Arc<Device>> {
+    fn open_device(&self, place: Place) -> Result<Arc<Device>> {
         let options = SessionOptions {
-            place: self.place,
+            place,
             queue: None,
             cuda: CudaOptions { more: self.provider_options.clone(), ..CudaOptions::default() },
             threads: 1,
