@@ -37,7 +37,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
 
-.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -141,6 +141,12 @@ check-cuda-stub:
 	    tests/cuda-stub/stub.c -lpthread -ldl && $(STUB)/test_stub
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" \
 	    $(CARGO) test --release --test cuda_stub -- --ignored --test-threads 1 --nocapture
+
+#: make check-cuda-kernels   without a GPU: the CUDA kernels, compiled for the CPU, against a reference; then NVRTC, which it
+#:               fetches (58 MB), compiles them for devices of several generations
+check-cuda-kernels:
+	@tests/cuda-kernels/check.sh
+	@tests/cuda-kernels/compile.sh
 
 #: make sanitize-cuda   golden cases and two streams on a CUDA device under NVIDIA's compute-sanitizer, which it fetches
 SANITIZER = target/cuda-sanitizer

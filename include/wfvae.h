@@ -378,7 +378,8 @@ typedef enum wfvae_direction {
 /// float32, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last, or
 /// planes in models with whole_clips. The results are the same to the rounding of the convolutions.
 typedef enum wfvae_layout {
-  /// The same as WFVAE_LAYOUT_PLANES.
+  /// Channels-last on a CUDA device, where that is possible and norms are of pixels (norm_type "layernorm"). Otherwise
+  /// planes.
   WFVAE_LAYOUT_AUTO = 0,
   /// One plane per channel. Each norm then transposes its frame twice.
   WFVAE_LAYOUT_PLANES = 1,
@@ -520,9 +521,10 @@ typedef struct wfvae_model_options {
   /// Options of ONNX Runtime's CUDA provider that replace the library's own choice: "name=value", separated by
   /// commas. NULL or "": none. For tuning and measuring; ONNX Runtime's documentation explains them. The names are
   /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit
-  /// (bytes, of each session) and use_tf32. Any other name, and any option with WFVAE_PROVIDER_CPU, is
-  /// WFVAE_STATUS_INVALID_ARGUMENT; a wrong value is WFVAE_STATUS_RUNTIME. They are not used if WFVAE_PROVIDER_AUTO
-  /// chooses the CPU.
+  /// (bytes, of each session) and use_tf32; and one of the library's own: wfvae_kernels=0 turns off its kernels between
+  /// channels-last convolutions, for which ONNX Runtime's then run. Any other name, and any option with
+  /// WFVAE_PROVIDER_CPU, is WFVAE_STATUS_INVALID_ARGUMENT; a wrong value is WFVAE_STATUS_RUNTIME, or
+  /// WFVAE_STATUS_INVALID_ARGUMENT for wfvae_kernels. They are not used if WFVAE_PROVIDER_AUTO chooses the CPU.
   const char *provider_options;
   /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
   /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only

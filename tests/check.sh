@@ -223,6 +223,7 @@ group install tests/install/check.sh
 cxx_tests() {
     tests/cxx/check.sh && make -s $c/bgra && python3 tests/cxx/check_bgra.py $c/bgra
 }
+if have c++; then group cuda-kernels tests/cuda-kernels/check.sh; else skip cuda-kernels "there is no C++ compiler"; fi
 if have c++; then group cxx cxx_tests; else skip cxx "there is no C++ compiler, and none can be installed"; fi
 group_or_skip csharp "run.sh says why" bindings/csharp/tests/run.sh
 group_or_skip python "pip cannot fetch what it needs" bindings/python/check.sh

@@ -38,6 +38,7 @@ struct Counters {
     pinned_bytes: u64,
     handles: u64,
     graphs: u64,
+    own: u64,
 }
 
 /// A function of the stub, which the first model has loaded.
@@ -60,6 +61,13 @@ fn counters() -> Counters {
 fn fail_allocation(nth: u64) {
     // SAFETY: the signature of stub.c.
     let set: extern "C" fn(u64) = unsafe { std::mem::transmute(stub(c"wfvae_stub_fail")) };
+    set(nth)
+}
+
+/// The nth launch of one of our kernels from now on fails.
+fn fail_launch(nth: u64) {
+    // SAFETY: the signature of stub.c.
+    let set: extern "C" fn(u64) = unsafe { std::mem::transmute(stub(c"wfvae_stub_fail_launch")) };
     set(nth)
 }
 
@@ -402,6 +410,88 @@ fn options_of_the_provider_reach_it() {
     let (kind, text) = error(("use_tf32", "maybe")).expect("it is no number");
     assert!(kind == ErrorKind::Runtime && text.contains("use_tf32"), "{text}");
     assert_eq!(error(("fuse_conv_bias", "1")), None);
+    let (kind, text) = error(("wfvae_kernels", "2")).expect("it is neither 0 nor 1");
+    assert!(kind == ErrorKind::InvalidArgument && text.contains("expected 0 or 1"), "{text}");
+}
+
+/// What these options make of a chunk: launches of our kernels and of others.
+fn launches(options: &ModelOptions) -> [u64; 2] {
+    let model = open_case("v1-image", options).unwrap();
+    let mut stream = stream(&model, SIZE).unwrap();
+    let before = counters();
+    let latents = encode(&mut stream, 2, true).unwrap();
+    decode(&mut stream, &latents, false).unwrap();
+    let after = counters();
+    let own = after.own - before.own;
+    [own, after.launches - before.launches - own]
+}
+
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn our_kernels_run_where_they_can_and_were_not_refused() {
+    let with = |precision, change: &dyn Fn(&mut ModelOptions)| {
+        let mut options = ModelOptions::default();
+        options.provider = Provider::Cuda { device: 0 };
+        (options.encode_precision, options.decode_precision) = (precision, precision);
+        change(&mut options);
+        launches(&options)
+    };
+    for precision in PRECISIONS {
+        let [own, others] = with(precision, &|_| {});
+        let [none, instead] = with(precision, &|o| o.provider_options = vec![("wfvae_kernels".into(), "0".into())]);
+        println!("{precision}: {own} of our kernels and {others} others, or {instead} others");
+        assert_eq!(none, 0, "{precision}");
+        match precision {
+            Precision::Bf16 => assert_eq!(own, 0),
+            // One pass instead of several.
+            _ => assert!(own > 0 && own + others < instead, "{precision}"),
+        }
+        assert_eq!(with(precision, &|o| o.layout = Layout::Planes)[0], 0, "{precision}");
+    }
+}
+
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn a_failed_launch_is_an_error_and_a_reset_is_enough() {
+    let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };
+    let model = open("v1-tiny", way, &Warnings::default()).unwrap();
+    let mut stream = stream(&model, SIZE).unwrap();
+    let before = counters().own;
+    encode(&mut stream, 1, true).unwrap();
+    let count = counters().own - before;
+    for nth in 1..=count {
+        stream.reset().unwrap();
+        fail_launch(nth);
+        let error = encode(&mut stream, 1, true).expect_err("a launch failed");
+        assert_eq!(error.kind(), ErrorKind::Runtime);
+        let text = error.to_string();
+        assert!(text.contains("cuLaunchKernel gives error 719 (CUDA_ERROR_LAUNCH_FAILED)"), "{text}");
+        assert!(stream.info().needs_reset);
+    }
+    stream.reset().unwrap();
+    encode(&mut stream, 1, true).unwrap();
+}
+
+/// Kernels are compiled once in a process, so this is another one.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn without_a_compiler_models_run_on_the_operators_of_onnx() {
+    const CHILD: &str = "WFVAE_CUDA_STUB_NO_COMPILER";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--ignored", "--exact", "without_a_compiler_models_run_on_the_operators_of_onnx"]);
+        assert!(child.env(CHILD, "1").status().unwrap().success());
+        return;
+    }
+    let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };
+    let warnings = Warnings::default();
+    let model = open("v1-tiny", way, &warnings).unwrap();
+    use_all(&model).unwrap();
+    assert_eq!(counters().own, 0);
+    let texts = warnings.0.lock().join("; ");
+    for part in ["own kernels cannot be used", "error 6", "the stub was told to fail", "nvidia-cuda-nvrtc"] {
+        assert!(texts.contains(part), "{part} is missing in {texts}");
+    }
 }
 
 /// Streams are made warm and their calls allocate nothing, but for whole clips. Memory is short twice in a row; and the frame is

@@ -1,16 +1,17 @@
 //! Self-attention, one block of queries at a time.
 
 use super::builder::Builder;
-use super::convolutions::{add_conv, conv};
-use super::norms::norm;
+use super::convolutions::conv;
 use super::onnx::Attribute;
 use super::size::Size;
+use super::sums::{After, Sum, add_residual};
 use super::value::{Element, Layout, Value};
 use crate::model::Attention;
 
 /// softmax(q k^T / sqrt(C)) v over the pixels of the frame, one head.
-pub(super) fn attention(b: &mut Builder, x: Value, layer: &Attention) -> Value {
-    let h = norm(b, &x, &layer.norm);
+pub(super) fn attention(b: &mut Builder, x: Sum, layer: &Attention, after: After) -> Sum {
+    let h = x.norm(b, &layer.norm);
+    let x = x.value();
     let pixels = h.layout == Layout::Pixels;
     let channels = x.channels as i64;
     let flat = b.integers(&if pixels { [1, -1, channels] } else { [1, channels, -1] });
@@ -21,7 +22,7 @@ pub(super) fn attention(b: &mut Builder, x: Value, layer: &Attention) -> Value {
     let mixed = attend(b, [query, key, value], x.channels, 1, pixels);
     let shape = b.shape_of(&h);
     let mixed = Value { name: b.node("Reshape", &[&mixed.name, &shape], vec![]), element: mixed.element, ..h };
-    add_conv(b, &x, mixed, &layer.output)
+    add_residual(b, &x, mixed, &layer.output, after)
 }
 
 /// Query, key, value and result are `[..., channels, N]`, or `[..., N, channels]` if `pixels`, with `outer` axes before. Queries

@@ -1,5 +1,6 @@
 //! Collects the nodes, ports, caches and weights of one graph and writes it as an ONNX model.
 
+use super::device_operators::DeviceOperator;
 use super::footprint::{self, Scratch};
 use super::onnx::{self, Attribute, DimValue, ValueInfo};
 use super::operators::{DOMAIN, Operator, PackedWeight};
@@ -102,6 +103,11 @@ impl Builder {
         matches!(self.options.operators, Operators::Exact | Operators::Fast)
     }
 
+    /// Whether what lies between the convolutions is our operators on a device.
+    pub(super) fn on_device(&self) -> bool {
+        self.options.operators == Operators::Device
+    }
+
     /// The layout of the network's main path.
     pub(super) fn main_layout(&self) -> Layout {
         if self.our_convolutions() || self.options.channels_last { Layout::Pixels } else { Layout::Frame }
@@ -117,8 +123,10 @@ impl Builder {
         }
     }
 
-    pub(super) fn main_input(&mut self, name: &str, channels: usize, divisor: usize) -> Value {
-        self.input(name, self.main_layout(), channels, divisor)
+    pub(super) fn main_input(&mut self, name: &str, channels: usize, divisor: usize, element: Element) -> Value {
+        let value = self.graph_input(name, self.main_layout(), channels, divisor, element);
+        self.inputs.push(value.clone());
+        value
     }
 
     pub(super) fn output(&mut self, name: &str, value: Value) {
@@ -137,11 +145,11 @@ impl Builder {
         self.output(name, stored);
     }
 
-    /// What an earlier step gave by `stored_output`, as float32.
+    /// What an earlier step gave by `stored_output`.
     pub(super) fn stored_input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
         let stored = self.graph_input(name, layout, channels, divisor, self.stored_element());
         self.inputs.push(stored.clone());
-        self.cast(stored, Element::F32)
+        stored
     }
 
     /// `now` as an output, and its two past frames. See the documentation of `graph`.
@@ -223,6 +231,26 @@ impl Builder {
         self.graph.node.last_mut().expect("just added").domain = DOMAIN.into();
         self.floats_of_ours.insert(name.clone(), result.floats_per_pixel());
         name
+    }
+
+    /// A node of one of our operators on a device, with results like these.
+    pub(super) fn device_node<const N: usize>(
+        &mut self,
+        operator: DeviceOperator,
+        inputs: &[&str],
+        attributes: Vec<Attribute>,
+        results: [Value; N],
+    ) -> [Value; N] {
+        let names = self.node_outputs::<N>(&operator.name(), inputs, attributes);
+        self.graph.node.last_mut().expect("just added").domain = DOMAIN.into();
+        let mut names = names.into_iter();
+        results.map(|result| {
+            let result = Value { name: names.next().expect("as many"), ..result };
+            self.floats_of_ours.insert(result.name.clone(), result.floats_per_pixel());
+            // The runtime must know the shapes of what it transposes, and does not know our operators.
+            self.graph.value_info.push(value_info(&result));
+            result
+        })
     }
 
     /// An input for these sizes.

@@ -1,11 +1,12 @@
 //! Convolutions of one frame, or of three at one point in time.
 
 use super::builder::Builder;
+use super::device_nodes::{self, Unbiased};
 use super::elementary::{add, concat, to_main, to_planes};
 use super::onnx::Attribute;
 use super::operator_nodes::{Scale, convolve};
 use super::options::Taps;
-use super::value::{Layout, Value};
+use super::value::{Element, Layout, Value};
 use crate::model::{Conv, ConvKind, Down};
 
 /// Where a frame is padded with zeros.
@@ -28,17 +29,28 @@ impl Padding {
 }
 
 pub(super) fn conv(b: &mut Builder, x: Value, conv: &Conv) -> Value {
+    convolution(b, x, conv, true)
+}
+
+/// On a device without the bias, where it would be a pass of its own.
+pub(super) fn unbiased_conv(b: &mut Builder, x: Value, conv: &Conv) -> Unbiased {
+    let apart = b.on_device();
+    let value = convolution(b, x, conv, !apart);
+    Unbiased { value, bias: apart.then(|| b.weight(&conv.bias, &conv.bias.shape, Element::F32)) }
+}
+
+fn convolution(b: &mut Builder, x: Value, conv: &Conv, biased: bool) -> Value {
     let own = b.our_convolutions() && x.layout == Layout::Pixels;
     match conv.kind {
         ConvKind::Spatial | ConvKind::Pointwise if own => convolve(b, &[&x], conv, Scale::Same, None),
-        ConvKind::Spatial => conv2d(b, x, conv, 1, Padding::Around),
-        ConvKind::Pointwise => conv2d(b, x, conv, 1, Padding::None),
+        ConvKind::Spatial => conv2d(b, x, conv, biased, 1, Padding::Around),
+        ConvKind::Pointwise => conv2d(b, x, conv, biased, 1, Padding::None),
         ConvKind::Causal => {
             let (now, [one_ago, two_ago]) = b.with_past(x);
             let frames = [&two_ago, &one_ago, &now];
             match own {
                 true => convolve(b, &frames, conv, Scale::Same, None),
-                false => causal_conv(b, frames, conv, 1, Padding::Around),
+                false => causal_conv(b, frames, conv, biased, 1, Padding::Around),
             }
         }
     }
@@ -60,7 +72,14 @@ pub(super) fn add_conv(b: &mut Builder, x: &Value, h: Value, conv: &Conv) -> Val
 }
 
 /// A 3x3x3 convolution at one point in time. It reads three frames, oldest first.
-fn causal_conv(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padding: Padding) -> Value {
+fn causal_conv(
+    b: &mut Builder,
+    frames: [&Value; 3],
+    conv: &Conv,
+    biased: bool,
+    stride: usize,
+    padding: Padding,
+) -> Value {
     let compute = b.options.compute;
     let frames = frames.map(|frame| {
         let frame = to_main(b, frame.clone());
@@ -68,23 +87,36 @@ fn causal_conv(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize,
     });
     let frames = frames.each_ref();
     match b.options.taps {
-        Taps::Added => added_taps(b, frames, conv, stride, padding),
+        Taps::Added => added_taps(b, frames, conv, biased, stride, padding),
         Taps::Stacked => {
-            let stacked = concat(b, &frames);
+            let stacked = if b.on_device() { device_nodes::stack(b, frames) } else { concat(b, &frames) };
             let kernel = b.weight_stacked(&conv.weight);
-            let bias = b.weight(&conv.bias, &conv.bias.shape, compute);
-            conv_node(b, &stacked, &kernel, Some(&bias), conv, stride, padding)
+            let bias = bias_within(b, conv, biased);
+            conv_node(b, &stacked, &kernel, bias.as_deref(), conv, stride, padding)
         }
-        Taps::Volume => volume(b, frames, conv, stride, padding),
+        Taps::Volume => volume(b, frames, conv, biased, stride, padding),
     }
+}
+
+/// The bias as an input of ONNX's convolution.
+fn bias_within(b: &mut Builder, conv: &Conv, biased: bool) -> Option<String> {
+    let compute = b.options.compute;
+    biased.then(|| b.weight(&conv.bias, &conv.bias.shape, compute))
 }
 
 /// A 2D convolution for each frame. On the CPU, ONNX Runtime fuses the chain of sums into the convolutions, which is 1.2 times
 /// as fast as the 3D convolution.
-fn added_taps(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padding: Padding) -> Value {
-    let bias = b.weight(&conv.bias, &conv.bias.shape, b.options.compute);
+fn added_taps(
+    b: &mut Builder,
+    frames: [&Value; 3],
+    conv: &Conv,
+    biased: bool,
+    stride: usize,
+    padding: Padding,
+) -> Value {
+    let bias = bias_within(b, conv, biased);
     let newest = b.weight_tap(&conv.weight, 2);
-    let mut sum = conv_node(b, frames[2], &newest, Some(&bias), conv, stride, padding);
+    let mut sum = conv_node(b, frames[2], &newest, bias.as_deref(), conv, stride, padding);
     for tap in [1, 0] {
         let kernel = b.weight_tap(&conv.weight, tap);
         let part = conv_node(b, frames[tap], &kernel, None, conv, stride, padding);
@@ -94,7 +126,7 @@ fn added_taps(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, 
 }
 
 /// One 3D convolution of a clip of the three frames.
-fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padding: Padding) -> Value {
+fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, biased: bool, stride: usize, padding: Padding) -> Value {
     let input = frames[2].clone();
     let pixels = input.layout == Layout::Pixels;
     // The time axis follows the channels. In channels-last it follows the first axis, so that frames stay contiguous.
@@ -107,7 +139,7 @@ fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padd
         clip = b.node("Transpose", &[&clip], perm(&[0, 4, 1, 2, 3]));
     }
     let kernel = b.weight(&conv.weight, &conv.weight.shape, b.options.compute);
-    let bias = b.weight(&conv.bias, &conv.bias.shape, b.options.compute);
+    let bias = bias_within(b, conv, biased);
     let [above, left, below, right] = padding.pads();
     let stride = stride as i64;
     let attributes = vec![
@@ -115,7 +147,8 @@ fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padd
         Attribute::ints("pads", &[0, above, left, 0, below, right]),
         Attribute::ints("strides", &[1, stride, stride]),
     ];
-    let mut result = b.node("Conv", &[&clip, &kernel, &bias], attributes);
+    let inputs: Vec<&str> = [clip.as_str(), &kernel].into_iter().chain(bias.as_deref()).collect();
+    let mut result = b.node("Conv", &inputs, attributes);
     b.share(&result, 1.0 / 3.0);
     if pixels {
         result = b.node("Transpose", &[&result], perm(&[0, 2, 3, 4, 1]));
@@ -124,16 +157,16 @@ fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, stride: usize, padd
     Value { name, channels: conv.out_channels(), divisor: input.divisor * stride as usize, ..input }
 }
 
-fn conv2d(b: &mut Builder, x: Value, conv: &Conv, stride: usize, padding: Padding) -> Value {
+fn conv2d(b: &mut Builder, x: Value, conv: &Conv, biased: bool, stride: usize, padding: Padding) -> Value {
     // Pointwise kernels of 3D layers have a time axis of length 1.
     let [c_out, c_in, .., height, width] = conv.weight.shape[..] else {
         unreachable!("a kernel has at least four axes")
     };
     let compute = b.options.compute;
     let kernel = b.weight(&conv.weight, &[c_out, c_in, height, width], compute);
-    let bias = b.weight(&conv.bias, &conv.bias.shape, compute);
+    let bias = bias_within(b, conv, biased);
     let x = b.cast(x, compute);
-    conv_node(b, &x, &kernel, Some(&bias), conv, stride, padding)
+    conv_node(b, &x, &kernel, bias.as_deref(), conv, stride, padding)
 }
 
 /// ONNX's convolution, which is of planes. The result has the layout of the main path.
@@ -164,7 +197,7 @@ pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
     if b.our_convolutions() {
         return convolve(b, &[x], &down.0, Scale::Halved, None);
     }
-    conv2d(b, x.clone(), &down.0, 2, Padding::BottomRight)
+    conv2d(b, x.clone(), &down.0, true, 2, Padding::BottomRight)
 }
 
 /// The same with stride 2 in time. The frames are the last one of the pair before and the pair.
@@ -172,5 +205,5 @@ pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], down: &Down) -
     if b.our_convolutions() {
         return convolve(b, &frames, &down.0, Scale::Halved, None);
     }
-    causal_conv(b, frames, &down.0, 2, Padding::BottomRight)
+    causal_conv(b, frames, &down.0, true, 2, Padding::BottomRight)
 }

@@ -3,6 +3,7 @@
 use super::builder::{Builder, Part};
 use super::options::Options;
 use super::step::StepGraph;
+use super::sums::After;
 use super::value::Layout;
 use super::{elementary, haar, layers, port, upsampling};
 use crate::model::Decoder;
@@ -12,21 +13,24 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
     let mut b = Builder::new(Part::Decoder, 0, options);
     let latent = b.frame_input(port::LATENT, latent_channels, 2 << decoder.levels.len());
     let latent = elementary::input_to_main(&mut b, latent);
-    let mut x = layers::layers(&mut b, latent, &decoder.head);
+    let after = if decoder.levels.is_empty() { After::Layers(&decoder.tail) } else { After::Others };
+    let mut sum = layers::layers(&mut b, latent, &decoder.head, after);
     let mut side = None;
 
-    for level in &decoder.levels {
+    for (i, level) in decoder.levels.iter().enumerate() {
+        let mut x = sum.value();
         let main = x.channels - level.flow_channels;
         let flow = b.channels(&x, main, x.channels);
         x = b.channels(&x, 0, main);
 
-        let coefficients = layers::layers(&mut b, flow, &level.branch);
+        let coefficients = layers::layers(&mut b, flow, &level.branch, After::Others).value();
         let mut coefficients = elementary::to_planes(&mut b, coefficients);
         if let Some(picture) = &side {
             coefficients = haar::add_to_low_pass(&mut b, &coefficients, picture);
         }
         let mut pictures = haar::synthesis(&mut b, &coefficients, level.wavelet);
-        x = layers::layers(&mut b, x, &level.body);
+        let after = if level.up.is_temporal() { After::Others } else { After::Convolutions };
+        x = layers::layers(&mut b, x, &level.body, after).value();
 
         if level.up.is_temporal() {
             let taps = upsampling::up_taps(&mut b, &x, &level.up);
@@ -46,10 +50,11 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
             side = pictures.pop();
             x = upsampling::up_nearest(&mut b, &x, &level.up);
         }
-        x = layers::layers(&mut b, x, &level.merge);
+        let after = if i + 1 < decoder.levels.len() { After::Others } else { After::Layers(&decoder.tail) };
+        sum = layers::layers(&mut b, x, &level.merge, after);
     }
 
-    let coefficients = layers::layers(&mut b, x, &decoder.tail);
+    let coefficients = layers::layers(&mut b, sum, &decoder.tail, After::Others).value();
     let mut coefficients = elementary::to_planes(&mut b, coefficients);
     if let Some(picture) = &side {
         coefficients = haar::add_to_low_pass(&mut b, &coefficients, picture);

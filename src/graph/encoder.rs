@@ -4,6 +4,7 @@
 use super::builder::{Builder, Part};
 use super::options::Options;
 use super::step::StepGraph;
+use super::sums::{After, Sum};
 use super::value::Element;
 use super::{convolutions, elementary, haar, layers, port};
 use crate::model::Encoder;
@@ -15,35 +16,38 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
     let frames: Vec<_> = port::FRAMES[..frames].iter().map(|name| b.frame_input(name, 3, 1)).collect();
     let coefficients = haar::analysis(&mut b, &frames.iter().collect::<Vec<_>>(), encoder.wavelet);
     let mut low = b.channels(&coefficients, 0, 3);
-    let mut x = elementary::to_main(&mut b, coefficients);
+    let mut x = Sum::from(elementary::to_main(&mut b, coefficients));
 
-    for level in &encoder.levels {
-        x = layers::layers(&mut b, x, &level.body);
+    for (i, level) in encoder.levels.iter().enumerate() {
+        let mut down = layers::layers(&mut b, x, &level.body, After::Convolutions).value();
         let coefficients;
         if level.down.is_temporal() {
-            let (channels, divisor) = (x.channels, x.divisor);
-            let main = b.cast(x, Element::F32);
+            let (channels, divisor) = (down.channels, down.divisor);
+            // On a device only the convolution's type is kept.
+            let element = if b.on_device() { b.options.compute } else { Element::F32 };
+            let main = b.cast(down, element);
             b.output(port::MAIN_OUT, main);
             b.output(port::LOW_OUT, low);
             steps.push(b.finish());
 
             b = Builder::new(Part::Encoder, steps.len(), options);
-            let [before, first, second] = port::MAIN.map(|name| b.main_input(name, channels, divisor));
+            let [before, first, second] = port::MAIN.map(|name| b.main_input(name, channels, divisor, element));
             let lows = port::LOW.map(|name| b.frame_input(name, 3, divisor));
-            x = convolutions::down_temporal(&mut b, [&before, &first, &second], &level.down);
+            down = convolutions::down_temporal(&mut b, [&before, &first, &second], &level.down);
             coefficients = haar::analysis(&mut b, &[&lows[0], &lows[1]], level.wavelet);
         } else {
-            x = convolutions::down_spatial(&mut b, &x, &level.down);
+            down = convolutions::down_spatial(&mut b, &down, &level.down);
             coefficients = haar::analysis(&mut b, &[&low], level.wavelet);
         }
         let flow = elementary::to_main(&mut b, coefficients.clone());
         let flow = convolutions::conv(&mut b, flow, &level.flow);
-        x = elementary::concat(&mut b, &[&x, &flow]);
-        x = layers::layers(&mut b, x, &level.merge);
+        let joined = elementary::concat(&mut b, &[&down, &flow]);
+        let next = encoder.levels.get(i + 1).map_or(&encoder.tail, |next| &next.body);
+        x = layers::layers(&mut b, joined, &level.merge, After::Layers(next));
         low = b.channels(&coefficients, 0, 3);
     }
 
-    let moments = layers::layers(&mut b, x, &encoder.tail);
+    let moments = layers::layers(&mut b, x, &encoder.tail, After::Others).value();
     let moments = elementary::to_planes(&mut b, moments);
     let moments = b.cast(moments, Element::F32);
     b.output(port::MOMENTS, moments);

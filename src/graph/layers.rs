@@ -2,37 +2,40 @@
 
 use super::attention::attention;
 use super::builder::Builder;
-use super::convolutions::{add_conv, conv};
+use super::convolutions::{conv, unbiased_conv};
 use super::elementary::silu;
-use super::norms::{norm, norm_silu};
-use super::value::Value;
+use super::norms::unbiased_norm_silu;
+use super::sums::{After, Sum, add_residual};
 use crate::model::{Layer, ResBlock};
 
-pub(super) fn layers(b: &mut Builder, mut x: Value, mut layers: &[Layer]) -> Value {
+/// `after` comes after the last of these layers.
+pub(super) fn layers(b: &mut Builder, x: impl Into<Sum>, mut layers: &[Layer], after: After) -> Sum {
+    let mut x = x.into();
     while let [layer, rest @ ..] = layers {
         layers = rest;
+        let then = if rest.is_empty() { after } else { After::Layers(rest) };
         x = match (layer, rest) {
             (Layer::Norm(norm), [Layer::Silu, rest @ ..]) => {
                 layers = rest;
-                norm_silu(b, &x, norm)
+                x.norm_silu(b, norm).into()
             }
-            (Layer::Conv(conv), _) => self::conv(b, x, conv),
-            (Layer::ResBlock(block), _) => resblock(b, x, block),
-            (Layer::Attention(layer), _) => attention(b, x, layer),
-            (Layer::Norm(layer), _) => norm(b, &x, layer),
-            (Layer::Silu, _) => silu(b, &x),
+            (Layer::Conv(conv), _) => self::conv(b, x.value(), conv).into(),
+            (Layer::ResBlock(block), _) => resblock(b, x, block, then),
+            (Layer::Attention(layer), _) => attention(b, x, layer, then),
+            (Layer::Norm(layer), _) => x.norm(b, layer).into(),
+            (Layer::Silu, _) => silu(b, &x.value()).into(),
         };
     }
     x
 }
 
-fn resblock(b: &mut Builder, x: Value, block: &ResBlock) -> Value {
-    let h = norm_silu(b, &x, &block.norm1);
-    let h = conv(b, h, &block.conv1);
-    let h = norm_silu(b, &h, &block.norm2);
+fn resblock(b: &mut Builder, x: Sum, block: &ResBlock, after: After) -> Sum {
+    let h = x.norm_silu(b, &block.norm1);
+    let h = unbiased_conv(b, h, &block.conv1);
+    let h = unbiased_norm_silu(b, &h, &block.norm2);
     let x = match &block.shortcut {
-        Some(shortcut) => conv(b, x, shortcut),
-        None => x,
+        Some(shortcut) => conv(b, x.value(), shortcut),
+        None => x.value(),
     };
-    add_conv(b, &x, h, &block.conv2)
+    add_residual(b, &x, h, &block.conv2, after)
 }

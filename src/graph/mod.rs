@@ -17,6 +17,11 @@
 //!
 //! If the norms of a network span the clip, it has no steps: it is one graph over all frames (`clip`).
 //!
+//! ## Our operators
+//! On the CPU, norms and convolutions can be nodes of ours (`operators`, `operator_nodes`); on a CUDA device, what lies between
+//! the convolutions (`device_operators`, `device_nodes`). There a convolution leaves its bias to the node that reads its result,
+//! and a sum is one node with the norm that follows it (`sums`).
+//!
 //! ## Sizes
 //! A graph takes frames of any size. Sizes at which it cuts or joins values, and which follow from the frame's, are inputs
 //! (`size`).
@@ -33,6 +38,8 @@ mod builder;
 mod clip;
 mod convolutions;
 mod decoder;
+mod device_nodes;
+mod device_operators;
 mod elementary;
 mod encoder;
 mod footprint;
@@ -46,6 +53,7 @@ mod options;
 pub(crate) mod port;
 mod size;
 mod step;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -54,6 +62,7 @@ mod value;
 
 pub(crate) use clip::{decoder_clip, encoder_clip};
 pub(crate) use decoder::decoder;
+pub(crate) use device_operators::{DeviceKind, DeviceOperator};
 pub(crate) use encoder::encoder;
 pub(crate) use operators::{DOMAIN as OPERATOR_DOMAIN, Operator, PackedWeight};
 pub(crate) use options::{Operators, Options, Taps};

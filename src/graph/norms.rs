@@ -1,6 +1,7 @@
 //! Layer norm and group norm.
 
 use super::builder::Builder;
+use super::device_nodes::{self, Unbiased};
 use super::elementary::{silu, to_main, to_pixels, to_planes};
 use super::onnx::Attribute;
 use super::operator_nodes::normalize;
@@ -8,10 +9,26 @@ use super::options::Operators;
 use super::value::{Element, Layout, Value};
 use crate::model::{NORM_EPSILON, NORM_GROUPS, Norm, NormScope};
 
+/// Of a convolution's result.
+pub(super) fn unbiased_norm_silu(b: &mut Builder, x: &Unbiased, norm: &Norm) -> Value {
+    match x.bias {
+        Some(_) if norm.scope == NormScope::Pixel => device_nodes::normalize(b, x, norm, true),
+        Some(_) => unreachable!("only norms of pixels follow a convolution without its bias"),
+        None => norm_silu(b, &x.value, norm),
+    }
+}
+
 pub(super) fn norm_silu(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
-    if norm.scope == NormScope::Pixel && b.options.operators != Operators::Onnx {
-        let pixels = to_pixels(b, x.clone());
-        return normalize(b, &pixels, norm, true);
+    match b.options.operators {
+        Operators::Onnx => {}
+        _ if norm.scope != NormScope::Pixel => {}
+        Operators::Device => {
+            return device_nodes::normalize(b, &Unbiased { value: x.clone(), bias: None }, norm, true);
+        }
+        Operators::OurNorms | Operators::Exact | Operators::Fast => {
+            let pixels = to_pixels(b, x.clone());
+            return normalize(b, &pixels, norm, true);
+        }
     }
     let normed = self::norm(b, x, norm);
     let normed = b.cast(normed, b.options.compute);
@@ -21,8 +38,13 @@ pub(super) fn norm_silu(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
 pub(super) fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
     if norm.scope == NormScope::Pixel {
         return match x.layout {
-            Layout::Pixels if b.options.operators != Operators::Onnx => normalize(b, x, norm, false),
-            Layout::Pixels => layer_norm_last(b, x, norm),
+            Layout::Pixels => match b.options.operators {
+                Operators::Onnx => layer_norm_last(b, x, norm),
+                Operators::Device => {
+                    device_nodes::normalize(b, &Unbiased { value: x.clone(), bias: None }, norm, false)
+                }
+                Operators::OurNorms | Operators::Exact | Operators::Fast => normalize(b, x, norm, false),
+            },
             _ => layer_norm(b, x, norm, &[0, 2, 3, 1], &[0, 3, 1, 2]),
         };
     }

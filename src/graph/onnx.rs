@@ -55,6 +55,8 @@ pub(super) struct Graph {
     pub(super) input: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "12")]
     pub(super) output: Vec<ValueInfo>,
+    #[prost(message, repeated, tag = "13")]
+    pub(super) value_info: Vec<ValueInfo>,
 }
 
 #[derive(Clone, PartialEq, Message)]

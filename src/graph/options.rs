@@ -47,6 +47,8 @@ pub(crate) enum Operators {
     Exact,
     /// Ours, with large tiles everywhere.
     Fast,
+    /// ONNX's convolutions and ours between them, on channels-last frames on a CUDA device.
+    Device,
 }
 
 impl Options {

@@ -1,6 +1,7 @@
 //! Upsampling layers, which double height and width. Temporal ones also double the frame rate.
 
 use super::builder::Builder;
+use super::device_nodes;
 use super::elementary::{concat, to_main, to_planes};
 use super::onnx::Attribute;
 use super::operator_nodes::{Scale, blend_taps, convolve, convolve_taps};
@@ -20,7 +21,9 @@ pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
     }
     let x = b.cast(x.clone(), b.options.compute);
     let x = &to_planes(b, x);
-    let bias = b.weight(&conv.bias, &conv.bias.shape, b.options.compute);
+    // On a device it is added where the phases are joined.
+    let bias = b.weight(&conv.bias, &conv.bias.shape, if b.on_device() { Element::F32 } else { b.options.compute });
+    let bias_within = if b.on_device() { None } else { Some(bias.as_str()) };
     let phases = [[0, 0], [0, 1], [1, 0], [1, 1]].map(|phase| {
         let kernel = b.weight_phase(&conv.weight, phase);
         let [below, right] = phase.map(|n| n as i64);
@@ -28,9 +31,14 @@ pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
             Attribute::ints("kernel_shape", &[2, 2]),
             Attribute::ints("pads", &[1 - below, 1 - right, below, right]),
         ];
-        let name = b.node("Conv", &[&x.name, &kernel, &bias], attributes);
+        let inputs: Vec<&str> = [x.name.as_str(), &kernel].into_iter().chain(bias_within).collect();
+        let name = b.node("Conv", &inputs, attributes);
         Value { name, channels: conv.out_channels(), ..x.clone() }
     });
+    if b.on_device() {
+        let phases = phases.map(|phase| to_main(b, phase));
+        return device_nodes::weave(b, phases.each_ref(), &bias);
+    }
     let blocks = concat(b, &phases.each_ref());
     let name = blocks_to_pixels(b, &blocks);
     to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor / 2, ..x.clone() })
@@ -58,9 +66,16 @@ fn blocks_to_pixels(b: &mut Builder, blocks: &Value) -> String {
 pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let attributes =
         vec![Attribute::text("mode", "linear"), Attribute::text("coordinate_transformation_mode", "half_pixel")];
-    // The CUDA provider resizes planes only. The results stay planes, so that `blend` can be a matrix product.
-    let x = &if b.our_convolutions() { x.clone() } else { to_planes(b, x.clone()) };
-    let doubled = resize(b, x, attributes);
+    // The CUDA provider resizes planes only. With ONNX's operators the results stay planes, so that `blend` can be a matrix
+    // product.
+    let doubled = match (b.on_device(), b.our_convolutions()) {
+        (true, _) => device_nodes::doubled(b, x),
+        (_, true) => resize(b, x, attributes),
+        (_, false) => {
+            let x = to_planes(b, x.clone());
+            resize(b, &x, attributes)
+        }
+    };
     let conv = &up.0;
     let channels = TAPS * conv.out_channels();
     // The last tap's weights in `blend` add up to 1, so the bias is added once.
@@ -75,13 +90,21 @@ pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let bias = b.cast(Value { name: bias, element: Element::F32, ..doubled.clone() }, compute).name;
     let kernel = b.weight_taps_apart(&conv.weight);
     let attributes = vec![Attribute::ints("kernel_shape", &[3, 3]), Attribute::ints("pads", &[1; 4])];
+    let pixels = doubled.layout == Layout::Pixels;
+    let doubled = to_planes(b, doubled);
     let name = b.node("Conv", &[&doubled.name, &kernel, &bias], attributes);
-    Value { name, channels, ..doubled }
+    let taps = Value { name, channels, ..doubled };
+    if pixels { to_main(b, taps) } else { taps }
 }
 
 /// The weighted sum of the results of `up_taps` for three frames, oldest first. `weights` has those of the oldest frame first.
 pub(super) fn blend(b: &mut Builder, frames: [&Value; 3], weights: &Value) -> Value {
     let channels = frames[0].channels / TAPS;
+    if b.on_device() {
+        return device_nodes::blend(b, frames, weights, channels);
+    }
+    let frames = frames.map(|frame| b.cast(frame.clone(), Element::F32));
+    let frames = frames.each_ref();
     if frames[0].layout == Layout::Pixels {
         return blend_taps(b, frames, weights, channels);
     }

@@ -100,6 +100,11 @@ impl Network {
         self.norms().any(|norm| norm.scope == NormScope::ClipGroups)
     }
 
+    /// Whether any norm has statistics of planes instead of pixels.
+    pub(crate) fn has_group_norms(&self) -> bool {
+        self.norms().any(|norm| norm.scope != NormScope::Pixel)
+    }
+
     /// Whether the checkpoint contains that half.
     pub(crate) fn has(&self, half: Half) -> bool {
         self.missing != Some(half)

@@ -3,10 +3,12 @@
 use super::library::{self, Library};
 use super::{cuda, operators, telemetry};
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::graph::Element;
 use crate::logger::Logger;
 use crate::process::Loading;
 use once_cell::sync::OnceCell;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The ONNX Runtime that this process uses. It is never replaced or unloaded: it has one environment per process, and
 /// its threads may still be running.
@@ -77,5 +79,10 @@ impl Runtime {
     /// Checks that sessions can run on a CUDA device; the error says what is missing.
     pub(crate) fn check_cuda(&self, device: u32) -> Result<()> {
         cuda::check(&self.library.path, &self.library.version, &library::providers(), device)
+    }
+
+    /// Our kernels for a device that was checked, and for graphs that compute in this type.
+    pub(crate) fn cuda_kernels(&self, device: u32, compute: Element) -> Result<Arc<cuda::Kernels>> {
+        cuda::Kernels::get(&self.library.path, device, compute)
     }
 }

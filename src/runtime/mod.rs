@@ -3,6 +3,8 @@
 mod cancel;
 mod cuda;
 mod device;
+#[cfg(test)]
+mod device_reference;
 mod environment;
 #[cfg_attr(not(target_pointer_width = "64"), path = "no_import_slots.rs")]
 mod import_slots;
@@ -20,7 +22,7 @@ mod weights;
 
 pub use cancel::{CallProgress, Canceller};
 
-pub(crate) use cuda::{CudaOptions, PROVIDER_OPTIONS};
+pub(crate) use cuda::{CudaOptions, Kernels, OUR_KERNELS, PROVIDER_OPTIONS};
 pub(crate) use device::Device;
 pub(crate) use environment::Runtime;
 pub(crate) use place::Place;

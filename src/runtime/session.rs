@@ -121,15 +121,23 @@ impl Session {
                     ort::Error::result_from_status(add(builder, &file.as_ptr(), &data, &step.external_bytes, 1))?;
                 }
             }
-            match options.place.provider(&options.cuda, options.queue.as_deref()) {
-                // Our operators run on the CPU only.
-                Some(provider) => builder.with_execution_providers([provider])?,
-                None => builder.with_operators(operators::domain(options.threads, options.scratch.clone())?)?,
+            match (options.place.provider(&options.cuda, options.queue.as_deref()), &options.cuda.kernels) {
+                (Some(provider), Some(kernels)) => {
+                    builder.with_execution_providers([provider])?.with_operators(cuda::domain(kernels)?)?
+                }
+                (Some(provider), None) => builder.with_execution_providers([provider])?,
+                (None, _) => {
+                    let domain = operators::domain(options.threads, options.scratch.clone())?;
+                    // The fake device's.
+                    #[cfg(test)]
+                    let domain = super::device_reference::add_to(domain)?;
+                    builder.with_operators(domain)?
+                }
             }
             .commit_from_memory(&step.onnx)
         };
         let session = match options.place {
-            Place::Cuda(_) => build(),
+            Place::Cuda(_) if options.cuda.kernels.is_none() => build(),
             _ => {
                 let mut first = None;
                 let known = OPERATORS_KNOWN.get_or_try_init(|| build().map(|session| first = Some(session)));

@@ -5,7 +5,7 @@ use crate::error::{Result, fail};
 use crate::graph::{self, Element, Operators, Taps};
 use crate::kernels::Target;
 use crate::model::Network;
-use crate::runtime::Place;
+use crate::runtime::{OUR_KERNELS, Place};
 
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
 
@@ -58,14 +58,44 @@ pub(super) fn resolve(
     }
 }
 
-/// What the graphs of a direction are made of.
-pub(super) fn graph_options(options: &ModelOptions, place: Place, precision: Precision) -> graph::Options {
-    let compute = match precision {
+fn element(precision: Precision) -> Element {
+    match precision {
         Precision::F32 | Precision::Tf32 => Element::F32,
         Precision::F16 => Element::F16,
         Precision::Bf16 => Element::Bf16,
+    }
+}
+
+/// The types that our kernels on a CUDA device should compute in.
+pub(super) fn wanted_kernels(options: &ModelOptions) -> Vec<Element> {
+    let off = options.provider_options.iter().any(|(name, value)| name == OUR_KERNELS && value == "0");
+    if off || options.layout == Layout::Planes {
+        return vec![];
+    }
+    // Channels-last convolutions of bfloat16 do not exist.
+    let mut wanted = [options.encode_precision, options.decode_precision].map(element).to_vec();
+    wanted.dedup();
+    wanted.retain(|element| *element != Element::Bf16);
+    wanted
+}
+
+/// What the graphs of a direction are made of. `kernels` are the types of our kernels on the device.
+pub(super) fn graph_options(
+    options: &ModelOptions,
+    place: Place,
+    precision: Precision,
+    network: &Network,
+    kernels: &[Element],
+) -> graph::Options {
+    let compute = element(precision);
+    let channels_last = match options.layout {
+        Layout::ChannelsLast => true,
+        Layout::Planes => false,
+        // The fastest on an H100 wherever there is a choice. Group norms are of planes.
+        Layout::Auto => matches!(place, Place::Cuda(_)) && compute != Element::Bf16 && !network.has_group_norms(),
     };
     let operators = match options.convolution {
+        _ if channels_last && kernels.contains(&compute) && !network.has_group_norms() => Operators::Device,
         // Ours compute in float32, on the CPU.
         _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
         // A CPU without vectors that we know: the runtime's own operators are faster.
@@ -91,13 +121,12 @@ pub(super) fn graph_options(options: &ModelOptions, place: Place, precision: Pre
             Convolution::Volume => Taps::Volume,
             // ONNX Runtime 1.31 gets sums of three half precision convolutions wrong on the CPU.
             _ if place == Place::Cpu && compute != Element::F32 => Taps::Stacked,
-            // A guess until it is measured: sums of 27 C products in one kernel, without passes to add three results and,
-            // in half precision, without rounding them before.
+            // Sums of 27 C products in one kernel, without passes to add three results and, in half precision, without
+            // rounding them before.
             Convolution::Exact | Convolution::Fast if place != Place::Cpu => Taps::Stacked,
             Convolution::Exact | Convolution::Fast | Convolution::Direct => Taps::Added,
         },
-        channels_last: options.layout == Layout::ChannelsLast
-            && !matches!(operators, Operators::Exact | Operators::Fast),
+        channels_last: channels_last && !matches!(operators, Operators::Exact | Operators::Fast),
         narrow_norms: true,
     }
 }
@@ -115,12 +144,19 @@ pub(super) fn clip(options: &graph::Options) -> graph::Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model;
+    use std::path::Path;
+
+    fn network(case: &str) -> Network {
+        model::open(Some(&Path::new("tests/golden").join(case)), false).unwrap().0
+    }
 
     #[test]
     fn cuda_in_half_precision_has_the_convolutions_that_were_asked_for() {
+        let network = network("v1-tiny");
         let taps = |convolution, place| {
             let options = ModelOptions { convolution, ..ModelOptions::default() };
-            graph_options(&options, place, Precision::F16).taps
+            graph_options(&options, place, Precision::F16, &network, &[]).taps
         };
         for (convolution, expected) in [
             (Convolution::Exact, Taps::Stacked),
@@ -131,5 +167,23 @@ mod tests {
             assert_eq!(taps(convolution, Place::Cuda(0)), expected, "{convolution:?}");
         }
         assert_eq!(taps(Convolution::Direct, Place::Cpu), Taps::Stacked);
+    }
+
+    #[test]
+    fn cuda_is_channels_last_where_it_can_be_and_is_faster() {
+        let (pixels, groups) = (network("v1-tiny"), network("own-v2-groupnorm"));
+        let channels_last = |layout, place, precision, network| {
+            let options = ModelOptions { layout, ..ModelOptions::default() };
+            graph_options(&options, place, precision, network, &[]).channels_last
+        };
+        let (auto, cuda) = (Layout::Auto, Place::Cuda(0));
+        for precision in [Precision::F32, Precision::Tf32, Precision::F16] {
+            assert!(channels_last(auto, cuda, precision, &pixels), "{precision}");
+        }
+        assert!(!channels_last(auto, cuda, Precision::Bf16, &pixels));
+        assert!(!channels_last(auto, cuda, Precision::F32, &groups));
+        assert!(!channels_last(auto, Place::Cpu, Precision::F16, &pixels));
+        assert!(!channels_last(Layout::Planes, cuda, Precision::F16, &pixels));
+        assert!(channels_last(Layout::ChannelsLast, Place::Cpu, Precision::F16, &pixels));
     }
 }

@@ -87,7 +87,7 @@ impl Model {
         let place = sessions.place;
         let side = |precision, direction| -> Result<Side> {
             let precision = compute::resolve(precision, direction, options.provider, place, &network)?;
-            let options = compute::graph_options(options, place, precision);
+            let options = compute::graph_options(options, place, precision, &network, &sessions.kernels());
             Ok(Side { precision, options, steps: OnceCell::new() })
         };
         let (encoder, decoder) = (side(options.encode_precision, "encode")?, side(options.decode_precision, "decode")?);
@@ -281,10 +281,12 @@ impl Model {
     /// The sessions of a half, loaded by the first caller.
     pub(crate) fn steps(&self, half: Half) -> Result<&[Arc<Step>]> {
         let side = self.side(half);
-        Ok(side.steps.get_or_try_init(|| self.load(self.graphs(half), side.precision))?)
+        let load = || self.0.sessions.load(self.graphs(half), side.precision, &side.options);
+        Ok(side.steps.get_or_try_init(load)?)
     }
 
+    #[cfg(test)]
     pub(crate) fn load(&self, graphs: Vec<StepGraph>, precision: Precision) -> Result<Vec<Arc<Step>>> {
-        self.0.sessions.load(graphs, precision, self.0.encoder.options.channels_last)
+        self.0.sessions.load(graphs, precision, &self.0.encoder.options)
     }
 }

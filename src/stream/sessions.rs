@@ -1,14 +1,15 @@
 //! Where a model's sessions run, and how they are loaded.
 
+use super::compute;
 use super::model_options::{ModelOptions, Precision, Provider};
 use crate::engine::Step;
 use crate::error::{Result, fail};
-use crate::graph::{Element, StepGraph};
+use crate::graph::{self, Element, Operators, StepGraph};
 use crate::kernels::ScratchPool;
 use crate::logger::Logger;
 use crate::memory;
 use crate::model::Checkpoint;
-use crate::runtime::{CudaOptions, Device, Place, Runtime, Session, SessionOptions, threads};
+use crate::runtime::{CudaOptions, Device, Kernels, OUR_KERNELS, Place, Runtime, Session, SessionOptions, threads};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub(super) struct Sessions {
     pub(super) threads: usize,
     logger: Logger,
     provider_options: Arc<[(String, String)]>,
+    /// Ours on a CUDA device, for each type that a direction computes in.
+    kernels: Vec<(Element, Arc<Kernels>)>,
     scratch: Arc<ScratchPool>,
 }
 
@@ -40,13 +43,14 @@ impl Sessions {
             threads: if options.threads == 0 { available() } else { options.threads },
             logger: options.logger.clone(),
             provider_options: options.provider_options.clone().into(),
+            kernels: vec![],
             scratch: Arc::default(),
         };
         match options.provider {
             Provider::Cpu => {}
-            Provider::Cuda { device } => sessions.take_cuda(device)?,
+            Provider::Cuda { device } => sessions.take_cuda(device, options)?,
             Provider::Auto => {
-                if let Err(e) = sessions.take_cuda(0) {
+                if let Err(e) = sessions.take_cuda(0, options) {
                     // Only those who look for a GPU want to know.
                     options.logger.log(log::Level::Debug, format_args!("provider: the CPU, because {e}"));
                     sessions.fallback = Some(e.to_string());
@@ -57,11 +61,12 @@ impl Sessions {
     }
 
     /// Takes that device, if it can be used.
-    fn take_cuda(&mut self, device: u32) -> Result<()> {
+    fn take_cuda(&mut self, device: u32, options: &ModelOptions) -> Result<()> {
         self.runtime.check_cuda(device)?;
         let place = Place::Cuda(device);
         self.device = Some(self.open_device(place)?);
         self.place = place;
+        self.open_kernels(device, compute::wanted_kernels(options));
         Ok(())
     }
 
@@ -88,12 +93,37 @@ impl Sessions {
         Device::open(self.runtime, &self.checkpoint, &options)
     }
 
-    /// Loads the graphs of one direction.
+    /// Compiles our kernels. Without them ONNX's operators do the same.
+    fn open_kernels(&mut self, device: u32, wanted: Vec<Element>) {
+        for compute in wanted {
+            match self.runtime.cuda_kernels(device, compute) {
+                Ok(kernels) => self.kernels.push((compute, kernels)),
+                Err(e) => self.logger.log(
+                    log::Level::Warn,
+                    format_args!(
+                        "CUDA device {device}: the library's own kernels cannot be used, because {}. The model runs on ONNX                          Runtime's, which is slower. They need NVRTC: install the Python package nvidia-cuda-nvrtc beside                          onnxruntime-gpu, or NVRTC of the same CUDA version; {OUR_KERNELS}=0 in provider_options does without",
+                        e.text()
+                    ),
+                ),
+            }
+        }
+    }
+
+    /// The types that our kernels on the device compute in.
+    pub(super) fn kernels(&self) -> Vec<Element> {
+        #[cfg(test)]
+        if self.place == Place::Fake && self.provider_options.iter().any(|(name, _)| name == OUR_KERNELS) {
+            return vec![Element::F32, Element::F16];
+        }
+        self.kernels.iter().map(|(compute, _)| *compute).collect()
+    }
+
+    /// Loads the graphs of one direction, which were made by these options.
     pub(super) fn load(
         &self,
         graphs: Vec<StepGraph>,
         precision: Precision,
-        channels_last: bool,
+        graph: &graph::Options,
     ) -> Result<Vec<Arc<Step>>> {
         let place = self.place;
         if precision == Precision::Bf16 && !matches!(place, Place::Cuda(_)) {
@@ -117,8 +147,13 @@ impl Sessions {
         };
         let cuda = CudaOptions {
             tensor_cores: precision != Precision::F32,
-            channels_last,
+            channels_last: graph.channels_last,
             more: self.provider_options.clone(),
+            kernels: match graph.operators {
+                Operators::Device => self.kernels.iter().find(|(compute, _)| *compute == graph.compute),
+                _ => None,
+            }
+            .map(|(_, kernels)| kernels.clone()),
         };
         let options = SessionOptions {
             place,

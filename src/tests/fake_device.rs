@@ -5,7 +5,7 @@
 #![allow(clippy::field_reassign_with_default)]
 
 use crate::error::ErrorKind;
-use crate::graph::Element;
+use crate::graph::{Element, Operators};
 use crate::media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
 use crate::model::Half;
 use crate::runtime::Tensor;
@@ -372,4 +372,52 @@ fn precisions_that_a_place_lacks_are_refused() {
     let error = Stream::new(&bf16, &StreamOptions::new(SIZE.0, SIZE.1)).err().expect("no such convolutions");
     assert_eq!(error.kind(), ErrorKind::Provider);
     assert!(error.text().contains("bf16: ONNX Runtime's CPU provider has no convolutions"), "{error}");
+}
+
+/// Graphs of our operators on a device, which the CPU runs as they are defined, give what the library gives on the CPU; in
+/// half precision they are about as far off as graphs of the operators of ONNX.
+#[test]
+fn cuda_graphs_of_our_operators_give_what_others_give() {
+    let cases =
+        std::fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    // Group norms are of planes.
+    let others = |case: &String| golden(case).join("config.json").exists() && !case.contains("groupnorm");
+    let cases: Vec<String> = cases.filter(others).collect();
+    let mut ways =
+        [Convolution::Stacked, Convolution::Volume, Convolution::Direct].map(|c| (c, Precision::F32)).to_vec();
+    ways.push((Convolution::Stacked, Precision::F16));
+    let values = |model: &Model| {
+        let mut stream = Stream::new(model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
+        [encode(&mut stream, 0..10), decode(&mut stream, 0..3)]
+    };
+    for case in &cases {
+        let wide = ModelOptions { provider: Provider::Cpu, threads: 1, ..ModelOptions::default() };
+        let expected = values(&Model::open(golden(case), &wide).unwrap());
+        // Of the largest value, for both directions.
+        let off = |found: &[Vec<f32>; 2]| -> [f32; 2] {
+            std::array::from_fn(|i| {
+                let (found, expected) = (&found[i], &expected[i]);
+                assert_eq!(found.len(), expected.len());
+                let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+                found.iter().zip(expected).fold(0f32, |most, (x, y)| most.max((x - y).abs())) / largest
+            })
+        };
+        for (convolution, precision) in &ways {
+            let mut options = ModelOptions::default();
+            (options.encode_precision, options.decode_precision) = (*precision, *precision);
+            (options.convolution, options.layout) = (*convolution, Layout::ChannelsLast);
+            let open = |options: &ModelOptions| Model::open_on_fake_device(Some(golden(case)), options);
+            let own = ModelOptions { provider_options: vec![("wfvae_kernels".into(), "1".into())], ..options.clone() };
+            let device = open(&own).unwrap();
+            assert_eq!(device.encoder_options().operators, Operators::Device, "{case}");
+            let limit = match precision {
+                Precision::F32 => [2e-5; 2],
+                _ => off(&values(&open(&options).unwrap())).map(|off| 2e-2f32.max(2.0 * off)),
+            };
+            let found = off(&values(&device));
+            let fits = found.iter().zip(&limit).all(|(found, limit)| found <= limit);
+            assert!(fits, "{case} {precision} {convolution:?}: off by {found:?}, not {limit:?}");
+            println!("{case} {precision} {convolution:?}: off by {found:?}, allowed {limit:?}");
+        }
+    }
 }

@@ -46,7 +46,9 @@ empty() {
         -lwfvae_cuda_stub $2
 }
 empty libcuda.so.1 ""
-for name in $(readelf -d "$provider" | sed -n 's/.*NEEDED.*\[\(libcu[^]]*\)\]/\1/p') libcudnn.so.9; do
+# Of the same CUDA version.
+compiler=libnvrtc.so.$(readelf -d "$provider" | sed -n 's/.*NEEDED.*\[libcudart\.so\.\([0-9]*\)\]/\1/p')
+for name in $(readelf -d "$provider" | sed -n 's/.*NEEDED.*\[\(libcu[^]]*\)\]/\1/p') "$compiler" libcudnn.so.9; do
     [ "$name" = libcuda.so.1 ] || empty "$name" -l:libcuda.so.1
 done
 touch "$last"

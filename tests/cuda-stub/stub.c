@@ -24,7 +24,9 @@
 
 static const size_t DEVICE_BYTES = (size_t)80 << 30;
 
-enum { SUCCESS = 0, OUT_OF_MEMORY = 2, NO_SUCH_SYMBOL = 500, NOT_PERMITTED = 800 };
+enum {
+    SUCCESS = 0, OUT_OF_MEMORY = 2, NO_SUCH_DEVICE = 101, NO_SUCH_SYMBOL = 500, LAUNCH_FAILED = 719, NOT_PERMITTED = 800
+};
 
 /* The same fields in the same order in tests/cuda_stub.rs. */
 struct wfvae_stub_counters {
@@ -39,18 +41,22 @@ struct wfvae_stub_counters {
     uint64_t pinned, pinned_bytes;
     uint64_t handles; /* streams, events, descriptors and the like that were created and not destroyed */
     uint64_t graphs;  /* of operations that cuDNN was asked to plan */
+    uint64_t own;     /* of the launches: kernels of libwfvae */
 };
-_Static_assert(sizeof(struct wfvae_stub_counters) == 18 * sizeof(uint64_t), "test_stub.c has room for 18");
+_Static_assert(sizeof(struct wfvae_stub_counters) == 19 * sizeof(uint64_t), "test_stub.c has room for 19");
 
 static struct wfvae_stub_counters counters;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* 1: the next allocation fails; 0: none will. */
 static uint64_t fail_in;
+/* The same for launches of libwfvae's kernels. */
+static uint64_t fail_launch_in;
 /* Of the thread's last failed call, as cudaGetLastError has it. */
 static _Thread_local int last_error;
 
 void wfvae_stub_counters(struct wfvae_stub_counters *out);
 void wfvae_stub_fail(uint64_t nth);
+void wfvae_stub_fail_launch(uint64_t nth);
 int wfvae_stub_count(char kind);
 
 #define COUNT(field, n) __atomic_add_fetch(&counters.field, (uint64_t)(n), __ATOMIC_RELAXED)
@@ -65,6 +71,13 @@ void wfvae_stub_counters(struct wfvae_stub_counters *out) {
 void wfvae_stub_fail(uint64_t nth) {
     pthread_mutex_lock(&lock);
     fail_in = nth;
+    pthread_mutex_unlock(&lock);
+}
+
+/* The nth launch of a kernel of libwfvae from now on fails, and only that; 0: none. */
+void wfvae_stub_fail_launch(uint64_t nth) {
+    pthread_mutex_lock(&lock);
+    fail_launch_in = nth;
     pthread_mutex_unlock(&lock);
 }
 
@@ -631,6 +644,200 @@ int cudaGetDriverEntryPointByVersion(const char *name, void **function, unsigned
 int cuInit(unsigned flags) { return (void)flags, SUCCESS; }
 int cuDriverGetVersion(int *version) { return *version = 13000, SUCCESS; }
 int cuDeviceGetCount(int *count) { return *count = 1, SUCCESS; }
+
+int cuDeviceGet(int *device, int index) { return *device = index, index == 0 ? SUCCESS : NO_SUCH_DEVICE; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    return cudaDeviceGetAttribute(value, attribute, device);
+}
+int cuGetErrorName(int error, const char **name) {
+    return *name = error == LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR", SUCCESS;
+}
+
+/* Contexts are a stack of each thread. */
+static char primary_context;
+static _Thread_local int contexts;
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    return *context = &primary_context, device == 0 ? SUCCESS : NO_SUCH_DEVICE;
+}
+int cuCtxPushCurrent_v2(void *context) {
+    if (context != &primary_context)
+        wrong("cuCtxPushCurrent", "no such context", context);
+    return contexts++, SUCCESS;
+}
+int cuCtxPopCurrent_v2(void **context) {
+    if (contexts == 0)
+        wrong("cuCtxPopCurrent", "no context was pushed", context);
+    return contexts--, *context = &primary_context, SUCCESS;
+}
+static void check_context(const char *call) {
+    if (contexts == 0)
+        wrong(call, "the thread has no context", NULL);
+}
+
+/* NVRTC. Code is the text that it was made of. WFVAE_CUDA_STUB_NO_COMPILER=1: nothing compiles. */
+
+struct program {
+    char *text;
+    bool compiled;
+};
+
+int nvrtcCreateProgram(void **out, const char *text, const char *name, int headers, const char *const *sources,
+                       const char *const *names) {
+    (void)name, (void)sources, (void)names;
+    if (headers != 0)
+        return 1;
+    struct program *program = calloc(1, sizeof *program);
+    program->text = strdup(text);
+    return *out = program, SUCCESS;
+}
+int nvrtcDestroyProgram(void **program) {
+    free(((struct program *)*program)->text);
+    free(*program);
+    return *program = NULL, SUCCESS;
+}
+int nvrtcCompileProgram(void *program, int count, const char *const *options) {
+    bool architecture = false;
+    for (int i = 0; i < count; i++)
+        architecture |= strcmp(options[i], "--gpu-architecture=sm_90") == 0;
+    if (!architecture)
+        wrong("nvrtcCompileProgram", "not for this device's architecture", program);
+    ((struct program *)program)->compiled = getenv("WFVAE_CUDA_STUB_NO_COMPILER") == NULL;
+    return ((struct program *)program)->compiled ? SUCCESS : 6;
+}
+static const char compiler_log[] = "kernels.cu(1): error: the stub was told to fail";
+int nvrtcGetProgramLogSize(void *program, size_t *size) { return (void)program, *size = sizeof compiler_log, SUCCESS; }
+int nvrtcGetProgramLog(void *program, char *log) {
+    return (void)program, memcpy(log, compiler_log, sizeof compiler_log), SUCCESS;
+}
+static const char code_mark[] = "code of the stub\n";
+int nvrtcGetCUBINSize(void *program, size_t *size) {
+    const struct program *of = program;
+    return *size = of->compiled ? sizeof code_mark + strlen(of->text) : 0, SUCCESS;
+}
+int nvrtcGetCUBIN(void *program, char *code) {
+    strcpy(code, code_mark);
+    return strcat(code, ((struct program *)program)->text), SUCCESS;
+}
+
+/* The kernels of libwfvae: src/runtime/cuda/kernels.cu names them. What a launch would read and write has to be there. */
+
+int cuModuleLoadData(void **module, const void *code) {
+    check_context("cuModuleLoadData");
+    if (strncmp(code, code_mark, sizeof code_mark - 1) != 0)
+        wrong("cuModuleLoadData", "this is not what the compiler gave", code);
+    return *module = strdup(code), SUCCESS;
+}
+
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+    check_context("cuModuleGetFunction");
+    const char *form = strrchr(name, '_');
+    char listed[64];
+    snprintf(listed, sizeof listed, "(%.*s,", (int)(form - name), name);
+    if (strstr(module, listed) == NULL)
+        return NO_SUCH_SYMBOL;
+    return *function = strdup(name), SUCCESS;
+}
+
+/* The size of an element of a kernel's nth type, from 0: norm_f32_f16_any has two. */
+static size_t element(const char *kernel, int nth) {
+    const char *type = strstr(kernel, "_f");
+    for (; nth > 0; nth--)
+        if (strncmp(type + 4, "_f", 2) == 0)
+            type += 4;
+    return strncmp(type, "_f16", 4) == 0 ? 2 : 4;
+}
+
+static void *address_of(void **arguments, int i) { return *(void **)arguments[i]; }
+
+/* `pack`: bytes that are read or written at once. */
+static void check_argument(const char *kernel, void *at, size_t size, size_t pack) {
+    int device = 1;
+    if ((uintptr_t)at % pack != 0)
+        wrong(kernel, "an argument is not aligned", at);
+    data_at(kernel, at, size, &device);
+}
+
+static void check_arguments(const char *kernel, void **arguments) {
+    const char *form = strrchr(kernel, '_') + 1;
+    bool added = strncmp(kernel, "add_", 4) == 0, norm = strstr(kernel, "norm_") != NULL;
+    size_t first = element(kernel, 0), last = element(kernel, 1), floats = sizeof(float);
+    if (norm) {
+        size_t pixels = *(size_t *)arguments[7], channels = *(unsigned *)arguments[8], lanes = 1u << *(int *)arguments[9];
+        size_t pack = strcmp(form, "any") == 0 ? 1 : added || first == 4 ? 4 : 8, turns = strtoul(form, NULL, 10);
+        size_t values = pixels * channels, align = pack == 1 ? 2 : 16;
+        if (channels % pack != 0 || lanes > 32 || (turns == 0 ? lanes != 32 : channels > turns * lanes * pack))
+            wrong(kernel, "this kernel is not for so many channels", (void *)(uintptr_t)channels);
+        check_argument(kernel, address_of(arguments, 0), values * first, align);
+        if (added) {
+            check_argument(kernel, address_of(arguments, 1), values * last, align);
+            if (address_of(arguments, 5) != NULL)
+                check_argument(kernel, address_of(arguments, 5), values * floats, align);
+        }
+        for (int i = 2; i <= 4; i++)
+            if (i > 2 || address_of(arguments, i) != NULL)
+                check_argument(kernel, address_of(arguments, i), channels * floats, align);
+        check_argument(kernel, address_of(arguments, 6), values * last, align);
+        return;
+    }
+    size_t pack = strcmp(form, "any") == 0 ? 1 : strncmp(kernel, "stack_f16", 9) == 0 ? 8 : 4, align = pack == 1 ? 2 : 16;
+    if (strncmp(kernel, "doubled_", 8) == 0) {
+        size_t height = *(unsigned *)arguments[2], width = *(unsigned *)arguments[3], channels = *(unsigned *)arguments[4];
+        if (channels % pack != 0)
+            wrong(kernel, "this kernel is not for so many channels", (void *)(uintptr_t)channels);
+        check_argument(kernel, address_of(arguments, 0), height * width * channels * first, align);
+        check_argument(kernel, address_of(arguments, 1), 4 * height * width * channels * last, align);
+        return;
+    }
+    if (strncmp(kernel, "weave_", 6) == 0) {
+        size_t values = *(size_t *)arguments[6] * pack, width = *(unsigned *)arguments[7], channels = *(unsigned *)arguments[8];
+        if (channels % pack != 0 || values % (width * channels) != 0)
+            wrong(kernel, "this kernel is not for so many channels", (void *)(uintptr_t)channels);
+        for (int i = 0; i < 4; i++)
+            check_argument(kernel, address_of(arguments, i), values * first, align);
+        check_argument(kernel, address_of(arguments, 4), channels * floats, align);
+        check_argument(kernel, address_of(arguments, 5), 4 * values * first, align);
+        return;
+    }
+    bool narrow = strncmp(kernel, "add_narrow_", 11) == 0;
+    bool blend = strncmp(kernel, "blend_", 6) == 0, stack = strncmp(kernel, "stack_", 6) == 0;
+    if (!added && !blend && !stack)
+        wrong(kernel, "the stub does not know this kernel", NULL);
+    size_t values = *(size_t *)arguments[blend ? 5 : 4] * pack, channels = *(unsigned *)arguments[blend ? 6 : 5];
+    if (channels % pack != 0 || values % channels != 0)
+        wrong(kernel, "this kernel is not for so many channels", (void *)(uintptr_t)channels);
+    if (added) {
+        check_argument(kernel, address_of(arguments, 0), values * first, align);
+        check_argument(kernel, address_of(arguments, 1), values * last, align);
+        if (address_of(arguments, 2) != NULL)
+            check_argument(kernel, address_of(arguments, 2), channels * floats, align);
+        check_argument(kernel, address_of(arguments, 3), values * (narrow ? last : floats), align);
+        return;
+    }
+    for (int i = 0; i < 3; i++)
+        check_argument(kernel, address_of(arguments, i), (blend ? 3 : 1) * values * first, align);
+    for (int i = 0; blend && i < 9; i++)
+        if (!(((float *)arguments[3])[i] >= -1 && ((float *)arguments[3])[i] <= 2))
+            wrong(kernel, "this is no weight", arguments[3]);
+    check_argument(kernel, address_of(arguments, blend ? 4 : 3), values * (blend ? floats : 3 * first), align);
+}
+
+int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
+                   unsigned block_z, unsigned shared, void *stream, void **arguments, void **extra) {
+    check_context("cuLaunchKernel");
+    check_stream("cuLaunchKernel", stream);
+    if (grid_x == 0 || grid_y == 0 || grid_y > 65535 || grid_z != 1 || block_x != 256 || block_y != 1 || block_z != 1 ||
+        shared != 0 || extra != NULL)
+        wrong("cuLaunchKernel", "no such grid or block", function);
+    if (tracing())
+        fprintf(stderr, "cuda-stub: launches %s, %u x %u blocks\n", (const char *)function, grid_x, grid_y);
+    check_arguments(function, arguments);
+    COUNT(launches, 1);
+    COUNT(own, 1);
+    pthread_mutex_lock(&lock);
+    bool fails = fail_launch_in > 0 && --fail_launch_in == 0;
+    pthread_mutex_unlock(&lock);
+    return fails ? LAUNCH_FAILED : SUCCESS;
+}
 
 /* cuBLAS. */
 

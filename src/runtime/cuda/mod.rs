@@ -1,16 +1,24 @@
 //! Running sessions on CUDA devices.
 
+mod compiler;
 mod driver;
 mod elf;
+mod kernels;
 mod loader;
 mod memory;
+mod module;
+mod operators;
 mod pinned;
 mod probe;
 mod provider;
 mod queue;
 
+pub(crate) use kernels::Kernels;
 pub(crate) use memory::{device_memory, pinned_memory};
+pub(crate) use operators::domain;
+#[cfg(test)]
+pub(crate) use operators::{inputs, outputs};
 pub(crate) use pinned::PinnedView;
 pub(crate) use probe::{check, runtime_library};
-pub(crate) use provider::{CudaOptions, PROVIDER_OPTIONS, provider};
+pub(crate) use provider::{CudaOptions, OUR_KERNELS, PROVIDER_OPTIONS, provider};
 pub(crate) use queue::{CudaEvent, CudaQueue};

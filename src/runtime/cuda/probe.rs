@@ -114,6 +114,15 @@ fn load_cudnn(folders: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// The names of NVRTC's libraries to try, and the folders to look in. ONNX Runtime's device was checked before.
+pub(super) fn compilers(runtime: &Path) -> (Vec<String>, Vec<PathBuf>) {
+    let folders = package_folders(runtime);
+    let beside = folders.iter().flat_map(|folder| files_of(folder)).filter(|name| name.starts_with(COMPILER));
+    let needed = provider_library(runtime).and_then(|provider| needed_libraries(&provider)).unwrap_or_default();
+    let installed = cuda_major(&needed).map(|major| format!("{COMPILER}.{major}"));
+    (beside.chain(installed).collect(), folders)
+}
+
 fn files_of(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()

@@ -1,20 +1,25 @@
 //! The options of ONNX Runtime's CUDA provider.
 
+use super::kernels::Kernels;
 use super::queue::CudaQueue;
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use std::sync::Arc;
 
 /// The options of ONNX Runtime's CUDA provider that a user may set. They change its speed and memory use. This library
 /// sets the others itself (device, stream, channels-last convolutions, for which graphs must be built), or they would
-/// give wrong results (CUDA graphs, because tensor addresses change).
-pub(crate) const PROVIDER_OPTIONS: [&str; 6] = [
+/// give wrong results (CUDA graphs, because tensor addresses change). The last one is ours.
+pub(crate) const PROVIDER_OPTIONS: [&str; 7] = [
     "arena_extend_strategy",
     "cudnn_conv_algo_search",
     "cudnn_conv_use_max_workspace",
     "fuse_conv_bias",
     "gpu_mem_limit",
     "use_tf32",
+    OUR_KERNELS,
 ];
+
+/// Whether what lies between convolutions is our kernels: 1, the default, or 0.
+pub(crate) const OUR_KERNELS: &str = "wfvae_kernels";
 
 /// Options of sessions on a CUDA device.
 #[derive(Clone, Default)]
@@ -26,6 +31,8 @@ pub(crate) struct CudaOptions {
     pub(crate) channels_last: bool,
     /// Names from `PROVIDER_OPTIONS`, and their values.
     pub(crate) more: Arc<[(String, String)]>,
+    /// For graphs with our operators.
+    pub(crate) kernels: Option<Arc<Kernels>>,
 }
 
 /// The provider for sessions on that device, which work in `queue`.
@@ -42,6 +49,7 @@ pub(crate) fn provider(device: u32, options: &CudaOptions, queue: &CudaQueue) ->
         .with_conv_max_workspace(true);
     // SAFETY: a session keeps its queue.
     let cuda = unsafe { cuda.with_compute_stream(queue.stream()) };
-    let cuda = options.more.iter().fold(cuda, |cuda, (name, value)| cuda.with_arbitrary_config(name, value));
+    let more = options.more.iter().filter(|(name, _)| name != OUR_KERNELS);
+    let cuda = more.fold(cuda, |cuda, (name, value)| cuda.with_arbitrary_config(name, value));
     cuda.build().error_on_failure()
 }
