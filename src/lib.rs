@@ -70,6 +70,7 @@ mod logger;
 mod media;
 mod memory;
 mod model;
+mod parallel;
 mod process;
 mod runtime;
 mod stream;

@@ -94,11 +94,12 @@ impl FrameSenders {
 
     /// 8-bit pixels cross as they are, all others as float32.
     pub(super) fn send(&mut self, frame: &Image<'_>, part: &Rect, to: &Tensor) -> Result<()> {
-        if self.bytes.send(&self.arrived, |host| frame.read_bytes(host.raw_mut(), part))? {
+        let threads = self.device.threads();
+        if self.bytes.send(&self.arrived, |host| frame.read_bytes_on(threads, host.raw_mut(), part))? {
             return self.device.convert_pixels(&self.arrived, to);
         }
         self.floats.send(to, |host| {
-            frame.read(host.data_mut(), part);
+            frame.read_on(threads, host.data_mut(), part);
             true
         })?;
         Ok(())

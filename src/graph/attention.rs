@@ -22,7 +22,7 @@ pub(super) fn attention(b: &mut Builder, x: Sum, layer: &Attention, after: After
     let mixed = attend(b, [query, key, value], x.channels, 1, pixels);
     let shape = b.shape_of(&h);
     let mixed = Value { name: b.node("Reshape", &[&mixed.name, &shape], vec![]), element: mixed.element, ..h };
-    add_residual(b, &x, mixed, &layer.output, after)
+    add_residual(b, &x.into(), mixed, &layer.output, after)
 }
 
 /// Query, key, value and result are `[..., channels, N]`, or `[..., N, channels]` if `pixels`, with `outer` axes before. Queries

@@ -13,6 +13,12 @@ pub(super) struct Unbiased {
     pub(super) bias: Option<String>,
 }
 
+impl From<Value> for Unbiased {
+    fn from(value: Value) -> Self {
+        Unbiased { value, bias: None }
+    }
+}
+
 /// The norm of each pixel of `x`, then SiLU if `silu`.
 pub(super) fn normalize(b: &mut Builder, x: &Unbiased, norm: &Norm, silu: bool) -> Value {
     let [scale, shift] = factors(b, norm);

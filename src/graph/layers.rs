@@ -34,8 +34,8 @@ fn resblock(b: &mut Builder, x: Sum, block: &ResBlock, after: After) -> Sum {
     let h = unbiased_conv(b, h, &block.conv1);
     let h = unbiased_norm_silu(b, &h, &block.norm2);
     let x = match &block.shortcut {
-        Some(shortcut) => conv(b, x.value(), shortcut),
-        None => x.value(),
+        Some(shortcut) => unbiased_conv(b, x.value(), shortcut),
+        None => x.value().into(),
     };
     add_residual(b, &x, h, &block.conv2, after)
 }

@@ -23,7 +23,7 @@ pub(super) fn norm_silu(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
         Operators::Onnx => {}
         _ if norm.scope != NormScope::Pixel => {}
         Operators::Device => {
-            return device_nodes::normalize(b, &Unbiased { value: x.clone(), bias: None }, norm, true);
+            return device_nodes::normalize(b, &x.clone().into(), norm, true);
         }
         Operators::OurNorms | Operators::Exact | Operators::Fast => {
             let pixels = to_pixels(b, x.clone());
@@ -40,9 +40,7 @@ pub(super) fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
         return match x.layout {
             Layout::Pixels => match b.options.operators {
                 Operators::Onnx => layer_norm_last(b, x, norm),
-                Operators::Device => {
-                    device_nodes::normalize(b, &Unbiased { value: x.clone(), bias: None }, norm, false)
-                }
+                Operators::Device => device_nodes::normalize(b, &x.clone().into(), norm, false),
                 Operators::OurNorms | Operators::Exact | Operators::Fast => normalize(b, x, norm, false),
             },
             _ => layer_norm(b, x, norm, &[0, 2, 3, 1], &[0, 3, 1, 2]),

@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::convolutions::{add_conv, unbiased_conv};
-use super::device_nodes;
+use super::device_nodes::{self, Unbiased};
 use super::norms::{norm, norm_silu};
 use super::value::Value;
 use crate::model::{Conv, Layer, Norm, NormScope};
@@ -76,11 +76,16 @@ impl Sum {
 }
 
 /// `x` plus the convolution of `h`.
-pub(super) fn add_residual(b: &mut Builder, x: &Value, h: Value, conv: &Conv, after: After) -> Sum {
+pub(super) fn add_residual(b: &mut Builder, x: &Unbiased, h: Value, conv: &Conv, after: After) -> Sum {
+    let Unbiased { value: x, bias } = x;
     if !b.on_device() {
         return add_conv(b, x, h, conv).into();
     }
-    let h = unbiased_conv(b, h, conv);
+    let mut h = unbiased_conv(b, h, conv);
+    if let (Some(bias), Some(other)) = (bias, &h.bias) {
+        // The runtime adds these up when it loads the graph.
+        h.bias = Some(b.node("Add", &[bias, other], vec![]));
+    }
     match after.norm() {
         Some(Next { norm, silu, needs_sum }) => {
             let (normed, value) = device_nodes::add_norm(b, x, &h, norm, silu, needs_sum);

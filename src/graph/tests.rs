@@ -301,13 +301,13 @@ fn large_models_for_cuda_by_our_operators_in_float16() {
         "
         encoder.0: Cast 2, Concat 2, Conv 14, Reshape 8, Shape 4, Slice 2, Transpose 26,
             add_narrow_f32_f16 2, add_norm_f16_f16 2, norm_f16_f16 6, stack_f16 4
-        encoder.1: Cast 5, Concat 2, Conv 13, MatMul 2, Mul 1, Reshape 16, Scan 1, Shape 5, Slice 1,
+        encoder.1: Add 1, Cast 5, Concat 2, Conv 13, MatMul 2, Mul 1, Reshape 16, Scan 1, Shape 5, Slice 1,
             Softmax 1, Transpose 27, add_norm_f16_f16 1, add_norm_f32_f16 2, norm_f16_f16 3, stack_f16 6
-        decoder.0: Cast 7, Concat 1, Conv 19, DepthToSpace 1, MatMul 2, Mul 1, Reshape 29, Scan 1,
+        decoder.0: Add 1, Cast 7, Concat 1, Conv 19, DepthToSpace 1, MatMul 2, Mul 1, Reshape 29, Scan 1,
             Shape 11, Slice 4, Softmax 1, Transpose 39, add_f16_f16 1, add_f32_f16 1,
             add_narrow_f32_f16 1, add_norm_f16_f16 1, add_norm_f32_f16 2, doubled_f32_f16 1,
             norm_f16_f16 6, norm_f32_f16 2, stack_f16 11
-        decoder.1: Add 2, Cast 5, Concat 2, Conv 25, DepthToSpace 2, Reshape 28, Shape 14, Slice 8,
+        decoder.1: Add 5, Cast 5, Concat 2, Conv 25, DepthToSpace 2, Reshape 28, Shape 14, Slice 8,
             Transpose 45, add_f16_f16 1, add_narrow_f32_f16 2, add_norm_f16_f16 3, add_norm_f32_f16 1,
             blend_f16 1, norm_f16_f16 8, norm_f32_f16 3, stack_f16 14, weave_f16 1
         ",

@@ -31,6 +31,7 @@ pub(crate) struct Device {
     copies: [OnceCell<Session>; 4],
     load: Box<dyn Fn(Element) -> Result<Session> + Send + Sync>,
     canceller: Canceller,
+    threads: usize,
     /// Bytes of the tensors that are allocated now.
     live: AtomicU64,
     #[cfg(test)]
@@ -55,11 +56,12 @@ pub(crate) struct Traffic {
 }
 
 impl Device {
-    /// Loads the first sessions on `options.place`, so that an unusable device is reported now.
+    /// `threads`: how many of the CPU's may prepare what crosses to the device. Loads the first sessions on `options.place`, so that an unusable device is reported now.
     pub(crate) fn open(
         runtime: &'static Runtime,
         checkpoint: &Arc<Checkpoint>,
         options: &SessionOptions,
+        threads: usize,
     ) -> Result<Arc<Self>> {
         let (own, place) = (checkpoint.clone(), options.place);
         let queue = Arc::new(Queue::new(runtime, place)?);
@@ -83,6 +85,7 @@ impl Device {
             copies: [OnceCell::with_value(first), OnceCell::new(), OnceCell::new(), OnceCell::new()],
             load: Box::new(load),
             canceller: Canceller::new()?,
+            threads,
             queue,
             live: AtomicU64::new(0),
             #[cfg(test)]
@@ -94,6 +97,11 @@ impl Device {
     /// Bytes of the streams' tensors on the device.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.live.load(Ordering::Relaxed)
+    }
+
+    /// How many of the CPU's threads may prepare what crosses.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// In which all that the model's streams do there is done.

@@ -2,6 +2,8 @@
 
 use super::cancel::Canceller;
 use super::cuda::{self, CudaOptions};
+#[cfg(test)]
+use super::device_reference;
 use super::environment::Runtime;
 use super::place::Place;
 use super::queue::Queue;
@@ -130,7 +132,7 @@ impl Session {
                     let domain = operators::domain(options.threads, options.scratch.clone())?;
                     // The fake device's.
                     #[cfg(test)]
-                    let domain = super::device_reference::add_to(domain)?;
+                    let domain = device_reference::add_to(domain)?;
                     builder.with_operators(domain)?
                 }
             }

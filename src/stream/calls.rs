@@ -8,7 +8,12 @@ use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::{Image, ImageMut, Latents, LatentsMut, Rect};
+use crate::parallel;
+use parking_lot::Mutex;
 use std::ops::Range;
+
+/// Bytes of frames, as float32, for which it pays to start threads.
+const LARGE_CALL: usize = 8 << 20;
 
 /// A stream that needs no reset.
 pub(crate) struct Ready<'a>(&'a mut Stream);
@@ -133,7 +138,8 @@ impl EncodeCall<'_> {
             if frames.is_empty() {
                 return Ok(0);
             }
-            check_finite(frames, stream.encoder.as_ref().map_or(0, |encoder| encoder.progress().count))?;
+            let threads = stream.model.converting_threads();
+            check_finite(frames, threads, stream.encoder.as_ref().map_or(0, |encoder| encoder.progress().count))?;
             stream.check_clip(frames.len() as u64, |longest| longest)?;
         }
         let mut alpha = vec![];
@@ -247,17 +253,26 @@ impl Stream {
 
 /// Before anything is consumed. Outputs are checked too, but a frame with a NaN may give no latent in this call. `first`: the
 /// first frame's index in the clip.
-fn check_finite(frames: &[Image<'_>], first: u64) -> Result<()> {
-    for (i, frame) in frames.iter().enumerate() {
-        if let Some([channel, y, x]) = frame.first_not_finite() {
-            fail!(
-                NotFinite,
-                "frame {i} of the call, frame {} of the clip: {} at column {x}, row {y} is a NaN or an infinity, or too \
-                 large for float32",
-                first + i as u64,
-                ["R", "G", "B"][channel]
-            );
+fn check_finite(frames: &[Image<'_>], threads: usize, first: u64) -> Result<()> {
+    let found = Mutex::new(None);
+    let threads = if frames.len() < 2 || size_of_frames(frames) < LARGE_CALL { 1 } else { threads };
+    parallel::for_each(frames.len(), threads, |i| {
+        let wanted = found.lock().is_none_or(|(bad, _)| i < bad);
+        if wanted && let Some(place) = frames[i].first_not_finite() {
+            let mut found = found.lock();
+            *found = Some(found.map_or((i, place), |other: (usize, [usize; 3])| other.min((i, place))));
         }
-    }
-    Ok(())
+    });
+    let Some((i, [channel, y, x])) = found.into_inner() else { return Ok(()) };
+    fail!(
+        NotFinite,
+        "frame {i} of the call, frame {} of the clip: {} at column {x}, row {y} is a NaN or an infinity, or too large \
+         for float32",
+        first + i as u64,
+        ["R", "G", "B"][channel]
+    );
+}
+
+fn size_of_frames(frames: &[Image<'_>]) -> usize {
+    frames.iter().map(|frame| 3 * frame.width() * frame.height() * size_of::<f32>()).sum()
 }

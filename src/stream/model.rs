@@ -83,6 +83,11 @@ impl Model {
         Self::with(network, Sessions::on_fake_device(checkpoint, options)?, options)
     }
 
+    /// Threads that may check and convert what a call gets.
+    pub(super) fn converting_threads(&self) -> usize {
+        self.0.sessions.converting_threads()
+    }
+
     fn with(network: Network, sessions: Sessions, options: &ModelOptions) -> Result<Self> {
         let place = sessions.place;
         let side = |precision, direction| -> Result<Side> {

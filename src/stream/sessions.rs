@@ -13,6 +13,9 @@ use crate::runtime::{CudaOptions, Device, Kernels, OUR_KERNELS, Place, Runtime, 
 use parking_lot::Mutex;
 use std::sync::Arc;
 
+/// More would wait for memory.
+const CONVERTING_THREADS: usize = 4;
+
 pub(super) struct Sessions {
     pub(super) runtime: &'static Runtime,
     pub(super) checkpoint: Arc<Checkpoint>,
@@ -80,6 +83,11 @@ impl Sessions {
         Ok(sessions)
     }
 
+    /// Threads that may check and convert what a call gets.
+    pub(super) fn converting_threads(&self) -> usize {
+        self.threads.min(CONVERTING_THREADS)
+    }
+
     fn open_device(&self, place: Place) -> Result<Arc<Device>> {
         let options = SessionOptions {
             place,
@@ -90,7 +98,7 @@ impl Sessions {
             scratch: Arc::default(),
             logger: self.logger.clone(),
         };
-        Device::open(self.runtime, &self.checkpoint, &options)
+        Device::open(self.runtime, &self.checkpoint, &options, self.converting_threads())
     }
 
     /// Compiles our kernels. Without them ONNX's operators do the same.
@@ -101,7 +109,9 @@ impl Sessions {
                 Err(e) => self.logger.log(
                     log::Level::Warn,
                     format_args!(
-                        "CUDA device {device}: the library's own kernels cannot be used, because {}. The model runs on ONNX                          Runtime's, which is slower. They need NVRTC: install the Python package nvidia-cuda-nvrtc beside                          onnxruntime-gpu, or NVRTC of the same CUDA version; {OUR_KERNELS}=0 in provider_options does without",
+                        "CUDA device {device}: the library's own kernels cannot be used, because {}. The model runs on ONNX \
+                         Runtime's, which is slower. They need NVRTC: install the Python package nvidia-cuda-nvrtc beside \
+                         onnxruntime-gpu, or NVRTC of the same CUDA version; {OUR_KERNELS}=0 in provider_options does without",
                         e.text()
                     ),
                 ),

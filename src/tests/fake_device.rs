@@ -411,7 +411,8 @@ fn cuda_graphs_of_our_operators_give_what_others_give() {
             let device = open(&own).unwrap();
             assert_eq!(device.encoder_options().operators, Operators::Device, "{case}");
             let limit = match precision {
-                Precision::F32 => [2e-5; 2],
+                // Both are off, and add up the products in another order.
+                Precision::F32 => [4e-5; 2],
                 _ => off(&values(&open(&options).unwrap())).map(|off| 2e-2f32.max(2.0 * off)),
             };
             let found = off(&values(&device));

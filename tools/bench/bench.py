@@ -129,6 +129,8 @@ def parse():
     p.add_argument("--torch", metavar="PYTHON", help="a Python that has torch, safetensors and numpy; default: python3 if it has")
     p.add_argument("--torch-precisions", nargs="+", choices=["f32", "tf32", "f16", "bf16"],
                    help="of PyTorch's rows; default f32 bf16, cuda: f16 tf32 f32")
+    p.add_argument("--torch-ways", nargs="+", choices=["whole", "chunks", "channels-last"], default=["whole", "chunks", "channels-last"],
+                   help="PyTorch's rows: the whole clip, upstream's chunks, and on a CUDA device the whole clip channels-last")
     p.add_argument("--torch-compile", action="store_true", help="times PyTorch's compiled module, too, of whole clips")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all CPU cores")
     p.add_argument("--repetitions", type=int, help="after one to warm up; default 5")
@@ -492,11 +494,12 @@ class Bench:
                 program = [self.torch, HERE / "torch_eager.py"]
                 row("peer", name, chunk, precision, program, model.folder, precision, place, *options)
 
-            torch("torch eager", None)
-            if frames > 1:
+            if "whole" in self.a.torch_ways:
+                torch("torch eager", None)
+            if frames > 1 and "chunks" in self.a.torch_ways:
                 chunk = UPSTREAM_CHUNKS[direction]
                 torch("torch eager", max(chunk, model.t_factor) if direction == "encode" else chunk)
-            if self.device is not None:
+            if self.device is not None and "channels-last" in self.a.torch_ways:
                 torch("torch eager channels-last", None, "--memory-format", "channels-last")
             if self.a.torch_compile:
                 torch("torch compiled", None, "--compile")

@@ -9,8 +9,12 @@ use super::values::BLOCK;
 use super::yuv::{Conversion, Differences, Held};
 use crate::error::Result;
 use crate::finite::first_not_finite;
-use crate::memory;
+use crate::{memory, parallel};
+use parking_lot::Mutex;
 use std::marker::PhantomData;
+
+/// Bytes of a plane that one thread converts faster than it starts others.
+const SMALL_PLANE: usize = 256 << 10;
 
 /// A picture to read.
 #[derive(Clone, Copy)]
@@ -32,6 +36,18 @@ unsafe impl Send for Image<'_> {}
 unsafe impl Send for ImageMut<'_> {}
 // SAFETY: nothing writes to it.
 unsafe impl Sync for Image<'_> {}
+
+/// The conversion of a picture that is read.
+struct Reading<'a>(Conversion<'a>);
+
+// SAFETY: as above.
+unsafe impl Sync for Reading<'_> {}
+
+impl Reading<'_> {
+    fn row(&self, at: [usize; 2], r: &mut [f32], g: &mut [f32], b: &mut [f32]) {
+        self.0.read_row(at, r, g, b);
+    }
+}
 
 impl<'a> Image<'a> {
     /// A picture without gaps between its rows and planes.
@@ -120,32 +136,34 @@ impl<'a> Image<'a> {
     /// Fills `[3, height, width]` planes from a part of the picture. Beyond the picture's edges, the last column and
     /// row are repeated.
     pub(crate) fn read(&self, out: &mut [f32], part: &Rect) {
-        let Some(conversion) = Conversion::of(&self.layout) else {
-            self.read_rows(out, part, |channel, x, y, row| read_rgb(&self.layout, channel, [x, y], row));
-            return;
-        };
-        let (start, inside) = self.inside(part);
-        let plane = part.width * part.height;
-        let (r, rest) = out.split_at_mut(plane);
-        let (g, b) = rest.split_at_mut(plane);
-        let rows =
-            r.chunks_exact_mut(part.width).zip(g.chunks_exact_mut(part.width)).zip(b.chunks_exact_mut(part.width));
-        for (y, ((r, g), b)) in rows.enumerate() {
-            let y = (part.y + y).min(self.layout.height - 1);
-            conversion.read_row([start, y], &mut r[..inside], &mut g[..inside], &mut b[..inside]);
-            for row in [r, g, b] {
-                let edge = row[inside - 1];
-                row[inside..].fill(edge);
+        self.read_on(1, out, part);
+    }
+
+    /// The same on up to so many threads, if the part is large.
+    pub(crate) fn read_on(&self, threads: usize, out: &mut [f32], part: &Rect) {
+        match Conversion::of(&self.layout) {
+            Some(conversion) => {
+                let reading = Reading(conversion);
+                let reading = &reading;
+                self.read_rows(threads, out, part, |at, [r, g, b]| reading.row(at, r, g, b));
             }
+            None => self.read_rows(threads, out, part, |at, rows| {
+                for (channel, row) in rows.into_iter().enumerate() {
+                    read_rgb(&self.layout, channel, at, row);
+                }
+            }),
         }
     }
 
     /// The same for 8-bit RGB, without conversion. Returns false for other formats and leaves `out` unchanged.
-    pub(crate) fn read_bytes(&self, out: &mut [u8], part: &Rect) -> bool {
+    pub(crate) fn read_bytes_on(&self, threads: usize, out: &mut [u8], part: &Rect) -> bool {
         let bytes = self.layout.element == Element::U8 && matches!(self.layout.colour, Colour::Rgb(_));
         if bytes {
-            let read = |channel: usize, x, y, row: &mut [u8]| self.layout.channels[channel].read(x, y, row, |v: u8| v);
-            self.read_rows(out, part, read);
+            self.read_rows(threads, out, part, |[x, y], rows| {
+                for (channel, row) in self.layout.channels.iter().zip(rows) {
+                    channel.read(x, y, row, |v: u8| v);
+                }
+            });
         }
         bytes
     }
@@ -180,17 +198,35 @@ impl<'a> Image<'a> {
         (part.x.min(self.layout.width - 1), inside)
     }
 
-    /// `read` gets a channel, the position of a row's first pixel in the picture, and the output for the pixels inside
-    /// it.
-    fn read_rows<T: Copy>(&self, out: &mut [T], part: &Rect, read: impl Fn(usize, usize, usize, &mut [T])) {
+    /// `read` gets the position of a row's first pixel in the picture, and the output for the pixels inside it: a row of each
+    /// plane.
+    fn read_rows<T: Copy + Send>(
+        &self,
+        threads: usize,
+        out: &mut [T],
+        part: &Rect,
+        read: impl Fn([usize; 2], [&mut [T]; 3]) + Sync,
+    ) {
         let (start, inside) = self.inside(part);
-        for (channel, plane) in out.chunks_exact_mut(part.width * part.height).enumerate() {
-            for (y, row) in plane.chunks_exact_mut(part.width).enumerate() {
-                read(channel, start, (part.y + y).min(self.layout.height - 1), &mut row[..inside]);
-                let edge = row[inside - 1];
-                row[inside..].fill(edge);
+        let plane = part.width * part.height;
+        let (r, rest) = out.split_at_mut(plane);
+        let (g, b) = rest.split_at_mut(plane);
+        let bands = if size_of_val(r) < SMALL_PLANE { 1 } else { threads.clamp(1, part.height) };
+        let rows = part.height.div_ceil(bands);
+        let [r, g, b] = [r, g, b].map(|plane| plane.chunks_mut(rows * part.width));
+        let planes: Vec<Mutex<[&mut [T]; 3]>> = r.zip(g).zip(b).map(|((r, g), b)| Mutex::new([r, g, b])).collect();
+        parallel::for_each(planes.len(), bands, |band| {
+            let [r, g, b] = &mut *planes[band].lock();
+            let [r, g, b] = [r, g, b].map(|plane| plane.chunks_exact_mut(part.width));
+            for (y, ((r, g), b)) in r.zip(g).zip(b).enumerate() {
+                let y = (part.y + band * rows + y).min(self.layout.height - 1);
+                read([start, y], [&mut r[..inside], &mut g[..inside], &mut b[..inside]]);
+                for row in [r, g, b] {
+                    let edge = row[inside - 1];
+                    row[inside..].fill(edge);
+                }
             }
-        }
+        });
     }
 }
 

@@ -1,5 +1,5 @@
 use super::values::to_code;
-use super::{Image, ImageMut, PixelFormat, Range, Rect};
+use super::{Image, ImageMut, PixelFormat, Range, Rect, Yuv};
 
 fn max_value(bits: u32) -> f32 {
     ((1u32 << bits) - 1) as f32
@@ -69,4 +69,36 @@ fn bottom_up_rows_are_read_through_a_negative_stride() {
     let image = unsafe { Image::from_raw(PixelFormat::RgbPlanar8, 2, 2, [last; 4], [-2; 4], [0; 4]) };
     image.unwrap().read(&mut plane, &Rect::of(2, 2));
     assert_eq!([0, 1, 2, 3].map(|i| to_integer(plane[i], 255.0)), [20, 21, 10, 11]);
+}
+
+/// Bands of rows, also beyond the picture's edges and of a part that is not a multiple of their height.
+#[test]
+fn reading_on_several_threads_gives_the_same() {
+    let (width, height) = (500_usize, 301_usize);
+    let part = Rect { x: 3, y: 2, width: 512, height: 303 };
+    let formats = [PixelFormat::Rgba8, PixelFormat::RgbPlanarF32(Range::Signed), PixelFormat::RgbPlanar8];
+    for format in formats.into_iter().chain([PixelFormat::Nv12(Yuv::default())]) {
+        let floats: Vec<f32> = (0..4 * width * height).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+        // SAFETY: floats are bytes.
+        let bytes = unsafe { floats.align_to::<u8>().1 };
+        let size = match format {
+            PixelFormat::Rgba8 => 4 * width * height,
+            PixelFormat::RgbPlanar8 => 3 * width * height,
+            PixelFormat::Nv12(_) => width * height + 2 * (width / 2) * height.div_ceil(2),
+            _ => 12 * width * height,
+        };
+        let image = Image::packed(&bytes[..size], format, width, height).unwrap();
+        let mut one = vec![0.0; 3 * part.width * part.height];
+        image.read(&mut one, &part);
+        let mut one_bytes = vec![0; one.len()];
+        let has_bytes = image.read_bytes_on(1, &mut one_bytes, &part);
+        for threads in [2, 3, 7, 1000] {
+            let mut more = vec![9.0; one.len()];
+            image.read_on(threads, &mut more, &part);
+            assert!(more == one, "{format:?} on {threads}");
+            let mut more_bytes = vec![0; one.len()];
+            assert_eq!(image.read_bytes_on(threads, &mut more_bytes, &part), has_bytes);
+            assert!(more_bytes == one_bytes, "{format:?}, bytes, on {threads}");
+        }
+    }
 }

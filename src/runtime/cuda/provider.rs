@@ -2,6 +2,7 @@
 
 use super::kernels::Kernels;
 use super::queue::CudaQueue;
+use ort::ep::cuda::ConvAlgorithmSearch;
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider, ArenaExtendStrategy, CUDA, ExecutionProviderDispatch};
 use std::sync::Arc;
 
@@ -37,15 +38,20 @@ pub(crate) struct CudaOptions {
 
 /// The provider for sessions on that device, which work in `queue`.
 pub(crate) fn provider(device: u32, options: &CudaOptions, queue: &CudaQueue) -> ExecutionProviderDispatch {
+    // Heuristic takes the first of cuDNN's ranking A. Since 1.20 EXHAUSTIVE measures nothing either; it takes the first of
+    // ranking B. Without tensor cores, A asks for 256 GB of workspace for convolutions to 896 channels, which L has (cuDNN
+    // 9.19 on an H100).
+    let ranking = match options.tensor_cores {
+        true => ConvAlgorithmSearch::Heuristic,
+        false => ConvAlgorithmSearch::Exhaustive,
+    };
     let cuda = CUDA::default()
         .with_device_id(device as i32)
         .with_tf32(options.tensor_cores)
         .with_prefer_nhwc(options.channels_last)
         // Streams of any size share a session. If the arena doubled, the session would keep that memory for ever.
         .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
-        // Heuristic takes cuDNN's first choice. Since 1.20 EXHAUSTIVE measures nothing either; it asks for another
-        // ranking.
-        .with_conv_algorithm_search(ort::ep::cuda::ConvAlgorithmSearch::Heuristic)
+        .with_conv_algorithm_search(ranking)
         .with_conv_max_workspace(true);
     // SAFETY: a session keeps its queue.
     let cuda = unsafe { cuda.with_compute_stream(queue.stream()) };
