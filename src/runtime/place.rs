@@ -1,8 +1,8 @@
 //! Where sessions run.
 
-use super::cuda::{self, CudaOptions};
-use super::queue::Queue;
+use super::cuda::{self, CudaOptions, CudaQueue};
 use ort::ep::ExecutionProviderDispatch;
+use std::sync::Arc;
 
 /// Where sessions run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,12 @@ impl Place {
         self != Place::Cpu
     }
 
-    pub(super) fn provider(self, options: &CudaOptions, queue: Option<&Queue>) -> Option<ExecutionProviderDispatch> {
-        match (self, queue.and_then(Queue::cuda)) {
+    pub(super) fn provider(
+        self,
+        options: &CudaOptions,
+        queue: Option<Arc<CudaQueue>>,
+    ) -> Option<ExecutionProviderDispatch> {
+        match (self, queue) {
             (Place::Cuda(device), Some(queue)) => Some(cuda::provider(device, options, &queue)),
             _ => None,
         }

@@ -123,7 +123,8 @@ impl Session {
                     ort::Error::result_from_status(add(builder, &file.as_ptr(), &data, &step.external_bytes, 1))?;
                 }
             }
-            match (options.place.provider(&options.cuda, options.queue.as_deref()), &options.cuda.kernels) {
+            let queue = options.queue.as_ref().and_then(|queue| queue.cuda());
+            match (options.place.provider(&options.cuda, queue), &options.cuda.kernels) {
                 (Some(provider), Some(kernels)) => {
                     builder.with_execution_providers([provider])?.with_operators(cuda::domain(kernels)?)?
                 }

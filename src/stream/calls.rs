@@ -189,6 +189,7 @@ impl DecodeCall<'_> {
             let longest = |frames| counting.frames(counting.latents(frames));
             stream.check_clip(counting.frames(latent_count as u64), longest)?;
         }
+        let threads = stream.model.converting_threads();
         let Stream { codec, decoder, canceller, .. } = stream;
         let decoder = decoder.as_mut().expect("the call was checked");
         let _counted = canceller.begin(decoder.runs_of((!flush).then_some(latent_count)));
@@ -196,7 +197,7 @@ impl DecodeCall<'_> {
         let mut sink = |index: u64, planes: &[f32], held: &Rect, part: &Rect| {
             // Others are behind the limit.
             if wanted.contains(&index) {
-                frames[(index - wanted.start) as usize].write(planes, held, part)?;
+                frames[(index - wanted.start) as usize].write_on(threads, planes, held, part)?;
             }
             Ok(())
         };

@@ -301,6 +301,11 @@ impl<'a> ImageMut<'a> {
     /// contains `part`. Pixels outside the picture are skipped. A picture with fewer chroma samples than pixels is complete
     /// when all of its pixels came, each once.
     pub(crate) fn write(&mut self, planes: &[f32], held: &Rect, part: &Rect) -> Result<()> {
+        self.write_on(1, planes, held, part)
+    }
+
+    /// The same on up to so many threads, if it is much and RGB.
+    pub(crate) fn write_on(&mut self, threads: usize, planes: &[f32], held: &Rect, part: &Rect) -> Result<()> {
         let Layout { width, height, .. } = self.layout;
         let columns = part.width.min(width.saturating_sub(part.x));
         let rows = part.height.min(height.saturating_sub(part.y));
@@ -308,16 +313,20 @@ impl<'a> ImageMut<'a> {
             return Ok(());
         }
         let part = Rect { width: columns, height: rows, ..*part };
-        self.write_opaque(&part);
         let Some(conversion) = Conversion::of(&self.layout) else {
-            for (channel, plane) in planes.chunks_exact(held.width * held.height).enumerate() {
-                for y in part.y..part.y + rows {
-                    let row = &plane[(y - held.y) * held.width + part.x - held.x..][..columns];
-                    write_rgb(&self.layout, channel, [part.x, y], row);
-                }
-            }
+            let writing = Writing(&self.layout);
+            let writing = &writing;
+            let bands = if size_of_val(planes) / 3 < SMALL_PLANE { 1 } else { threads.clamp(1, rows) };
+            let height = rows.div_ceil(bands);
+            parallel::for_each(rows.div_ceil(height), bands, |band| {
+                let y = part.y + band * height;
+                let height = height.min(part.y + rows - y);
+                // SAFETY: each band has rows of its own.
+                unsafe { writing.rows(planes, held, &Rect { y, height, ..part }) };
+            });
             return Ok(());
         };
+        write_opaque(&self.layout, &part);
         let held = Held { planes, rect: held };
         if !conversion.joins_pixels() || part == Rect::of(width, height) {
             conversion.write(&held, &part);
@@ -340,16 +349,39 @@ impl<'a> ImageMut<'a> {
     pub(crate) fn write_alpha(&mut self, alpha: &Alpha) -> Result<()> {
         alpha.write(&self.layout)
     }
+}
 
-    fn write_opaque(&mut self, part: &Rect) {
-        let Some(channel) = self.layout.alpha else { return };
-        let (ones, element) = ([1.0; BLOCK], self.layout.element);
-        let largest = element.largest();
-        for y in part.y..part.y + part.height {
-            for x in (part.x..part.x + part.width).step_by(BLOCK) {
-                let count = (part.x + part.width - x).min(BLOCK);
-                channel.write_floats(element, [x, y], &ones[..count], |v| v * largest);
+/// The layout of a picture that is written.
+struct Writing<'a>(&'a Layout);
+
+// SAFETY: its rows may be written by several threads, each row by one.
+unsafe impl Sync for Writing<'_> {}
+
+impl Writing<'_> {
+    /// Writes a part of R, G and B, of planes that hold `held` of the picture, and opaque alpha.
+    ///
+    /// # Safety
+    /// Nobody else may use these rows meanwhile.
+    unsafe fn rows(&self, planes: &[f32], held: &Rect, part: &Rect) {
+        write_opaque(self.0, part);
+        for (channel, plane) in planes.chunks_exact(held.width * held.height).enumerate() {
+            for y in part.y..part.y + part.height {
+                let row = &plane[(y - held.y) * held.width + part.x - held.x..][..part.width];
+                write_rgb(self.0, channel, [part.x, y], row);
             }
+        }
+    }
+}
+
+/// Alpha of 1, if the format has any.
+fn write_opaque(layout: &Layout, part: &Rect) {
+    let Some(channel) = layout.alpha else { return };
+    let (ones, element) = ([1.0; BLOCK], layout.element);
+    let largest = element.largest();
+    for y in part.y..part.y + part.height {
+        for x in (part.x..part.x + part.width).step_by(BLOCK) {
+            let count = (part.x + part.width - x).min(BLOCK);
+            channel.write_floats(element, [x, y], &ones[..count], |v| v * largest);
         }
     }
 }

@@ -100,5 +100,16 @@ fn reading_on_several_threads_gives_the_same() {
             assert_eq!(image.read_bytes_on(threads, &mut more_bytes, &part), has_bytes);
             assert!(more_bytes == one_bytes, "{format:?}, bytes, on {threads}");
         }
+        let mut written = [vec![7; size], vec![7; size]];
+        for (threads, bytes) in [1, 3].into_iter().zip(&mut written) {
+            // SAFETY: bytes of floats are aligned for any format.
+            let mut memory = vec![0.0f32; size.div_ceil(4)];
+            let memory = unsafe { memory.align_to_mut::<u8>().1 };
+            let mut image = ImageMut::packed(&mut memory[..size], format, width, height).unwrap();
+            image.write_on(threads, &one, &part, &Rect { x: 3, y: 2, width: 497, height: 290 }).unwrap();
+            bytes.copy_from_slice(&memory[..size]);
+        }
+        assert!(written[0] == written[1], "{format:?}, written");
+        assert!(written[0].iter().any(|byte| *byte != 0));
     }
 }

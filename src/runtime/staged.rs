@@ -1,0 +1,142 @@
+//! Tensors of the CPU that cross to and from a device while both go on.
+
+use super::cuda::{CudaEvent, CudaQueue};
+use super::device::Device;
+use super::tensor::Tensor;
+use crate::error::Result;
+use crate::graph::Element;
+use crate::process::Owned;
+use std::sync::Arc;
+
+/// A tensor of the CPU that crosses to or from a device while the CPU goes on.
+pub(crate) struct Staged {
+    host: Tensor,
+    device: Arc<Device>,
+    way: Way,
+    crossing: bool,
+}
+
+enum Way {
+    Cuda(Arc<CudaQueue>, Owned<CudaEvent>),
+    /// Of a fake device, which copies at once, and notices what would be too early on a real one.
+    #[cfg(test)]
+    Fake(fake::Crossing),
+}
+
+impl Staged {
+    pub(crate) fn new(device: &Arc<Device>, shape: &[usize], element: Element) -> Result<Self> {
+        let way = match device.queue().cuda() {
+            Some(queue) => {
+                let event = CudaEvent::new(&queue)?;
+                Way::Cuda(queue, Owned::new(event))
+            }
+            #[cfg(test)]
+            None => Way::Fake(fake::Crossing::default()),
+            #[cfg(not(test))]
+            None => unreachable!("a device has a queue"),
+        };
+        let host = Tensor::staged(Some(device), shape, element)?;
+        Ok(Staged { host, device: device.clone(), way, crossing: false })
+    }
+
+    /// The tensor, once the device neither reads nor writes it.
+    pub(crate) fn host(&mut self) -> Result<&mut Tensor> {
+        if std::mem::take(&mut self.crossing) {
+            match &mut self.way {
+                Way::Cuda(_, event) => event.wait()?,
+                #[cfg(test)]
+                Way::Fake(crossing) => crossing.end(&mut self.host),
+            }
+        }
+        Ok(&mut self.host)
+    }
+
+    /// Begins a copy to a tensor of the device.
+    pub(crate) fn send(&mut self, to: &Tensor) -> Result<()> {
+        self.begin(to, true)
+    }
+
+    /// Begins a copy of a tensor of the device.
+    pub(crate) fn fetch(&mut self, from: &Tensor) -> Result<()> {
+        self.begin(from, false)
+    }
+
+    fn begin(&mut self, other: &Tensor, to_device: bool) -> Result<()> {
+        let bytes = self.host()?.bytes();
+        assert_eq!(bytes, other.bytes(), "a copy of one size");
+        self.device.count_crossing(to_device);
+        match &mut self.way {
+            Way::Cuda(queue, event) => {
+                // SAFETY: both have these bytes. Those of the host stay until `host` or `drop` has waited. Those of the device
+                // are freed only for what comes later in the queue.
+                unsafe {
+                    match to_device {
+                        true => queue.upload(self.host.place(), other.place(), bytes as usize)?,
+                        false => queue.download(other.place(), self.host.place(), bytes as usize)?,
+                    }
+                }
+                self.crossing = true;
+                event.record()
+            }
+            #[cfg(test)]
+            Way::Fake(crossing) => {
+                self.crossing = true;
+                crossing.begin(&self.device, &mut self.host, other, to_device)
+            }
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // A forked child cannot wait, and does not free the memory.
+        if self.host.is_ours() {
+            let _ = self.host();
+        }
+    }
+}
+
+#[cfg(test)]
+mod fake {
+    use super::{Device, Tensor};
+    use crate::error::Result;
+
+    /// What a copy leaves open until its end.
+    #[derive(Default)]
+    pub(super) struct Crossing {
+        /// What was fetched; the host's tensor holds NaNs until then.
+        fetched: Option<Tensor>,
+        /// What was sent; the host's tensor must not change until then.
+        sent: Option<Vec<u8>>,
+    }
+
+    impl Crossing {
+        pub(super) fn begin(
+            &mut self,
+            device: &Device,
+            host: &mut Tensor,
+            other: &Tensor,
+            to_device: bool,
+        ) -> Result<()> {
+            if to_device {
+                self.sent = Some(host.raw().to_vec());
+                return device.copy(host, other);
+            }
+            let fetched = Tensor::new(host.shape(), host.element())?;
+            device.copy(other, &fetched)?;
+            host.raw_mut().fill(0xff);
+            self.fetched = Some(fetched);
+            Ok(())
+        }
+
+        pub(super) fn end(&mut self, host: &mut Tensor) {
+            if let Some(sent) = self.sent.take() {
+                assert!(host.raw() == sent, "the CPU wrote what the device still reads");
+            }
+            if let Some(fetched) = self.fetched.take() {
+                assert!(host.raw().iter().all(|byte| *byte == 0xff), "the CPU wrote what the device still writes");
+                host.raw_mut().copy_from_slice(fetched.raw());
+            }
+        }
+    }
+}
