@@ -86,11 +86,9 @@ TOLERANCE = 1e-3
 HALF_TOLERANCE = 0.05
 # The first of each is the one that other convolutions and chunks are timed in.
 PRECISIONS = {"cpu": ["f32"], "cuda": ["f16", "tf32", "f32"]}
-# On a CUDA device "exact" is stacked in planes. The last asks whether use_tf32=0 takes tensor cores from float16, too.
+# On a CUDA device "exact" is stacked, channels-last, with our kernels.
 CONVOLUTIONS = {"cpu": ["fast", "direct"], "cuda": [
-    "direct", "volume", "direct:channels-last", "stacked:channels-last", "volume:channels-last",
-    "stacked:planes:fuse_conv_bias=1", "stacked:channels-last:fuse_conv_bias=1",
-    "stacked:channels-last:cudnn_conv_algo_search=EXHAUSTIVE", "stacked:planes:use_tf32=0"]}
+    "direct", "volume", "stacked:auto:wfvae_kernels=0", "stacked:auto:fuse_conv_bias=1,wfvae_kernels=0", "stacked:planes"]}
 TORCH_PRECISIONS = {"cpu": ["f32", "bf16"], "cuda": ["f16", "tf32", "f32"]}
 
 
