@@ -494,7 +494,8 @@ typedef struct wfvae_model_options {
   uint32_t device;
   /// Threads that work on one call, up to 1024; 0: one for each CPU that the process may use. They sleep between
   /// calls. Each session (wfvae_model_info.sessions) has n_threads - 1 of its own. The first stream of a direction
-  /// briefly starts up to twice as many, to find out whether the system allows them.
+  /// briefly starts up to twice as many, to find out whether the system allows them. A call on large frames briefly
+  /// starts up to three of them again, but not more than n_threads - 1, to check and convert the frames.
   uint32_t n_threads;
   /// 1: read all weights now, and refuse and name those that hold a NaN or an infinity. 0: weights are not checked;
   /// the first result that is not finite is WFVAE_STATUS_NOT_FINITE.

@@ -110,7 +110,8 @@ pub struct ModelOptions {
     pub decode_precision: Precision,
     /// Threads that work on one call, up to 1024; 0: one for each CPU that the process may use. Each session has one less of
     /// its own, as the caller's thread works too. The first stream of a direction starts up to twice as many for a moment, to
-    /// find out whether the system allows them.
+    /// find out whether the system allows them. A call on large frames starts up to three for a moment, to check and convert
+    /// them.
     pub threads: usize,
     /// How causal caches are stored, if the network computes in float32.
     pub cache_type: CacheType,

@@ -13,8 +13,8 @@ use crate::{memory, parallel};
 use parking_lot::Mutex;
 use std::marker::PhantomData;
 
-/// Bytes of a plane that one thread converts faster than it starts others.
-const SMALL_PLANE: usize = 256 << 10;
+/// Bytes of a plane that one thread converts about as fast as it starts others.
+const SMALL_PLANE: usize = 1 << 20;
 
 /// A picture to read.
 #[derive(Clone, Copy)]

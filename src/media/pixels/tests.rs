@@ -74,8 +74,8 @@ fn bottom_up_rows_are_read_through_a_negative_stride() {
 /// Bands of rows, also beyond the picture's edges and of a part that is not a multiple of their height.
 #[test]
 fn reading_on_several_threads_gives_the_same() {
-    let (width, height) = (500_usize, 301_usize);
-    let part = Rect { x: 3, y: 2, width: 512, height: 303 };
+    let (width, height) = (1100_usize, 1003_usize);
+    let part = Rect { x: 3, y: 2, width: 1112, height: 1005 };
     let formats = [PixelFormat::Rgba8, PixelFormat::RgbPlanarF32(Range::Signed), PixelFormat::RgbPlanar8];
     for format in formats.into_iter().chain([PixelFormat::Nv12(Yuv::default())]) {
         let floats: Vec<f32> = (0..4 * width * height).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
@@ -106,7 +106,7 @@ fn reading_on_several_threads_gives_the_same() {
             let mut memory = vec![0.0f32; size.div_ceil(4)];
             let memory = unsafe { memory.align_to_mut::<u8>().1 };
             let mut image = ImageMut::packed(&mut memory[..size], format, width, height).unwrap();
-            image.write_on(threads, &one, &part, &Rect { x: 3, y: 2, width: 497, height: 290 }).unwrap();
+            image.write_on(threads, &one, &part, &Rect { x: 3, y: 2, width: 1097, height: 990 }).unwrap();
             bytes.copy_from_slice(&memory[..size]);
         }
         assert!(written[0] == written[1], "{format:?}, written");
