@@ -1,6 +1,6 @@
 //! Tensors that ONNX Runtime reads and writes in place.
 
-use super::cuda::PinnedView;
+use super::cuda::{self, PinnedView};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Element;
 use crate::memory;
@@ -50,13 +50,8 @@ fn type_of(element: Element) -> TensorElementType {
 /// The address of the first element. ort's own accessors refuse pinned memory, which ONNX Runtime treats as device
 /// memory.
 fn address(value: &DynTensor) -> ort::Result<*mut c_void> {
-    let mut address = std::ptr::null_mut();
     // SAFETY: a live tensor.
-    unsafe {
-        let status = (ort::api().GetTensorMutableData)(value.ptr().cast_mut(), &mut address);
-        ort::Error::result_from_status(status)?;
-    }
-    Ok(address)
+    unsafe { cuda::address(value.ptr().cast_mut()) }
 }
 
 impl Tensor {

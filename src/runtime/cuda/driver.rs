@@ -1,11 +1,18 @@
 //! NVIDIA's driver: whether it works, its CUDA version, and the number of devices.
 
-use super::loader::open_library;
+use super::loader::{functions, open_library};
 use crate::error::{Result, fail};
-use libc::{c_int, c_void};
-use std::ffi::CStr;
+use libc::{c_int, c_uint};
 
 pub(super) const FILE: &str = "libcuda.so.1";
+
+functions! {
+    struct Functions {
+        init = c"cuInit": fn(c_uint) -> c_int;
+        version = c"cuDriverGetVersion": fn(*mut c_int) -> c_int;
+        count = c"cuDeviceGetCount": fn(*mut c_int) -> c_int;
+    }
+}
 
 /// NVIDIA's driver, called through its C interface.
 pub(super) struct Driver {
@@ -21,21 +28,10 @@ impl Driver {
             Ok(handle) => handle,
             Err(reason) => fail!(Provider, "no NVIDIA driver: {reason}; {advice}"),
         };
-        let symbol = |symbol: &CStr| -> Result<*mut c_void> {
-            // SAFETY: the handle is open.
-            let address = unsafe { libc::dlsym(handle, symbol.as_ptr()) };
-            if address.is_null() {
-                fail!(Provider, "{name} is not NVIDIA's driver: it has no {}; {advice}", symbol.to_string_lossy());
-            }
-            Ok(address)
-        };
         // SAFETY: the driver's functions have had these signatures since its first version.
-        let (init, version, count) = unsafe {
-            (
-                std::mem::transmute::<*mut c_void, extern "C" fn(u32) -> c_int>(symbol(c"cuInit")?),
-                std::mem::transmute::<*mut c_void, extern "C" fn(*mut c_int) -> c_int>(symbol(c"cuDriverGetVersion")?),
-                std::mem::transmute::<*mut c_void, extern "C" fn(*mut c_int) -> c_int>(symbol(c"cuDeviceGetCount")?),
-            )
+        let functions = match unsafe { Functions::of(handle) } {
+            Ok(functions) => functions,
+            Err(missing) => fail!(Provider, "{name} is not NVIDIA's driver: it has no {missing}; {advice}"),
         };
         let asked = |name: &str, result: c_int| {
             if result != 0 {
@@ -44,13 +40,13 @@ impl Driver {
             Ok(())
         };
         let (mut found, mut devices) = (0, 0);
-        asked("cuDriverGetVersion", version(&mut found))?;
+        asked("cuDriverGetVersion", (functions.version)(&mut found))?;
         // 100 means that there is no device.
-        match init(0) {
+        match (functions.init)(0) {
             100 => {}
             result => {
                 asked("cuInit", result)?;
-                asked("cuDeviceGetCount", count(&mut devices))?;
+                asked("cuDeviceGetCount", (functions.count)(&mut devices))?;
             }
         }
         Ok(Driver { version: found.max(0) as u32, devices: devices.max(0) as u32 })

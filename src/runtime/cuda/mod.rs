@@ -14,7 +14,7 @@ mod provider;
 mod queue;
 
 pub(crate) use kernels::Kernels;
-pub(crate) use memory::{device_memory, pinned_memory};
+pub(crate) use memory::{address, device_memory, pinned_memory};
 pub(crate) use operators::domain;
 #[cfg(test)]
 pub(crate) use operators::{inputs, outputs};

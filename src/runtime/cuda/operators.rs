@@ -1,6 +1,7 @@
 //! Our kernels as operators of ONNX Runtime's CUDA provider, on its stream.
 
 use super::kernels::{Argument, Forms, Kernels};
+use super::memory;
 use crate::graph::{DeviceKind, DeviceOperator, Element, OPERATOR_DOMAIN};
 use libc::c_void;
 use ort::AsPointer;
@@ -253,10 +254,8 @@ fn output(context: &ComputeContext, i: usize, shape: [i64; 4]) -> Result<*mut c_
 
 /// Of a tensor's first element.
 fn address(value: *mut ort::sys::OrtValue) -> Result<*mut c_void, String> {
-    let mut address = std::ptr::null_mut();
     // SAFETY: a live tensor.
-    asked(unsafe { (ort::api().GetTensorMutableData)(value, &mut address) })?;
-    Ok(address)
+    unsafe { memory::address(value) }.map_err(text)
 }
 
 /// Of a blend.

@@ -1,7 +1,7 @@
 //! A CUDA stream: all sessions of a model and all its copies work in it, so the device does them in the order in which they
 //! were asked for, without the CPU waiting between them. Called through the CUDA runtime that ONNX Runtime's provider loaded.
 
-use super::loader::open_library;
+use super::loader::{functions, open_library};
 use crate::error::{Error, ErrorKind, Result, fail};
 use libc::{c_char, c_int, c_uint, c_void};
 use std::ffi::CStr;
@@ -17,51 +17,32 @@ const BLOCKING_SYNC_NO_TIMING: c_uint = 1 | 2;
 /// A stream or an event of CUDA.
 type Handle = *mut c_void;
 
-/// Declares a table of the CUDA runtime's functions, and how to look them up.
-macro_rules! functions {
-    ($($field:ident = $name:literal: fn($($argument:ty),*) -> $result:ty;)*) => {
-        struct Functions {
-            $($field: extern "C" fn($($argument),*) -> $result,)*
-        }
-
-        impl Functions {
-            /// Of the library of that name, which is loaded.
-            fn of(library: &str) -> Result<Self> {
-                let handle = match open_library(library, &[]) {
-                    Ok(handle) => handle,
-                    Err(reason) => fail!(Provider, "{library} cannot be loaded: {reason}"),
-                };
-                let symbol = |name: &CStr| -> Result<*mut c_void> {
-                    // SAFETY: the handle is open.
-                    let address = unsafe { libc::dlsym(handle, name.as_ptr()) };
-                    if address.is_null() {
-                        let name = name.to_string_lossy();
-                        fail!(Provider, "{library} is not the CUDA runtime that ONNX Runtime needs: it has no {name}");
-                    }
-                    Ok(address)
-                };
-                Ok(Functions {
-                    // SAFETY: the function has had this signature in every version.
-                    $($field: unsafe {
-                        std::mem::transmute::<*mut c_void, extern "C" fn($($argument),*) -> $result>(symbol($name)?)
-                    },)*
-                })
-            }
-        }
-    };
+functions! {
+    struct Functions {
+        set_device = c"cudaSetDevice": fn(c_int) -> c_int;
+        error_name = c"cudaGetErrorName": fn(c_int) -> *const c_char;
+        stream_create = c"cudaStreamCreateWithFlags": fn(*mut Handle, c_uint) -> c_int;
+        stream_synchronize = c"cudaStreamSynchronize": fn(Handle) -> c_int;
+        stream_destroy = c"cudaStreamDestroy": fn(Handle) -> c_int;
+        event_create = c"cudaEventCreateWithFlags": fn(*mut Handle, c_uint) -> c_int;
+        event_record = c"cudaEventRecord": fn(Handle, Handle) -> c_int;
+        event_synchronize = c"cudaEventSynchronize": fn(Handle) -> c_int;
+        event_destroy = c"cudaEventDestroy": fn(Handle) -> c_int;
+        copy = c"cudaMemcpyAsync": fn(*mut c_void, *const c_void, usize, c_int, Handle) -> c_int;
+    }
 }
 
-functions! {
-    set_device = c"cudaSetDevice": fn(c_int) -> c_int;
-    error_name = c"cudaGetErrorName": fn(c_int) -> *const c_char;
-    stream_create = c"cudaStreamCreateWithFlags": fn(*mut Handle, c_uint) -> c_int;
-    stream_synchronize = c"cudaStreamSynchronize": fn(Handle) -> c_int;
-    stream_destroy = c"cudaStreamDestroy": fn(Handle) -> c_int;
-    event_create = c"cudaEventCreateWithFlags": fn(*mut Handle, c_uint) -> c_int;
-    event_record = c"cudaEventRecord": fn(Handle, Handle) -> c_int;
-    event_synchronize = c"cudaEventSynchronize": fn(Handle) -> c_int;
-    event_destroy = c"cudaEventDestroy": fn(Handle) -> c_int;
-    copy = c"cudaMemcpyAsync": fn(*mut c_void, *const c_void, usize, c_int, Handle) -> c_int;
+/// Of the library of that name, which is loaded.
+fn functions_of(library: &str) -> Result<Functions> {
+    let handle = match open_library(library, &[]) {
+        Ok(handle) => handle,
+        Err(reason) => fail!(Provider, "{library} cannot be loaded: {reason}"),
+    };
+    // SAFETY: the functions of the CUDA runtime have had these signatures in every version.
+    match unsafe { Functions::of(handle) } {
+        Ok(functions) => Ok(functions),
+        Err(name) => fail!(Provider, "{library} is not the CUDA runtime that ONNX Runtime needs: it has no {name}"),
+    }
 }
 
 pub(crate) struct CudaQueue {
@@ -86,7 +67,7 @@ impl CudaQueue {
     /// `library`: the name of the CUDA runtime that ONNX Runtime's provider needs.
     pub(crate) fn new(library: &str, device: u32) -> Result<Self> {
         let mut queue =
-            CudaQueue { functions: Functions::of(library)?, device: device as c_int, stream: std::ptr::null_mut() };
+            CudaQueue { functions: functions_of(library)?, device: device as c_int, stream: std::ptr::null_mut() };
         queue.enter()?;
         let result = (queue.functions.stream_create)(&mut queue.stream, NON_BLOCKING);
         queue.check("a stream cannot be created", result)?;
