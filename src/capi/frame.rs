@@ -172,7 +172,7 @@ pub struct wfvae_frame {
 
 unsafe impl CStruct for wfvae_frame {
     const NAME: &'static str = "wfvae_frame";
-    const FIRST_SIZE: usize = std::mem::offset_of!(wfvae_frame, pixel_steps);
+    const FIRST_SIZE: usize = size_of::<wfvae_frame>();
 }
 
 /// Many frames at equal distances in the caller's memory, such as an array of [frames, height, width, channels] or
@@ -212,8 +212,8 @@ unsafe impl CStruct for wfvae_frames {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_convert_frame(from: *const wfvae_frame, to: *mut wfvae_frame) -> wfvae_status {
     guard!(status: {
-        let from = unsafe { read(from).and_then(|frame| frame.image()) }.map_err(|e| e.prefixed("from"))?;
-        let to = unsafe { read(to).and_then(|frame| frame.image_mut()) }.map_err(|e| e.prefixed("to"))?;
+        let from = unsafe { abi::read(from).and_then(|frame| frame.image()) }.map_err(|e| e.prefixed("from"))?;
+        let to = unsafe { abi::read(to).and_then(|frame| frame.image_mut()) }.map_err(|e| e.prefixed("to"))?;
         convert_image(&from, to)
     })
 }
@@ -250,7 +250,7 @@ unsafe fn convert<T>(
         } else if size != stride {
             fail!(InvalidArgument, "struct_size is {size}, expected {stride} as in frame 0");
         }
-        convert(&unsafe { read(frame)? })
+        convert(&unsafe { abi::read(frame)? })
     };
     let mut converted = memory::with_room(count, "a list of frames")?;
     for i in 0..count {
@@ -285,21 +285,12 @@ pub(super) unsafe fn frames_images_mut<'a>(frames: &wfvae_frames, count: usize) 
     unsafe { frames.convert(count, distinct) }
 }
 
-/// What a frame's memory was before alpha planes is ignored in frames of that time.
-unsafe fn read(frame: *const wfvae_frame) -> Result<wfvae_frame> {
-    let mut read = unsafe { abi::read(frame)? };
-    if read.struct_size < size_of::<wfvae_frame>() {
-        read.planes[3] = std::ptr::null_mut();
-    }
-    Ok(read)
-}
-
 impl wfvae_frames {
     unsafe fn convert<T>(&self, count: usize, convert: impl Fn(&wfvae_frame) -> Result<T>) -> Result<Vec<T>> {
         if self.n_frames == 0 || self.n_frames > MAX_PER_CALL || count > self.n_frames {
             fail!(InvalidArgument, "n_frames is {}, expected 1 to {MAX_PER_CALL}", self.n_frames);
         }
-        let first = unsafe { read(self.first) }.map_err(|e| e.prefixed("first"))?;
+        let first = unsafe { abi::read(self.first) }.map_err(|e| e.prefixed("first"))?;
         let frame = |i: usize| {
             let mut frame = first;
             for (plane, stride) in frame.planes.iter_mut().zip(self.frame_strides) {
