@@ -32,9 +32,9 @@
  * for their result write there and allocate nothing in this header. Calls that return std::vector allocate it.
  *
  * Threads. As in C: a Model, a Snapshot and a LatentReader may be used by several threads at once. A Stream and a
- * LatentWriter serve one thread at a time; a second call meanwhile throws Error with Status::busy. Only cancel() and
- * progress() may be called while another thread is in a call. As with all C++ objects, no thread may use one while
- * another moves it, assigns to it or destroys it; a CancelToken may be used even then.
+ * LatentWriter serve one thread at a time; a second call meanwhile throws Error with StatusCode::busy. Only cancel(),
+ * progress() and cancel_token() may be called while another thread is in a call. As with all C++ objects, no thread may
+ * use one while another moves it, assigns to it or destroys it; a CancelToken may be used even then.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 
@@ -54,7 +54,6 @@
 #include <functional>
 #include <initializer_list>
 #include <iterator>
-#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -67,8 +66,9 @@ namespace wfvae {
 
 // ---- enumerations; wfvae.h describes the values ----
 
-/// wfvae_status: why a call failed. A newer library may give values that are not listed here.
-enum class Status : std::int32_t {
+/// wfvae_status: why a call failed. A newer library may give values that are not listed here. It is not named Status,
+/// which is a macro of Xlib.
+enum class StatusCode : std::int32_t {
     ok = WFVAE_STATUS_OK,
     invalid_argument = WFVAE_STATUS_INVALID_ARGUMENT,
     invalid_size = WFVAE_STATUS_INVALID_SIZE,
@@ -257,16 +257,16 @@ using Progress = wfvae_progress;
 /// stays valid whatever is called afterwards.
 class Error : public std::runtime_error {
 public:
-    Error(Status status, const std::string &text) : std::runtime_error(text), status_(status) {}
+    Error(StatusCode status, const std::string &text) : std::runtime_error(text), status_(status) {}
 
-    [[nodiscard]] Status status() const noexcept { return status_; }
+    [[nodiscard]] StatusCode status() const noexcept { return status_; }
 
 private:
-    Status status_;
+    StatusCode status_;
 };
 
 /// A short English text for a status. Any value is allowed. A static string.
-[[nodiscard]] inline const char *status_text(Status status) noexcept
+[[nodiscard]] inline const char *status_text(StatusCode status) noexcept
 {
     return wfvae_status_str(static_cast<std::int32_t>(status));
 }
@@ -285,17 +285,17 @@ private:
 
 namespace detail {
 
-[[noreturn]] inline void fail(Status status, const std::string &text)
+[[noreturn]] inline void fail(StatusCode status, const std::string &text)
 {
     throw Error(status, text);
 }
 
 /// Throws the error of a call of this thread. No other call of the library may lie between.
-inline void check(wfvae_status status)
+inline void expect_ok(wfvae_status status)
 {
     if (status != WFVAE_STATUS_OK) {
         const char *text = wfvae_last_error(nullptr);
-        fail(static_cast<Status>(status), *text ? text : wfvae_status_str(status));
+        fail(static_cast<StatusCode>(status), *text ? text : wfvae_status_str(status));
     }
 }
 
@@ -304,7 +304,7 @@ template <class Pointer>
 auto *used(const Pointer &pointer, const char *what)
 {
     if (!pointer)
-        fail(Status::invalid_state, std::string(what) + " is empty: it was never opened, or it was moved from");
+        fail(StatusCode::invalid_state, std::string(what) + " is empty: it was never opened, or it was moved from");
     return &*pointer;
 }
 
@@ -312,7 +312,7 @@ auto *used(const Pointer &pointer, const char *what)
 inline const char *c_text(const std::string &text, const char *what)
 {
     if (text.find('\0') != std::string::npos)
-        fail(Status::invalid_argument, std::string(what) + " contains a zero character");
+        fail(StatusCode::invalid_argument, std::string(what) + " contains a zero character");
     return text.c_str();
 }
 
@@ -320,6 +320,9 @@ inline const char *c_text_or_null(const std::string &text, const char *what)
 {
     return text.empty() ? nullptr : c_text(text, what);
 }
+
+/// The most frames or latents that C takes in one call.
+inline constexpr std::size_t most_per_call = 65536;
 
 template <class Enum>
 constexpr std::uint32_t value(Enum e) noexcept
@@ -335,16 +338,20 @@ Struct sized() noexcept
     return s;
 }
 
-/// What the elements of a buffer are, as far as latents need to know.
+/// What the elements of memory are, as far as latents and frames need to know.
 enum class Element { byte, two_bytes, float32, other };
 
+/// T: void for memory of unknown elements.
 template <class T>
 constexpr Element element_of() noexcept
 {
-    return sizeof(T) == 1 ? Element::byte
-           : std::is_same_v<T, float> ? Element::float32
-           : sizeof(T) == 2 ? Element::two_bytes
-                            : Element::other;
+    if constexpr (std::is_void_v<T>)
+        return Element::byte;
+    else
+        return sizeof(T) == 1             ? Element::byte
+               : std::is_same_v<T, float> ? Element::float32
+               : sizeof(T) == 2           ? Element::two_bytes
+                                          : Element::other;
 }
 
 template <class T, class = void>
@@ -359,8 +366,10 @@ struct ElementsOf<C, std::void_t<decltype(std::data(std::declval<C &>())), declt
     using type = std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>;
 };
 
+/// Those of a temporary are const if it owns them: what is written to them would be lost.
 template <class C>
-using elements_of = typename ElementsOf<std::remove_reference_t<C>>::type;
+using elements_of =
+    typename ElementsOf<std::conditional_t<std::is_lvalue_reference_v<C>, std::remove_reference_t<C>, const C>>::type;
 
 } // namespace detail
 
@@ -377,26 +386,43 @@ struct IsFrame : std::is_same<T, wfvae_frame> {};
 template <bool Const>
 struct IsFrame<BasicFrame<Const>> : std::true_type {};
 
-/// Elements that memory may consist of: plain values, which are neither pointers nor frames.
+/// Elements that memory may consist of: plain values, which are neither pointers nor frames. Nor double, which neither
+/// pixels nor latents are.
 template <class T>
-inline constexpr bool is_plain = std::conjunction_v<std::negation<std::is_void<T>>, std::is_trivially_copyable<T>,
-                                                    std::negation<std::is_pointer<T>>,
-                                                    std::negation<IsFrame<std::remove_cv_t<T>>>>;
+inline constexpr bool is_plain =
+    std::conjunction_v<std::negation<std::is_void<T>>, std::is_trivially_copyable<T>, std::negation<std::is_pointer<T>>,
+                       std::negation<std::is_same<std::remove_cv_t<T>, double>>,
+                       std::negation<IsFrame<std::remove_cv_t<T>>>>;
 
 template <class T, bool Const>
 inline constexpr bool fits_buffer = is_plain<T> && (Const || !std::is_const_v<T>);
+
+/// What a pointer to memory may point to.
+template <class T, bool Const>
+inline constexpr bool fits_pointer = fits_buffer<T, Const> || std::is_same_v<T, void> ||
+                                     (Const && std::is_same_v<T, const void>);
+
+/// The element of latents that are returned in vectors.
+template <class T>
+constexpr Element latent_element() noexcept
+{
+    static_assert(is_plain<T> && (sizeof(T) == 2 || std::is_same_v<T, float>),
+                  "latents are float, or a type of 2 bytes that holds IEEE halves");
+    return element_of<T>();
+}
 
 } // namespace detail
 
 /// A view of memory with pixels, latents or bytes: Buffer if it is written to, ConstBuffer if it is read only.
 ///
-/// Converts from std::vector, std::array, C arrays, std::span and the like, of plain values of any type. Also made of a
-/// pointer and the number of elements, or of a void pointer and the number of bytes.
+/// Converts from std::vector, std::array, C arrays, std::span and the like, of plain values of any type but double. Can
+/// also be made of a pointer and the number of elements, or of a void pointer and the number of bytes.
 ///
-/// Latents are float, or with LatentType::f16 any type of 2 bytes that holds IEEE halves, such as std::uint16_t. Bytes
-/// are accepted for both.
+/// Latents are float, or with LatentType::f16 any type of 2 bytes that holds IEEE halves, such as std::uint16_t. Pixels
+/// are the elements of their format, or whole pixels of at least 4 bytes, such as structs. Bytes are accepted for all.
 ///
-/// Ownership: none; the memory must stay valid as long as the view. Thread-safety: as for a pointer.
+/// Ownership: none; the memory must stay valid as long as the view. A view of a temporary is for arguments only.
+/// Thread-safety: as for a pointer.
 template <bool Const>
 class BasicBuffer {
 public:
@@ -405,12 +431,12 @@ public:
     /// No memory.
     constexpr BasicBuffer() noexcept = default;
 
-    constexpr BasicBuffer(Void *address, std::size_t bytes) noexcept : address_(address), bytes_(bytes) {}
-
-    template <class T, std::enable_if_t<detail::fits_buffer<T, Const>, int> = 0>
+    template <class T, std::enable_if_t<detail::fits_pointer<T, Const>, int> = 0>
     constexpr BasicBuffer(T *elements, std::size_t n) noexcept
-        : address_(elements), bytes_(n * sizeof(T)), element_(detail::element_of<std::remove_cv_t<T>>())
+        : address_(elements), bytes_(n), element_(detail::element_of<std::remove_cv_t<T>>())
     {
+        if constexpr (!std::is_void_v<T>)
+            bytes_ *= sizeof(T);
     }
 
     template <class C, std::enable_if_t<detail::fits_buffer<detail::elements_of<C>, Const>, int> = 0>
@@ -484,7 +510,7 @@ inline Format format_of(PixelFormat format)
     case PixelFormat::nv12: return {1, false, 1, 2, 2, 2, 2};
     case PixelFormat::p010: return {2, false, 1, 2, 2, 2, 2};
     }
-    fail(Status::invalid_argument, "there is no pixel format " + std::to_string(value(format)));
+    fail(StatusCode::invalid_argument, "there is no pixel format " + std::to_string(value(format)));
 }
 
 /// Bytes of a row of a plane without gaps.
@@ -505,12 +531,34 @@ inline std::string size_text(std::uint32_t width, std::uint32_t height)
     return std::to_string(width) + "x" + std::to_string(height);
 }
 
+[[noreturn]] inline void wrong_elements(PixelFormat format, const Format &facts)
+{
+    const char *type = facts.is_float ? "float" : facts.element == 1 ? "std::uint8_t" : "std::uint16_t";
+    fail(StatusCode::invalid_argument,
+         "the elements of pixel format " + std::to_string(value(format)) + " are " + type);
+}
+
+/// Elements of another type would be read as more pixels than they are, with values that they are not.
+inline void check_elements(PixelFormat format, Element element)
+{
+    const Format facts = format_of(format);
+    if ((element == Element::float32 && !facts.is_float) || (element == Element::two_bytes && facts.element != 2))
+        wrong_elements(format, facts);
+}
+
 /// Larger frames are refused here too, so that no size overflows.
 inline void check_size(std::uint32_t width, std::uint32_t height)
 {
     constexpr std::uint32_t most = 32768;
     if (width == 0 || height == 0 || width > most || height > most)
-        fail(Status::invalid_size, "a frame of " + size_text(width, height) + ": width and height are 1 to 32768");
+        fail(StatusCode::invalid_size, "a frame of " + size_text(width, height) + ": width and height are 1 to 32768");
+}
+
+/// Refuses rows so far apart that no memory holds them, so that no sum overflows.
+inline void check_stride(std::ptrdiff_t stride)
+{
+    if (stride / (PTRDIFF_MAX >> 18) != 0)
+        fail(StatusCode::invalid_argument, "a stride of " + std::to_string(stride) + " bytes is beyond any memory");
 }
 
 /// Where the planes of a frame are in one block of memory: plane after plane.
@@ -526,12 +574,12 @@ inline Planes planes_of(PixelFormat pixel_format, std::uint32_t width, std::uint
     check_size(width, height);
     const auto row = static_cast<std::ptrdiff_t>(row_bytes(format, 0, width));
     const std::ptrdiff_t step = stride == 0 ? row : stride;
-    // The limit keeps sums from overflowing.
-    if (step / (PTRDIFF_MAX >> 18) != 0 || (step < 0 ? -step : step) < row)
-        fail(Status::invalid_argument, "a stride of " + std::to_string(stride) + " bytes: a row of " +
-                                           std::to_string(width) + " pixels takes " + std::to_string(row));
+    check_stride(step);
+    if ((step < 0 ? -step : step) < row)
+        fail(StatusCode::invalid_argument, "a stride of " + std::to_string(stride) + " bytes: a row of " +
+                                               std::to_string(width) + " pixels takes " + std::to_string(row));
     if (step < 0 && format.planes > 1)
-        fail(Status::invalid_argument, "a negative stride for several planes: use bottom_up() or of_planes()");
+        fail(StatusCode::invalid_argument, "a negative stride for several planes: use bottom_up() or of_planes()");
 
     Planes planes;
     std::ptrdiff_t next = 0;
@@ -542,8 +590,8 @@ inline Planes planes_of(PixelFormat pixel_format, std::uint32_t width, std::uint
             const auto ratio = static_cast<std::ptrdiff_t>(format.chroma_x);
             own = step * static_cast<std::ptrdiff_t>(format.pairs);
             if (own % (ratio * static_cast<std::ptrdiff_t>(format.element)) != 0 || own / ratio < least)
-                fail(Status::invalid_argument, "a stride of " + std::to_string(stride) +
-                                                   " bytes leaves the other planes no whole rows: use of_planes()");
+                fail(StatusCode::invalid_argument, "a stride of " + std::to_string(stride) +
+                                                       " bytes leaves the other planes no whole rows: use of_planes()");
             own /= ratio;
         }
         const auto n_rows = static_cast<std::ptrdiff_t>(rows(format, i, height));
@@ -558,7 +606,7 @@ inline Planes planes_of(PixelFormat pixel_format, std::uint32_t width, std::uint
 } // namespace detail
 
 /// Bytes of a frame without gaps: its planes one after another, each without padding. Throws Error with
-/// Status::invalid_argument or _invalid_size.
+/// StatusCode::invalid_argument or _invalid_size.
 [[nodiscard]] inline std::size_t frame_bytes(PixelFormat format, std::uint32_t width, std::uint32_t height)
 {
     return detail::planes_of(format, width, height, 0).bytes;
@@ -589,7 +637,7 @@ using ConstPlane = BasicPlane<true>;
 ///     Frame rgbp = Frame::of_planes(PixelFormat::rgbp_f32, {{r, s}, {g, s}, {b, s}}, width, height);
 ///
 /// Ownership: none; the memory must stay valid as long as the frame is used. Thread-safety: as for a pointer.
-/// Errors: Error with Status::invalid_argument or _invalid_size, before the library is called.
+/// Errors: Error with StatusCode::invalid_argument or _invalid_size, before the library is called.
 template <bool Const>
 class BasicFrame {
 public:
@@ -597,19 +645,23 @@ public:
 
     /// A frame in one block of memory, which holds its planes one after another.
     ///
-    /// pixels: the first row. A pointer is trusted.
+    /// pixels: the first row; points to void or to elements that a buffer may have. The size of its memory is trusted.
     /// stride: bytes from one row of the first plane to the next; 0: rows have no gaps. Other planes have the same
     /// stride, or half or a quarter of it if their rows have half or a quarter of the samples. For formats of one plane
     /// it may be negative: then the first row has the highest address.
-    BasicFrame(PixelFormat format, Void *pixels, std::uint32_t width, std::uint32_t height, std::ptrdiff_t stride = 0)
-        : BasicFrame(format, pixels, width, height, detail::planes_of(format, width, height, stride))
+    template <class T, std::enable_if_t<detail::fits_pointer<T, Const>, int> = 0>
+    BasicFrame(PixelFormat format, T *const &pixels, std::uint32_t width, std::uint32_t height,
+               std::ptrdiff_t stride = 0) // a reference, so that arrays are memory of known size
+        : BasicFrame(format, pixels, detail::element_of<std::remove_cv_t<T>>(), width, height,
+                     detail::planes_of(format, width, height, stride))
     {
     }
 
     /// The same in memory of known size, which must hold the frame; stride must not be negative.
     BasicFrame(PixelFormat format, BasicBuffer<Const> memory, std::uint32_t width, std::uint32_t height,
                std::ptrdiff_t stride = 0)
-        : BasicFrame(format, memory.address(), width, height, checked(format, memory, width, height, stride))
+        : BasicFrame(format, memory.address(), memory.element(), width, height,
+                     checked(format, memory, width, height, stride))
     {
     }
 
@@ -621,8 +673,8 @@ public:
         const detail::Format facts = detail::format_of(format);
         const bool alpha = facts.samples == 1 && planes.size() == facts.planes + 1;
         if (planes.size() != facts.planes && !alpha)
-            detail::fail(Status::invalid_argument, std::to_string(planes.size()) + " planes for a format of " +
-                                                       std::to_string(facts.planes));
+            detail::fail(StatusCode::invalid_argument,
+                         std::to_string(planes.size()) + " planes for a format of " + std::to_string(facts.planes));
         BasicFrame frame(format, width, height);
         std::size_t i = 0;
         for (const BasicPlane<Const> &plane : planes)
@@ -647,6 +699,7 @@ public:
         for (std::size_t i = 0; i < 4; i++) {
             if (!frame_.planes[i])
                 continue;
+            detail::check_stride(frame_.strides[i]);
             // Alpha has the size of the first plane.
             const auto n = static_cast<std::ptrdiff_t>(detail::rows(facts, i == 3 ? 0 : i, frame_.height));
             if (n > 0)
@@ -708,12 +761,13 @@ private:
         frame_.height = height;
     }
 
-    BasicFrame(PixelFormat format, Void *pixels, std::uint32_t width, std::uint32_t height,
+    BasicFrame(PixelFormat format, Void *pixels, detail::Element element, std::uint32_t width, std::uint32_t height,
                const detail::Planes &planes)
         : BasicFrame(format, width, height)
     {
+        detail::check_elements(format, element);
         if (!pixels)
-            detail::fail(Status::invalid_argument, "a frame at a null pointer");
+            detail::fail(StatusCode::invalid_argument, "a frame at a null pointer");
         using Byte = std::conditional_t<Const, const char, char>;
         for (std::size_t i = 0; i < 4; i++)
             if (planes.strides[i] != 0)
@@ -724,12 +778,13 @@ private:
                                   std::uint32_t height, std::ptrdiff_t stride)
     {
         if (stride < 0)
-            detail::fail(Status::invalid_argument, "a negative stride needs a pointer to the top row, or bottom_up()");
+            detail::fail(StatusCode::invalid_argument,
+                         "a negative stride needs a pointer to the top row, or bottom_up()");
         const detail::Planes planes = detail::planes_of(format, width, height, stride);
         if (memory.bytes() < planes.bytes)
-            detail::fail(Status::invalid_argument, "memory of " + std::to_string(memory.bytes()) +
-                                                       " bytes for a frame of " + detail::size_text(width, height) +
-                                                       ", which takes " + std::to_string(planes.bytes));
+            detail::fail(StatusCode::invalid_argument, "memory of " + std::to_string(memory.bytes()) +
+                                                           " bytes for a frame of " + detail::size_text(width, height) +
+                                                           ", which takes " + std::to_string(planes.bytes));
         return planes;
     }
 
@@ -752,7 +807,7 @@ using ConstFrame = BasicFrame<true>;
 inline void convert(const ConstFrame &from, const Frame &to)
 {
     wfvae_frame c = to.c();
-    detail::check(wfvae_convert_frame(&from.c(), &c));
+    detail::expect_ok(wfvae_convert_frame(&from.c(), &c));
 }
 
 // Arrays of frames go to C as they are.
@@ -814,7 +869,7 @@ using ConstFrameSpan = BasicFrameSpan<true>;
 ///     Clip cthw(first, n_frames, frame_stride);                              // [C, T, H, W]
 ///
 /// Ownership: none; the memory must stay valid as long as the clip is used. Thread-safety: as for a pointer.
-/// Errors: Error with Status::invalid_argument or _invalid_size, before the library is called.
+/// Errors: Error with StatusCode::invalid_argument or _invalid_size, before the library is called.
 template <bool Const>
 class BasicClip {
 public:
@@ -864,10 +919,9 @@ private:
     {
         const std::size_t bytes = frame_bytes(format, width, height);
         if (memory.bytes() % bytes != 0)
-            detail::fail(Status::invalid_argument, "memory of " + std::to_string(memory.bytes()) +
-                                                       " bytes is not a whole number of frames of " +
-                                                       detail::size_text(width, height) + ", which take " +
-                                                       std::to_string(bytes));
+            detail::fail(StatusCode::invalid_argument,
+                         "memory of " + std::to_string(memory.bytes()) + " bytes is not a whole number of frames of " +
+                             detail::size_text(width, height) + ", which take " + std::to_string(bytes));
         return memory.bytes() / bytes;
     }
 
@@ -883,8 +937,9 @@ using ConstClip = BasicClip<true>;
 
 /// Receives log messages; text is UTF-8 without a line end, and valid during the call only.
 ///
-/// Called from any thread that is inside a call on the model or its streams, possibly from several at once. It must not
-/// call this library. What it throws is dropped, because exceptions cannot pass through the library.
+/// Called from any thread that is inside a call on the model or its streams, possibly from several at once; at
+/// LogLevel::trace also from ONNX Runtime's threads. It must not call this library. What it throws is dropped, because
+/// exceptions cannot pass through the library.
 using LogFunction = std::function<void(LogLevel level, std::string_view text)>;
 
 /// How to open a model: wfvae_model_options, which says more about each field.
@@ -933,7 +988,7 @@ struct StreamOptions {
     std::uint32_t tile_width = 0;
     std::uint32_t tile_height = 0;
     std::uint32_t tile_overlap = 0;
-    /// Let LatentReader::check() accept latents of other encoders.
+    /// Let LatentReader::check_stream() accept latents of other encoders.
     bool any_encoder = false;
     /// Above 0: each encode call and each decode call takes one whole clip of at most this many frames.
     std::uint64_t clip_frames = 0;
@@ -988,15 +1043,12 @@ public:
 
     /// Opens a checkpoint: a folder or a file, in UTF-8. wfvae_model_open() lists what is found there.
     explicit Model(const std::string &path, const ModelOptions &options = {})
-        : Model(detail::c_text(path, "the model's path"), options)
+        : Model(options, detail::c_text(path, "the model's path"))
     {
     }
 
     /// Opens the model built into the library.
-    [[nodiscard]] static Model built_in(const ModelOptions &options = {})
-    {
-        return Model(static_cast<const char *>(nullptr), options);
-    }
+    [[nodiscard]] static Model built_in(const ModelOptions &options = {}) { return Model(options, nullptr); }
 
     /// Use built_in().
     explicit Model(std::nullptr_t, const ModelOptions & = {}) = delete;
@@ -1007,12 +1059,16 @@ public:
     [[nodiscard]] ModelInfo info() const
     {
         auto info = detail::sized<ModelInfo>();
-        detail::check(wfvae_model_get_info(used(), &info));
+        detail::expect_ok(wfvae_model_get_info(used(), &info));
         return info;
     }
 
-    /// What streams of the model can do.
-    [[nodiscard]] Direction directions() const { return static_cast<Direction>(info().directions); }
+    /// Whether streams of the model can do this: a checkpoint may hold only the encoder or only the decoder.
+    [[nodiscard]] bool has(Direction directions) const
+    {
+        const std::uint32_t wanted = detail::value(directions);
+        return (info().directions & wanted) == wanted;
+    }
 
     /// Latents of a whole clip of n_frames frames.
     [[nodiscard]] std::uint64_t latents_for_frames(std::uint64_t n_frames) const
@@ -1031,7 +1087,7 @@ public:
     {
         auto memory = detail::sized<MemoryEstimate>();
         const wfvae_options c = detail::c_options(options);
-        detail::check(wfvae_estimate(used(), &c, &memory));
+        detail::expect_ok(wfvae_estimate(used(), &c, &memory));
         return memory;
     }
 
@@ -1039,7 +1095,8 @@ public:
     void save_onnx(const std::string &folder, Graphs graphs = Graphs::steps) const
     {
         wfvae_model *model = used();
-        detail::check(wfvae_model_save_onnx(model, detail::c_text(folder, "the folder's path"), detail::value(graphs)));
+        detail::expect_ok(
+            wfvae_model_save_onnx(model, detail::c_text(folder, "the folder's path"), detail::value(graphs)));
     }
 
     /// The C handle, which stays owned by this object; null if it is empty.
@@ -1057,8 +1114,8 @@ private:
         void operator()(wfvae_model *model) const noexcept { wfvae_model_close(model); }
     };
 
-    /// Strings in options must be valid for C.
-    Model(const char *path, const ModelOptions &options)
+    /// path: null for the built-in model.
+    Model(const ModelOptions &options, const char *path)
     {
         auto c = detail::sized<wfvae_model_options>();
         Log log = options.log ? std::make_shared<const LogFunction>(options.log) : nullptr;
@@ -1080,7 +1137,7 @@ private:
         c.decode_precision = detail::value(options.decode_precision);
         c.provider_options = detail::c_text_or_null(options.provider_options, "ModelOptions.provider_options");
         wfvae_model *model = nullptr;
-        detail::check(wfvae_model_open(path, &c, &model));
+        detail::expect_ok(wfvae_model_open(path, &c, &model));
         handle_ = {model, Close{std::move(log)}};
     }
 
@@ -1104,7 +1161,7 @@ public:
     explicit Snapshot(ConstBuffer bytes)
     {
         wfvae_snapshot *snapshot = nullptr;
-        detail::check(wfvae_snapshot_read(bytes.address(), bytes.bytes(), &snapshot));
+        detail::expect_ok(wfvae_snapshot_read(bytes.address(), bytes.bytes(), &snapshot));
         handle_.reset(snapshot);
     }
 
@@ -1117,7 +1174,7 @@ public:
     std::size_t write(Buffer bytes) const
     {
         std::size_t written = 0;
-        detail::check(wfvae_snapshot_write(used(), bytes.address(), bytes.bytes(), &written));
+        detail::expect_ok(wfvae_snapshot_write(used(), bytes.address(), bytes.bytes(), &written));
         return written;
     }
 
@@ -1162,7 +1219,7 @@ struct Latents {
     {
         if (element == Element::byte || element == (type == LatentType::f16 ? Element::two_bytes : Element::float32))
             return;
-        fail(Status::invalid_argument,
+        fail(StatusCode::invalid_argument,
              std::string(call) + (type == LatentType::f16
                                       ? ": the latents are float16: use std::uint16_t or another type of 2 bytes"
                                       : ": the latents are float32: use float"));
@@ -1181,21 +1238,27 @@ struct Latents {
     {
         const std::size_t n = room(buffer, call);
         if (n * bytes != buffer.bytes())
-            fail(Status::invalid_argument, std::string(call) + ": " + std::to_string(buffer.bytes()) +
-                                               " bytes are not a whole number of latents of " + std::to_string(bytes));
+            fail(StatusCode::invalid_argument, std::string(call) + ": " + std::to_string(buffer.bytes()) +
+                                                   " bytes are not a whole number of latents of " +
+                                                   std::to_string(bytes));
         return n;
     }
 };
 
-/// What a stream and its tokens share.
-struct StreamState {
+/// What never changes in a stream, and is the same in its forks.
+struct StreamFacts {
     std::shared_ptr<const LogFunction> log; // outlives the handle
-    wfvae_stream *handle = nullptr;
     std::uint32_t width = 0, height = 0;
     Latents encoded, decoded;
     std::size_t decode_delay = 0;
+};
+
+/// What a stream and its tokens share.
+struct StreamState : StreamFacts {
+    wfvae_stream *handle = nullptr;
 
     StreamState() = default;
+    explicit StreamState(const StreamFacts &facts) : StreamFacts(facts) {}
     StreamState(const StreamState &) = delete;
     StreamState &operator=(const StreamState &) = delete;
     ~StreamState() { wfvae_destroy(handle); }
@@ -1204,7 +1267,7 @@ struct StreamState {
 inline Progress progress(const wfvae_stream *stream)
 {
     auto progress = sized<Progress>();
-    check(wfvae_get_progress(stream, &progress));
+    expect_ok(wfvae_get_progress(stream, &progress));
     return progress;
 }
 
@@ -1221,7 +1284,7 @@ public:
     /// Belongs to no stream.
     CancelToken() noexcept = default;
 
-    /// Stops the call that another thread is running on the stream; it throws Error with Status::cancelled, usually
+    /// Stops the call that another thread is running on the stream; it throws Error with StatusCode::cancelled, usually
     /// within milliseconds. If no call is running, the next one throws it. Lasts until Stream::reset() or restore().
     ///
     /// Returns whether there is a stream to cancel.
@@ -1267,7 +1330,7 @@ public:
     {
         const wfvae_options c = detail::c_options(options);
         state_->log = model.handle_.get_deleter().log;
-        detail::check(wfvae_create(model.used(), &c, &state_->handle));
+        detail::expect_ok(wfvae_create(model.used(), &c, &state_->handle));
         const StreamInfo sizes = info();
         state_->width = sizes.width;
         state_->height = sizes.height;
@@ -1288,8 +1351,8 @@ public:
     {
         detail::StreamState &state = used();
         std::size_t written = 0;
-        detail::check(wfvae_encode_chunk(state.handle, frames.c(), frames.size(), latents.address(),
-                                         state.encoded.room(latents, "encode"), &written));
+        detail::expect_ok(wfvae_encode_chunk(state.handle, frames.c(), frames.size(), latents.address(),
+                                             state.encoded.room(latents, "encode"), &written));
         return written;
     }
 
@@ -1299,8 +1362,8 @@ public:
         detail::StreamState &state = used();
         const wfvae_frames frames = clip.c();
         std::size_t written = 0;
-        detail::check(wfvae_encode_frames(state.handle, &frames, latents.address(),
-                                          state.encoded.room(latents, "encode"), &written));
+        detail::expect_ok(wfvae_encode_frames(state.handle, &frames, latents.address(),
+                                              state.encoded.room(latents, "encode"), &written));
         return written;
     }
 
@@ -1308,13 +1371,13 @@ public:
     template <class T = float>
     [[nodiscard]] std::vector<T> encode(ConstFrameSpan frames)
     {
-        return encoded<T>(encode_count(frames.size()), [&](Buffer latents) { return encode(frames, latents); });
+        return encoded<T>(completed_by(frames.size()), [&](Buffer latents) { return encode(frames, latents); });
     }
 
     template <class T = float>
     [[nodiscard]] std::vector<T> encode(const ConstClip &clip)
     {
-        return encoded<T>(encode_count(clip.n_frames()), [&](Buffer latents) { return encode(clip, latents); });
+        return encoded<T>(completed_by(clip.n_frames()), [&](Buffer latents) { return encode(clip, latents); });
     }
 
     /// Ends the clip for encoding: writes the latent of an incomplete last group. Returns the number of latents
@@ -1323,8 +1386,8 @@ public:
     {
         detail::StreamState &state = used();
         std::size_t written = 0;
-        detail::check(wfvae_encode_flush(state.handle, latents.address(), state.encoded.room(latents, "encode_flush"),
-                                         &written));
+        detail::expect_ok(
+            wfvae_encode_flush(state.handle, latents.address(), state.encoded.room(latents, "encode_flush"), &written));
         return written;
     }
 
@@ -1335,17 +1398,17 @@ public:
         return encoded<T>(encode_flush_count(), [&](Buffer latents) { return encode_flush(latents); });
     }
 
-    /// encode() and encode_flush() of a whole clip, or of the rest of one. Returns its latents.
+    /// encode() and encode_flush() of a whole clip, or of the rest of one, of 1 to 65536 frames. Returns its latents.
     template <class T = float>
     [[nodiscard]] std::vector<T> encode_clip(const ConstClip &clip)
     {
-        return with_flush<T>(encode_count(clip.n_frames()), [&](Buffer latents) { return encode(clip, latents); });
+        return with_flush<T>(completed_by(clip.n_frames()), [&](Buffer latents) { return encode(clip, latents); });
     }
 
     template <class T = float>
     [[nodiscard]] std::vector<T> encode_clip(ConstFrameSpan frames)
     {
-        return with_flush<T>(encode_count(frames.size()), [&](Buffer latents) { return encode(frames, latents); });
+        return with_flush<T>(completed_by(frames.size()), [&](Buffer latents) { return encode(frames, latents); });
     }
 
     // -- decoding --
@@ -1355,8 +1418,8 @@ public:
     {
         detail::StreamState &state = used();
         std::size_t written = 0;
-        detail::check(wfvae_decode_chunk(state.handle, latents.address(), state.decoded.count(latents, "decode"),
-                                         mutable_frames(frames), frames.size(), &written));
+        detail::expect_ok(wfvae_decode_chunk(state.handle, latents.address(), state.decoded.count(latents, "decode"),
+                                             mutable_frames(frames), frames.size(), &written));
         return written;
     }
 
@@ -1366,8 +1429,8 @@ public:
         detail::StreamState &state = used();
         const wfvae_frames frames = clip.c();
         std::size_t written = 0;
-        detail::check(wfvae_decode_frames(state.handle, latents.address(), state.decoded.count(latents, "decode"),
-                                          &frames, &written));
+        detail::expect_ok(wfvae_decode_frames(state.handle, latents.address(), state.decoded.count(latents, "decode"),
+                                              &frames, &written));
         return written;
     }
 
@@ -1378,8 +1441,7 @@ public:
     {
         const std::size_t n = decode_count(used().decoded.count(latents, "decode"));
         std::vector<T> frames;
-        grow(frames, format, n, [&](FrameSpan none) { return decode(latents, none); },
-             [&](const Clip &clip) { return decode(latents, clip); });
+        grow(frames, format, n, [&](const auto &to) { return decode(latents, to); });
         return frames;
     }
 
@@ -1387,7 +1449,7 @@ public:
     std::size_t decode_flush(FrameSpan frames)
     {
         std::size_t written = 0;
-        detail::check(wfvae_decode_flush(used().handle, mutable_frames(frames), frames.size(), &written));
+        detail::expect_ok(wfvae_decode_flush(used().handle, mutable_frames(frames), frames.size(), &written));
         return written;
     }
 
@@ -1396,7 +1458,7 @@ public:
     {
         const wfvae_frames frames = clip.c();
         std::size_t written = 0;
-        detail::check(wfvae_decode_flush_frames(used().handle, &frames, &written));
+        detail::expect_ok(wfvae_decode_flush_frames(used().handle, &frames, &written));
         return written;
     }
 
@@ -1409,7 +1471,8 @@ public:
         return frames;
     }
 
-    /// set_frame_count(), decode() and decode_flush() of a whole clip, or of the rest of one. Returns its frames.
+    /// set_frame_count(), decode() and decode_flush() of a whole clip, or of the rest of one, of 1 to 65536 latents.
+    /// Returns its frames.
     ///
     /// n_frames: the clip's length; UINT64_MAX: all frames of the latents, also those that completed the last group.
     template <class T = std::uint8_t>
@@ -1417,13 +1480,12 @@ public:
                                              PixelFormat format = PixelFormat::rgb8)
     {
         detail::StreamState &state = used();
-        const std::size_t n_latents = state.decoded.count(latents, "decode_clip");
-        set_frame_count(n_frames);
+        const std::size_t n_latents = state.decoded.count(latents, "decode_clip"), values = frame_values<T>(format);
+        set_frame_count(n_frames); // what follows depends on it; wrong arguments have thrown before
         const std::size_t n = decode_count(n_latents);
         std::vector<T> frames;
-        frames.reserve((n + state.decode_delay) * (frame_bytes(format, state.width, state.height) / sizeof(T)));
-        grow(frames, format, n, [&](FrameSpan none) { return decode(latents, none); },
-             [&](const Clip &clip) { return decode(latents, clip); });
+        frames.reserve((n + state.decode_delay) * values);
+        grow(frames, format, n, [&](const auto &to) { return decode(latents, to); });
         flush_to(frames, format);
         return frames;
     }
@@ -1431,16 +1493,16 @@ public:
     // -- the clip --
 
     /// Starts a new clip in both directions.
-    void reset() { detail::check(wfvae_reset(used().handle)); }
+    void reset() { detail::expect_ok(wfvae_reset(used().handle)); }
 
     /// Tells the decoder how many frames the clip has; UINT64_MAX: no limit. Call it before decoding the last latents.
-    void set_frame_count(std::uint64_t n_frames) { detail::check(wfvae_set_frame_count(used().handle, n_frames)); }
+    void set_frame_count(std::uint64_t n_frames) { detail::expect_ok(wfvae_set_frame_count(used().handle, n_frames)); }
 
     /// Latents that encode() would write for n_frames more frames.
     [[nodiscard]] std::size_t encode_count(std::size_t n_frames) const
     {
         std::size_t count = 0;
-        detail::check(wfvae_encode_count(used().handle, n_frames, &count));
+        detail::expect_ok(wfvae_encode_count(used().handle, n_frames, &count));
         return count;
     }
 
@@ -1448,7 +1510,7 @@ public:
     [[nodiscard]] std::size_t encode_flush_count() const
     {
         std::size_t count = 0;
-        detail::check(wfvae_encode_flush_count(used().handle, &count));
+        detail::expect_ok(wfvae_encode_flush_count(used().handle, &count));
         return count;
     }
 
@@ -1456,7 +1518,7 @@ public:
     [[nodiscard]] std::size_t decode_count(std::size_t n_latents) const
     {
         std::size_t count = 0;
-        detail::check(wfvae_decode_count(used().handle, n_latents, &count));
+        detail::expect_ok(wfvae_decode_count(used().handle, n_latents, &count));
         return count;
     }
 
@@ -1464,7 +1526,7 @@ public:
     [[nodiscard]] std::size_t decode_flush_count() const
     {
         std::size_t count = 0;
-        detail::check(wfvae_decode_flush_count(used().handle, &count));
+        detail::expect_ok(wfvae_decode_flush_count(used().handle, &count));
         return count;
     }
 
@@ -1472,7 +1534,7 @@ public:
     [[nodiscard]] StreamInfo info() const
     {
         auto info = detail::sized<StreamInfo>();
-        detail::check(wfvae_get_info(used().handle, &info));
+        detail::expect_ok(wfvae_get_info(used().handle, &info));
         return info;
     }
 
@@ -1488,33 +1550,31 @@ public:
     [[nodiscard]] Snapshot snapshot() const
     {
         wfvae_snapshot *snapshot = nullptr;
-        detail::check(wfvae_snapshot_create(used().handle, &snapshot));
+        detail::expect_ok(wfvae_snapshot_create(used().handle, &snapshot));
         return Snapshot(snapshot);
     }
 
     /// Returns to a snapshot, in both directions.
-    void restore(const Snapshot &snapshot) { detail::check(wfvae_snapshot_restore(used().handle, snapshot.used())); }
+    void restore(const Snapshot &snapshot)
+    {
+        detail::expect_ok(wfvae_snapshot_restore(used().handle, snapshot.used()));
+    }
 
     /// A second stream of the same model and options, at the same point of the clip.
     [[nodiscard]] Stream fork() const
     {
         const detail::StreamState &own = used();
+        const detail::StreamFacts &facts = own;
         Stream stream;
-        stream.state_ = std::make_shared<detail::StreamState>();
-        stream.state_->log = own.log;
-        stream.state_->width = own.width;
-        stream.state_->height = own.height;
-        stream.state_->encoded = own.encoded;
-        stream.state_->decoded = own.decoded;
-        stream.state_->decode_delay = own.decode_delay;
-        detail::check(wfvae_fork(own.handle, &stream.state_->handle));
+        stream.state_ = std::make_shared<detail::StreamState>(facts);
+        detail::expect_ok(wfvae_fork(own.handle, &stream.state_->handle));
         return stream;
     }
 
     // -- for other threads --
 
     /// As CancelToken::cancel(), for threads that know that the stream exists and stays where it is.
-    void cancel() const { detail::check(wfvae_cancel(used().handle)); }
+    void cancel() const { detail::expect_ok(wfvae_cancel(used().handle)); }
 
     /// As CancelToken::progress(), likewise.
     [[nodiscard]] Progress progress() const { return detail::progress(used().handle); }
@@ -1540,9 +1600,13 @@ private:
     template <class T>
     void check_latents() const
     {
-        static_assert(detail::is_plain<T> && (sizeof(T) == 2 || std::is_same_v<T, float>),
-                      "latents are float, or a type of 2 bytes that holds IEEE halves");
-        used().encoded.check_type(detail::element_of<T>(), "encode");
+        used().encoded.check_type(detail::latent_element<T>(), "encode");
+    }
+
+    /// The latents that a call with n_frames frames needs memory for: none if the call will refuse so many.
+    [[nodiscard]] std::size_t completed_by(std::size_t n_frames) const
+    {
+        return n_frames > detail::most_per_call ? 0 : encode_count(n_frames);
     }
 
     /// Appends n latents, or fewer, that call writes.
@@ -1574,32 +1638,37 @@ private:
         return latents;
     }
 
-    /// Appends n frames that into writes. For n of 0, which has no memory for a clip, calls without.
-    template <class T, class Without, class Into>
-    void grow(std::vector<T> &frames, PixelFormat format, std::size_t n, Without without, Into into)
+    /// Values of a frame without gaps, whose elements are T.
+    template <class T>
+    [[nodiscard]] std::size_t frame_values(PixelFormat format) const
     {
         static_assert(detail::is_plain<T>, "elements of frames are plain values");
         const detail::StreamState &state = used();
         const detail::Format facts = detail::format_of(format);
         if (sizeof(T) != facts.element || std::is_floating_point_v<T> != facts.is_float)
-            detail::fail(Status::invalid_argument,
-                         std::string("the elements of this pixel format are ") +
-                             (facts.is_float ? "float" : facts.element == 1 ? "std::uint8_t" : "std::uint16_t"));
-        const std::size_t values = frame_bytes(format, state.width, state.height) / sizeof(T), before = frames.size();
+            detail::wrong_elements(format, facts);
+        return frame_bytes(format, state.width, state.height) / sizeof(T);
+    }
+
+    /// Appends n frames, or fewer, that call writes to a Clip; for n of 0, which is no clip, to no frames.
+    template <class T, class Call>
+    void grow(std::vector<T> &frames, PixelFormat format, std::size_t n, Call call)
+    {
+        const detail::StreamState &state = used();
+        const std::size_t values = frame_values<T>(format), before = frames.size();
         if (n == 0) {
-            without(FrameSpan());
+            call(FrameSpan());
             return;
         }
         frames.resize(before + n * values);
         const Clip clip(format, Buffer(frames.data() + before, n * values), state.width, state.height);
-        frames.resize(before + into(clip) * values);
+        frames.resize(before + call(clip) * values);
     }
 
     template <class T>
     void flush_to(std::vector<T> &frames, PixelFormat format)
     {
-        grow(frames, format, decode_flush_count(), [&](FrameSpan none) { return decode_flush(none); },
-             [&](const Clip &clip) { return decode_flush(clip); });
+        grow(frames, format, decode_flush_count(), [&](const auto &to) { return decode_flush(to); });
     }
 
     std::shared_ptr<detail::StreamState> state_;
@@ -1634,7 +1703,7 @@ public:
         c.note = detail::c_text_or_null(options.note, "LatentWriterOptions.note");
         wfvae_latent_writer *writer = nullptr;
         const char *c_path = detail::c_text(path, "the latent file's path");
-        detail::check(wfvae_latent_writer_create(stream.get(), c_path, &c, &writer));
+        detail::expect_ok(wfvae_latent_writer_create(stream.get(), c_path, &c, &writer));
         handle_.reset(writer);
     }
 
@@ -1644,11 +1713,11 @@ public:
     void write(ConstBuffer latents)
     {
         wfvae_latent_writer *writer = used();
-        detail::check(wfvae_latent_writer_write(writer, latents.address(), latents_.count(latents, "write")));
+        detail::expect_ok(wfvae_latent_writer_write(writer, latents.address(), latents_.count(latents, "write")));
     }
 
     /// Completes the file. n_frames: frames of the clip, StreamInfo.frames_in.
-    void finish(std::uint64_t n_frames) { detail::check(wfvae_latent_writer_finish(used(), n_frames)); }
+    void finish(std::uint64_t n_frames) { detail::expect_ok(wfvae_latent_writer_finish(used(), n_frames)); }
 
     /// The text of the writer's last error, whichever thread it happened in; empty after none. Exceptions have it too.
     [[nodiscard]] std::string last_error() const { return wfvae_latent_writer_last_error(used()); }
@@ -1715,7 +1784,7 @@ struct LatentFileInfo {
 class LatentReader {
 public:
     /// All latents from the first one asked for.
-    static constexpr std::size_t all = std::numeric_limits<std::size_t>::max();
+    static constexpr std::size_t all = SIZE_MAX;
 
     /// Empty.
     LatentReader() noexcept = default;
@@ -1724,7 +1793,7 @@ public:
     explicit LatentReader(const std::string &path)
     {
         wfvae_latent_reader *reader = nullptr;
-        detail::check(wfvae_latent_reader_open(detail::c_text(path, "the latent file's path"), &reader));
+        detail::expect_ok(wfvae_latent_reader_open(detail::c_text(path, "the latent file's path"), &reader));
         handle_.reset(reader);
     }
 
@@ -1763,18 +1832,18 @@ public:
         return info;
     }
 
-    /// Throws Error with Status::latent_file unless the model's encoder made the latents.
-    void check(const Model &model) const
+    /// Throws Error with StatusCode::latent_file unless the model's encoder made the latents.
+    void check_model(const Model &model) const
     {
         const wfvae_latent_reader *reader = used();
-        detail::check(wfvae_latent_reader_check_model(reader, model.used()));
+        detail::expect_ok(wfvae_latent_reader_check_model(reader, model.used()));
     }
 
-    /// Throws Error with Status::latent_file unless the stream can decode the latents.
-    void check(const Stream &stream) const
+    /// Throws Error with StatusCode::latent_file unless the stream can decode the latents.
+    void check_stream(const Stream &stream) const
     {
         const wfvae_latent_reader *reader = used();
-        detail::check(wfvae_latent_reader_check_stream(reader, stream.used().handle));
+        detail::expect_ok(wfvae_latent_reader_check_stream(reader, stream.used().handle));
     }
 
     /// Reads latents for decoding, from index start on, as many as memory holds; its elements are float, or of 2 bytes
@@ -1813,14 +1882,15 @@ private:
     [[nodiscard]] wfvae_latent_file_info c_info() const
     {
         auto info = detail::sized<wfvae_latent_file_info>();
-        detail::check(wfvae_latent_reader_get_info(used(), &info));
+        detail::expect_ok(wfvae_latent_reader_get_info(used(), &info));
         return info;
     }
 
     /// parts: 1 for means or samples, 2 for both moments.
-    static detail::Latents shape(const wfvae_latent_file_info &info, std::uint32_t parts, LatentType type) noexcept
+    static detail::Latents shape(const wfvae_latent_file_info &info, std::uint32_t parts,
+                                 detail::Element element) noexcept
     {
-        detail::Latents latents{0, type};
+        detail::Latents latents{0, element == detail::Element::two_bytes ? LatentType::f16 : LatentType::f32};
         latents.bytes = std::uint64_t{parts} * info.latent_channels * info.latent_height * info.latent_width;
         latents.bytes *= latents.element();
         return latents;
@@ -1830,15 +1900,14 @@ private:
     {
         const wfvae_latent_file_info info = c_info();
         if (memory.element() == detail::Element::byte)
-            detail::fail(Status::invalid_argument, "read: bytes do not say whether they shall be float or float16");
-        const LatentType type = memory.element() == detail::Element::two_bytes ? LatentType::f16 : LatentType::f32;
-        const detail::Latents latents = shape(info, parts, type);
+            detail::fail(StatusCode::invalid_argument, "read: bytes do not say whether they shall be float or float16");
+        const detail::Latents latents = shape(info, parts, memory.element());
         std::size_t n = latents.count(memory, "read");
         auto *to = static_cast<char *>(memory.address());
         // C takes so many per call. It refuses none at all, which is an error here too.
         do {
-            const std::size_t now = std::min<std::size_t>(n, 65536);
-            detail::check(call(used(), start, now, detail::value(type), to));
+            const std::size_t now = n < detail::most_per_call ? n : detail::most_per_call;
+            detail::expect_ok(call(used(), start, now, detail::value(latents.type), to));
             start += now;
             to += now * latents.bytes;
             n -= now;
@@ -1848,17 +1917,14 @@ private:
     template <class T>
     std::vector<T> read_vector(Read call, std::uint32_t parts, std::uint64_t start, std::size_t n) const
     {
-        static_assert(detail::is_plain<T> && (sizeof(T) == 2 || std::is_same_v<T, float>),
-                      "latents are float, or a type of 2 bytes that holds IEEE halves");
         const wfvae_latent_file_info info = c_info();
         const std::uint64_t rest = start < info.n_latents ? info.n_latents - start : 0;
-        if (n != all && n > rest)
-            detail::fail(Status::invalid_argument, "read: latents " + std::to_string(start) + " to " +
-                                                       std::to_string(start + n) + " of a file with " +
-                                                       std::to_string(info.n_latents));
+        if (rest == 0 || (n != all && n > rest))
+            detail::fail(StatusCode::invalid_argument, "read: " + (n == all ? "all" : std::to_string(n)) +
+                                                           " latents from latent " + std::to_string(start) +
+                                                           " on, of a file with " + std::to_string(info.n_latents));
         const std::size_t count = n == all ? static_cast<std::size_t>(rest) : n;
-        const LatentType type = sizeof(T) == 2 ? LatentType::f16 : LatentType::f32;
-        std::vector<T> latents(count * shape(info, parts, type).values());
+        std::vector<T> latents(count * shape(info, parts, detail::latent_element<T>()).values());
         read_to(call, parts, start, latents);
         return latents;
     }

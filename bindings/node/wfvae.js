@@ -24,10 +24,11 @@ if (koffi.config().async_stack_size < STACK) {
 const DIRECTION = { encode: 1, decode: 2 };
 const POSTERIOR = { mean: 0, sample: 1, moments: 2 };
 const FORMAT = {
-  rgb8: { value: 1, bytes: 3 }, rgba8: { value: 2, bytes: 4 }, bgr8: { value: 9, bytes: 3 }, bgra8: { value: 10, bytes: 4 },
-  rgb16: { value: 11, bytes: 6 }, rgba16: { value: 12, bytes: 8 }, rgb_f32: { value: 15, bytes: 12 }, rgba_f32: { value: 16, bytes: 16 },
+  rgb8: { value: 1, bytes: 3, elements: 'Uint8Array' }, rgba8: { value: 2, bytes: 4, elements: 'Uint8Array' },
+  bgr8: { value: 9, bytes: 3, elements: 'Uint8Array' }, bgra8: { value: 10, bytes: 4, elements: 'Uint8Array' },
+  rgb16: { value: 11, bytes: 6, elements: 'Uint16Array' }, rgba16: { value: 12, bytes: 8, elements: 'Uint16Array' },
+  rgb_f32: { value: 15, bytes: 12, elements: 'Float32Array' }, rgba_f32: { value: 16, bytes: 16, elements: 'Float32Array' },
 };
-const CANCELLED = 400;
 
 const ModelOptions = koffi.struct({
   struct_size: 'size_t', runtime_path: 'const char *', provider: 'uint32_t', device: 'uint32_t', n_threads: 'uint32_t',
@@ -98,6 +99,16 @@ const c = {
   get_progress: library.func('wfvae_get_progress', 'int', ['void *', inout(Progress)]),
 };
 
+// A struct's value with all fields zero but struct_size.
+function blank(type) {
+  const zero = ({ primitive, length, ref }) => {
+    if (primitive === 'Array') return Array(length).fill(zero(ref));
+    return primitive === 'Pointer' || primitive === 'String' ? null : 0;
+  };
+  const fields = Object.entries(type.members).map(([name, member]) => [name, zero(member.type)]);
+  return { ...Object.fromEntries(fields), struct_size: koffi.sizeof(type) };
+}
+
 /** An error of libwfvae: `status` is a wfvae_status, `message` the library's text. */
 class WfvaeError extends Error {
   constructor(status, text) {
@@ -107,7 +118,7 @@ class WfvaeError extends Error {
   }
 }
 
-// What the pool's threads read and write. koffi keeps no reference to buffers during an asynchronous call.
+// What the pool's threads read and write. koffi keeps no references to buffers during an asynchronous call.
 const inUse = new Set();
 
 // Runs a function in the thread pool and gives its status. `keep` is all that it reads and writes.
@@ -152,11 +163,21 @@ function choice(table, key, name) {
   return table[key];
 }
 
-// The bytes of a Buffer, typed array or DataView. Touching `buffer` moves small typed arrays off V8's heap, where the
-// garbage collector would move them during a call.
-function bytes(view, name) {
+// An object of options, without a name that is not one of theirs.
+function known(options, ...names) {
+  check(Object.prototype.toString.call(options) === '[object Object]', `options is no object with ${names.join(', ')}`);
+  for (const key of Object.keys(options)) check(names.includes(key), `there is no option ${key}, only ${names.join(', ')}`);
+  return options;
+}
+
+// The bytes of a Buffer, typed array or DataView, which hold whole items. Touching `buffer` moves small typed arrays off
+// V8's heap, where the garbage collector would move them during a call.
+function bytes(view, name, elements, item, size) {
   check(ArrayBuffer.isView(view), `${name} is no Buffer, typed array or DataView`);
+  const type = view[Symbol.toStringTag];
+  check(view.BYTES_PER_ELEMENT === 1 || type === 'DataView' || type === elements, `${name} is a ${type}, not a ${elements} or bytes`);
   check(!view.buffer.resizable && !view.buffer.growable, `${name} lies in a resizable buffer, which may shrink during a call`);
+  check(view.byteLength > 0 && view.byteLength % size === 0, `${name} has ${view.byteLength} bytes; a ${item} has ${size}`);
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
@@ -199,12 +220,11 @@ class Model extends Handle {
    * options: runtimePath, threads (for one call; 0: one for each CPU), checkFinite.
    */
   static async open(checkpoint = null, options = {}) {
+    known(options, 'runtimePath', 'threads', 'checkFinite');
     const error = errorBuffer();
     const native = {
-      struct_size: koffi.sizeof(ModelOptions), runtime_path: text(options.runtimePath, 'runtimePath'), provider: 0, device: 0,
-      n_threads: u32(options.threads ?? 0, 'threads'), check_finite: options.checkFinite ? 1 : 0, log_callback: null, log_user: null,
-      log_level: 0, cache_type: 0, attention_bytes: 0, convolution: 0, layout: 0, encode_precision: 0, decode_precision: 0,
-      provider_options: null, error_text: error.buffer, error_size: error.buffer.length,
+      ...blank(ModelOptions), runtime_path: text(options.runtimePath, 'runtimePath'), n_threads: u32(options.threads ?? 0, 'threads'),
+      check_finite: options.checkFinite ? 1 : 0, error_text: error.buffer, error_size: error.buffer.length,
     };
     const result = [null];
     const status = await background(c.model_open, [error.buffer, native, result], text(checkpoint, 'the path'), native, result);
@@ -218,11 +238,9 @@ class Model extends Handle {
     this.closing = false;
   }
 
-  /** What the model is and what it runs on; the fields of wfvae_model_info. */
+  /** What the model is and what it runs on; the fields of wfvae_model_info. Integers above 2^53 are BigInts. */
   get info() {
-    const info = { ...Object.fromEntries(Object.keys(ModelInfo.members).map((key) => [key, 0])) };
-    for (const key of ['name', 'provider', 'runtime_path', 'runtime_version', 'fallback']) info[key] = null;
-    info.struct_size = koffi.sizeof(ModelInfo);
+    const info = blank(ModelInfo);
     const status = c.model_get_info(this.use(), info);
     if (status !== 0) throw new WfvaeError(status, c.last_error(null));
     delete info.struct_size;
@@ -240,17 +258,20 @@ class Model extends Handle {
    * moments), seed (a number or BigInt), scaled, alpha.
    */
   async stream(width, height, options = {}) {
+    known(options, 'format', 'bottomUp', 'directions', 'padding', 'posterior', 'seed', 'scaled', 'alpha');
     const error = errorBuffer();
     const format = choice(FORMAT, options.format ?? 'rgb8', 'format');
-    const seed = BigInt(options.seed ?? 0);
-    check(seed >= 0n && seed < 1n << 64n, `seed is ${seed}, not in 0 to 2^64 - 1`);
+    const directions = options.directions ?? [], seed = options.seed ?? 0;
+    check(Array.isArray(directions), 'directions is no list');
+    check(
+      (typeof seed === 'bigint' || Number.isSafeInteger(seed)) && seed >= 0 && seed < 1n << 64n,
+      `seed is ${String(seed)}, not an integer of 0 to 2^64 - 1; above 2^53 use a BigInt`,
+    );
     const native = {
-      struct_size: koffi.sizeof(Options), width: u32(width, 'width'), height: u32(height, 'height'),
-      directions: (options.directions ?? []).reduce((all, one) => all | choice(DIRECTION, one, 'directions'), 0),
-      padding: options.padding ? 1 : 0, latent_type: 0, posterior: choice(POSTERIOR, options.posterior ?? 'mean', 'posterior'),
-      seed, scaled: options.scaled ? 1 : 0, tiling: 0, tile_width: 0, tile_height: 0, tile_overlap: 0, any_encoder: 0,
-      clip_frames: 0, memory_limit: 0, alpha: options.alpha ? 1 : 0, reserved: 0, error_text: error.buffer,
-      error_size: error.buffer.length,
+      ...blank(Options), width: u32(width, 'width'), height: u32(height, 'height'),
+      directions: directions.reduce((all, one) => all | choice(DIRECTION, one, 'directions'), 0),
+      padding: options.padding ? 1 : 0, posterior: choice(POSTERIOR, options.posterior ?? 'mean', 'posterior'), seed,
+      scaled: options.scaled ? 1 : 0, alpha: options.alpha ? 1 : 0, error_text: error.buffer, error_size: error.buffer.length,
     };
     const result = [null], model = this.use();
     this.running++;
@@ -296,8 +317,7 @@ class Stream extends Handle {
   }
 
   read() {
-    const info = Object.fromEntries(Object.keys(Info.members).map((key) => [key, 0]));
-    info.struct_size = koffi.sizeof(Info);
+    const info = blank(Info);
     this.check(c.get_info(this.use(), info));
     delete info.struct_size;
     delete info.reserved;
@@ -318,100 +338,91 @@ class Stream extends Handle {
     return result;
   }
 
-  // A job that computes. Only its own signal cancels it.
-  compute(signal, keep, start) {
+  // Asks one of the functions that count.
+  count(call, ...args) {
+    const result = [0];
+    this.check(call(this.pointer, ...args, result));
+    return Number(result[0]);
+  }
+
+  // A call that computes, in its turn, on `input`. prepare() runs only then, because the calls before this one change how
+  // much it will give: it returns the memory for the result, the function, its arguments, and what they refer to. Only the
+  // call's own signal cancels it.
+  compute(options = {}, input, prepare) {
+    const { signal } = known(options, 'signal');
+    check(signal == null || typeof signal.throwIfAborted === 'function', 'signal is no AbortSignal');
     return this.queue(async () => {
       signal?.throwIfAborted();
+      check(input?.length !== 0, 'the memory was transferred before its call began');
+      const { result, call, args, keep } = prepare();
       const cancel = () => c.cancel(this.pointer);
       signal?.addEventListener('abort', cancel, { once: true });
-      let status, error;
+      let status;
       try {
-        status = await start();
-        if (status !== 0) error = new WfvaeError(status, c.last_error(this.pointer));
+        const written = [0];
+        status = await background(call, [this, input, result, args, keep, written], this.pointer, ...args, written);
       } finally {
         signal?.removeEventListener('abort', cancel);
       }
-      // An abort at the call's end has cancelled the stream too.
-      if (signal?.aborted && (status === 0 || status === CANCELLED)) throw signal.reason;
-      if (error) throw error;
+      // An abort has cancelled the stream, however the call ended.
+      signal?.throwIfAborted();
+      this.check(status);
+      return result;
     });
   }
 
-  // wfvae_frames for `count` frames in `view`. Returns what must stay alive beside it.
+  // wfvae_frames for `count` frames in `view`, and what it refers to.
   frames(view, count) {
     const stride = this.width * this.format.bytes;
-    const first = {
-      struct_size: koffi.sizeof(Frame), format: this.format.value, width: this.width, height: this.height, bit_depth: 0, range: 0,
-      matrix: 0, planes: [null, null, null, null], strides: [this.bottomUp ? -stride : stride, 0, 0, 0], pixel_steps: [0, 0, 0, 0],
-      yuv_range: 0, siting: 0,
-    };
     const top = this.bottomUp && count > 0 ? view.subarray((this.height - 1) * stride) : view;
-    first.planes[0] = count > 0 ? top : null;
     const memory = Buffer.alloc(koffi.sizeof(Frame));
-    koffi.encode(memory, Frame, first);
-    const many = {
-      struct_size: koffi.sizeof(Frames), first: memory, n_frames: count, frame_strides: [this.frameSize, 0, 0, 0],
-    };
-    return { many, keep: [view, top, memory] };
+    koffi.encode(memory, Frame, {
+      ...blank(Frame), format: this.format.value, width: this.width, height: this.height,
+      planes: [count > 0 ? top : null, null, null, null], strides: [this.bottomUp ? -stride : stride, 0, 0, 0],
+    });
+    const many = { ...blank(Frames), first: memory, n_frames: count, frame_strides: [this.frameSize, 0, 0, 0] };
+    return { many, keep: [top, memory] };
   }
 
   /**
    * Encodes frames, which lie one after another without gaps. Resolves to a Float32Array of the latents that they
    * complete, [n, C, h, w]. signal: an AbortSignal; after it has ended a call, reset().
    */
-  async encode(frames, { signal } = {}) {
-    const view = bytes(frames, 'frames');
-    check(view.length > 0 && view.length % this.frameSize === 0, `frames has ${view.length} bytes; a frame has ${this.frameSize}`);
-    const count = view.length / this.frameSize;
-    let latents, written = [0];
-    await this.compute(signal, null, () => {
-      // Known only now, as calls before this one change it.
-      this.check(c.encode_count(this.pointer, count, written));
-      latents = new Float32Array(Number(written[0]) * this.encodedSize / 4);
+  async encode(frames, options) {
+    const view = bytes(frames, 'frames', this.format.elements, 'frame', this.frameSize), count = view.length / this.frameSize;
+    return this.compute(options, view, () => {
+      const latents = this.count(c.encode_count, count), result = new Float32Array(latents * this.encodedSize / 4);
       const { many, keep } = this.frames(view, count);
-      return background(c.encode_frames, [this, keep, many, latents, written], this.pointer, many, latents, Number(written[0]), written);
+      return { result, call: c.encode_frames, args: [many, result, latents], keep };
     });
-    return latents;
   }
 
   /** Ends the clip for encoding. Resolves to the latent of an incomplete last group, if there is one. */
-  async encodeFlush({ signal } = {}) {
-    let latents, written = [0];
-    await this.compute(signal, null, () => {
-      this.check(c.encode_flush_count(this.pointer, written));
-      latents = new Float32Array(Number(written[0]) * this.encodedSize / 4);
-      return background(c.encode_flush, [this, latents, written], this.pointer, latents, Number(written[0]), written);
+  async encodeFlush(options) {
+    return this.compute(options, null, () => {
+      const latents = this.count(c.encode_flush_count), result = new Float32Array(latents * this.encodedSize / 4);
+      return { result, call: c.encode_flush, args: [result, latents] };
     });
-    return latents;
   }
 
   /** Decodes latents, a Float32Array of [n, C, h, w]. Resolves to a Buffer of the frames that are final. */
-  async decode(latents, { signal } = {}) {
-    const view = bytes(latents, 'latents');
-    check(!(latents instanceof Float64Array) && view.byteOffset % 4 === 0, 'latents are no floats at a multiple of 4 bytes; use a Float32Array');
-    check(view.length > 0 && view.length % this.latentSize === 0, `latents has ${view.length} bytes; a latent has ${this.latentSize}`);
-    const count = view.length / this.latentSize;
-    let frames, written = [0];
-    await this.compute(signal, null, () => {
-      this.check(c.decode_count(this.pointer, count, written));
+  async decode(latents, options) {
+    const view = bytes(latents, 'latents', 'Float32Array', 'latent', this.latentSize), count = view.length / this.latentSize;
+    return this.compute(options, view, () => {
       // Not from Node's pool of small Buffers, which other code shares.
-      frames = Buffer.alloc(Number(written[0]) * this.frameSize);
-      const { many, keep } = this.frames(frames, Number(written[0]));
-      return background(c.decode_frames, [this, view, keep, many, written], this.pointer, view, count, many, written);
+      const frames = this.count(c.decode_count, count), result = Buffer.alloc(frames * this.frameSize);
+      const { many, keep } = this.frames(result, frames);
+      return { result, call: c.decode_frames, args: [view, count, many], keep };
     });
-    return frames;
   }
 
   /** Ends the clip for decoding. Resolves to the frames that were held back. */
-  async decodeFlush({ signal } = {}) {
-    let frames, written = [0];
-    await this.compute(signal, null, () => {
-      this.check(c.decode_flush_count(this.pointer, written));
-      frames = Buffer.alloc(Number(written[0]) * this.frameSize);
-      const { many, keep } = this.frames(frames, Number(written[0]));
-      return background(c.decode_flush_frames, [this, keep, many, written], this.pointer, many, written);
+  async decodeFlush(options) {
+    return this.compute(options, null, () => {
+      const frames = this.count(c.decode_flush_count), result = Buffer.alloc(frames * this.frameSize);
+      const { many, keep } = this.frames(result, frames);
+      return { result, call: c.decode_flush_frames, args: [many], keep };
     });
-    return frames;
   }
 
   /** Tells the decoder how many frames the clip has, before its last latents are decoded. */
@@ -432,7 +443,7 @@ class Stream extends Handle {
 
   /** How far the running call is, at once: { done, total } in steps of the network; 0 of 0 if no call is running. */
   progress() {
-    const progress = { struct_size: koffi.sizeof(Progress), steps_done: 0, steps_total: 0 };
+    const progress = blank(Progress);
     this.check(c.get_progress(this.use(), progress));
     return { done: Number(progress.steps_done), total: Number(progress.steps_total) };
   }

@@ -36,7 +36,7 @@ void run(const char *name, Test test)
 
 /// The call must throw wfvae::Error with this status, and a text that contains `text`.
 template <class Call>
-void throws(const std::string &name, wfvae::Status status, const std::string &text, Call call)
+void throws(const std::string &name, wfvae::StatusCode status, const std::string &text, Call call)
 {
     try {
         call();

@@ -14,7 +14,7 @@ command -v "$cxx" > /dev/null 2>&1 || exit 3
 test=$(mktemp -d) || exit 1
 trap 'rm -rf "$test"' EXIT
 [ "${WFVAE_ONNXRUNTIME:-}" ] || export WFVAE_ONNXRUNTIME="$PWD/target/onnxruntime/libonnxruntime.so.1"
-warnings="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
+warnings="-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wold-style-cast -Wshadow -Werror"
 failed=0
 
 # Runs a command; shows what it printed if it failed.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks that include/wfvae.hpp has a way to every function, enumerator and option of include/wfvae.h, defines no macro but
-its guard, and no name outside its namespace."""
+its guard, and no name outside its namespace, and works beside the macros of headers that embedders include before it."""
 
 import pathlib
 import re
@@ -10,6 +10,11 @@ import sys
 REPLACED = {"struct_size", "error_text", "error_size", "log_callback", "log_user", "reserved"}
 # Results that are the C structs themselves.
 SAME = {"wfvae_model_info", "wfvae_info", "wfvae_memory", "wfvae_progress", "wfvae_frame"}
+# Macros of Xlib, of Unreal and old macOS headers, of Windows, of Qt and of glibc, in the spelling of a C++ name.
+MACROS = set(
+    "Status Bool Screen check verify require ensure min max interface small near far slots signals emit foreach forever"
+    " major minor unix linux None Success True False Always".split()
+)
 
 
 def code(path):
@@ -32,6 +37,7 @@ def main():
             fields += 1
             if field not in words | REPLACED:
                 problems.append(f"{name}.{field} is not used")
+    problems += [f"{name} is a macro elsewhere" for name in words & MACROS]
     macros = set(re.findall(r"# *define +(\w+)", cxx)) - {"WFVAE_HPP"}
     problems += [f"the macro {name} leaks" for name in macros]
     problems += ["it has a using directive"] if re.search(r"using\s+namespace", cxx) else []

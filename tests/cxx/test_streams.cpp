@@ -30,9 +30,9 @@ Plain with_c(const std::vector<std::uint8_t> &pixels)
     options.height = height;
     wfvae_info info{};
     info.struct_size = sizeof info;
-    detail::check(wfvae_model_open(nullptr, nullptr, &model));
-    detail::check(wfvae_create(model, &options, &stream));
-    detail::check(wfvae_get_info(stream, &info));
+    detail::expect_ok(wfvae_model_open(nullptr, nullptr, &model));
+    detail::expect_ok(wfvae_create(model, &options, &stream));
+    detail::expect_ok(wfvae_get_info(stream, &info));
     const std::size_t values = info.encoded_size / sizeof(float);
     plain.latents.resize(3 * values);
     plain.frames.resize(n * frame);
@@ -48,11 +48,11 @@ Plain with_c(const std::vector<std::uint8_t> &pixels)
         out[i].planes[0] = plain.frames.data() + i * frame;
     }
     std::size_t latents = 0, last = 0, frames = 0, rest = 0;
-    detail::check(wfvae_encode_chunk(stream, in.data(), n, plain.latents.data(), 3, &latents));
-    detail::check(wfvae_encode_flush(stream, plain.latents.data() + latents * values, 3 - latents, &last));
-    detail::check(wfvae_set_frame_count(stream, n));
-    detail::check(wfvae_decode_chunk(stream, plain.latents.data(), latents + last, out.data(), n, &frames));
-    detail::check(wfvae_decode_flush(stream, out.data() + frames, n - frames, &rest));
+    detail::expect_ok(wfvae_encode_chunk(stream, in.data(), n, plain.latents.data(), 3, &latents));
+    detail::expect_ok(wfvae_encode_flush(stream, plain.latents.data() + latents * values, 3 - latents, &last));
+    detail::expect_ok(wfvae_set_frame_count(stream, n));
+    detail::expect_ok(wfvae_decode_chunk(stream, plain.latents.data(), latents + last, out.data(), n, &frames));
+    detail::expect_ok(wfvae_decode_flush(stream, out.data() + frames, n - frames, &rest));
     wfvae_destroy(stream);
     wfvae_model_close(model);
     test::result("plain C", latents + last == 3 && frames + rest == n);
@@ -63,17 +63,17 @@ void objects()
 {
     Model empty;
     test::result("an empty model", !empty && !empty.get());
-    test::throws("its info", Status::invalid_state, "wfvae::Model is empty", [&] { (void)empty.info(); });
-    test::throws("a stream of it", Status::invalid_state, "wfvae::Model is empty", [&] { Stream(empty, {8, 8}); });
+    test::throws("its info", StatusCode::invalid_state, "wfvae::Model is empty", [&] { (void)empty.info(); });
+    test::throws("a stream of it", StatusCode::invalid_state, "wfvae::Model is empty", [&] { Stream(empty, {8, 8}); });
     Model model = Model::built_in();
     Model moved = std::move(model);
-    test::throws("a model that was moved from", Status::invalid_state, "moved from", [&] { (void)model.info(); });
+    test::throws("a model that was moved from", StatusCode::invalid_state, "moved from", [&] { (void)model.info(); });
     Model &self = moved;
     moved = std::move(self);
     test::result("moved to itself", moved && std::string(moved.info().name) == "the built-in model");
     model = std::move(moved);
     const ModelInfo info = model.info();
-    test::result("model", info.latent_channels > 0 && model.directions() == (Direction::encode | Direction::decode) &&
+    test::result("model", info.latent_channels > 0 && model.has(Direction::encode | Direction::decode) &&
                               model.latents_for_frames(n) == 3 && model.frames_for_latents(3) == 9);
 
     Stream stream(model, {width, height});
@@ -88,21 +88,22 @@ void objects()
     const LatentWriter no_writer;
     const LatentReader no_reader;
     const std::string text = "wfvae::Stream is empty";
-    test::throws("empty: encode", Status::invalid_state, text, [&] { stream.encode(one, latents); });
-    test::throws("empty: encode to a vector", Status::invalid_state, text, [&] { (void)stream.encode(one); });
-    test::throws("empty: decode", Status::invalid_state, text, [&] { stream.decode(latents, FrameSpan()); });
-    test::throws("empty: decode_clip", Status::invalid_state, text, [&] { (void)stream.decode_clip(latents); });
-    test::throws("empty: reset", Status::invalid_state, text, [&] { stream.reset(); });
-    test::throws("empty: fork", Status::invalid_state, text, [&] { (void)stream.fork(); });
-    test::throws("empty: cancel", Status::invalid_state, text, [&] { stream.cancel(); });
-    test::throws("empty: writer", Status::invalid_state, text, [&] { LatentWriter(stream, test::folder + "/x"); });
-    test::throws("empty: restore", Status::invalid_state, "wfvae::Snapshot is empty",
+    test::throws("empty: encode", StatusCode::invalid_state, text, [&] { stream.encode(one, latents); });
+    test::throws("empty: encode to a vector", StatusCode::invalid_state, text, [&] { (void)stream.encode(one); });
+    test::throws("empty: decode", StatusCode::invalid_state, text, [&] { stream.decode(latents, FrameSpan()); });
+    test::throws("empty: decode_clip", StatusCode::invalid_state, text, [&] { (void)stream.decode_clip(latents); });
+    test::throws("empty: reset", StatusCode::invalid_state, text, [&] { stream.reset(); });
+    test::throws("empty: fork", StatusCode::invalid_state, text, [&] { (void)stream.fork(); });
+    test::throws("empty: cancel", StatusCode::invalid_state, text, [&] { stream.cancel(); });
+    test::throws("empty: writer", StatusCode::invalid_state, text, [&] { LatentWriter(stream, test::folder + "/x"); });
+    test::throws("empty: restore", StatusCode::invalid_state, "wfvae::Snapshot is empty",
                  [&] { other.restore(no_snapshot); });
-    test::throws("empty: snapshot", Status::invalid_state, "wfvae::Snapshot is empty",
+    test::throws("empty: snapshot", StatusCode::invalid_state, "wfvae::Snapshot is empty",
                  [&] { (void)no_snapshot.bytes(); });
-    test::throws("empty: finish", Status::invalid_state, "wfvae::LatentWriter is empty",
+    test::throws("empty: finish", StatusCode::invalid_state, "wfvae::LatentWriter is empty",
                  [&] { (void)no_writer.last_error(); });
-    test::throws("empty: read", Status::invalid_state, "wfvae::LatentReader is empty", [&] { (void)no_reader.read(); });
+    test::throws("empty: read", StatusCode::invalid_state, "wfvae::LatentReader is empty",
+                 [&] { (void)no_reader.read(); });
 
     model = Model(); // closed before its streams
     test::result("a stream outlives its model",
@@ -111,45 +112,50 @@ void objects()
 
 void errors()
 {
-    test::throws("a model that does not exist", Status::io, "does-not-exist", [] { Model("does-not-exist"); });
-    test::throws("a path with a zero", Status::invalid_argument, "zero character",
+    test::throws("a model that does not exist", StatusCode::io, "does-not-exist", [] { Model("does-not-exist"); });
+    test::throws("a path with a zero", StatusCode::invalid_argument, "zero character",
                  [] { Model(std::string("a\0b", 3)); });
-    test::throws("an empty path", Status::io, "", [] { Model(""); });
+    test::throws("an empty path", StatusCode::io, "", [] { Model(""); });
     ModelOptions options;
     options.provider = static_cast<Provider>(99);
-    test::throws("no provider", Status::invalid_argument, "99", [&] { (void)Model::built_in(options); });
+    test::throws("no provider", StatusCode::invalid_argument, "99", [&] { (void)Model::built_in(options); });
+    test::throws("options and a literal", StatusCode::invalid_argument, "99", [&] { Model("path", options); });
     options = {};
     options.provider_options = "a=b";
     options.provider = Provider::cpu;
-    test::throws("provider options on the CPU", Status::invalid_argument, "provider_options",
+    test::throws("provider options on the CPU", StatusCode::invalid_argument, "provider_options",
                  [&] { (void)Model::built_in(options); });
 
     const Model model = Model::built_in();
-    test::throws("a size", Status::invalid_size, "41", [&] { Stream(model, {41, height}); });
+    test::throws("a size", StatusCode::invalid_size, "41", [&] { Stream(model, {41, height}); });
     StreamOptions limited{width, height};
     limited.memory_limit = 1;
-    test::throws("a limit", Status::out_of_memory, "memory_limit", [&] { Stream(model, limited); });
+    test::throws("a limit", StatusCode::out_of_memory, "memory_limit", [&] { Stream(model, limited); });
     Stream stream(model, {width, height});
     std::vector<float> latents(stream.latent_values() - 1);
-    std::vector<double> doubles(stream.latent_values());
     std::vector<std::uint16_t> halves(stream.latent_values());
     std::vector<std::uint8_t> pixels(frame);
     const Frame out(PixelFormat::rgb8, pixels, width, height);
-    test::throws("a part of a latent", Status::invalid_argument, "not a whole number of latents",
+    test::throws("a part of a latent", StatusCode::invalid_argument, "not a whole number of latents",
                  [&] { stream.decode(latents, out); });
-    test::throws("latents of doubles", Status::invalid_argument, "use float", [&] { stream.decode(doubles, out); });
-    test::throws("latents of halves", Status::invalid_argument, "use float", [&] { stream.decode(halves, out); });
-    test::throws("halves to encode to", Status::invalid_argument, "use float", [&] { stream.encode(out, halves); });
-    test::throws("a vector of halves", Status::invalid_argument, "use float",
+    test::throws("latents of halves", StatusCode::invalid_argument, "use float", [&] { stream.decode(halves, out); });
+    test::throws("halves to encode to", StatusCode::invalid_argument, "use float", [&] { stream.encode(out, halves); });
+    test::throws("a vector of halves", StatusCode::invalid_argument, "use float",
                  [&] { (void)stream.encode<std::uint16_t>(out); });
-    test::throws("no room", Status::capacity, "1", [&] { stream.encode(out, latents); });
-    test::throws("floats of rgb8", Status::invalid_argument, "std::uint8_t",
+    test::throws("no room", StatusCode::capacity, "1", [&] { stream.encode(out, latents); });
+    test::throws("floats of rgb8", StatusCode::invalid_argument, "std::uint8_t",
                  [&] { (void)stream.decode<float>(std::vector<float>(stream.latent_values())); });
-    test::throws("bytes of rgb_f32", Status::invalid_argument, "float",
+    test::throws("bytes of rgb_f32", StatusCode::invalid_argument, "float",
                  [&] { (void)stream.decode(std::vector<float>(stream.latent_values()), PixelFormat::rgb_f32); });
+    test::throws("floats of rgb8, as a clip", StatusCode::invalid_argument, "std::uint8_t",
+                 [&] { (void)stream.decode_clip<float>(std::vector<float>(stream.latent_values()), 0); });
+    test::result("no frame count was set", stream.decode_count(1) == 1);
     const Frame small(PixelFormat::rgb8, pixels, 8, 8);
     latents.resize(stream.latent_values());
-    test::throws("a frame of another size", Status::invalid_size, "8x8", [&] { stream.encode(small, latents); });
+    for (const std::size_t many : {std::size_t{65537}, std::size_t{1} << 40, SIZE_MAX})
+        test::throws("too many frames", StatusCode::invalid_argument, "expected 1 to 65536",
+                     [&] { (void)stream.encode_clip(ConstClip(out, many, 0)); });
+    test::throws("a frame of another size", StatusCode::invalid_size, "8x8", [&] { stream.encode(small, latents); });
     test::result("nothing was consumed", stream.info().frames_in == 0 && stream.encode(out, latents) == 1);
     try {
         stream.encode_flush(latents);
@@ -158,11 +164,11 @@ void errors()
     } catch (const Error &error) {
         const Error copy = error;
         stream.reset(); // clears the library's text
-        test::result("a chunk after the flush", copy.status() == Status::invalid_state && *copy.what() != '\0' &&
+        test::result("a chunk after the flush", copy.status() == StatusCode::invalid_state && *copy.what() != '\0' &&
                                                     std::string(copy.what()) == error.what());
     }
-    test::result("status and version", std::string(status_text(Status::busy)) != "" && std::string(version()) != "" &&
-                                           api_version() >= WFVAE_API_VERSION);
+    test::result("status and version", std::string(status_text(StatusCode::busy)) != "" &&
+                                           std::string(version()) != "" && api_version() >= WFVAE_API_VERSION);
 }
 
 void clips()
@@ -289,14 +295,15 @@ void options()
     test::result("float16, padded", latents.size() == 3 * stream.encoded_values() &&
                                         stream.decode_clip(latents, n).size() == pixels.size());
     stream.reset();
-    test::throws("floats for float16", Status::invalid_argument, "float16", [&] { (void)stream.encode<float>(clip); });
+    test::throws("floats for float16", StatusCode::invalid_argument, "float16",
+                 [&] { (void)stream.encode<float>(clip); });
 
     StreamOptions moments{width, height};
     moments.posterior = Posterior::moments;
     moments.directions = Direction::encode;
     Stream encoder(model, moments);
     test::result("moments", encoder.encoded_values() == 2 * encoder.latent_values());
-    test::throws("decoding without the direction", Status::invalid_state, "does not decode",
+    test::throws("decoding without the direction", StatusCode::invalid_state, "does not decode",
                  [&] { (void)encoder.decode(std::vector<float>(encoder.latent_values())); });
     const MemoryEstimate estimate = model.estimate(moments);
     test::result("estimate", estimate.total_bytes > 0 && estimate.decode_tiles == 0);
@@ -346,12 +353,12 @@ void snapshots()
     test::result("size of a snapshot", bytes.size() == snapshot.size());
     std::vector<std::uint8_t> damaged = bytes;
     damaged[damaged.size() / 2] ^= 1;
-    test::throws("a damaged snapshot", Status::invalid_argument, "", [&] { (void)Snapshot(damaged); });
-    test::throws("no snapshot", Status::invalid_argument, "", [] { (void)Snapshot(ConstBuffer()); });
+    test::throws("a damaged snapshot", StatusCode::invalid_argument, "", [&] { (void)Snapshot(damaged); });
+    test::throws("no snapshot", StatusCode::invalid_argument, "", [] { (void)Snapshot(ConstBuffer()); });
     damaged.resize(bytes.size() - 1);
-    test::throws("memory too small for a snapshot", Status::capacity, "", [&] { snapshot.write(damaged); });
+    test::throws("memory too small for a snapshot", StatusCode::capacity, "", [&] { snapshot.write(damaged); });
     Stream larger(model, {2 * width, height});
-    test::throws("a snapshot of another size", Status::invalid_size, "", [&] { larger.restore(snapshot); });
+    test::throws("a snapshot of another size", StatusCode::invalid_size, "", [&] { larger.restore(snapshot); });
 }
 
 void latent_files()
@@ -364,12 +371,12 @@ void latent_files()
     Stream stream(model, options);
     const std::vector<float> moments = stream.encode_clip(ConstClip(PixelFormat::rgb8, pixels, width, height));
     LatentWriter writer(stream, path, {30000, 1001, "a note"});
-    test::throws("a part of a latent to write", Status::invalid_argument, "not a whole number",
+    test::throws("a part of a latent to write", StatusCode::invalid_argument, "not a whole number",
                  [&] { writer.write(ConstBuffer(moments.data(), 5)); });
     writer.write(ConstBuffer(moments.data(), stream.encoded_values()));
     LatentWriter moved = std::move(writer);
     moved.write(ConstBuffer(moments.data() + stream.encoded_values(), moments.size() - stream.encoded_values()));
-    test::throws("a wrong number of frames", Status::invalid_state, "100 frames", [&] { moved.finish(100); });
+    test::throws("a wrong number of frames", StatusCode::invalid_state, "100 frames", [&] { moved.finish(100); });
     test::result("the writer keeps the text", !moved.last_error().empty());
     moved.finish(stream.info().frames_in);
 
@@ -378,8 +385,8 @@ void latent_files()
     {
         const LatentReader reader(path);
         info = reader.info();
-        reader.check(model);
-        reader.check(Stream(model, info.decoding()));
+        reader.check_model(model);
+        reader.check_stream(Stream(model, info.decoding()));
         means = reader.read();
         read = reader.read_moments();
         test::result(
@@ -389,24 +396,29 @@ void latent_files()
         std::vector<std::uint16_t> halves(means.size());
         reader.read(0, halves);
         test::result("read as float16", halves == reader.read<std::uint16_t>());
-        test::throws("beyond the end", Status::invalid_argument, "of a file with 3", [&] { (void)reader.read(2, 2); });
-        test::throws("nothing", Status::invalid_argument, "", [&] { (void)reader.read(3); });
+        test::throws("beyond the end", StatusCode::invalid_argument, "2 latents from latent 2 on, of a file with 3",
+                     [&] { (void)reader.read(2, 2); });
+        test::throws("far beyond the end", StatusCode::invalid_argument, "from latent 18446744073709551615 on",
+                     [&] { (void)reader.read(UINT64_MAX, 5); });
+        test::throws("nothing", StatusCode::invalid_argument, "all latents from latent 3 on",
+                     [&] { (void)reader.read(3); });
         std::vector<std::uint8_t> bytes(means.size() * 4);
-        test::throws("bytes to read to", Status::invalid_argument, "float16", [&] { reader.read(0, bytes); });
-        test::throws("memory for a part", Status::invalid_argument, "not a whole number",
+        test::throws("bytes to read to", StatusCode::invalid_argument, "float16", [&] { reader.read(0, bytes); });
+        test::throws("memory for a part", StatusCode::invalid_argument, "not a whole number",
                      [&] { reader.read(0, Buffer(means.data(), 5)); });
-        test::throws("another model", Status::latent_file, "", [&] { reader.check(Model(test::golden + "/v1-tiny")); });
+        test::throws("another model", StatusCode::latent_file, "",
+                     [&] { reader.check_model(Model(test::golden + "/v1-tiny")); });
     }
     test::result("moments", read == moments && means.size() == moments.size() / 2);
     test::result("info outlives the reader", info.n_latents == 3 && info.n_frames == n && info.note == "a note" &&
                                                  info.fps_num == 30000 && info.posterior == Posterior::moments &&
                                                  !info.generator.empty() &&
                                                  info.encoder_identity == model.info().encoder_identity);
-    test::throws("a file that does not exist", Status::io, "none", [] { LatentReader(test::folder + "/none"); });
+    test::throws("a file that does not exist", StatusCode::io, "none", [] { LatentReader(test::folder + "/none"); });
     const std::string gone = test::folder + "/unfinished.safetensors";
     LatentWriter(stream, gone).write(moments);
     test::result("nothing remains of an unfinished file", !std::ifstream(gone).good());
-    test::throws("a note with a zero", Status::invalid_argument, "note", [&] {
+    test::throws("a note with a zero", StatusCode::invalid_argument, "note", [&] {
         LatentWriter(stream, gone, {0, 0, {"a\0b", 3}});
     });
 }

@@ -22,11 +22,11 @@ struct Long {
     explicit Long(const Stream &stream) : latents(stream.encode_count(clip.n_frames()) * stream.encoded_values()) {}
 
     /// The status that the call ends with.
-    Status encode(Stream &stream)
+    StatusCode encode(Stream &stream)
     {
         try {
             stream.encode(clip, latents);
-            return Status::ok;
+            return StatusCode::ok;
         } catch (const Error &error) {
             return error.status();
         }
@@ -54,25 +54,25 @@ void cancel()
     const Progress idle = token.progress();
     test::result("no progress without a call", idle.steps_done == 0 && idle.steps_total == 0);
 
-    Status status = Status::ok;
+    StatusCode status = StatusCode::ok;
     std::thread worker([&] { status = call.encode(stream); });
     wait_for(token, 2);
     const Progress running = token.progress();
     test::result("progress of a call", running.steps_done >= 2 && running.steps_total > running.steps_done &&
                                            stream.progress().steps_total == running.steps_total);
-    test::throws("a second thread", Status::busy, "another thread", [&] { (void)stream.info(); });
+    test::throws("a second thread", StatusCode::busy, "another thread", [&] { (void)stream.info(); });
     const auto start = std::chrono::steady_clock::now();
     test::result("cancel finds the stream", token.cancel());
     worker.join();
     const auto took = std::chrono::steady_clock::now() - start;
-    test::result("cancelled in another thread", status == Status::cancelled && took < std::chrono::seconds(1));
+    test::result("cancelled in another thread", status == StatusCode::cancelled && took < std::chrono::seconds(1));
     test::result("the stream keeps the text", stream.last_error().find("cancel") != std::string::npos);
-    test::throws("after a cancelled call", Status::needs_reset, "reset",
+    test::throws("after a cancelled call", StatusCode::needs_reset, "reset",
                  [&] { stream.encode(call.clip, call.latents); });
 
     stream.reset();
     stream.cancel();
-    test::throws("cancelled before the call", Status::cancelled, "cancel",
+    test::throws("cancelled before the call", StatusCode::cancelled, "cancel",
                  [&] { stream.encode(call.clip, call.latents); });
     stream.reset();
     const std::vector<std::uint8_t> video = test::video(5, width, height);
@@ -92,7 +92,7 @@ void tokens()
         other = std::move(stream);
     }
     test::result("a token follows a moved stream", token.cancel());
-    test::throws("and cancels it", Status::cancelled, "cancel", [&] {
+    test::throws("and cancels it", StatusCode::cancelled, "cancel", [&] {
         (void)other.encode_clip(
             ConstFrameSpan(ConstFrame(PixelFormat::rgb8, test::video(1, width, height), width, height)));
     });
@@ -137,7 +137,7 @@ void races()
             (void)moved.encode_clip(clip);
             whole++;
         } catch (const Error &error) {
-            (error.status() == Status::cancelled ? cancelled : others_failed)++;
+            (error.status() == StatusCode::cancelled ? cancelled : others_failed)++;
         }
     }
     stop = true;
@@ -172,7 +172,7 @@ void two_threads()
             text = error.what();
         }
     });
-    test::throws("an error in this thread", Status::invalid_size, "9", [&] { Stream(model, {9, 8}); });
+    test::throws("an error in this thread", StatusCode::invalid_size, "9", [&] { Stream(model, {9, 8}); });
     fails.join();
     test::result("and another one in that", text.find('7') != std::string::npos);
 }

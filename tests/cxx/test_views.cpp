@@ -40,7 +40,17 @@ static_assert(std::is_convertible_v<Buffer, ConstBuffer> && !std::is_convertible
 static_assert(!std::is_convertible_v<std::vector<std::string> &, ConstBuffer> &&
               !std::is_convertible_v<std::vector<float *> &, ConstBuffer> &&
               !std::is_convertible_v<std::vector<bool> &, ConstBuffer> &&
+              !std::is_convertible_v<std::vector<double> &, ConstBuffer> &&
               !std::is_convertible_v<std::vector<Frame> &, ConstBuffer> && !std::is_convertible_v<int, ConstBuffer>);
+// What is written to a temporary would be lost. Pointers are those of memory, not of objects.
+static_assert(!std::is_convertible_v<std::vector<float>, Buffer> &&
+              std::is_convertible_v<std::vector<float>, ConstBuffer>);
+static_assert(std::is_constructible_v<ConstBuffer, const void *, std::size_t> &&
+              std::is_constructible_v<Buffer, float *, std::size_t> &&
+              !std::is_constructible_v<Buffer, const void *, std::size_t> &&
+              !std::is_constructible_v<ConstBuffer, std::string *, std::size_t> &&
+              !std::is_constructible_v<ConstBuffer, float **, std::size_t> &&
+              !std::is_constructible_v<ConstFrame, PixelFormat, std::vector<float> *, std::uint32_t, std::uint32_t>);
 
 // Frames to read from cannot be written to.
 static_assert(std::is_convertible_v<Frame, ConstFrame> && !std::is_convertible_v<ConstFrame, Frame>);
@@ -89,28 +99,56 @@ void frames()
     const Frame negative(PixelFormat::bgra8, static_cast<void *>(p + 48), 5, 3, -24);
     test::result("a negative stride", negative.c().planes[0] == p + 48 && negative.c().strides[0] == -24);
     test::result("a stride", Frame(PixelFormat::bgra8, pixels, 5, 3, 24).c().strides[0] == 24);
-    test::throws("a stride beyond the memory", Status::invalid_argument,
+    test::throws("a stride beyond the memory", StatusCode::invalid_argument,
                  "memory of 68 bytes for a frame of 5x3, which takes 70",
                  [&] { Frame(PixelFormat::bgra8, pixels, 5, 3, 25); });
-    test::throws("one byte too few", Status::invalid_argument, "memory of 67 bytes for a frame of 5x3, which takes 68",
+    test::throws("one byte too few", StatusCode::invalid_argument,
+                 "memory of 67 bytes for a frame of 5x3, which takes 68",
                  [&] { Frame(PixelFormat::bgra8, Buffer(p, 67), 5, 3, 24); });
-    test::throws("a small stride", Status::invalid_argument, "a stride of 19 bytes: a row of 5 pixels takes 20",
+    test::throws("a small stride", StatusCode::invalid_argument, "a stride of 19 bytes: a row of 5 pixels takes 20",
                  [&] { Frame(PixelFormat::bgra8, pixels, 5, 3, 19); });
-    test::throws("a small negative stride", Status::invalid_argument, "a stride of -19 bytes",
+    test::throws("a small negative stride", StatusCode::invalid_argument, "a stride of -19 bytes",
                  [&] { Frame(PixelFormat::bgra8, static_cast<void *>(p), 5, 3, -19); });
     for (const std::ptrdiff_t stride : {PTRDIFF_MAX, PTRDIFF_MIN, PTRDIFF_MAX / 2})
-        test::throws("a stride beyond all memory", Status::invalid_argument, "a stride of",
+        test::throws("a stride beyond all memory", StatusCode::invalid_argument, "a stride of",
                      [&] { Frame(PixelFormat::bgra8, static_cast<void *>(p), 5, 3, stride); });
-    test::throws("a negative stride without a pointer", Status::invalid_argument, "needs a pointer",
+    test::throws("a negative stride without a pointer", StatusCode::invalid_argument, "needs a pointer",
                  [&] { Frame(PixelFormat::bgra8, pixels, 5, 3, -20); });
-    test::throws("memory too small", Status::invalid_argument, "memory of 68 bytes for a frame of 5x4, which takes 80",
+    test::throws("memory too small", StatusCode::invalid_argument,
+                 "memory of 68 bytes for a frame of 5x4, which takes 80",
                  [&] { ConstFrame(PixelFormat::bgra8, pixels, 5, 4); });
-    test::throws("no memory", Status::invalid_argument, "null pointer",
+    test::throws("no memory", StatusCode::invalid_argument, "null pointer",
                  [&] { Frame(PixelFormat::bgra8, static_cast<void *>(nullptr), 5, 3); });
-    test::throws("no width", Status::invalid_size, "0x3", [&] { Frame(PixelFormat::bgra8, pixels, 0, 3); });
-    test::throws("a width that overflows", Status::invalid_size, "4294967295x4294967295",
+    std::uint8_t array[2][30] = {};
+    test::result("an array", ConstFrame(PixelFormat::bgr8, array[0], 5, 2).c().planes[0] == array[0]);
+    test::throws("an array too small", StatusCode::invalid_argument, "memory of 30 bytes for a frame of 5x3",
+                 [&] { Frame(PixelFormat::bgr8, array[1], 5, 3); });
+    std::vector<float> floats(60);
+    std::vector<std::uint16_t> shorts(60);
+    std::vector<Bgra> structs(15);
+    test::throws("floats for bytes", StatusCode::invalid_argument, "the elements of pixel format 1 are std::uint8_t",
+                 [&] { Frame(PixelFormat::rgb8, floats, 5, 3); });
+    test::throws("a pointer to floats for bytes", StatusCode::invalid_argument, "are std::uint8_t",
+                 [&] { Frame(PixelFormat::rgb8, floats.data(), 5, 3); });
+    test::throws("a clip of floats for bytes", StatusCode::invalid_argument, "are std::uint8_t",
+                 [&] { ConstClip(PixelFormat::rgb8, floats, 5, 4); });
+    test::throws("16 bits for bytes", StatusCode::invalid_argument, "are std::uint8_t",
+                 [&] { Frame(PixelFormat::nv12, shorts, 5, 3); });
+    test::throws("16 bits for floats", StatusCode::invalid_argument, "are float",
+                 [&] { Frame(PixelFormat::rgb_f32, shorts, 2, 2); });
+    test::throws("floats for 16 bits", StatusCode::invalid_argument, "are std::uint16_t",
+                 [&] { Frame(PixelFormat::p010, floats, 5, 3); });
+    test::result("elements that fit", Frame(PixelFormat::rgb_f32, floats, 5, 3).width() == 5 &&
+                                          Frame(PixelFormat::rgb_f16, shorts, 5, 3).width() == 5 &&
+                                          Frame(PixelFormat::bgra8, structs, 5, 3).width() == 5);
+    for (const std::ptrdiff_t stride : {PTRDIFF_MAX, PTRDIFF_MIN})
+        test::throws("turning a stride beyond all memory", StatusCode::invalid_argument, "beyond any memory", [&] {
+            (void)Frame::of_planes(PixelFormat::rgb8, {{p, stride}}, 5, 3).bottom_up();
+        });
+    test::throws("no width", StatusCode::invalid_size, "0x3", [&] { Frame(PixelFormat::bgra8, pixels, 0, 3); });
+    test::throws("a width that overflows", StatusCode::invalid_size, "4294967295x4294967295",
                  [&] { Frame(PixelFormat::bgra8, pixels, 4294967295U, 4294967295U); });
-    test::throws("no format", Status::invalid_argument, "no pixel format 77",
+    test::throws("no format", StatusCode::invalid_argument, "no pixel format 77",
                  [&] { Frame(static_cast<PixelFormat>(77), pixels, 5, 3); });
 
     const Frame i420(PixelFormat::yuv420p8, pixels, 5, 3);
@@ -119,7 +157,7 @@ void frames()
     const Frame padded(PixelFormat::yuv420p8, pixels, 5, 3, 8);
     test::result("I420 with a stride",
                  padded.c().planes[1] == p + 24 && padded.c().planes[2] == p + 32 && padded.c().strides[2] == 4);
-    test::throws("I420 with half a stride too small", Status::invalid_argument, "use of_planes()",
+    test::throws("I420 with half a stride too small", StatusCode::invalid_argument, "use of_planes()",
                  [&] { Frame(PixelFormat::yuv420p8, pixels, 5, 3, 5); });
     const Frame nv12 =
         Frame(PixelFormat::nv12, pixels, 5, 3, 8).with_colour(Matrix::bt709, YuvRange::full, Siting::centre);
@@ -137,10 +175,10 @@ void frames()
         Frame::of_planes(PixelFormat::rgbp8, {{p + 3, 20, 4}, {p + 2, 20, 4}, {p + 1, 20, 4}, {p, 20, 4}}, 5, 3);
     test::result("planes with steps",
                  abgr.c().planes[3] == p && abgr.c().pixel_steps[2] == 4 && abgr.c().strides[3] == 20);
-    test::throws("planes that lack", Status::invalid_argument, "2 planes for a format of 3", [&] {
+    test::throws("planes that lack", StatusCode::invalid_argument, "2 planes for a format of 3", [&] {
         (void)Frame::of_planes(PixelFormat::rgbp8, {{p, 5}, {p, 5}}, 5, 3);
     });
-    test::throws("planes too many", Status::invalid_argument, "2 planes for a format of 1", [&] {
+    test::throws("planes too many", StatusCode::invalid_argument, "2 planes for a format of 1", [&] {
         (void)Frame::of_planes(PixelFormat::rgb8, {{p, 15}, {p, 15}}, 5, 3);
     });
     const Frame deep = Frame(PixelFormat::gray16, pixels, 5, 3).with_bit_depth(10);
@@ -157,10 +195,10 @@ void clips()
     const ConstClip clip(PixelFormat::rgb8, pixels, 5, 3);
     test::result("clip of a vector",
                  clip.n_frames() == 3 && clip.c().frame_strides[0] == 45 && clip.c().first->planes[0] == pixels.data());
-    test::throws("clip of a part of a frame", Status::invalid_argument,
+    test::throws("clip of a part of a frame", StatusCode::invalid_argument,
                  "135 bytes is not a whole number of frames of 5x4",
                  [&] { ConstClip(PixelFormat::rgb8, pixels, 5, 4); });
-    test::throws("clip of nothing", Status::invalid_argument, "memory of 0 bytes",
+    test::throws("clip of nothing", StatusCode::invalid_argument, "memory of 0 bytes",
                  [&] { ConstClip(PixelFormat::rgb8, ConstBuffer(), 5, 3); });
     const ConstClip backwards(ConstFrame(PixelFormat::rgb8, pixels.data() + 90, 5, 3), 3, -45);
     const ConstClip copy = backwards; // a copy's struct points to its own frame

@@ -5,11 +5,13 @@
 
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
+const { once } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
 const test = require('node:test');
 const v8 = require('node:v8');
 const vm = require('node:vm');
+const { Worker } = require('node:worker_threads');
 const koffi = require('koffi');
 const { Model, WfvaeError, version, structs } = require('../wfvae.js');
 
@@ -107,7 +109,7 @@ test('a clip in one call and in pieces', async () => {
   // Other kinds of memory: typed arrays, DataViews, an offset into a buffer, shared memory.
   const shared = new Uint8Array(new SharedArrayBuffer(frames.length + 5), 5);
   shared.set(frames);
-  for (const view of [new Uint8Array(frames), new Uint16Array(new Uint8Array(frames).buffer), new DataView(new Uint8Array(frames).buffer), shared])
+  for (const view of [new Uint8Array(frames), new Uint8ClampedArray(frames), new DataView(new Uint8Array(frames).buffer), shared])
     assert.deepEqual(await encodeAll(stream, view), whole);
 
   // RGBA, the bottom row first.
@@ -140,15 +142,36 @@ test('error texts', async () => {
   await assert.rejects(model.stream(W, H, { format: 'rgb7' }), /rgb7/);
   await assert.rejects(model.stream(W, H, { posterior: '__proto__' }), /posterior/);
   await assert.rejects(model.stream(W, H, { seed: -1 }), TypeError);
+  for (const seed of [1.5, 'x', 2 ** 53, 1n << 64n]) await assert.rejects(model.stream(W, H, { seed }), /seed is .* use a BigInt/);
+  await assert.rejects(model.stream(W, H, { directions: 'encode' }), /directions is no list/);
+  await assert.rejects(model.stream(W, H, { bottom_up: true }), /no option bottom_up, only format, bottomUp/);
+  await assert.rejects(Model.open(null, { runtime: 'x' }), /no option runtime, only runtimePath/);
   const stream = await model.stream(W, H);
   const frames = clip(W, H, 1);
+  for (const options of [null, new AbortController().signal, 7]) await assert.rejects(stream.encode(frames, options), /no object with signal/);
+  await assert.rejects(stream.encode(frames, { signal: new AbortController() }), /signal is no AbortSignal/);
+  // Values of another type would be read as other pixels, in another number.
+  await assert.rejects(stream.encode(new Float32Array(frames.length)), /frames is a Float32Array, not a Uint8Array or bytes/);
+  await assert.rejects(stream.encode(new Uint16Array(frames.length)), /frames is a Uint16Array/);
+  const deep = await model.stream(W, H, { format: 'rgb_f32' });
+  await assert.rejects(deep.encode(new Float64Array(frames.length)), /frames is a Float64Array, not a Float32Array or bytes/);
+  await assert.rejects(deep.encode(new Uint8Array(4 * frames.length + 1).subarray(1)), status(100, /multiples of 4 bytes/));
+  const floats = new Float32Array(frames).map((value) => value / 255), first = await deep.encode(floats);
+  await deep.reset();
+  assert.deepEqual(await deep.encode(Buffer.from(floats.buffer)), first);
+  await deep.close();
   await assert.rejects(stream.encode('text'), TypeError);
   await assert.rejects(stream.encode([1, 2, 3]), TypeError);
   await assert.rejects(stream.encode(frames.subarray(1)), /9215 bytes; a frame has 9216/);
   await assert.rejects(stream.encode(Buffer.alloc(0)), TypeError);
-  await assert.rejects(stream.encode(new Uint8Array(new ArrayBuffer(frames.length, { maxByteLength: 99999 }))), /resizable/);
+  const resizable = new ArrayBuffer(frames.length, { maxByteLength: 99999 }); // Node 18 has none
+  if (resizable.resizable) await assert.rejects(stream.encode(new Uint8Array(resizable)), /resizable/);
   await assert.rejects(stream.decode(new Float64Array(stream.latentSize / 8)), /Float32Array/);
   await assert.rejects(stream.decode(new Float32Array(7)), /a latent has/);
+  await assert.rejects(stream.decode(new Uint8Array(stream.latentSize + 1).subarray(1)), status(100, /aligned to 4 bytes/));
+  const gone = new Uint8Array(frames), last = stream.encode(gone);
+  structuredClone(gone.buffer, { transfer: [gone.buffer] });
+  await assert.rejects(last, /transferred/);
   const nan = new Float32Array(stream.latentSize / 4).fill(NaN);
   await assert.rejects(stream.decode(nan), status(304, /NaN|finite/));
   assert.equal((await stream.info()).needs_reset, 0);
@@ -233,6 +256,13 @@ test('cancelling, progress, and an event loop that goes on', async () => {
   await assert.rejects(short, { name: 'AbortError' });
   await stream.reset();
   await assert.rejects(stream.encode(frames, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  // The same for a call that ends with another error.
+  const bad = new AbortController(), refused = stream.decode(new Float32Array(stream.latentSize / 4).fill(NaN), { signal: bad.signal });
+  for (let i = 0; i < 20; i++) await null;
+  for (const end = Date.now() + 50; Date.now() < end;);
+  bad.abort();
+  await assert.rejects(refused, { name: 'AbortError' });
+  await stream.reset();
   assert.equal((await stream.encode(frames.subarray(0, stream.frameSize))).byteLength, stream.encodedSize);
   await stream.close();
   model.close();
@@ -280,6 +310,25 @@ test('two streams at once, while the garbage collector runs', async () => {
   await collector;
   gc();
   await sleep(5);
+});
+
+test('worker threads', async () => {
+  const program = `
+    const { parentPort } = require('node:worker_threads');
+    const { Model } = require(${JSON.stringify(path.join(__dirname, '../wfvae.js'))});
+    Model.open().then((model) => model.stream(16, 16)).then(async (stream) => {
+      parentPort.postMessage(await stream.encode(Buffer.alloc(16 * 16 * 3, 99)));
+      stream.encode(Buffer.alloc(16 * 16 * 3 * 300));
+      setTimeout(() => parentPort.postMessage('in a call'), 5);
+    });`;
+  const model = await Model.open(), stream = await model.stream(16, 16);
+  const expected = await stream.encode(Buffer.alloc(16 * 16 * 3, 99));
+  const worker = new Worker(program, { eval: true });
+  assert.deepEqual((await once(worker, 'message'))[0], expected);
+  await once(worker, 'message');
+  await worker.terminate();
+  await stream.close();
+  model.close();
 });
 
 test('a process that ends during a call', () => {
