@@ -13,7 +13,8 @@
 // Lifetime. Dispose in any order. What you do not dispose, the garbage collector releases. Dispose of a stream cancels
 // the call that another thread is running on it; the native stream is destroyed when that call has returned.
 //
-// Memory. Arrays are pinned during the call only, and calls on arrays, pointers and spans allocate nothing.
+// Memory. Arrays are pinned during the call only. Calls on arrays, pointers and spans allocate nothing, except for a
+// CancellationToken.
 //
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
@@ -23,6 +24,7 @@
 
 using System;
 using System.Collections.Generic;
+using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Threading;
@@ -194,7 +196,7 @@ namespace Wfvae
     /// <summary>Where the network runs; wfvae_provider.</summary>
     public enum Provider : uint
     {
-        /// <summary>The best provider that is available; for now always the CPU.</summary>
+        /// <summary>CUDA device 0 if it can be used, otherwise the CPU; ModelInfo.Fallback says why.</summary>
         Auto = 0,
         /// <summary>The CPU.</summary>
         Cpu = 1,
@@ -224,7 +226,7 @@ namespace Wfvae
     {
         /// <summary>float, 4 bytes.</summary>
         F32 = 0,
-        /// <summary>IEEE half precision, 2 bytes: ushort[] or byte[] here.</summary>
+        /// <summary>IEEE half precision, 2 bytes: ushort[], short[] or byte[] here.</summary>
         F16 = 1,
     }
 
@@ -266,7 +268,7 @@ namespace Wfvae
     /// <summary>The memory layout between layers; wfvae_layout.</summary>
     public enum Layout : uint
     {
-        /// <summary>As Planes.</summary>
+        /// <summary>ChannelsLast on a CUDA device, where that is possible; otherwise Planes.</summary>
         Auto = 0,
         /// <summary>One plane per channel.</summary>
         Planes = 1,
@@ -308,7 +310,6 @@ namespace Wfvae
     }
 
     /// <summary>A call of libwfvae that failed.</summary>
-    [Serializable]
     public sealed class WfvaeException : Exception
     {
         internal WfvaeException(Status status, string text) : base(text)
@@ -366,7 +367,7 @@ namespace Wfvae
     /// <summary>How to open a model; wfvae_model_options. The defaults suit most programs.</summary>
     public sealed class ModelOptions
     {
-        /// <summary>Path of ONNX Runtime's library. Null: it is searched for, first beside libwfvae.</summary>
+        /// <summary>Path of ONNX Runtime's library. Null: it is searched for, see wfvae_model_options.</summary>
         public string RuntimePath;
         /// <summary>Where to run.</summary>
         public Provider Provider;
@@ -426,7 +427,7 @@ namespace Wfvae
         public int TileHeight;
         /// <summary>The least overlap of blended tiles in pixels; 0: a quarter of a tile's shorter side.</summary>
         public int TileOverlap;
-        /// <summary>LatentReader.CheckStream accepts latents of other encoders.</summary>
+        /// <summary>LatentReader.Check accepts latents of other encoders.</summary>
         public bool AnyEncoder;
         /// <summary>0: streaming. Above: each call takes one whole clip of at most this many frames.</summary>
         public long ClipFrames;
@@ -608,9 +609,9 @@ namespace Wfvae
         /// <summary>Decode with StreamOptions.Scaled.</summary>
         public bool Scaled { get; internal set; }
         /// <summary>Frames per second are FpsNum / FpsDen; both 0: unknown.</summary>
-        public int FpsNum { get; internal set; }
+        public uint FpsNum { get; internal set; }
         /// <summary>See FpsNum.</summary>
-        public int FpsDen { get; internal set; }
+        public uint FpsDen { get; internal set; }
         /// <summary>The model's scale; null: it has no usable lists.</summary>
         public float[] Scale { get; internal set; }
         /// <summary>The model's shift, likewise.</summary>
@@ -673,7 +674,7 @@ namespace Wfvae
         public YuvRange YuvRange;
         /// <summary>Siting of formats with fewer chroma samples than pixels.</summary>
         public Siting Siting;
-        /// <summary>Planar formats have an alpha plane, which Offset3, Stride3 and PixelStep3 describe.</summary>
+        /// <summary>YUV, grey and planar RGB have an alpha plane, which Offset3, Stride3 and PixelStep3 describe.</summary>
         public bool AlphaPlane;
         /// <summary>Bytes from a frame's begin to the first sample of the top row of a plane.</summary>
         public long Offset0, Offset1, Offset2, Offset3;
@@ -689,7 +690,7 @@ namespace Wfvae
         /// <param name="width">1 to 32768.</param>
         /// <param name="height">1 to 32768.</param>
         /// <param name="rowAlignment">Rows begin at multiples of this many bytes.</param>
-        /// <param name="alphaPlane">Planar formats only: append a plane of alpha.</param>
+        /// <param name="alphaPlane">YUV, grey and planar RGB only: append a plane of alpha.</param>
         public static FrameLayout Packed(PixelFormat format, int width, int height, int rowAlignment = 1, bool alphaPlane = false)
         {
             if (width < 1 || width > 32768)
@@ -745,14 +746,15 @@ namespace Wfvae
         private bool Shape(int plane, out int columns, out int rows, out int bytes)
         {
             int planes = 3, across = 1, down = 1;
+            bool packed = false;
             switch (Format)
             {
-                case PixelFormat.Rgb8: case PixelFormat.Bgr8: planes = 1; bytes = 3; break;
-                case PixelFormat.Rgba8: case PixelFormat.Bgra8: planes = 1; bytes = 4; break;
-                case PixelFormat.Rgb16: case PixelFormat.RgbF16: planes = 1; bytes = 6; break;
-                case PixelFormat.Rgba16: case PixelFormat.RgbaF16: planes = 1; bytes = 8; break;
-                case PixelFormat.RgbF32: planes = 1; bytes = 12; break;
-                case PixelFormat.RgbaF32: planes = 1; bytes = 16; break;
+                case PixelFormat.Rgb8: case PixelFormat.Bgr8: packed = true; bytes = 3; break;
+                case PixelFormat.Rgba8: case PixelFormat.Bgra8: packed = true; bytes = 4; break;
+                case PixelFormat.Rgb16: case PixelFormat.RgbF16: packed = true; bytes = 6; break;
+                case PixelFormat.Rgba16: case PixelFormat.RgbaF16: packed = true; bytes = 8; break;
+                case PixelFormat.RgbF32: packed = true; bytes = 12; break;
+                case PixelFormat.RgbaF32: packed = true; bytes = 16; break;
                 case PixelFormat.Rgbp8: case PixelFormat.Gbrp8: bytes = 1; break;
                 case PixelFormat.Rgbp16: case PixelFormat.Gbrp16: bytes = 2; break;
                 case PixelFormat.RgbpF16: case PixelFormat.RgbpBf16: bytes = 2; break;
@@ -774,13 +776,9 @@ namespace Wfvae
                 across = down = 1;
             columns = (Width + across - 1) / across;
             rows = (Height + down - 1) / down;
-            if (plane < planes)
-                return true;
-            if (plane != 3 || !AlphaPlane)
-                return false;
-            if (planes != 3)
-                throw new ArgumentException(Format + " is not planar, so it has no plane of alpha");
-            return true;
+            if (packed && AlphaPlane)
+                throw new ArgumentException(Format + " is packed, so it has no plane of alpha");
+            return plane < (packed ? 1 : planes) || (plane == 3 && AlphaPlane);
         }
 
         private void SetPlane(int plane, long offset, long stride)
@@ -848,7 +846,7 @@ namespace Wfvae
             long low, high;
             Extent(frames, out low, out high);
             if (low < 0)
-                throw new ArgumentException("the layout begins " + -low + " bytes before the array; check its offsets and strides", name);
+                throw new ArgumentException("the layout begins " + (ulong)-low + " bytes before the array; check its offsets and strides", name);
             if (high > size)
                 throw new ArgumentException(frames + " frames of " + Width + "x" + Height + " in " + Format + " need " + high
                     + " bytes; there are " + size, name);
@@ -876,7 +874,8 @@ namespace Wfvae
                 int columns, rows, bytes;
                 if (!Shape(plane, out columns, out rows, out bytes))
                     continue;
-                planes[plane] = (IntPtr)(memory + Offset(plane));
+                // NULL stays NULL, which the library refuses.
+                planes[plane] = memory == null ? IntPtr.Zero : (IntPtr)(memory + Offset(plane));
                 strides[plane] = (IntPtr)Stride(plane);
                 steps[plane] = (IntPtr)PixelStep(plane);
             }
@@ -1008,10 +1007,11 @@ namespace Wfvae
         public VideoStream CreateStream(StreamOptions options)
         {
             Native.Options native = Native.Convert(options);
+            long group = FramesForLatents(2) - 1;
             StreamHandle stream;
             Native.Check(Native.wfvae_create(handle, &native, out stream));
             stream.Share(handle.Log);
-            return new VideoStream(stream, options.LatentType);
+            return new VideoStream(stream, options.LatentType, group);
         }
 
         /// <summary>Estimates the memory of a stream with these options. Allocates nothing.</summary>
@@ -1068,11 +1068,14 @@ namespace Wfvae
         private readonly StreamHandle handle;
         private readonly LatentType latentType;
         private readonly long latentSize, encodedSize;
+        // Frames per latent, after the first.
+        private readonly long group;
 
-        internal VideoStream(StreamHandle handle, LatentType latentType)
+        internal VideoStream(StreamHandle handle, LatentType latentType, long group)
         {
             this.handle = handle;
             this.latentType = latentType;
+            this.group = group;
             StreamInfo info = Info;
             latentSize = info.LatentSize;
             encodedSize = info.EncodedSize;
@@ -1131,7 +1134,7 @@ namespace Wfvae
 
         /// <summary>Encodes frames and writes the latents that they complete.</summary>
         /// <param name="layout">Where the pixels lie in the array.</param>
-        /// <param name="frames">An array of any value type, such as byte[], float[] or Color32[].</param>
+        /// <param name="frames">An array of any value type without references, such as byte[], float[] or Color32[].</param>
         /// <param name="firstFrame">Index of the first frame to encode in the array.</param>
         /// <param name="frameCount">1 to 65536.</param>
         /// <param name="latents">Receives the latents. EncodeCount says how many a call needs room for.</param>
@@ -1170,7 +1173,7 @@ namespace Wfvae
         {
             Frame frame;
             layout.Fill(frames, &frame);
-            Native.Frames many = Native.Many(&frame, frameCount, layout.FrameStride);
+            Native.Frames many = Native.Many(&frame, frameCount, "frameCount", layout.FrameStride);
             UIntPtr written = UIntPtr.Zero, capacity = Native.Count(latentCapacity, "latentCapacity");
             Call call = new Call(handle, token);
             try
@@ -1283,7 +1286,7 @@ namespace Wfvae
         {
             Frame frame;
             layout.Fill(frames, &frame);
-            Native.Frames many = Native.Many(&frame, frameCapacity, layout.FrameStride);
+            Native.Frames many = Native.Many(&frame, frameCapacity, "frameCapacity", layout.FrameStride);
             UIntPtr written = UIntPtr.Zero, count = Native.Count(latentCount, "latentCount");
             Call call = new Call(handle, token);
             try
@@ -1347,7 +1350,7 @@ namespace Wfvae
         {
             Frame frame;
             layout.Fill((byte*)frames, &frame);
-            Native.Frames many = Native.Many(&frame, frameCapacity, layout.FrameStride);
+            Native.Frames many = Native.Many(&frame, frameCapacity, "frameCapacity", layout.FrameStride);
             UIntPtr written = UIntPtr.Zero;
             Call call = new Call(handle, token);
             try
@@ -1415,6 +1418,14 @@ namespace Wfvae
             }
         }
 
+        /// <summary>A byte[] is an Array and a span.</summary>
+        /// <param name="latents">Room for one latent is always enough.</param>
+        /// <param name="token">Cancels the call.</param>
+        public int EncodeFlush(byte[] latents, CancellationToken token = default(CancellationToken))
+        {
+            return EncodeFlush(latents, 0, token);
+        }
+
         /// <summary>Decode for spans.</summary>
         /// <param name="latents">latentCount latents.</param>
         /// <param name="latentCount">1 to 65536.</param>
@@ -1460,6 +1471,9 @@ namespace Wfvae
         {
             if (latentType != LatentType.F32)
                 throw new InvalidOperationException("EncodeClip returns float[]; this stream's latents are " + latentType);
+            // Before memory is taken for its latents.
+            using (Pinned from = new Pinned(frames, "frames"))
+                Frames(from.Address, from.Size, ref layout, 0, frameCount, "frames");
             Reset();
             // The flush writes at most one latent.
             long values = (EncodeCount(frameCount) + 1L) * (encodedSize / 4);
@@ -1475,7 +1489,7 @@ namespace Wfvae
         /// <param name="latents">All latents of the clip, [T, C, h, w].</param>
         /// <param name="layout">Where the pixels lie in the array.</param>
         /// <param name="frames">Receives the clip.</param>
-        /// <param name="frameCount">Frames of the clip.</param>
+        /// <param name="frameCount">The clip's length: a number of frames that gives this many latents.</param>
         /// <param name="token">Cancels the call.</param>
         public void DecodeClip(Array latents, FrameLayout layout, Array frames, int frameCount,
             CancellationToken token = default(CancellationToken))
@@ -1484,6 +1498,7 @@ namespace Wfvae
             long count = 1;
             using (Pinned from = new Pinned(latents, "latents"))
             {
+                from.CheckLatents(latentType);
                 if (latentSize > 0 && from.Size % latentSize != 0)
                     throw new ArgumentException("a latent has " + latentSize + " bytes; " + from.Size + " are no whole number of them", "latents");
                 if (latentSize > 0)
@@ -1491,12 +1506,14 @@ namespace Wfvae
             }
             if (count > 65536)
                 throw new ArgumentException("a call takes at most 65536 latents; there are " + count, "latents");
+            long most = 1 + (count - 1) * group;
+            if (latentSize > 0 && count > 0 && (frameCount > most || frameCount <= most - group || frameCount < 1))
+                throw new ArgumentOutOfRangeException("frameCount", frameCount, count + " latents are those of clips of "
+                    + Math.Max(1, most - group + 1) + " to " + most + " frames");
             Reset();
             SetFrameCount(frameCount);
             int written = Decode(latents, 0, (int)count, layout, frames, 0, frameCount, token);
-            written += DecodeFlush(layout, frames, written, frameCount - written, token);
-            if (written != frameCount)
-                throw new ArgumentException("the " + count + " latents hold " + written + " frames, not " + frameCount, "frameCount");
+            DecodeFlush(layout, frames, written, frameCount - written, token);
         }
 
         /// <summary>Latents that Encode would write for so many more frames.</summary>
@@ -1505,7 +1522,7 @@ namespace Wfvae
         {
             UIntPtr count;
             Native.Check(Native.wfvae_encode_count(handle, Native.Count(frames, "frames"), out count));
-            return checked((int)count);
+            return Native.Int(count);
         }
 
         /// <summary>Latents that EncodeFlush would write: 0 or 1.</summary>
@@ -1513,7 +1530,7 @@ namespace Wfvae
         {
             UIntPtr count;
             Native.Check(Native.wfvae_encode_flush_count(handle, out count));
-            return checked((int)count);
+            return Native.Int(count);
         }
 
         /// <summary>Frames that Decode would write for so many more latents.</summary>
@@ -1522,7 +1539,7 @@ namespace Wfvae
         {
             UIntPtr count;
             Native.Check(Native.wfvae_decode_count(handle, Native.Count(latents, "latents"), out count));
-            return checked((int)count);
+            return Native.Int(count);
         }
 
         /// <summary>Frames that DecodeFlush would write.</summary>
@@ -1530,7 +1547,7 @@ namespace Wfvae
         {
             UIntPtr count;
             Native.Check(Native.wfvae_decode_flush_count(handle, out count));
-            return checked((int)count);
+            return Native.Int(count);
         }
 
         /// <summary>Tells the decoder how many frames the clip has; call it before the last latents are decoded.</summary>
@@ -1549,7 +1566,7 @@ namespace Wfvae
         /// <summary>Stops the running call, or else the next one. Lasts until Reset or Restore. For any thread.</summary>
         public void Cancel()
         {
-            Native.Check(Native.wfvae_cancel(handle));
+            Native.Check(handle.Cancel(false));
         }
 
         /// <summary>Takes a snapshot, to return to later.</summary>
@@ -1575,7 +1592,7 @@ namespace Wfvae
             StreamHandle fork;
             Native.Check(Native.wfvae_fork(handle, out fork));
             fork.Share(handle.Log);
-            return new VideoStream(fork, latentType);
+            return new VideoStream(fork, latentType, group);
         }
 
         /// <summary>Cancels a call that another thread is running, and destroys the stream when it has returned.</summary>
@@ -1583,14 +1600,12 @@ namespace Wfvae
         {
             try
             {
-                if (!handle.IsClosed)
-                    Native.wfvae_cancel(handle);
+                handle.Cancel(true);
             }
             catch (ObjectDisposedException)
             {
-                // Another thread disposed it at the same moment.
+                // Once more is allowed.
             }
-            handle.Dispose();
         }
 
         internal static byte* Frames(byte* memory, long size, ref FrameLayout layout, int first, int count, string name)
@@ -1622,9 +1637,10 @@ namespace Wfvae
                 throw new ArgumentOutOfRangeException("firstLatent", first, "0 or more");
             if (count < 0)
                 throw new ArgumentOutOfRangeException("latentCount", count, "0 or more");
-            if (((long)first + count) * latentSize > size)
-                throw new ArgumentException(count + " latents from number " + first + " on need " + ((long)first + count) * latentSize
-                    + " bytes; there are " + size, "latents");
+            // By division, as products may overflow. A stream without this direction has latents of 0 bytes.
+            if (latentSize > 0 && (long)first + count > size / latentSize)
+                throw new ArgumentException(count + " latents of " + latentSize + " bytes from number " + first + " on need more than the "
+                    + size + " bytes that are there", "latents");
             return memory + first * latentSize;
         }
 
@@ -1632,10 +1648,13 @@ namespace Wfvae
         {
             if (first < 0)
                 throw new ArgumentOutOfRangeException("firstLatent", first, "0 or more");
-            if (first * latentSize > size)
-                throw new ArgumentException("latent " + first + " begins at byte " + first * latentSize + "; there are " + size, "latents");
-            // 0 in a stream that does not encode, which the call reports.
-            capacity = latentSize == 0 ? 0 : (int)Math.Min((size - first * latentSize) / latentSize, int.MaxValue);
+            capacity = 0;
+            // A stream that does not encode: the call reports it.
+            if (latentSize == 0)
+                return memory;
+            if (first > size / latentSize)
+                throw new ArgumentException("there is no latent " + first + " of " + latentSize + " bytes in " + size, "latents");
+            capacity = (int)Math.Min(size / latentSize - first, int.MaxValue);
             return memory + first * latentSize;
         }
     }
@@ -1658,7 +1677,7 @@ namespace Wfvae
         /// <summary>The snapshot as bytes, for FromBytes in this or another process.</summary>
         public byte[] ToBytes()
         {
-            byte[] bytes = new byte[checked((long)Native.wfvae_snapshot_size(handle))];
+            byte[] bytes = new byte[(ulong)Native.wfvae_snapshot_size(handle)];
             UIntPtr written;
             fixed (byte* buffer = bytes)
                 Native.Check(Native.wfvae_snapshot_write(handle, buffer, (UIntPtr)(ulong)bytes.LongLength, out written));
@@ -1699,7 +1718,7 @@ namespace Wfvae
         /// <param name="fpsNum">Frames per second are fpsNum / fpsDen; both 0: unknown.</param>
         /// <param name="fpsDen">See fpsNum.</param>
         /// <param name="note">A text that is stored with the latents, up to 65536 bytes in UTF-8; null: none.</param>
-        public LatentWriter(VideoStream stream, string path, int fpsNum = 0, int fpsDen = 0, string note = null)
+        public LatentWriter(VideoStream stream, string path, uint fpsNum = 0, uint fpsDen = 0, string note = null)
         {
             if (stream == null)
                 throw new ArgumentNullException("stream");
@@ -1713,8 +1732,8 @@ namespace Wfvae
                 Native.LatentWriterOptions options = new Native.LatentWriterOptions
                 {
                     StructSize = (UIntPtr)(uint)sizeof(Native.LatentWriterOptions),
-                    FpsNum = Native.Unsigned(fpsNum, "fpsNum"),
-                    FpsDen = Native.Unsigned(fpsDen, "fpsDen"),
+                    FpsNum = fpsNum,
+                    FpsDen = fpsDen,
                     Note = (IntPtr)noteBytes,
                 };
                 Native.Check(Native.wfvae_latent_writer_create(stream.Handle, pathBytes, &options, out handle));
@@ -1784,8 +1803,8 @@ namespace Wfvae
                 Posterior = (Posterior)native.Posterior,
                 LatentType = (LatentType)native.LatentType,
                 Scaled = native.Scaled != 0,
-                FpsNum = (int)native.FpsNum,
-                FpsDen = (int)native.FpsDen,
+                FpsNum = native.FpsNum,
+                FpsDen = native.FpsDen,
                 Scale = Floats(native.Scale, native.LatentChannels),
                 Shift = Floats(native.Shift, native.LatentChannels),
                 Generator = Native.Text(native.Generator),
@@ -1881,7 +1900,7 @@ namespace Wfvae
         {
             try
             {
-                Native.wfvae_cancel((StreamHandle)stream);
+                ((StreamHandle)stream).Cancel(false);
             }
             catch (ObjectDisposedException)
             {
@@ -1916,18 +1935,19 @@ namespace Wfvae
 
         internal int Result(UIntPtr written)
         {
-            // A token that was cancelled just after the call's last step has cancelled the stream all the same.
-            if (token.IsCancellationRequested && (error == null || error.Status == Status.Cancelled))
+            // The token has cancelled the stream, also if the call had ended by then or failed for another reason.
+            if (token.IsCancellationRequested)
                 throw new OperationCanceledException("The call was cancelled; call Reset", error, token);
             if (error != null)
                 throw error;
-            return checked((int)written);
+            return Native.Int(written);
         }
     }
 
     // An array that the garbage collector does not move.
     internal unsafe struct Pinned : IDisposable
     {
+        private static readonly Dictionary<Type, bool> Plain = new Dictionary<Type, bool>();
         private GCHandle pin;
         private readonly Type type;
         private readonly int element;
@@ -1941,13 +1961,34 @@ namespace Wfvae
                 throw new ArgumentNullException(name);
             this.name = name;
             type = array.GetType().GetElementType();
-            if (!type.IsValueType)
-                throw new ArgumentException("an array of " + type.Name + " holds no pixels or latents", name);
+            if (!IsPlain(type))
+                throw new ArgumentException("an array of " + type.Name + " holds references, no pixels or latents", name);
             pin = GCHandle.Alloc(array, GCHandleType.Pinned);
             byte* start = (byte*)Marshal.UnsafeAddrOfPinnedArrayElement(array, 0);
             element = (int)((byte*)Marshal.UnsafeAddrOfPinnedArrayElement(array, 1) - start);
             Size = array.LongLength * element;
             Address = start;
+        }
+
+        // Whether elements hold no references, which must not be overwritten. Mono pins arrays of them all the same.
+        private static bool IsPlain(Type type)
+        {
+            if (!type.IsValueType)
+                return type.IsPointer;
+            if (type.IsPrimitive || type.IsEnum)
+                return true;
+            lock (Plain)
+            {
+                bool plain;
+                if (Plain.TryGetValue(type, out plain))
+                    return plain;
+            }
+            bool all = true;
+            foreach (FieldInfo field in type.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance))
+                all &= IsPlain(field.FieldType);
+            lock (Plain)
+                Plain[type] = all;
+            return all;
         }
 
         internal void CheckFrames(PixelFormat format)
@@ -1986,27 +2027,29 @@ namespace Wfvae
         internal static readonly IntPtr Callback = Marshal.GetFunctionPointerForDelegate(Receiver);
         internal readonly IntPtr User;
         private readonly Action<LogLevel, string> log;
-        private int users = 1;
+        private int users;
 
         internal LogTarget(Action<LogLevel, string> log)
         {
             this.log = log;
-            lock (Targets)
-            {
-                User = (IntPtr)(++last);
-                Targets.Add(last, this);
-            }
+            User = (IntPtr)Interlocked.Increment(ref last);
+            AddUser();
         }
 
+        // Of a stream, after its model's Release, if that was closed in the meantime.
         internal void AddUser()
         {
-            Interlocked.Increment(ref users);
+            lock (Targets)
+            {
+                users++;
+                Targets[(long)User] = this;
+            }
         }
 
         internal void Release()
         {
-            if (Interlocked.Decrement(ref users) == 0)
-                lock (Targets)
+            lock (Targets)
+                if (--users == 0)
                     Targets.Remove((long)User);
         }
 
@@ -2080,6 +2123,24 @@ namespace Wfvae
 
     internal sealed class StreamHandle : Handle
     {
+        // Disposes before it cancels: otherwise another thread could reset the stream and begin a call in between.
+        internal Status Cancel(bool dispose)
+        {
+            bool added = false;
+            try
+            {
+                DangerousAddRef(ref added);
+                if (dispose)
+                    Dispose();
+                return Native.wfvae_cancel(handle);
+            }
+            finally
+            {
+                if (added)
+                    DangerousRelease();
+            }
+        }
+
         protected override void Destroy(IntPtr native)
         {
             Native.wfvae_destroy(native);
@@ -2258,7 +2319,7 @@ namespace Wfvae
         [DllImport(Name, CallingConvention = CallingConvention.Cdecl)]
         internal static extern Status wfvae_reset(StreamHandle stream);
         [DllImport(Name, CallingConvention = CallingConvention.Cdecl)]
-        internal static extern Status wfvae_cancel(StreamHandle stream);
+        internal static extern Status wfvae_cancel(IntPtr stream);
         [DllImport(Name, CallingConvention = CallingConvention.Cdecl)]
         internal static extern Status wfvae_set_frame_count(StreamHandle stream, ulong frames);
         [DllImport(Name, CallingConvention = CallingConvention.Cdecl)]
@@ -2343,14 +2404,14 @@ namespace Wfvae
             };
         }
 
-        internal static Frames Many(Frame* first, int count, long stride)
+        internal static Frames Many(Frame* first, int count, string name, long stride)
         {
             IntPtr step = (IntPtr)stride;
             return new Frames
             {
                 StructSize = (UIntPtr)(uint)sizeof(Frames),
                 First = first,
-                NFrames = Count(count, "frameCount"),
+                NFrames = Count(count, name),
                 FrameStrides0 = step,
                 FrameStrides1 = step,
                 FrameStrides2 = step,
@@ -2374,6 +2435,14 @@ namespace Wfvae
         {
             string text = Text(wfvae_last_error(IntPtr.Zero));
             return new WfvaeException(status, text.Length > 0 ? text : Text(wfvae_status_str((int)status)));
+        }
+
+        // A cast to int or long would take the lower 32 bits under Mono.
+        internal static int Int(UIntPtr count)
+        {
+            if ((ulong)count > int.MaxValue)
+                throw new OverflowException("the count is " + (ulong)count + ", more than an int can hold");
+            return (int)(ulong)count;
         }
 
         internal static UIntPtr Count(int value, string name)
@@ -2404,9 +2473,16 @@ namespace Wfvae
                 return null;
             if (text.IndexOf('\0') >= 0)
                 throw new ArgumentException("the text contains a zero character", name);
-            byte[] bytes = new byte[Strict.GetByteCount(text) + 1];
-            Strict.GetBytes(text, 0, text.Length, bytes, 0);
-            return bytes;
+            try
+            {
+                byte[] bytes = new byte[Strict.GetByteCount(text) + 1];
+                Strict.GetBytes(text, 0, text.Length, bytes, 0);
+                return bytes;
+            }
+            catch (EncoderFallbackException e)
+            {
+                throw new ArgumentException("the text holds one half of a surrogate pair, at index " + e.Index, name);
+            }
         }
 
         internal static string Text(IntPtr text)

@@ -76,6 +76,7 @@ const library = koffi.load(process.env.WFVAE_LIBRARY || path.join(__dirname, '..
 const inout = (type) => koffi.inout(koffi.pointer(type));
 const out = (type) => koffi.out(koffi.pointer(type));
 const c = {
+  version: library.func('wfvae_version', 'str', []),
   status_str: library.func('wfvae_status_str', 'str', ['int32_t']),
   last_error: library.func('wfvae_last_error', 'str', ['void *']),
   model_open: library.func('wfvae_model_open', 'int', ['str', koffi.pointer(ModelOptions), out('void *')]),
@@ -459,6 +460,15 @@ class Stream extends Handle {
 }
 
 /** The release of the library. */
-const version = library.func('wfvae_version', 'str', [])();
+const version = c.version();
 
-module.exports = { Model, Stream, WfvaeError, version, structs };
+// For the test that compares the declarations above with the header.
+const declared = {
+  structs, functions: c,
+  enums: {
+    wfvae_direction: DIRECTION, wfvae_posterior: POSTERIOR,
+    wfvae_pixel_format: Object.fromEntries(Object.entries(FORMAT).map(([name, { value }]) => [name, value])),
+  },
+};
+
+module.exports = { Model, Stream, WfvaeError, version, declared };

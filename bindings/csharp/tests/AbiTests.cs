@@ -1,5 +1,5 @@
 // Compares Wfvae.cs with what the C compiler says about wfvae.h: abi.txt beside the folder for temporary files, which
-// abi.py made. A field, a value or a function that Wfvae.cs lacks is a failure too.
+// abi.py made. What Wfvae.cs lacks, or has beyond the header, is a failure too.
 //
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
@@ -11,7 +11,7 @@ using System.Reflection;
 using System.Runtime.InteropServices;
 using Wfvae;
 
-internal static class AbiTests
+internal static unsafe class AbiTests
 {
     private const BindingFlags Any = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static;
 
@@ -27,60 +27,91 @@ internal static class AbiTests
     internal static void Run(string path, Action<bool, string> check)
     {
         string[][] lines = File.ReadAllLines(path).Select(l => l.Split(' ')).ToArray();
-        string[] kinds = { "struct", "field", "value", "function" };
-        foreach (string kind in kinds)
-            check(lines.Count(l => l[0] == kind) > 5, "abi.txt has no " + kind);
+        foreach (string what in new[] { "struct", "field", "value", "function", "callback" })
+            check(lines.Any(l => l[0] == what), "abi.txt has no " + what);
         HashSet<string> seen = new HashSet<string>();
         foreach (string[] line in lines)
         {
+            string name = string.Join(" ", line.Skip(1).Take(line[0] == "field" || line[0] == "value" ? 2 : 1));
             if (line[0] == "struct")
             {
                 Type type = Struct(line[1]);
-                check(type != null, line[1] + " is not declared");
+                check(type != null, name + " is not declared");
                 if (type != null)
-                    check(Marshal.SizeOf(type) == int.Parse(line[2]), line[1] + " has " + line[2] + " bytes, in C# " + Marshal.SizeOf(type));
+                    check(Marshal.SizeOf(type) == int.Parse(line[2]), name + " has " + line[2] + " bytes, in C# " + Marshal.SizeOf(type));
             }
-            else if (line[0] == "field")
+            else if (line[0] == "field" && Struct(line[1]) != null)
             {
                 Type type = Struct(line[1]);
-                int offset = int.Parse(line[3]), size = int.Parse(line[4]);
-                string name = Pascal(line[2]);
+                int offset = int.Parse(line[3]), count = int.Parse(line[4]), size = line[5][1] - '0';
+                string own = Pascal(line[2]);
                 // planes[4] are Plane0 to Plane3; frame_strides[4] are FrameStrides0 to FrameStrides3.
-                string[] elements = size == 32 ? Enumerable.Range(0, 4).Select(i =>
-                    (type.GetField(name + i, Any) != null ? name : name.TrimEnd('s')) + i).ToArray() : new[] { name };
-                for (int i = 0; i < elements.Length; i++)
+                string[] elements = count == 1 ? new[] { own } : Enumerable.Range(0, count).Select(i =>
+                    (type.GetField(own + i, Any) != null ? own : own.TrimEnd('s')) + i).ToArray();
+                for (int i = 0; i < count; i++)
                 {
                     FieldInfo field = type.GetField(elements[i], Any);
-                    check(field != null, line[1] + "." + line[2] + " is not declared");
+                    check(field != null, name + " is not declared");
                     if (field == null)
                         continue;
                     seen.Add(type.Name + "." + elements[i]);
                     int at = (int)Marshal.OffsetOf(type, elements[i]);
-                    Type plain = field.FieldType.IsEnum ? Enum.GetUnderlyingType(field.FieldType) : field.FieldType;
-                    int bytes = field.FieldType.IsPointer ? IntPtr.Size : Marshal.SizeOf(plain);
-                    check(at == offset + i * size / elements.Length && bytes == size / elements.Length,
-                        line[1] + "." + line[2] + " is at " + offset + ", in C# at " + at + " with " + bytes + " bytes");
+                    check(at == offset + i * size, name + " is at " + offset + ", in C# " + elements[i] + " at " + at);
+                    check(Fits(line[5], field.FieldType), name + " is " + line[5] + ", in C# " + field.FieldType.Name);
                 }
             }
             else if (line[0] == "value")
             {
-                object value = Value(line[1]);
-                check(value != null, line[1] + " is not declared");
-                if (value != null)
-                    check(Convert.ToInt64(value) == long.Parse(line[2]), line[1] + " is " + line[2] + ", in C# " + Convert.ToInt64(value));
+                Type type = Enumeration(line[1]);
+                string own = Pascal(line[2].Substring(line[1].Length + 1).ToLowerInvariant());
+                check(type != null && Enum.IsDefined(type, own), name + " is not declared");
+                if (type == null || !Enum.IsDefined(type, own))
+                    continue;
+                seen.Add(type.Name + "." + own);
+                long value = Convert.ToInt64(Enum.Parse(type, own));
+                check(value == long.Parse(line[3]), name + " is " + line[3] + ", in C# " + value);
             }
-            else if (!NotBound.Contains(line[1]))
+            else if ((line[0] == "function" && !NotBound.Contains(name)) || line[0] == "callback")
             {
-                MethodInfo method = typeof(Native).GetMethod(line[1], Any);
-                check(method != null, line[1] + " is not declared");
+                MethodInfo method = line[0] == "function" ? typeof(Native).GetMethod(name, Any) : Struct(name).GetMethod("Invoke");
+                check(method != null, name + " is not declared");
+                if (method == null)
+                    continue;
+                seen.Add("Native." + name);
+                Type[] types = new[] { method.ReturnType }.Concat(method.GetParameters().Select(p => p.ParameterType)).ToArray();
+                check(types.Length == line.Length - 2 && types.Select((t, i) => Fits(line[i + 2], t)).All(fits => fits),
+                    string.Join(" ", line) + ", in C# " + method);
                 // The library has it too.
-                if (method != null)
+                if (line[0] == "function")
                     Marshal.Prelink(method);
             }
         }
-        foreach (Type type in typeof(Native).GetNestedTypes(Any).Where(t => t.IsValueType).Concat(new[] { typeof(Frame) }))
-            foreach (FieldInfo field in type.GetFields(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance))
-                check(seen.Contains(type.Name + "." + field.Name), type.Name + "." + field.Name + " is not in wfvae.h");
+        IEnumerable<MemberInfo> members = typeof(Native).GetNestedTypes(Any).Where(t => t.IsValueType).Concat(new[] { typeof(Frame) })
+            .SelectMany(t => (MemberInfo[])t.GetFields(Any));
+        members = members.Concat(typeof(Native).GetMethods(Any).Where(m => m.Name.StartsWith("wfvae_")));
+        members = members.Concat(lines.Where(l => l[0] == "value").Select(l => Enumeration(l[1])).Where(t => t != null).Distinct()
+            .SelectMany(t => (MemberInfo[])t.GetFields(BindingFlags.Public | BindingFlags.Static)));
+        foreach (MemberInfo member in members)
+            check(seen.Contains(member.DeclaringType.Name + "." + member.Name), member.DeclaringType.Name + "." + member.Name + " is not in wfvae.h");
+    }
+
+    // Whether a C# type is the header's, which is in the words of abi.py. IntPtr is a pointer or a signed integer.
+    private static bool Fits(string kind, Type type)
+    {
+        bool pointer = type == typeof(IntPtr) || type.IsPointer || type.IsByRef || typeof(Handle).IsAssignableFrom(type);
+        switch (kind)
+        {
+            case "v0": return type == typeof(void);
+            case "e4": return type.IsEnum && Marshal.SizeOf(Enum.GetUnderlyingType(type)) == 4;
+            case "u4": return type == typeof(uint) || (type.IsEnum && Enum.GetUnderlyingType(type) == typeof(uint));
+            case "i4": return type == typeof(int);
+            case "u8": return type == typeof(ulong) || type == typeof(UIntPtr);
+            case "i8": return type == typeof(IntPtr);
+            case "s8": return type == typeof(IntPtr) || type == typeof(byte*);
+            case "p8": return pointer && type != typeof(byte*);
+            case "r8": return type == typeof(IntPtr);
+            default: return false;
+        }
     }
 
     private static Type Struct(string name)
@@ -89,21 +120,10 @@ internal static class AbiTests
         return own == "Frame" ? typeof(Frame) : typeof(Native).GetNestedType(own, Any);
     }
 
-    // WFVAE_PIXEL_FORMAT_RGBP_F32 is PixelFormat.RgbpF32.
-    private static object Value(string name)
+    private static Type Enumeration(string name)
     {
-        string[] words = name.ToLowerInvariant().Split('_');
-        for (int i = words.Length - 1; i > 1; i--)
-        {
-            string type = string.Concat(words.Skip(1).Take(i - 1).Select(Capital));
-            if (Renamed.ContainsKey(type))
-                type = Renamed[type];
-            Type found = typeof(Model).Assembly.GetType("Wfvae." + type);
-            string value = string.Concat(words.Skip(i).Select(Capital));
-            if (found != null && found.IsEnum && Enum.IsDefined(found, value))
-                return Enum.Parse(found, value);
-        }
-        return null;
+        string own = Pascal(name.Substring("wfvae_".Length));
+        return typeof(Model).Assembly.GetType("Wfvae." + (Renamed.ContainsKey(own) ? Renamed[own] : own));
     }
 
     private static string Pascal(string name)

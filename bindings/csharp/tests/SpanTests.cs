@@ -29,6 +29,8 @@ internal static class SpanTests
             int got = stream.Decode(room, written, layout, same.AsSpan(), count);
             got += stream.DecodeFlush(layout, same.AsSpan().Slice((int)layout.FrameStride * got), count - got);
             check(got == count && same.SequenceEqual(frames), "decoded to spans");
+            // A byte[] is a span and an Array.
+            check(stream.EncodeFlush(new byte[latent]) == 0, "a second flush");
             bool thrown = false;
             try
             {

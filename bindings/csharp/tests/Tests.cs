@@ -240,7 +240,25 @@ internal static unsafe class Tests
                     }
             Throws<ArgumentException>(() => FrameLayout.Packed((PixelFormat)77, 8, 8), "unknown");
             Throws<ArgumentException>(() => FrameLayout.Packed(PixelFormat.Rgb8, 0, 8), "1 to 32768");
-            Throws<ArgumentException>(() => FrameLayout.Packed(PixelFormat.Rgba8, 8, 8, 1, true), "not planar");
+
+            // Every format that can have a plane of alpha keeps it.
+            PixelFormat[] without = { PixelFormat.Rgb8, PixelFormat.Rgba8, PixelFormat.Bgr8, PixelFormat.Bgra8, PixelFormat.Rgb16, PixelFormat.Rgba16,
+                PixelFormat.RgbF16, PixelFormat.RgbaF16, PixelFormat.RgbF32, PixelFormat.RgbaF32 };
+            FrameLayout rgba = FrameLayout.Packed(PixelFormat.Rgba8, Width, Height);
+            byte[] picture = Enumerable.Range(0, Width * Height * 4).Select(i => (byte)(i * 7)).ToArray(), converted = new byte[picture.Length];
+            foreach (PixelFormat format in Enum.GetValues(typeof(PixelFormat)))
+            {
+                if (without.Contains(format))
+                {
+                    Throws<ArgumentException>(() => FrameLayout.Packed(format, 8, 8, 1, true), "packed");
+                    continue;
+                }
+                FrameLayout alpha = FrameLayout.Packed(format, Width, Height, 1, true);
+                byte[] there = new byte[alpha.Size(1)];
+                Library.Convert(rgba, picture, alpha, there);
+                Library.Convert(alpha, there, rgba, converted);
+                Check(converted.Where((v, i) => i % 4 == 3).SequenceEqual(picture.Where((v, i) => i % 4 == 3)), "alpha of " + format);
+            }
 
             // NV12 from a video decoder's surface, by pointer; frames at unrelated addresses.
             FrameLayout nv12 = FrameLayout.Packed(PixelFormat.Nv12, Width, Height, 128);
@@ -271,6 +289,18 @@ internal static unsafe class Tests
         public byte R, G, B, A;
     }
 
+    private struct Named
+    {
+        internal int Value;
+        internal string Name;
+
+        internal Named(int value, string name)
+        {
+            Value = value;
+            Name = name;
+        }
+    }
+
     private static void TestBounds()
     {
         byte[] clip = Clip(Width, Height, 2);
@@ -290,10 +320,20 @@ internal static unsafe class Tests
             Throws<ArgumentException>(() => stream.Encode(layout, clip, -1, 1, latents, 0), "0 or more");
             Throws<ArgumentException>(() => stream.Encode(layout, clip, 0, -1, latents, 0), "negative");
             Throws<ArgumentException>(() => stream.Encode(layout, clip, 0, 1, latents, -1), "0 or more");
-            Throws<ArgumentException>(() => stream.Encode(layout, clip, 0, 1, latents, 2), "latent 2 begins");
+            Throws<ArgumentException>(() => stream.Encode(layout, clip, 0, 1, latents, 2), "no latent 2");
             Throws<ArgumentException>(() => stream.Encode(layout, new string[100], 0, 1, latents, 0), "String");
             Throws<ArgumentException>(() => stream.Encode(layout, new byte[9][], 0, 1, latents, 0), "Byte[]");
             Throws<ArgumentException>(() => stream.Encode(layout, new float[99999], 0, 1, latents, 0), "float[]");
+            Throws<ArgumentException>(() => stream.Decode(latents, 0, 1, layout, new Named[99999], 0, 1), "Named holds references");
+            Throws<ArgumentException>(() => stream.Decode(latents, 0, 1, layout, new KeyValuePair<int, Named>[99999], 0, 1), "references");
+            Throws<ArgumentException>(() => stream.Encode(layout, clip, 0, 1, latents, int.MaxValue), "no latent 2147483647");
+            Throws<ArgumentException>(() => VideoStream.Latents(null, 1 << 20, 1L << 40, int.MaxValue, int.MaxValue), "need more");
+            Throws<ArgumentException>(() => stream.EncodeClip(layout, clip, int.MaxValue), "need");
+            Throws<ArgumentException>(() => stream.Decode(IntPtr.Zero, 1, layout, IntPtr.Zero, -1), "frameCapacity");
+            FrameLayout bottomUp = FrameLayout.BottomUp(PixelFormat.Rgb8, Width, Height);
+            Fails(Status.InvalidArgument, () => stream.Encode(bottomUp, IntPtr.Zero, 1, IntPtr.Zero, 0), "plane 0 is NULL");
+            Throws<ArgumentException>(() => halves.DecodeClip(new float[9], layout, clip, 1), "2 bytes a value");
+            Throws<OverflowException>(() => stream.DecodeCount(int.MaxValue), "8589934583");
             Throws<ArgumentException>(() => stream.Encode(layout, clip, 0, 1, new ushort[9999], 0), "4 bytes a value");
             Throws<ArgumentException>(() => halves.Encode(layout, clip, 0, 1, latents, 0), "2 bytes a value");
             Throws<ArgumentException>(() => stream.Encode(default(FrameLayout), clip, 0, 1, latents, 0), "size is 0x0");
@@ -303,7 +343,7 @@ internal static unsafe class Tests
             wrong = layout;
             wrong.Stride0 = long.MaxValue / 2;
             Throws<ArgumentException>(() => stream.Encode(wrong, clip, 0, 1, latents, 0), "too large");
-            Throws<ArgumentException>(() => stream.Decode(latents, 0, 2, layout, clip, 0, 1), "latents from number 0");
+            Throws<ArgumentException>(() => stream.Decode(latents, 0, 2, layout, clip, 0, 1), "from number 0 on need");
             Throws<ArgumentException>(() => stream.Decode(latents, 0, -2, layout, clip, 0, 1), "0 or more");
             Throws<ArgumentException>(() => stream.Decode(latents, 0, 1, layout, clip, 0, 3), "need");
             Throws<ArgumentException>(() => stream.DecodeFlush(layout, clip, 0, -3), "negative");
@@ -331,7 +371,7 @@ internal static unsafe class Tests
     {
         Fails(Status.Io, () => Model.Open(Path.Combine(folder, "Grüße 世界 🎬")), "Grüße 世界 🎬");
         Throws<ArgumentException>(() => Model.Open("a\0b"), "zero character");
-        Throws<ArgumentException>(() => Model.Open("a\ud800b"), "");
+        Throws<ArgumentException>(() => Model.Open("a\ud800b"), "surrogate pair, at index 1");
         Fails(Status.InvalidArgument, () => Model.Open(null, new ModelOptions { Provider = (Provider)77 }), "77");
         Fails(Status.InvalidArgument, () => Model.Open(null, new ModelOptions { Threads = 100000 }), "threads");
         Throws<ArgumentException>(() => Model.Open(null, new ModelOptions { Threads = -1 }), "Threads");
@@ -375,7 +415,10 @@ internal static unsafe class Tests
             float[] latents = stream.EncodeClip(layout, clip, 9);
             stream.DecodeClip(latents, layout, decoded, 9);
             Check(decoded.Any(v => v != 0), "decoded");
-            Throws<ArgumentException>(() => stream.DecodeClip(latents, layout, new byte[clip.Length * 2], 18), "hold 9 frames");
+            foreach (int wrong in new[] { -1, 0, 1, 10, 18 })
+                Throws<ArgumentException>(() => stream.DecodeClip(latents, layout, new byte[clip.Length * 2], wrong), "clips of 2 to 9 frames");
+            Throws<ArgumentException>(() => stream.DecodeClip(new float[stream.Info.LatentSize / 4], layout, decoded, 2), "clips of 1 to 1 frames");
+            stream.DecodeClip(latents, layout, decoded, 2);
             string graphs = Path.Combine(folder, "graphs");
             Directory.CreateDirectory(graphs);
             model.SaveOnnx(graphs, Graphs.Steps);
@@ -418,7 +461,7 @@ internal static unsafe class Tests
                 Fails(Status.InvalidArgument, () => Snapshot.FromBytes(new byte[0]), "");
             }
 
-            using (LatentWriter writer = new LatentWriter(stream, path, 25, 1, "Notiz: 世界 🎬"))
+            using (LatentWriter writer = new LatentWriter(stream, path, uint.MaxValue, 1001, "Notiz: 世界 🎬"))
             {
                 Throws<ArgumentException>(() => writer.Write(whole, 0, 999), "need");
                 writer.Write(whole, 0, 2);
@@ -431,7 +474,7 @@ internal static unsafe class Tests
             }
             LatentReader reader = new LatentReader(path);
             LatentFileInfo info = reader.Info;
-            Check(info.Note == "Notiz: 世界 🎬" && info.FpsNum == 25 && info.Frames == Count && info.Generator.StartsWith("libwfvae"), info.Note);
+            Check(info.Note == "Notiz: 世界 🎬" && info.FpsNum == uint.MaxValue && info.FpsDen == 1001 && info.Frames == Count && info.Generator.StartsWith("libwfvae"), info.Note);
             Check(info.EncoderIdentity == model.Info.EncoderIdentity && info.Latents == whole.Length / latent, "info of the file");
             reader.Check(model);
             reader.Check(stream);
@@ -479,7 +522,8 @@ internal static unsafe class Tests
         snapshot.Dispose();
         Throws<ObjectDisposedException>(() => snapshot.ToBytes(), "");
 
-        // Dispose while another thread is inside a call.
+        // Dispose while another thread is inside a call, or rarely just after it.
+        int ended = 0;
         for (int i = 0; i < 3; i++)
             using (Model big = Model.Open())
             {
@@ -508,7 +552,9 @@ internal static unsafe class Tests
                 thread.Join();
                 WfvaeException cancelled = seen as WfvaeException;
                 Check(seen is ObjectDisposedException || (cancelled != null && cancelled.Status == Status.Cancelled), "" + seen);
+                ended += cancelled != null ? 1 : 0;
             }
+        Check(ended > 0, "Dispose cancelled no call");
     }
 
     private static void TestCancel()
@@ -554,6 +600,16 @@ internal static unsafe class Tests
             Check(total > 2, "progress " + total);
             Check(delay < 1, "cancelled after " + delay + " s");
             Fails(Status.NeedsReset, () => stream.Encode(layout, clip, 0, 1, latents, 0), "reset");
+            stream.Reset();
+            Check(stream.Encode(layout, clip, 0, 1, latents, 0) == 1, "after Reset");
+            // A token that is cancelled during a call that fails for another reason.
+            CancellationTokenSource during = new CancellationTokenSource();
+            Call failing = new Call(stream.Handle, during.Token);
+            during.Cancel();
+            failing.Returned(Status.Capacity);
+            failing.End();
+            thrown = Throws<OperationCanceledException>(() => failing.Result(UIntPtr.Zero), "Reset");
+            Check(thrown != null && thrown.InnerException is WfvaeException, "the call's own error");
             stream.Reset();
             Check(stream.Encode(layout, clip, 0, 1, latents, 0) == 1, "after Reset");
             stream.Cancel();
@@ -634,6 +690,13 @@ internal static unsafe class Tests
         Check(targets.Count == 0, targets.Count + " targets are left");
         Fails(Status.Io, () => Model.Open("missing", new ModelOptions { Log = (l, t) => { } }), "missing");
         Check(targets.Count == 0, "a target is left of a model that was not opened");
+        // The model is closed after a stream was created and before the stream counts as a user.
+        LogTarget target = new LogTarget((l, t) => { });
+        target.Release();
+        target.AddUser();
+        Check(targets.Count == 1, "the stream's messages would go nowhere");
+        target.Release();
+        Check(targets.Count == 0, "the stream's target is left");
     }
 
     // The collector runs all the time, while two threads encode and drop what they made.

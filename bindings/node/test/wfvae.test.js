@@ -13,7 +13,7 @@ const v8 = require('node:v8');
 const vm = require('node:vm');
 const { Worker } = require('node:worker_threads');
 const koffi = require('koffi');
-const { Model, WfvaeError, version, structs } = require('../wfvae.js');
+const { Model, WfvaeError, version, declared } = require('../wfvae.js');
 
 v8.setFlagsFromString('--expose-gc');
 const gc = vm.runInNewContext('gc');
@@ -64,22 +64,36 @@ function status(expected, text) {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-test('structs are those of the C compiler', { skip: !process.env.WFVAE_ABI && 'WFVAE_ABI is not set' }, () => {
-  let fields = 0;
-  const rows = fs.readFileSync(process.env.WFVAE_ABI, 'utf8').trim().split('\n').map((line) => line.split(' '));
-  for (const [kind, name, ...rest] of rows) {
-    const type = structs[name];
-    if (!type) continue;
-    if (kind === 'struct') assert.equal(koffi.sizeof(type), Number(rest[0]), name);
-    if (kind !== 'field') continue;
-    const member = type.members[rest[0]];
-    assert.ok(member, `${name}.${rest[0]} is missing`);
-    assert.equal(member.offset, Number(rest[1]), `${name}.${rest[0]}`);
-    assert.equal(koffi.sizeof(member.type), Number(rest[2]), `${name}.${rest[0]}`);
-    fields++;
+// A type in the words of abi.py.
+function kind({ primitive, size, ref }) {
+  const letter = primitive === 'Void' ? 'v' : primitive === 'String' ? 's' : primitive === 'Pointer' ? (ref.name === 'float' ? 'r' : 'p')
+    : /^UInt/.test(primitive) ? 'u' : /^Int/.test(primitive) ? 'i' : /^Float/.test(primitive) ? 'f' : primitive;
+  return letter + size;
+}
+
+// wfvae.js declares what it uses: of a struct all, of the rest some.
+test('declarations are those of the C compiler', { skip: !process.env.WFVAE_ABI && 'WFVAE_ABI is not set' }, () => {
+  const lines = fs.readFileSync(process.env.WFVAE_ABI, 'utf8').trim().split('\n');
+  const { structs, functions, enums } = declared;
+  const ours = [];
+  for (const [name, type] of Object.entries(structs)) {
+    ours.push(`struct ${name} ${koffi.sizeof(type)}`);
+    for (const [field, { type: of, offset }] of Object.entries(type.members)) {
+      const element = of.primitive === 'Array' ? of.ref : of;
+      ours.push(`field ${name} ${field} ${offset} ${of.size / element.size} ${kind(element)}`);
+    }
   }
-  const declared = Object.values(structs).reduce((sum, type) => sum + Object.keys(type.members).length, 0);
-  assert.equal(fields, declared);
+  for (const [name, values] of Object.entries(enums))
+    for (const [value, number] of Object.entries(values)) ours.push(`value ${name} ${`${name}_${value}`.toUpperCase()} ${number}`);
+  for (const { info } of Object.values(functions)) {
+    // An enumeration is an int here.
+    const result = info.result.name === 'int' ? 'e4' : kind(info.result);
+    ours.push(['function', info.name, result, ...info.arguments.map((one) => kind(one.type))].join(' '));
+  }
+  assert.ok(ours.length > 120, String(ours.length));
+  assert.deepEqual(ours.filter((line) => !lines.includes(line)), []);
+  const whole = lines.filter((line) => line.startsWith('field ') && structs[line.split(' ')[1]]);
+  assert.deepEqual(whole.filter((line) => !ours.includes(line)), []);
 });
 
 test('a clip in one call and in pieces', async () => {
