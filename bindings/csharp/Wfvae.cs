@@ -1991,14 +1991,41 @@ namespace Wfvae
             return all;
         }
 
+        // Bytes, integers of 4 and 8 bytes and structs may hold several elements each, as Color32 does.
         internal void CheckFrames(PixelFormat format)
         {
-            bool floats = format == PixelFormat.RgbpF32 || format == PixelFormat.GbrpF32 || format == PixelFormat.RgbF32
-                || format == PixelFormat.RgbaF32;
-            if (type == typeof(float) && !floats)
-                throw new ArgumentException("float[] holds no pixels of " + format, name);
-            if (type == typeof(double) || type == typeof(decimal))
-                throw new ArgumentException(type.Name + "[] holds no pixels of any format", name);
+            bool half = type == typeof(short) || type == typeof(ushort) || type == typeof(char);
+            bool wrong = half && BytesOf(format) != 2 || type == typeof(float) && BytesOf(format) != 4;
+            if (wrong || type == typeof(double) || type == typeof(decimal))
+                throw new ArgumentException(type.Name + "[] holds no pixels of " + format, name);
+        }
+
+        // Bytes of an element.
+        private static int BytesOf(PixelFormat format)
+        {
+            switch (format)
+            {
+                case PixelFormat.Rgb8:
+                case PixelFormat.Rgba8:
+                case PixelFormat.Rgbp8:
+                case PixelFormat.Gbrp8:
+                case PixelFormat.Bgr8:
+                case PixelFormat.Bgra8:
+                case PixelFormat.Gray8:
+                case PixelFormat.Yuv420p8:
+                case PixelFormat.Yuv422p8:
+                case PixelFormat.Yuv444p8:
+                case PixelFormat.Yuv411p8:
+                case PixelFormat.Nv12:
+                    return 1;
+                case PixelFormat.RgbpF32:
+                case PixelFormat.GbrpF32:
+                case PixelFormat.RgbF32:
+                case PixelFormat.RgbaF32:
+                    return 4;
+                default:
+                    return 2;
+            }
         }
 
         internal void CheckLatents(LatentType latents)

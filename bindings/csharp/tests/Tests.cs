@@ -323,7 +323,9 @@ internal static unsafe class Tests
             Throws<ArgumentException>(() => stream.Encode(layout, clip, 0, 1, latents, 2), "no latent 2");
             Throws<ArgumentException>(() => stream.Encode(layout, new string[100], 0, 1, latents, 0), "String");
             Throws<ArgumentException>(() => stream.Encode(layout, new byte[9][], 0, 1, latents, 0), "Byte[]");
-            Throws<ArgumentException>(() => stream.Encode(layout, new float[99999], 0, 1, latents, 0), "float[]");
+            Throws<ArgumentException>(() => stream.Encode(layout, new float[99999], 0, 1, latents, 0), "Single[] holds no pixels of Rgb");
+            foreach (Array wrongType in new Array[] { new ushort[99999], new short[99999], new char[99999], new double[99999] })
+                Throws<ArgumentException>(() => stream.Encode(layout, wrongType, 0, 1, latents, 0), "[] holds no pixels of");
             Throws<ArgumentException>(() => stream.Decode(latents, 0, 1, layout, new Named[99999], 0, 1), "Named holds references");
             Throws<ArgumentException>(() => stream.Decode(latents, 0, 1, layout, new KeyValuePair<int, Named>[99999], 0, 1), "references");
             Throws<ArgumentException>(() => stream.Encode(layout, clip, 0, 1, latents, int.MaxValue), "no latent 2147483647");
