@@ -468,7 +468,7 @@ def check_reconstruct_options(folder):
     # Exact ones of that size would be all overlap.
     fails("they overlap by", "reconstruct", "-m", model, "-T", "exact", "-s", 80, source, out)
     assert report("-T", "exact")[1] == psnr
-    fails("memory_limit is 1 MiB", "reconstruct", "-m", model, "-b", 1, source, out)
+    fails("memory_limit is 1000000 bytes", "reconstruct", "-m", model, "-b", 1, source, out)
 
     # Of one frame the picture has all that the number is made of.
     source.write_bytes(HEADER + frames(1)[0])

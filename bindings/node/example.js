@@ -8,6 +8,7 @@ const { once } = require('node:events');
 const { Model } = require('./wfvae.js');
 
 async function main([width, height]) {
+  if (height === undefined) throw new Error('usage: node example.js WIDTH HEIGHT < in.rgb > out.rgb');
   const model = await Model.open();
   const stream = await model.stream(Number(width), Number(height), { padding: true });
   let frames = 0;

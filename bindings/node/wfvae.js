@@ -72,7 +72,13 @@ const structs = {
   wfvae_progress: Progress, wfvae_frame: Frame, wfvae_frames: Frames,
 };
 
-const library = koffi.load(process.env.WFVAE_LIBRARY || path.join(__dirname, '../../target/release/libwfvae.so'));
+const file = process.env.WFVAE_LIBRARY || path.join(__dirname, '../../target/release/libwfvae.so');
+let library;
+try {
+  library = koffi.load(file);
+} catch (cause) {
+  throw new Error(`${file}: ${cause.message}; set WFVAE_LIBRARY to the path of libwfvae.so`, { cause });
+}
 const inout = (type) => koffi.inout(koffi.pointer(type));
 const out = (type) => koffi.out(koffi.pointer(type));
 const c = {

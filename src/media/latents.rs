@@ -44,7 +44,7 @@ impl LatentType {
 pub enum Latents<'a> {
     /// Single precision.
     F32(&'a [f32]),
-    /// Half precision.
+    /// Half precision: `f16` of the crate `half`, version 2.
     F16(&'a [f16]),
 }
 
@@ -52,7 +52,7 @@ pub enum Latents<'a> {
 pub enum LatentsMut<'a> {
     /// Single precision.
     F32(&'a mut [f32]),
-    /// Half precision.
+    /// Half precision: `f16` of the crate `half`, version 2.
     F16(&'a mut [f16]),
 }
 

@@ -179,6 +179,11 @@ impl Planner<'_> {
     /// The limit cannot be kept; says what there is to do.
     fn refuse(&self, best: &Estimate) -> Result<Plan> {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        // Rounded down, so that it is less than what is needed. A limit below 1 MiB was mostly meant in other units.
+        let limit = match self.options.memory_limit {
+            bytes if bytes < 1 << 20 => format!("{bytes} bytes"),
+            bytes => format!("{} MiB", bytes >> 20),
+        };
         let (width, height) = (self.geometry.width, self.geometry.height);
         let shorter = "shorten clip_frames, ";
         let caches = "open the model with half precision caches, ";
@@ -199,13 +204,12 @@ impl Planner<'_> {
         fail!(
             OutOfMemory,
             "a stream of {width}x{height} needs at least {} MiB ({} weights, {} encoder state, {} decoder state, {} \
-             working memory), memory_limit is {} MiB; {advice}use one direction, or raise the limit",
+             working memory), memory_limit is {limit}; {advice}use one direction, or raise the limit",
             mib(best.total_bytes),
             mib(best.weight_bytes),
             mib(best.encode_state_bytes),
             mib(best.decode_state_bytes),
-            mib(best.working_bytes),
-            mib(self.options.memory_limit)
+            mib(best.working_bytes)
         );
     }
 }

@@ -122,7 +122,7 @@ static void test_options(void)
     CREATE("clip_frames huge", INVALID_ARGUMENT, "clip_frames: more than", o.clip_frames = UINT64_MAX);
     CREATE("clip_frames large", OK, NULL, o.clip_frames = UINT32_MAX);
     CREATE("memory_limit", OUT_OF_MEMORY, "memory_limit is 1 MiB; ask for tiles",
-           (o.width = o.height = 512, o.memory_limit = 1 << 20));
+           (o.width = o.height = 512, o.memory_limit = (2 << 20) - 1));
     CREATE("memory_limit 1 with tiles", OUT_OF_MEMORY, "set clip_frames",
            (o.memory_limit = 1, o.tiling = WFVAE_TILING_BLENDED));
     CREATE("memory_limit 1 with tiles, one at a time", OUT_OF_MEMORY, "no smaller tiles are possible",
@@ -164,7 +164,7 @@ static void test_estimate(void)
     PLAIN("estimate without memory", INVALID_ARGUMENT, "memory is NULL", wfvae_estimate(s.model, &options, NULL));
     PLAIN("estimate, size 0", INVALID_ARGUMENT, "struct_size is 0", estimate(0, 0));
     PLAIN("estimate", OK, NULL, estimate(sizeof memory, 0));
-    PLAIN("estimate, limit", OUT_OF_MEMORY, "memory_limit is 1 MiB", estimate(sizeof memory, 1));
+    PLAIN("estimate, limit", OUT_OF_MEMORY, "memory_limit is 1 bytes", estimate(sizeof memory, 1));
     options.width = 0;
     PLAIN("estimate, no width", INVALID_SIZE, "0x8", wfvae_estimate(s.model, &options, &memory));
 }

@@ -294,7 +294,7 @@ def memory(ffmpeg, folder):
         check(name, text is not None and all(needle in text for needle in needles), text)
         return text or ""
 
-    text = refused("memory=1M", "memory=1M", "needs at least", "1 MiB", "cache=f16", "tiles=blended")
+    text = refused("memory=1M", "memory=1M", "needs at least", "is 1000000 bytes", "cache=f16", "tiles=blended")
     needed = int(text.partition("at least ")[2].split()[0]) << 20
     check("just enough memory", picture(f"memory={needed}") == whole)
     refused("too little memory", f"memory={needed - (2 << 20)}", "needs at least")

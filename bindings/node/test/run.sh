@@ -18,5 +18,8 @@ trap 'rm -rf "$work"' EXIT
 python3 "$root/bindings/abi.py" "${WFVAE_HEADER:-$root/include/wfvae.h}" "$work"
 export WFVAE_ABI="$work/abi.txt"
 export WFVAE_LIBRARY="${WFVAE_LIBRARY_FOLDER:-$root/target/release}/libwfvae.so"
+# A library that is not there is named, and how to name another.
+WFVAE_LIBRARY=/none/libwfvae.so node -e "require('./wfvae.js')" 2>&1 | grep -q '/none/libwfvae.so: .*set WFVAE_LIBRARY' ||
+    { echo "the error of a missing library does not name it"; exit 1; }
 # A call that never ends must not hold up the other tests.
 timeout 300 node --test test/wfvae.test.js
