@@ -454,12 +454,13 @@ typedef struct wfvae_latent_writer wfvae_latent_writer;
 typedef struct wfvae_model wfvae_model;
 
 /// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
-/// directions.
+/// directions, and the alpha that it carries.
 ///
-/// A snapshot can be restored to any stream that has the same size, directions and tiles, and whose model is the same
-/// one, opened with the same cache_type, precision and convolution (exact and fast are interchangeable, and so are
-/// stacked and volume). If it was taken at a clip's start, or after its flushes, tiles and the model's options may
-/// differ. latent_type, posterior, seed and scaled are not part of it: a restored stream keeps its own.
+/// A snapshot can be restored to any stream that has the same size, directions, tiles and wfvae_options.alpha, and whose
+/// model is the same one, opened with the same cache_type, precision and convolution (exact and fast are
+/// interchangeable, and so are stacked and volume). If it was taken at a clip's start, or after its flushes, tiles and
+/// the model's options may differ. latent_type, posterior, seed and scaled are not part of it: a restored stream keeps
+/// its own.
 ///
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 typedef struct wfvae_snapshot wfvae_snapshot;
@@ -688,8 +689,9 @@ typedef struct wfvae_options {
   /// needs clip_frames too. 0: no limit.
   uint64_t memory_limit;
   /// 1: carry alpha. The alpha of each input frame is kept and written to the output frame of the same index, where
-  /// both have alpha. Needs both directions. The kept planes take memory until their frames are decoded: 1 byte per
-  /// pixel from 8-bit formats, otherwise 4. 0: alpha is ignored on input and opaque on output.
+  /// both have alpha. Frames that only complete the clip's last group get the last frame's. Needs both directions. The
+  /// kept planes take memory, beside that of wfvae_memory, until their frames are decoded: 1 byte per pixel from 8-bit
+  /// formats, otherwise 4. 0: alpha is ignored on input and opaque on output.
   uint32_t alpha;
   /// 0.
   uint32_t reserved;
@@ -743,7 +745,7 @@ typedef struct wfvae_frames {
   /// The number of frames, 1 to 65536. Of decode calls: the room for them.
   size_t n_frames;
   /// Bytes from each plane of a frame to the same plane of the next, a multiple of the size of an element. May be
-  /// negative. Of decode calls, not 0 if there is room for several frames.
+  /// negative. Frames of decode calls must not overlap.
   ptrdiff_t frame_strides[4];
 } wfvae_frames;
 
@@ -972,10 +974,10 @@ enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model, const c
 /// from: read during the call only.
 /// to: its memory is written; must not overlap that of from. Its contents are unspecified on failure.
 ///
-/// Takes 12 bytes of memory for each pixel during the call.
+/// Takes 12 bytes of memory for each pixel during the call, and for alpha 1 more from 8-bit formats, otherwise 4.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY; _NOT_FINITE for a NaN or an infinity in
-/// float frames. wfvae_last_error(NULL) returns the text.
+/// float frames, or a value that is too large for a float format of to. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
 enum wfvae_status wfvae_convert_frame(const struct wfvae_frame *from, struct wfvae_frame *to);
 
@@ -1030,7 +1032,7 @@ enum wfvae_status wfvae_estimate(const struct wfvae_model *model,
 /// _RUNTIME, _CANCELLED: the contents of latents are unspecified, and the stream needs wfvae_reset().
 /// _OUT_OF_MEMORY: nothing was consumed if memory ran out before the first step; otherwise as for _RUNTIME.
 /// _NOT_FINITE: if the input (float frames, or the latents to decode) holds a NaN or an infinity, nothing was consumed.
-/// If a result holds one, or does not fit float16 latents, the stream needs wfvae_reset().
+/// If a result holds one, or does not fit float16 latents or frames, the stream needs wfvae_reset().
 /// After _OUT_OF_MEMORY and _NOT_FINITE, wfvae_info.needs_reset tells which of the two cases it was.
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_encode_chunk(struct wfvae_stream *stream,
@@ -1185,6 +1187,7 @@ enum wfvae_status wfvae_get_progress(const struct wfvae_stream *stream, struct w
 
 /// Takes a snapshot of a stream, to return to later. Copies only the frames that the rest of the clip needs: at most
 /// two thirds of encode_state_bytes and decode_state_bytes, and almost nothing at a clip's start and after its flushes.
+/// Alpha comes on top: the planes of the frames that are not decoded yet, and the newest.
 ///
 /// stream: not changed. A cancellation that no call has returned yet is not part of the snapshot.
 /// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
@@ -1199,13 +1202,14 @@ enum wfvae_status wfvae_snapshot_create(const struct wfvae_stream *stream, struc
 /// snapshot. The stream's current clip is forgotten, and so are any failure and any cancellation, as with
 /// wfvae_reset(). The step counters of wfvae_info are not set back.
 ///
-/// stream: of the snapshot's model, cache_type, size, directions and tiles; wfvae_snapshot says more.
+/// stream: of the snapshot's model, cache_type, size, directions, tiles and alpha; wfvae_snapshot says more.
 /// snapshot: not changed; can be used again.
 ///
-/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles,
-/// another cache_type, or of a version whose state has another layout; _INVALID_SIZE for one of another size;
-/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure the stream is
-/// as it was before, except after _RUNTIME or _OUT_OF_MEMORY while copying to a device: then it needs wfvae_reset().
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles, with
+/// or without alpha, of another cache_type, or of a version whose state has another layout; _INVALID_SIZE for one of
+/// another size; _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure
+/// the stream is as it was before, except after _RUNTIME or _OUT_OF_MEMORY while copying to a device: then it needs
+/// wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
 enum wfvae_status wfvae_snapshot_restore(struct wfvae_stream *stream, const struct wfvae_snapshot *snapshot);
 

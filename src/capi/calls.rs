@@ -26,7 +26,7 @@ use std::ffi::c_void;
 /// _RUNTIME, _CANCELLED: the contents of latents are unspecified, and the stream needs wfvae_reset().
 /// _OUT_OF_MEMORY: nothing was consumed if memory ran out before the first step; otherwise as for _RUNTIME.
 /// _NOT_FINITE: if the input (float frames, or the latents to decode) holds a NaN or an infinity, nothing was consumed.
-/// If a result holds one, or does not fit float16 latents, the stream needs wfvae_reset().
+/// If a result holds one, or does not fit float16 latents or frames, the stream needs wfvae_reset().
 /// After _OUT_OF_MEMORY and _NOT_FINITE, wfvae_info.needs_reset tells which of the two cases it was.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]

@@ -1,6 +1,6 @@
 //! The caller's memory for the error text of one call, which options may name.
 
-use super::abi::{CStruct, read_known};
+use super::abi::{self, CStruct};
 use super::guard::caught;
 use crate::error::{Error, Result, fail};
 use std::ffi::c_char;
@@ -10,18 +10,23 @@ pub(super) trait NamesErrorText: CStruct {
     fn error_text(&self) -> (*mut c_char, usize);
 }
 
-/// Runs a call that takes these options and writes its error text to where they say; an empty one on success.
-pub(super) unsafe fn reported<T: NamesErrorText>(options: *const T, call: impl FnOnce() -> Result<()>) -> Result<()> {
-    // Options that cannot be read name no memory. The call itself reports them.
-    let (text, size) = match unsafe { read_known(options) } {
-        Ok(options) => options.error_text(),
-        Err(_) => return call(),
-    };
+/// Reads options, as the call itself does.
+pub(super) unsafe fn read<T: NamesErrorText>(options: *const T) -> Result<T> {
+    let read = unsafe { abi::read(options)? };
+    let (text, size) = read.error_text();
     if text.is_null() != (size == 0) {
         fail!(InvalidArgument, "{}: error_text is {text:p} and error_size is {size}, set both or none", T::NAME);
     }
+    Ok(read)
+}
+
+/// Runs a call that takes these options and writes its error text to where they say; an empty one on success.
+pub(super) unsafe fn reported<T: NamesErrorText>(options: *const T, call: impl FnOnce() -> Result<()>) -> Result<()> {
     let result = caught(call).and_then(|result| result);
-    if !text.is_null() {
+    // Options that cannot be read name no memory. The call itself reports them.
+    let (text, size) =
+        unsafe { abi::read_known(options) }.map_or((std::ptr::null_mut(), 0), |options| options.error_text());
+    if !text.is_null() && size > 0 {
         let full = result.as_ref().err().map_or("", Error::text);
         // SAFETY: the caller promises `size` bytes, which are at least one.
         unsafe { write(full, text.cast(), size) };

@@ -189,7 +189,7 @@ pub struct wfvae_frames {
     /// The number of frames, 1 to 65536. Of decode calls: the room for them.
     pub n_frames: usize,
     /// Bytes from each plane of a frame to the same plane of the next, a multiple of the size of an element. May be
-    /// negative. Of decode calls, not 0 if there is room for several frames.
+    /// negative. Frames of decode calls must not overlap.
     pub frame_strides: [isize; 4],
 }
 
@@ -204,10 +204,10 @@ unsafe impl CStruct for wfvae_frames {
 /// from: read during the call only.
 /// to: its memory is written; must not overlap that of from. Its contents are unspecified on failure.
 ///
-/// Takes 12 bytes of memory for each pixel during the call.
+/// Takes 12 bytes of memory for each pixel during the call, and for alpha 1 more from 8-bit formats, otherwise 4.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY; _NOT_FINITE for a NaN or an infinity in
-/// float frames. wfvae_last_error(NULL) returns the text.
+/// float frames, or a value that is too large for a float format of to. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_convert_frame(from: *const wfvae_frame, to: *mut wfvae_frame) -> wfvae_status {
@@ -224,14 +224,18 @@ fn convert_image(from: &Image<'_>, mut to: ImageMut<'_>) -> Result<()> {
         fail!(InvalidSize, "to is {}x{}, from is {width}x{height}", to.width(), to.height());
     }
     if let Some([channel, y, x]) = from.first_not_finite() {
-        fail!(NotFinite, "from: {} at column {x}, row {y} is a NaN or an infinity", ["R", "G", "B"][channel]);
+        fail!(
+            NotFinite,
+            "from: {} at column {x}, row {y} is a NaN or an infinity, or too large for float32",
+            ["R", "G", "B"][channel]
+        );
     }
     let alpha = from.alpha().map_err(|e| e.prefixed("from"))?;
     let whole = Rect::of(width, height);
     let mut planes = memory::zeros(width.saturating_mul(height).saturating_mul(3), "a frame to convert")?;
     from.read(&mut planes, &whole);
-    to.write(&planes, &whole, &whole)?;
-    alpha.map_or(Ok(()), |alpha| to.write_alpha(&alpha))
+    let written = to.write(&planes, &whole, &whole);
+    written.and_then(|()| alpha.map_or(Ok(()), |alpha| to.write_alpha(&alpha))).map_err(|e| e.prefixed("to"))
 }
 
 /// Converts the caller's array, whose stride is the caller's size of the struct.
@@ -274,15 +278,21 @@ pub(super) unsafe fn frames_images<'a>(frames: &wfvae_frames) -> Result<Vec<Imag
 
 /// The first `count` frames, at most `n_frames`.
 pub(super) unsafe fn frames_images_mut<'a>(frames: &wfvae_frames, count: usize) -> Result<Vec<ImageMut<'a>>> {
-    let distinct = |frame: &wfvae_frame| {
-        let (format, ..) = frame.describe()?;
-        if let Some(plane) = (0..format.planes()).find(|plane| count > 1 && frames.frame_strides[*plane] == 0) {
-            fail!(InvalidArgument, "frame_strides[{plane}] is 0: the frames would lie in the same memory");
+    // SAFETY: the caller promises writable rows.
+    let images = unsafe { frames.convert(count, |frame| frame.image_mut())? };
+    let first = unsafe { abi::read(frames.first)? };
+    let (format, width, height) = first.describe()?;
+    for plane in first.used_planes(format) {
+        let [step, stride, next] = [first.pixel_steps[plane], first.strides[plane], frames.frame_strides[plane]];
+        if !format.lie_apart(plane, [width, height], [step, stride], (frames.n_frames, next)) {
+            fail!(
+                InvalidArgument,
+                "frame_strides[{plane}] is {next}: {} frames would overlap in memory; give bytes from a frame to the next",
+                frames.n_frames
+            );
         }
-        // SAFETY: the caller promises writable rows.
-        unsafe { frame.image_mut() }
-    };
-    unsafe { frames.convert(count, distinct) }
+    }
+    Ok(images)
 }
 
 impl wfvae_frames {
@@ -291,16 +301,17 @@ impl wfvae_frames {
             fail!(InvalidArgument, "n_frames is {}, expected 1 to {MAX_PER_CALL}", self.n_frames);
         }
         let first = unsafe { abi::read(self.first) }.map_err(|e| e.prefixed("first"))?;
+        let (format, ..) = first.describe().map_err(|e| e.prefixed("first"))?;
         let frame = |i: usize| {
             let mut frame = first;
-            for (plane, stride) in frame.planes.iter_mut().zip(self.frame_strides) {
-                if !plane.is_null() {
-                    let offset = stride.checked_mul(i as isize);
-                    let address = offset.and_then(|offset| (*plane as usize).checked_add_signed(offset));
-                    if address.is_none_or(|address| address == 0) {
-                        fail!(InvalidArgument, "frame_strides {stride} reach beyond the address space");
+            for plane in first.used_planes(format) {
+                let (address, stride) = (&mut frame.planes[plane], self.frame_strides[plane]);
+                let offset = stride.checked_mul(i as isize);
+                match offset.and_then(|offset| (*address as usize).checked_add_signed(offset)) {
+                    None | Some(0) => {
+                        fail!(InvalidArgument, "frame_strides[{plane}] of {stride} reaches beyond the address space")
                     }
-                    *plane = plane.wrapping_byte_offset(stride * i as isize);
+                    Some(_) => *address = address.wrapping_byte_offset(stride * i as isize),
                 }
             }
             convert(&frame)
@@ -327,6 +338,12 @@ impl wfvae_frame {
         unsafe {
             ImageMut::from_raw(format, width, height, self.planes.map(<*mut _>::cast), self.strides, self.pixel_steps)
         }
+    }
+
+    /// The planes of the format that the frame gives.
+    fn used_planes(&self, format: PixelFormat) -> impl Iterator<Item = usize> {
+        let planes = self.planes;
+        (0..planes.len()).filter(move |plane| format.has_plane(*plane) && !planes[*plane].is_null())
     }
 
     fn describe(&self) -> Result<(PixelFormat, usize, usize)> {

@@ -1,7 +1,7 @@
 //! The handle of a stream: created, entered by one thread at a time, destroyed.
 
 use super::abi;
-use super::error_text::reported;
+use super::error_text::{self, reported};
 use super::guard::{caught, guard};
 use super::model::wfvae_model;
 use super::options::wfvae_options;
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn wfvae_create(
             let out = unsafe { abi::out(stream, "stream")? };
             out.write(std::ptr::null_mut());
             let model = unsafe { wfvae_model::from_ptr(model)? };
-            let (options, latent_type) = unsafe { abi::read(options)? }.convert(&model.model().info())?;
+            let (options, latent_type) = unsafe { error_text::read(options)? }.convert(&model.model().info())?;
             let stream = Stream::new(model.model(), &options)?;
             out.write(wfvae_stream::new(stream, latent_type));
             Ok(())

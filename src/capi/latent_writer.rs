@@ -1,7 +1,7 @@
 //! Writing latent files.
 
 use super::abi::{self, CStruct};
-use super::error_text::{NamesErrorText, reported};
+use super::error_text::{self, NamesErrorText, reported};
 use super::guard::{caught, guard};
 use super::handle::wfvae_stream;
 use super::latents::{MAX_PER_CALL, latents_at};
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn wfvae_latent_writer_create(
             let Some(path) = (unsafe { abi::path(path) }) else { fail!(InvalidArgument, "path is NULL") };
             let options = match options.is_null() {
                 true => None,
-                false => Some(unsafe { abi::read(options)? }),
+                false => Some(unsafe { error_text::read(options)? }),
             };
             let (mut info, latent_type) = unsafe {
                 wfvae_stream::enter(stream, |handle, stream| {

@@ -1,7 +1,7 @@
 //! The handle of a model, and what can be asked of a model.
 
 use super::abi;
-use super::error_text::reported;
+use super::error_text::{self, reported};
 use super::guard::guard;
 use super::model_info::{ModelTexts, wfvae_model_info};
 use super::model_options::wfvae_model_options;
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn wfvae_model_open(
             out.write(std::ptr::null_mut());
             let options = match options.is_null() {
                 true => ModelOptions::default(),
-                false => unsafe { abi::read(options)?.convert()? },
+                false => unsafe { error_text::read(options)?.convert()? },
             };
             let model = match unsafe { abi::path(path) } {
                 Some(path) => Model::open(path, &options)?,

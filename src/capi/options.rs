@@ -1,7 +1,7 @@
 //! `wfvae_options`, checked and converted, and `wfvae_estimate`.
 
 use super::abi::{self, CStruct};
-use super::error_text::{NamesErrorText, reported};
+use super::error_text::{self, NamesErrorText, reported};
 use super::guard::guard;
 use super::latents::to_latent_type;
 use super::model::wfvae_model;
@@ -129,8 +129,9 @@ pub struct wfvae_options {
     /// needs clip_frames too. 0: no limit.
     pub memory_limit: u64,
     /// 1: carry alpha. The alpha of each input frame is kept and written to the output frame of the same index, where
-    /// both have alpha. Needs both directions. The kept planes take memory until their frames are decoded: 1 byte per
-    /// pixel from 8-bit formats, otherwise 4. 0: alpha is ignored on input and opaque on output.
+    /// both have alpha. Frames that only complete the clip's last group get the last frame's. Needs both directions. The
+    /// kept planes take memory, beside that of wfvae_memory, until their frames are decoded: 1 byte per pixel from 8-bit
+    /// formats, otherwise 4. 0: alpha is ignored on input and opaque on output.
     pub alpha: u32,
     /// 0.
     pub reserved: u32,
@@ -171,7 +172,7 @@ pub unsafe extern "C" fn wfvae_estimate(
     guard!(status: {
         let estimate = || {
             let model = unsafe { wfvae_model::from_ptr(model)? };
-            let (options, _) = unsafe { abi::read(options)? }.convert(&model.model().info())?;
+            let (options, _) = unsafe { error_text::read(options)? }.convert(&model.model().info())?;
             let estimate = Stream::estimate(model.model(), &options)?;
             unsafe { abi::write(memory, &wfvae_memory::from(&estimate)) }
         };

@@ -9,18 +9,20 @@ use crate::stream::Snapshot;
 use std::ffi::c_void;
 
 /// A stream's state at one point of its clip: causal caches, waiting frames, counters and the frame count, in both
-/// directions.
+/// directions, and the alpha that it carries.
 ///
-/// A snapshot can be restored to any stream that has the same size, directions and tiles, and whose model is the same
-/// one, opened with the same cache_type, precision and convolution (exact and fast are interchangeable, and so are
-/// stacked and volume). If it was taken at a clip's start, or after its flushes, tiles and the model's options may
-/// differ. latent_type, posterior, seed and scaled are not part of it: a restored stream keeps its own.
+/// A snapshot can be restored to any stream that has the same size, directions, tiles and wfvae_options.alpha, and whose
+/// model is the same one, opened with the same cache_type, precision and convolution (exact and fast are
+/// interchangeable, and so are stacked and volume). If it was taken at a clip's start, or after its flushes, tiles and
+/// the model's options may differ. latent_type, posterior, seed and scaled are not part of it: a restored stream keeps
+/// its own.
 ///
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 pub struct wfvae_snapshot(Snapshot);
 
 /// Takes a snapshot of a stream, to return to later. Copies only the frames that the rest of the clip needs: at most
 /// two thirds of encode_state_bytes and decode_state_bytes, and almost nothing at a clip's start and after its flushes.
+/// Alpha comes on top: the planes of the frames that are not decoded yet, and the newest.
 ///
 /// stream: not changed. A cancellation that no call has returned yet is not part of the snapshot.
 /// snapshot: receives the handle on success, to be destroyed with wfvae_snapshot_destroy(); set to NULL on failure.
@@ -46,13 +48,14 @@ pub unsafe extern "C" fn wfvae_snapshot_create(
 /// snapshot. The stream's current clip is forgotten, and so are any failure and any cancellation, as with
 /// wfvae_reset(). The step counters of wfvae_info are not set back.
 ///
-/// stream: of the snapshot's model, cache_type, size, directions and tiles; wfvae_snapshot says more.
+/// stream: of the snapshot's model, cache_type, size, directions, tiles and alpha; wfvae_snapshot says more.
 /// snapshot: not changed; can be used again.
 ///
-/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles,
-/// another cache_type, or of a version whose state has another layout; _INVALID_SIZE for one of another size;
-/// _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure the stream is
-/// as it was before, except after _RUNTIME or _OUT_OF_MEMORY while copying to a device: then it needs wfvae_reset().
+/// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for a snapshot of another model, other directions or tiles, with
+/// or without alpha, of another cache_type, or of a version whose state has another layout; _INVALID_SIZE for one of
+/// another size; _NOT_FINITE for one that holds a NaN or an infinity; _BUSY, _RUNTIME, _OUT_OF_MEMORY. After a failure
+/// the stream is as it was before, except after _RUNTIME or _OUT_OF_MEMORY while copying to a device: then it needs
+/// wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_snapshot_restore(

@@ -197,7 +197,8 @@ impl DecodeCall<'_> {
         let mut sink = |index: u64, planes: &[f32], held: &Rect, part: &Rect| {
             // Others are behind the limit.
             if wanted.contains(&index) {
-                frames[(index - wanted.start) as usize].write_on(threads, planes, held, part)?;
+                let frame = &mut frames[(index - wanted.start) as usize];
+                frame.write_on(threads, planes, held, part).map_err(|e| e.prefixed(&of_clip(index)))?;
             }
             Ok(())
         };
@@ -217,7 +218,7 @@ impl Stream {
         let ended = self.encoder.as_ref().is_some_and(|encoder| encoder.progress().ended);
         for (index, frame) in range.clone().zip(frames) {
             if let Some(alpha) = track.get(index, ended) {
-                frame.write_alpha(alpha)?;
+                frame.write_alpha(alpha).map_err(|e| e.prefixed(&of_clip(index)))?;
             }
         }
         track.drop_before(range.end);
@@ -250,6 +251,11 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// For errors.
+fn of_clip(index: u64) -> String {
+    format!("frame {index} of the clip")
 }
 
 /// Before anything is consumed. Outputs are checked too, but a frame with a NaN may give no latent in this call. `first`: the

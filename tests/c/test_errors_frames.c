@@ -99,6 +99,23 @@ static wfvae_status encode_many(void (*spoil)(wfvae_frames *))
     return wfvae_encode_frames(s.stream, &frames, s.latents[1], 1, &s.count);
 }
 
+/* Planes that the format does not have. */
+static void many_unused(wfvae_frames *frames)
+{
+    s.frames[1].planes[1] = s.frames[1].planes[3] = shifted(NULL);
+    frames->frame_strides[1] = PTRDIFF_MIN;
+    frames->frame_strides[3] = 7;
+}
+
+static wfvae_status encode_unused(void)
+{
+    wfvae_status status = encode_many(many_unused);
+
+    s.frames_in += status ? 0 : 4;
+    s.latents_out += status ? 0 : 1;
+    return status;
+}
+
 static void many_none(wfvae_frames *frames) { frames->n_frames = 0; }
 static void many_too_many(wfvae_frames *frames) { frames->n_frames = 65537; }
 static void many_no_first(wfvae_frames *frames) { frames->first = NULL; }
@@ -116,8 +133,29 @@ static wfvae_status decode_many(wfvae_frame *first, size_t room, ptrdiff_t strid
     return wfvae_decode_frames(s.stream, s.latents[1], 1, &frames, &s.count);
 }
 
+/* Three planes and alpha, of which those of two frames overlap. */
+static wfvae_status decode_planar(ptrdiff_t distance, ptrdiff_t alpha)
+{
+    wfvae_frames frames = {0};
+    wfvae_frame *first = &s.decoded[1];
+    static unsigned char memory[4][2 * PIXELS];
+    int i;
+
+    first->format = WFVAE_PIXEL_FORMAT_RGBP8;
+    frames.struct_size = sizeof frames;
+    frames.first = first;
+    frames.n_frames = 2;
+    for (i = 0; i < 4; i++) {
+        first->planes[i] = memory[i];
+        first->strides[i] = SIDE;
+        frames.frame_strides[i] = i < 3 ? distance : alpha;
+    }
+    return wfvae_decode_frames(s.stream, s.latents[1], 1, &frames, &s.count);
+}
+
 static void test_many(void)
 {
+    CALL("many: unused planes", OK, NULL, encode_unused());
     CALL("many: none", INVALID_ARGUMENT, "n_frames is 0, expected 1 to 65536", encode_many(many_none));
     CALL("many: too many", INVALID_ARGUMENT, "n_frames is 65537", encode_many(many_too_many));
     CALL("many: no first", INVALID_ARGUMENT, "first: wfvae_frame is NULL", encode_many(many_no_first));
@@ -129,6 +167,11 @@ static void test_many(void)
          (encode_to(5), decode_many(&s.decoded[1], 1, sizeof s.out[0])));
     CALL("many decoded: one on the other", INVALID_ARGUMENT, "frame_strides[0] is 0",
          (encode_to(5), decode_many(&s.decoded[1], 2, 0)));
+    CALL("many decoded: elements for bytes", INVALID_ARGUMENT, "frame_strides[0] is 64: 2 frames would overlap",
+         (encode_to(5), decode_many(&s.decoded[1], 2, PIXELS)));
+    CALL("many decoded: planes overlap", INVALID_ARGUMENT, "frame_strides[0] is -63",
+         (encode_to(5), decode_planar(-63, PIXELS)));
+    CALL("many decoded: one alpha", INVALID_ARGUMENT, "frame_strides[3] is 0", (encode_to(5), decode_planar(PIXELS, 0)));
     CALL("many decoded: no first", INVALID_ARGUMENT, "first: wfvae_frame is NULL",
          (encode_to(5), decode_many(NULL, 2, sizeof s.out[0])));
 }

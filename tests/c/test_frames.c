@@ -147,6 +147,8 @@ static void test_wrong(void)
     WRONG("stride huge", "address space", bytes, frame.strides[0] = PTRDIFF_MAX - 1);
     WRONG("stride huge, bottom up", "address space", bytes, frame.strides[0] = PTRDIFF_MIN);
     WRONG("step huge", "address space", bytes, frame.pixel_steps[0] = PTRDIFF_MAX - 1);
+    WRONG("a corner below the address space", "address space", bytes,
+          (frame.height = 2, frame.planes[0] = (void *)16, frame.pixel_steps[0] = 40, frame.strides[0] = -610));
     WRONG("format 30", "format is 30", bytes, frame.format = 30);
 
     to.width = 8;
@@ -157,6 +159,16 @@ static void test_wrong(void)
     floats[4 * 17 + 1] = 0;
     floats[4 * 18 + 3] = INFINITY;
     refused("an infinite alpha", WFVAE_STATUS_NOT_FINITE, "alpha at column 2, row 1", rgba_f32);
+    floats[4 * 18 + 3] = 0;
+    floats[4 * 19 + 1] = -70000;
+    to = frame_of(WFVAE_PIXEL_FORMAT_RGB_F16, other, 6);
+    result("too large for float16", wfvae_convert_frame(&rgba_f32, &to) == WFVAE_STATUS_NOT_FINITE &&
+                                        strstr(wfvae_last_error(NULL), "to: G at column 3, row 1 is too large for float16"));
+    floats[4 * 19 + 1] = 0;
+    floats[4 * 20 + 3] = 70000;
+    to = frame_of(WFVAE_PIXEL_FORMAT_RGBA_F16, other, 8);
+    result("alpha too large for float16", wfvae_convert_frame(&rgba_f32, &to) == WFVAE_STATUS_NOT_FINITE &&
+                                              strstr(wfvae_last_error(NULL), "to: alpha at column 4, row 1 is too large"));
     result("no frame", wfvae_convert_frame(NULL, &to) == WFVAE_STATUS_INVALID_ARGUMENT);
     result("no frame to write", wfvae_convert_frame(&from, NULL) == WFVAE_STATUS_INVALID_ARGUMENT);
 }

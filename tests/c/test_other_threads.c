@@ -113,6 +113,32 @@ static int has(const failing_call *call, wfvae_status status, const char *part)
     return 0;
 }
 
+/* Memory without a size, for the other calls. They do nothing, and their handles are NULL. */
+static void test_half_set(failing_call *call, char *text)
+{
+    wfvae_model_options opening = {0};
+    wfvae_options estimated = stream_options(call, 8);
+    wfvae_latent_writer_options writing = {0};
+    wfvae_model *model = call->model;
+    wfvae_latent_writer *writer = call->writer;
+    wfvae_memory memory = {0};
+
+    opening.struct_size = sizeof opening;
+    writing.struct_size = sizeof writing;
+    memory.struct_size = sizeof memory;
+    opening.error_text = estimated.error_text = writing.error_text = text;
+    estimated.error_size = 0;
+    result("opening with memory without a size",
+           wfvae_model_open(NULL, &opening, &model) == WFVAE_STATUS_INVALID_ARGUMENT && !model &&
+               strstr(wfvae_last_error(NULL), "wfvae_model_options: error_text"));
+    result("estimating with memory without a size",
+           wfvae_estimate(call->model, &estimated, &memory) == WFVAE_STATUS_INVALID_ARGUMENT && !memory.total_bytes &&
+               strstr(wfvae_last_error(NULL), "wfvae_options: error_text"));
+    result("a writer with memory without a size",
+           wfvae_latent_writer_create(call->stream, "never", &writing, &writer) == WFVAE_STATUS_INVALID_ARGUMENT &&
+               !writer && strstr(wfvae_last_error(NULL), "wfvae_latent_writer_options: error_text"));
+}
+
 static void test_error_texts(void)
 {
     failing_call call = {0};
@@ -157,14 +183,16 @@ static void test_error_texts(void)
                                      strlen(guarded) == 4 && guarded[5] == '#' &&
                                      !strncmp(guarded, wfvae_last_error(NULL), 4));
     options.error_text = NULL;
+    stream = call.stream;
     result("a size without memory is refused", wfvae_create(call.model, &options, &stream) ==
                                                        WFVAE_STATUS_INVALID_ARGUMENT &&
-                                                   strstr(wfvae_last_error(NULL), "set both or none"));
+                                                   !stream && strstr(wfvae_last_error(NULL), "set both or none"));
     options.error_text = guarded;
     options.error_size = 0;
     result("memory without a size is refused", wfvae_create(call.model, &options, &stream) ==
                                                        WFVAE_STATUS_INVALID_ARGUMENT &&
                                                    strstr(wfvae_last_error(NULL), "set both or none"));
+    test_half_set(&call, guarded);
     wfvae_destroy(call.stream);
     wfvae_model_close(call.model);
 }

@@ -72,8 +72,11 @@ impl Alpha {
                 }
             }
             Values::Floats(floats) => {
-                let rows = floats.chunks_exact(width).enumerate();
-                rows.for_each(|(y, row)| channel.write_floats(element, [0, y], row, |v| v * largest));
+                for (y, row) in floats.chunks_exact(width).enumerate() {
+                    if let Some(x) = channel.write_floats(element, [0, y], row, |v| v * largest) {
+                        return Err(element.too_large("alpha", [x, y]));
+                    }
+                }
             }
         }
         Ok(())

@@ -316,15 +316,21 @@ impl<'a> ImageMut<'a> {
         let Some(conversion) = Conversion::of(&self.layout) else {
             let writing = Writing(&self.layout);
             let writing = &writing;
+            let too_large = Mutex::new(None);
             let bands = if size_of_val(planes) / 3 < SMALL_PLANE { 1 } else { threads.clamp(1, rows) };
             let height = rows.div_ceil(bands);
             parallel::for_each(rows.div_ceil(height), bands, |band| {
                 let y = part.y + band * height;
                 let height = height.min(part.y + rows - y);
                 // SAFETY: each band has rows of its own.
-                unsafe { writing.rows(planes, held, &Rect { y, height, ..part }) };
+                if let Some(place) = unsafe { writing.rows(planes, held, &Rect { y, height, ..part }) } {
+                    let mut first = too_large.lock();
+                    *first = Some(first.map_or(place, |other: [usize; 3]| other.min(place)));
+                }
             });
-            return Ok(());
+            return too_large.into_inner().map_or(Ok(()), |[channel, y, x]| {
+                Err(self.layout.element.too_large(["R", "G", "B"][channel], [x, y]))
+            });
         };
         write_opaque(&self.layout, &part);
         let held = Held { planes, rect: held };
@@ -358,18 +364,22 @@ struct Writing<'a>(&'a Layout);
 unsafe impl Sync for Writing<'_> {}
 
 impl Writing<'_> {
-    /// Writes a part of R, G and B, of planes that hold `held` of the picture, and opaque alpha.
+    /// Writes a part of R, G and B, of planes that hold `held` of the picture, and opaque alpha. Returns the channel, row and
+    /// column of the first value that is too large for the format.
     ///
     /// # Safety
     /// Nobody else may use these rows meanwhile.
-    unsafe fn rows(&self, planes: &[f32], held: &Rect, part: &Rect) {
+    unsafe fn rows(&self, planes: &[f32], held: &Rect, part: &Rect) -> Option<[usize; 3]> {
+        let mut too_large = None;
         write_opaque(self.0, part);
         for (channel, plane) in planes.chunks_exact(held.width * held.height).enumerate() {
             for y in part.y..part.y + part.height {
                 let row = &plane[(y - held.y) * held.width + part.x - held.x..][..part.width];
-                write_rgb(self.0, channel, [part.x, y], row);
+                let x = write_rgb(self.0, channel, [part.x, y], row);
+                too_large = too_large.or(x.map(|x| [channel, y, part.x + x]));
             }
         }
+        too_large
     }
 }
 
@@ -399,14 +409,15 @@ fn read_rgb(layout: &Layout, channel: usize, at: [usize; 2], out: &mut [f32]) {
     }
 }
 
-fn write_rgb(layout: &Layout, channel: usize, at: [usize; 2], values: &[f32]) {
+/// Writes a row of R, G or B. Returns the index of the first value that is too large for the format.
+fn write_rgb(layout: &Layout, channel: usize, at: [usize; 2], values: &[f32]) -> Option<usize> {
     let (channel, element) = (layout.channels[channel], layout.element);
     match layout.colour {
         Colour::Rgb(Range::Signed) => channel.write_floats(element, at, values, |v| v),
         _ if element.is_float() => channel.write_floats(element, at, values, |v| v * 0.5 + 0.5),
         _ => {
             let largest = element.largest();
-            channel.write_floats(element, at, values, |v| (v * 0.5 + 0.5) * largest);
+            channel.write_floats(element, at, values, |v| (v * 0.5 + 0.5) * largest)
         }
     }
 }

@@ -143,6 +143,38 @@ impl Channel {
     }
 }
 
+impl PixelFormat {
+    /// Whether the format has this plane. Only alpha, the last, may be missing in a picture.
+    pub(crate) fn has_plane(self, plane: usize) -> bool {
+        plane < self.planes() || plane == ALPHA && self.shape().alpha == Alpha::Plane
+    }
+
+    /// Whether several pictures do not overlap in a plane that the format has, each `distance` bytes from the one before. The
+    /// picture itself was checked.
+    pub(crate) fn lie_apart(
+        self,
+        plane: usize,
+        [width, height]: [usize; 2],
+        [step, stride]: [isize; 2],
+        (count, distance): (usize, isize),
+    ) -> bool {
+        let shape = self.shape();
+        let ([columns, rows], pixel) = match plane {
+            ALPHA => ([width, height], shape.element.bytes()),
+            _ => (shape.plane_size(plane, width, height), shape.pixel_bytes(plane)),
+        };
+        let mut axes = [(columns, step_of(step, pixel)), (rows, stride), (count, distance)];
+        axes.sort_by_key(|(_, distance)| distance.unsigned_abs());
+        // Each distance must be at least what the shorter ones span.
+        let several = axes.into_iter().filter(|(count, _)| *count > 1);
+        let span = several.into_iter().try_fold(pixel, |span, (count, distance)| {
+            let distance = Some(distance.unsigned_abs()).filter(|distance| *distance >= span)?;
+            Some((count - 1).saturating_mul(distance).saturating_add(span))
+        });
+        span.is_some()
+    }
+}
+
 fn check_format(shape: &Shape) -> Result<()> {
     if let Element::U16 { bits, .. } = shape.element
         && !(9..=16).contains(&bits)
@@ -165,6 +197,11 @@ fn check_format(shape: &Shape) -> Result<()> {
     }
 }
 
+/// The distance from one pixel to the next.
+fn step_of(given: isize, pixel: usize) -> isize {
+    if given == 0 { pixel as isize } else { given }
+}
+
 /// Returns the distance from one pixel to the next.
 fn check_plane(
     planes: &Planes,
@@ -174,10 +211,7 @@ fn check_plane(
     element: usize,
 ) -> Result<isize> {
     let (first, stride) = (planes.first[plane], planes.strides[plane]);
-    let step = match planes.steps[plane] {
-        0 => pixel as isize,
-        step => step,
-    };
+    let step = step_of(planes.steps[plane], pixel);
     if first.is_null() {
         fail!(InvalidArgument, "plane {plane} is NULL");
     }
@@ -206,14 +240,12 @@ fn check_plane(
         }
     }
     let behind = row.zip(column).and_then(|(row, column)| row.checked_add(column));
-    let fits = behind.is_some_and(|behind| isize::try_from(behind).is_ok())
-        && [(width, step), (height, stride)]
-            .iter()
-            .try_fold(first as usize, |address, (count, distance)| {
-                let corner = address.checked_add_signed(distance * (count - 1) as isize)?;
-                Some(corner).filter(|corner| corner.checked_add(pixel).is_some())
-            })
-            .is_some();
+    let fits = behind.is_some_and(|behind| isize::try_from(behind).is_ok()) && {
+        let [across, down] = [(width, step), (height, stride)].map(|(count, distance)| distance * (count - 1) as isize);
+        let lowest = (first as usize).checked_add_signed(across.min(0) + down.min(0));
+        let highest = (first as usize).checked_add_signed(across.max(0) + down.max(0));
+        lowest.is_some() && highest.is_some_and(|highest| highest.checked_add(pixel).is_some())
+    };
     if !fits {
         fail!(
             InvalidArgument,

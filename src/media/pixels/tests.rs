@@ -113,3 +113,59 @@ fn reading_on_several_threads_gives_the_same() {
         assert!(written[0].iter().any(|byte| *byte != 0));
     }
 }
+
+/// They would become infinities.
+#[test]
+fn values_too_large_for_a_float_are_refused() {
+    let (width, height) = (600, 500);
+    let part = Rect::of(width, height);
+    let mut memory = vec![0f32; 2 * width * height];
+    let memory = unsafe { memory.align_to_mut::<u8>().1 };
+    // The largest that fit, then the smallest that do not.
+    let bf16_ends = [0x7f7f_7fffu32, 0x7f7f_8000].map(f32::from_bits);
+    for (format, [fits, too_large], name) in [
+        (PixelFormat::RgbF16(Range::Signed), [65519.99, 65520.0], "float16"),
+        (PixelFormat::RgbPlanarF16(Range::Unit), [131038.0, 131039.0], "float16"),
+        (PixelFormat::RgbPlanarBf16(Range::Signed), bf16_ends, "bfloat16"),
+    ] {
+        let len = format.bytes(width, height).unwrap();
+        let mut planes = vec![-fits; 3 * width * height];
+        for (threads, expected) in [(1, None), (3, None), (1, Some((487, 333))), (3, Some((487, 333)))] {
+            if let Some((x, y)) = expected {
+                planes[(height + y) * width + x] = too_large;
+                planes[(2 * height + 1) * width] = too_large;
+            }
+            let mut image = ImageMut::packed(&mut memory[..len], format, width, height).unwrap();
+            let found = image.write_on(threads, &planes, &part, &part).err().map(|e| e.text().to_owned());
+            let expected = expected
+                .map(|(x, y)| format!("G at column {x}, row {y} is too large for {name}; use frames of float32"));
+            assert_eq!(found, expected, "{format:?}, {threads}");
+        }
+    }
+}
+
+/// For every distance that is said to keep pictures apart, no two pixels share a byte.
+#[test]
+fn pictures_that_lie_apart_share_no_byte() {
+    let format = PixelFormat::Rgb8;
+    let mut apart = 0;
+    for [columns, rows, count] in [[3, 2, 2], [2, 3, 3], [1, 2, 3], [4, 1, 2], [2, 2, 1]] {
+        for (step, stride, distance) in (0..9 * 40 * 40).map(|i| (i % 9 * 3 - 12, i / 9 % 40 - 20, i / 360 - 20)) {
+            let mut seen = std::collections::HashSet::new();
+            let mut places = (0..columns * rows * count).flat_map(|i| {
+                let [x, y, n] = [i % columns, i / columns % rows, i / columns / rows];
+                (0..3).map(move |byte| x * step + y * stride + n * distance + byte)
+            });
+            let distinct = places.all(|place| seen.insert(place));
+            let [columns, rows, count] = [columns, rows, count].map(|n| n as usize);
+            let found = step != 0 && format.lie_apart(0, [columns, rows], [step, stride], (count, distance));
+            assert!(distinct || !found, "{columns}x{rows}x{count}: {step}, {stride}, {distance}");
+            apart += usize::from(found);
+        }
+    }
+    assert_eq!(apart, 16664);
+    // Frames in rows, frames after each other, mirrored, transposed.
+    for (steps, distance) in [([3, 60], 12), ([3, 12], 36), ([-9, 3], 100), ([40, 9], -3)] {
+        assert!(format.lie_apart(0, [4, 3], steps, (3, distance)), "{steps:?}");
+    }
+}

@@ -2,8 +2,10 @@
 
 use super::layout::Channel;
 use super::shape::Element;
-use half::f16;
+use crate::error::{Error, ErrorKind};
+use crate::finite::{first_not_f16, first_not_finite_as};
 use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 
 /// Values that are converted at a time.
 pub(super) const BLOCK: usize = 256;
@@ -16,6 +18,13 @@ impl Element {
             Element::U16 { bits, .. } => ((1u32 << bits) - 1) as f32,
             _ => 1.0,
         }
+    }
+
+    /// The error for a value that would become an infinity.
+    pub(super) fn too_large(self, what: &str, [x, y]: [usize; 2]) -> Error {
+        let name = if self == Element::Bf16 { "bfloat16" } else { "float16" };
+        let text = format!("{what} at column {x}, row {y} is too large for {name}; use frames of float32");
+        Error::new(ErrorKind::NotFinite, text)
     }
 
     pub(super) fn is_float(self) -> bool {
@@ -112,7 +121,8 @@ impl Channel {
         }
     }
 
-    /// Writes values, each converted to a code, which is rounded and clamped, or to a float.
+    /// Writes values, each converted to a code, which is rounded and clamped, or to a float. Returns the index of the first
+    /// that is too large for the float.
     #[inline(always)]
     pub(super) fn write_floats(
         &self,
@@ -120,7 +130,7 @@ impl Channel {
         [x, y]: [usize; 2],
         values: &[f32],
         convert: impl Fn(f32) -> f32,
-    ) {
+    ) -> Option<usize> {
         let largest = element.largest();
         match element {
             Element::U8 => self.write(x, y, values, |v: f32| to_code(convert(v), largest) as u8),
@@ -128,16 +138,23 @@ impl Channel {
                 self.write(x, y, values, |v: f32| (to_code(convert(v), largest) << shift) as u16);
             }
             Element::F32 => self.write(x, y, values, |v: f32| convert(v)),
-            Element::Bf16 => self.write(x, y, values, |v: f32| half::bf16::from_f32(convert(v))),
+            Element::Bf16 => {
+                self.write(x, y, values, |v: f32| bf16::from_f32(convert(v)));
+                return first_not_finite_as(values, |v| bf16::from_f32(convert(v)).to_f32());
+            }
             Element::F16 => {
+                let mut too_large = None;
                 for (i, values) in values.chunks(BLOCK).enumerate() {
                     let (mut floats, mut halves) = ([0.0; BLOCK], [f16::ZERO; BLOCK]);
                     let (floats, halves) = (&mut floats[..values.len()], &mut halves[..values.len()]);
                     floats.iter_mut().zip(values).for_each(|(out, value)| *out = convert(*value));
+                    too_large = too_large.or_else(|| Some(i * BLOCK + first_not_f16(floats)?));
                     halves.convert_from_f32_slice(floats);
                     self.write(x + i * BLOCK, y, halves, |v: f16| v);
                 }
+                return too_large;
             }
         }
+        None
     }
 }

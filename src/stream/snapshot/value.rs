@@ -8,9 +8,10 @@ use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
-/// A stream's state at one point of its clip, made by [`Stream::snapshot`](crate::Stream::snapshot): causal caches, waiting frames, counters and
-/// the frame count. It fits streams of the same model, cache type, size, directions and tiles, in this process or, through
-/// [`as_bytes`](Self::as_bytes), in another. At a clip's start and after its flushes, tiles and cache type may differ.
+/// A stream's state at one point of its clip, made by [`Stream::snapshot`](crate::Stream::snapshot): causal caches, waiting
+/// frames, counters, the frame count and carried alpha. It fits streams of the same model, cache type, size, directions,
+/// tiles and alpha, in this process or, through [`as_bytes`](Self::as_bytes), in another. At a clip's start and after its
+/// flushes, tiles and cache type may differ.
 ///
 /// Posterior, seed and scaling are the stream's, not the snapshot's: a stream that is restored keeps its own.
 ///
