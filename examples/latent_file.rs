@@ -46,7 +46,7 @@ fn decode(path: &str) -> Result<(), Box<dyn Error>> {
     let mut stream = Stream::new(&model, &StreamOptions::for_latent_file(info))?;
     stream.check_latent_file(&file)?;
     // The last latent may stand for fewer frames than the others.
-    stream.set_frame_count(Some(info.frames));
+    stream.set_frame_count(Some(info.frames))?;
 
     let (width, height) = (info.width, info.height);
     let mut latent = vec![0f32; info.latent_channels * stream.info().latent_width * stream.info().latent_height];

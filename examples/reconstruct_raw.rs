@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let at_end = input.fill_buf()?.is_empty();
         let latents = if at_end {
             // Only the frames that came in are written, not those that complete the last group.
-            stream.set_frame_count(Some(stream.info().frames_in));
+            stream.set_frame_count(Some(stream.info().frames_in))?;
             stream.encode_flush(LatentsMut::F32(&mut latent))?
         } else {
             input.read_exact(&mut frame)?;

@@ -1141,9 +1141,11 @@ enum wfvae_status wfvae_cancel(struct wfvae_stream *stream);
 ///
 /// n_frames: the clip's length, or UINT64_MAX for no limit.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
+/// Returns: WFVAE_STATUS_OK, _BUSY; _INVALID_ARGUMENT, also if it is too late: the decoder wrote more frames already, or
+/// left out some that the clip would now have.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_set_frame_count(struct wfvae_stream *stream, uint64_t n_frames);
+enum wfvae_status wfvae_set_frame_count(struct wfvae_stream *stream,
+                                        uint64_t n_frames);
 
 /// Counts the latents that wfvae_encode_chunk() would write for n_frames more frames.
 ///

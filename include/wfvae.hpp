@@ -1495,7 +1495,8 @@ public:
     /// Starts a new clip in both directions.
     void reset() { detail::expect_ok(wfvae_reset(used().handle)); }
 
-    /// Tells the decoder how many frames the clip has; UINT64_MAX: no limit. Call it before decoding the last latents.
+    /// Tells the decoder how many frames the clip has; UINT64_MAX: no limit. Call it before decoding the last latents;
+    /// an Error if it is too late.
     void set_frame_count(std::uint64_t n_frames) { detail::expect_ok(wfvae_set_frame_count(used().handle, n_frames)); }
 
     /// Latents that encode() would write for n_frames more frames.

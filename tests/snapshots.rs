@@ -60,7 +60,7 @@ fn run(stream: &mut Stream, video: &[f32], steps: &[Step]) -> Vec<Output> {
 fn run_step(stream: &mut Stream, video: &[f32], step: Step) -> Output {
     // From here on the clip's last two frames are not to be written.
     if step == Step::Frame(7) {
-        stream.set_frame_count(Some(LENGTH as u64 - 2));
+        stream.set_frame_count(Some(LENGTH as u64 - 2)).unwrap();
     }
     let latents = match step {
         Step::Frame(t) => encode(stream, &video[t * FRAME..][..FRAME]),

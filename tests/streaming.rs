@@ -49,7 +49,7 @@ fn every_length_in_every_portion_gives_all_frames() {
 
                 check_frame_counts(case, unit, &mut stream, &latents, portion);
                 stream.reset().unwrap();
-                stream.set_frame_count(Some(length as u64));
+                stream.set_frame_count(Some(length as u64)).unwrap();
                 assert_eq!(decode(&mut stream, &latents, &[portion]).len(), length * frame, "{case} {length}");
                 stream.reset().unwrap();
             }
@@ -119,7 +119,7 @@ fn frames_beyond_the_count_are_not_touched() {
     for (limit, written) in [(None, [7, 2]), (Some(9), [7, 2]), (Some(8), [7, 1]), (Some(5), [5, 0]), (Some(0), [0, 0])]
     {
         stream.reset().unwrap();
-        stream.set_frame_count(limit);
+        stream.set_frame_count(limit).unwrap();
         let mut room = vec![vec![7u8; 3 * SIDE * SIDE]; 10];
         let mut frames = pictures(&mut room);
         let first = stream.decode(Latents::F32(&latents), &mut frames).unwrap();
@@ -127,6 +127,16 @@ fn frames_beyond_the_count_are_not_touched() {
         assert_eq!([first, rest], written, "{limit:?}");
         for (i, frame) in room.iter().enumerate() {
             assert_eq!(frame.iter().any(|v| *v != 7), i < first + rest, "{limit:?}: frame {i}");
+        }
+        // It is too late for a count with which this clip would have been another.
+        for count in [None, Some(0), Some(4), Some(5), Some(6), Some(8), Some(9), Some(10)] {
+            let same = count.unwrap_or(9).min(9) == (first + rest) as u64;
+            match stream.set_frame_count(count) {
+                Ok(()) => assert!(same, "{limit:?}, then {count:?}"),
+                Err(e) => {
+                    assert!(!same && e.kind() == ErrorKind::InvalidArgument && e.text().contains(" already; "), "{e}")
+                }
+            }
         }
     }
 }

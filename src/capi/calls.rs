@@ -190,15 +190,15 @@ pub unsafe extern "C" fn wfvae_cancel(stream: *mut wfvae_stream) -> wfvae_status
 ///
 /// n_frames: the clip's length, or UINT64_MAX for no limit.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
+/// Returns: WFVAE_STATUS_OK, _BUSY; _INVALID_ARGUMENT, also if it is too late: the decoder wrote more frames already, or
+/// left out some that the clip would now have.
 /// Thread-safety: one thread at a time for each stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_set_frame_count(stream: *mut wfvae_stream, n_frames: u64) -> wfvae_status {
     guard!(status: {
         unsafe {
             wfvae_stream::enter(stream, |_, stream| {
-                stream.set_frame_count((n_frames != u64::MAX).then_some(n_frames));
-                Ok(())
+                stream.set_frame_count((n_frames != u64::MAX).then_some(n_frames))
             })
         }
     })

@@ -147,7 +147,7 @@ impl Stream {
             frames_in: encoder.map_or(0, |encoder| encoder.progress().count),
             latents_out: encoder.map_or(0, Direction::outputs),
             latents_in: decoder.map_or(0, |decoder| decoder.progress().count),
-            frames_out: decoder.map_or(0, |decoder| self.limited(decoder.outputs())),
+            frames_out: decoder.map_or(0, |decoder| limited(self.frame_limit, decoder.outputs())),
             encode_steps: encoder.map_or(0, Direction::runs),
             decode_steps: decoder.map_or(0, Direction::runs),
             needs_reset: self.failure.is_some(),
@@ -218,16 +218,27 @@ impl Stream {
 
     /// Tells the decoder how many frames the clip has. It then leaves out the frames that the encoder's flush added. `None`
     /// lifts the limit; so does a reset.
-    pub fn set_frame_count(&mut self, frames: Option<u64>) {
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if it is too late: the decoder wrote more frames already, or left out
+    /// some that the clip would now have.
+    pub fn set_frame_count(&mut self, frames: Option<u64>) -> Result<()> {
+        let decoded = self.decoder.as_ref().map_or(0, Direction::outputs);
+        let written = limited(self.frame_limit, decoded);
+        if limited(frames, decoded) != written {
+            let count = frames.map_or("without limit".into(), |count| count.to_string());
+            let late = match written < decoded {
+                true => format!("the frames after the first {written} have been left out"),
+                false => format!("{written} frames have been written"),
+            };
+            fail!(InvalidArgument, "frame count {count}: {late} already; set it before, or reset the stream");
+        }
         self.frame_limit = frames;
-    }
-
-    fn limited(&self, frames: u64) -> u64 {
-        self.frame_limit.map_or(frames, |limit| frames.min(limit))
+        Ok(())
     }
 
     fn limited_range(&self, frames: Range<u64>) -> Range<u64> {
-        self.limited(frames.start)..self.limited(frames.end)
+        limited(self.frame_limit, frames.start)..limited(self.frame_limit, frames.end)
     }
 
     /// Forgets the clip in both directions, and any failure or cancellation. All memory is kept for the next clip.
@@ -304,6 +315,10 @@ fn has<E: Engine>(direction: &Option<Direction<E>>) -> Result<&Direction<E>> {
     direction.as_ref().ok_or_else(|| {
         Error::new(ErrorKind::InvalidState, format!("this stream does not {}; make one that does", E::HALF.verb()))
     })
+}
+
+fn limited(limit: Option<u64>, frames: u64) -> u64 {
+    limit.map_or(frames, |limit| frames.min(limit))
 }
 
 fn len(outputs: Range<u64>) -> u64 {

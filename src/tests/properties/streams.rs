@@ -164,7 +164,7 @@ fn decode(case: &Case, model: &Model, reference: &Model) -> TestCaseResult {
     ensure!(video.len() == expected_len, "{} values of frames, expected {expected_len}", video.len());
 
     let mut stream = direction.stream(true)?;
-    stream.set_frame_count(None);
+    stream.set_frame_count(None)?;
     let calls = if case.at_once() { vec![case.latents] } else { vec![1; case.latents] };
     let one_by_one = drive::decode(&mut stream, &latents, &calls, true, tiles)?;
     ensure!(one_by_one[..expected_len] == video, "decode: latent by latent differs");
@@ -213,7 +213,7 @@ impl Direction<'_> {
             options.clip_frames = self.longest;
         }
         let mut stream = Stream::new(self.model, &options)?;
-        stream.set_frame_count(self.limit);
+        stream.set_frame_count(self.limit)?;
         Ok(stream)
     }
 
@@ -223,7 +223,7 @@ impl Direction<'_> {
         let first = (self.run)(&mut stream, input, &calls(&self.plans[0], count), true)?;
 
         stream.reset()?;
-        stream.set_frame_count(self.limit);
+        stream.set_frame_count(self.limit)?;
         let plan = calls(&self.plans[1], count);
         let (before, after) = plan.split_at(self.case.cut % (plan.len() + 1));
         let (start, rest) = input.split_at(input.len() / count * before.iter().sum::<usize>());
@@ -255,7 +255,7 @@ impl Direction<'_> {
                 let whole = (self.run)(&mut stream, input, &[count], true)?;
                 ensure!(whole == first, "the clip at once differs from a stream");
                 stream.reset()?;
-                stream.set_frame_count(self.limit);
+                stream.set_frame_count(self.limit)?;
             }
         }
         Ok(first)

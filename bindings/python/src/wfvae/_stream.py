@@ -396,7 +396,7 @@ class Stream:
     def set_frame_count(self, frames: int | None) -> None:
         """Tells the decoder the clip's length, so that it does not return the frames that encode_flush() added. None: no limit.
 
-        Call it before the last latents are decoded. reset() forgets it.
+        Call it before the last latents are decoded; an Error if it is too late. reset() forgets it.
         """
         value = (1 << 64) - 1 if frames is None else unsigned("frames", frames, 64)
         self._handle.short(library.set_frame_count, value)
