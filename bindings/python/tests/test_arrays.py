@@ -188,7 +188,12 @@ def test_objects_that_describe_memory(model, video, latents):
         def __dlpack_device__(self):
             return self.of.__dlpack_device__()
 
+    class DLPackCopy(DLPack):
+        def __dlpack__(self, **more):
+            return self.of.__dlpack__(copy=True, **more)
+
     same(model.encode(DLPack(video)), latents)
+    same(model.encode(DLPackCopy(video)), latents)
     backwards = np.ascontiguousarray(video[:, ::-1])[:, ::-1]
     clip = _arrays.clip_of(DLPack(backwards), "THWC", "unit", 0, "video")
     assert planes(clip)[0] == backwards.ctypes.data
@@ -196,6 +201,8 @@ def test_objects_that_describe_memory(model, video, latents):
     out = np.zeros_like(video)
     model.decode(latents, out=DLPack(out))
     same(out, model.decode(latents))
+    with pytest.raises(ValueError, match="read-only"):
+        model.decode(latents, out=DLPackCopy(out))
     fixed = np.zeros_like(video)
     fixed.flags.writeable = False
     with pytest.raises((ValueError, BufferError)):
@@ -261,7 +268,18 @@ WRONG_OUTPUTS = {
     "a broadcast frame": (lambda shape: broadcast(shape, 0), ValueError, "share memory"),
     "bytes": (lambda shape: bytes(10), ValueError, "read-only"),
     "a list": (lambda shape: [], TypeError, "list"),
+    "a copy": (lambda shape: Copied(shape), TypeError, "Copied, .* can be written"),
 }
+
+
+class Copied:
+    """As of libraries whose arrays are elsewhere."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def __array__(self, dtype=None, copy=None):
+        return np.zeros(self.shape, np.uint8)
 
 
 def broadcast(shape, axis):
@@ -275,6 +293,28 @@ def test_wrong_outputs(model, video, latents, name):
     make, kind, text = WRONG_OUTPUTS[name]
     with pytest.raises(kind, match=text):
         model.decode(latents, out=make(video.shape))
+
+
+def test_out_apart_from_what_is_read(model, video, latents):
+    memory = np.zeros(latents.nbytes + 2 * video.nbytes, np.uint8)
+    start = video.nbytes
+    z = memory[start : start + latents.nbytes].view(np.float32).reshape(latents.shape)
+    with model.stream(48, 32) as stream:
+        for begin in start // 2, start, start + latents.nbytes - 1:
+            frames = memory[begin : begin + video.nbytes].reshape(video.shape)[:, ::-1]
+            for call, text in [
+                (lambda: model.decode(z, out=frames), "out overlaps the memory of z"),
+                (lambda: stream.decode(z, out=frames), "out overlaps the memory of z"),
+                (lambda: model.encode(frames, out=z), "out overlaps the memory of video"),
+                (lambda: stream.encode(frames, out=z), "out overlaps the memory of video"),
+            ]:
+                with pytest.raises(ValueError, match=text):
+                    call()
+        # Side by side.
+        frames = memory[:start].reshape(video.shape)
+        frames[...] = video
+        same(stream.encode(frames, out=z), latents.copy())
+    same(model.decode(z, out=frames), model.decode(latents))
 
 
 WRONG_LATENTS = {
@@ -334,7 +374,22 @@ def test_options_list_their_choices(model, video, latents):
     ]:
         with pytest.raises(ValueError, match=text):
             call()
-    with pytest.raises(TypeError, match="tilings"):
-        model.estimate(64, 64, tilings="off")
-    with pytest.raises(TypeError):
-        model.stream(64.5, 64)
+    for call, text in [
+        (lambda: model.latents_for_frames(-1), "frames is -1"),
+        (lambda: model.frames_for_latents(1 << 64), "latents is 18446744073709551616"),
+        (lambda: wfvae.Model(runtime="/a\0b"), "NUL"),
+        (lambda: wfvae.Model(provider_options={"use_tf32": "1\0"}), "NUL"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            call()
+    for call, text in [
+        (lambda: model.estimate(64, 64, tilings="off"), "tilings"),
+        (lambda: model.stream(64.5, 64), "width is 64.5, must be an integer"),
+        (lambda: model.decode(latents, frames=17.0), "frames is 17.0"),
+        (lambda: model.decode(latents, height="32"), "height is '32'"),
+        (lambda: model.decode(latents, dtype="u16", bit_depth=10.0), "bit_depth is 10.0"),
+        (lambda: model.latents_for_frames(17.0), "frames is 17.0"),
+        (lambda: wfvae.Model(log_level="info"), "log_level is 'info'"),
+    ]:
+        with pytest.raises(TypeError, match=text):
+            call()

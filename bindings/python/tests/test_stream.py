@@ -47,7 +47,7 @@ def test_iterators(stream, video, latents, decoded):
     stream.reset()
     chw = (frame.transpose(2, 0, 1) for frame in video)
     same(np.stack(list(stream.encode_iter(chw, layout="CHW"))), latents.copy())
-    frames = list(stream.decode_iter(latents, layout="CHW", dtype="f32", frames=16))
+    frames = list(stream.decode_iter(map(memoryview, latents), layout="CHW", dtype="f32", frames=16))
     same(np.stack(frames), decoded[:16].transpose(0, 3, 1, 2))
 
 
@@ -227,7 +227,9 @@ def test_files(tmp_path, model, video, latents, decoded):
         same(f[:], latents.copy())
         same(f[1:3], latents[1:3])
         same(f[-1], latents[-1])
-        same(f[::-2], latents[::-2])
+        for part in slice(None, None, -2), slice(3, None, -1), slice(1, 9, 3), slice(-2, None), slice(2, 1, -5), slice(4, 0, 1):
+            same(f[part], latents[part])
+            assert f[part].base is None
         same(f[7:], latents[7:])
         same(np.asarray(f), latents.copy())
         same(np.stack(list(f)), latents.copy())
@@ -249,6 +251,7 @@ def test_files(tmp_path, model, video, latents, decoded):
             f.decode(model, frames=3)
     with pytest.raises(wfvae.StateError, match="closed"):
         f[0]
+    assert "closed" in repr(f)
 
     moments = model.encode(video[:6, :29, :43], posterior="moments", padding=True, dtype="f16")
     wfvae.save(str(path), moments, model, frames=6, width=43, height=29, fps=25)
@@ -270,6 +273,9 @@ def test_wrong_files(tmp_path, model, latents):
     for more in ({"fps": 0}, {"fps": -1}, {"fps": float("nan")}, {"fps": (1, 0)}, {"frames": 12}, {"width": 8}, {"posterior": "moments"}, {"note": "\0"}):
         with pytest.raises(ValueError):
             wfvae.save(path, latents, model, **more)
+    for more in ({"fps": [25, 1]}, {"fps": (25.0, 1)}, {"note": b"a"}, {"frames": 17.0}, {"model": None}):
+        with pytest.raises(TypeError, match=f"{next(iter(more))} is "):
+            wfvae.save(**{"path": path, "z": latents, "model": model, **more})
     with pytest.raises(wfvae.NotFiniteError):
         wfvae.save(path, latents * np.nan, model)
     with pytest.raises(wfvae.FileError):

@@ -86,6 +86,10 @@ def test_wrong_tensors(model, latents):
     ]:
         with pytest.raises(kind, match=text):
             model.encode(wrong)
+    with pytest.raises(ValueError, match="out is on the device meta, must be on the CPU"):
+        model.decode(latents, out=torch.zeros(17, 32, 48, 3, device="meta"))
+    with pytest.raises(ValueError, match="resolve_neg"):
+        model.encode(torch.zeros(1, 16, 16, 3, dtype=torch.complex64).conj().imag)
     with pytest.raises(ValueError, match="detach"):
         model.decode(latents, out=torch.zeros(17, 32, 48, 3, requires_grad=True))
     with pytest.raises(ValueError, match="share memory"):

@@ -9,7 +9,10 @@ import os
 import struct
 from ctypes import POINTER, c_char_p, c_int32, c_size_t, c_ssize_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
+
+AnyPath = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+
 
 class Struct(ctypes.Structure):
     """Sets struct_size; all other fields are zero unless they are given."""
@@ -341,14 +344,27 @@ def value_of(option: str, names: tuple[str, ...], name: str) -> int:
 
 def unsigned(option: str, value: int, bits: int = 32) -> int:
     """Checks an integer: ctypes would take it modulo 2**bits."""
-    value = operator.index(value)
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{option} is {value!r}, must be an integer") from None
     if not 0 <= value < 1 << bits:
         raise ValueError(f"{option} is {value}, must be 0 to 2**{bits} - 1")
     return value
 
 
-def path_bytes(path: str | os.PathLike[str]) -> bytes:
-    found = os.fsencode(path)
+def path_bytes(path: AnyPath) -> bytes:
+    return _without_nul("the path", os.fsencode(path))
+
+
+def text_bytes(option: str, text: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"{option} is a {type(text).__name__}, must be a str")
+    return _without_nul(option, text.encode())
+
+
+def _without_nul(option: str, found: bytes) -> bytes:
+    # The library would stop reading there.
     if b"\0" in found:
-        raise ValueError(f"{path!r} contains a NUL")
+        raise ValueError(f"{option} contains a NUL: {found!r}")
     return found

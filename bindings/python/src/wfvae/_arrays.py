@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._abi import FRAME_SIZE, FRAMES_SIZE, RANGES, Frame, Frames, value_of
+from ._abi import FRAME_SIZE, FRAMES_SIZE, RANGES, Frame, Frames, unsigned, value_of
 
 # Element types by name, with their bytes.
 SIZES = {"u8": 1, "u16": 2, "f16": 2, "bf16": 2, "f32": 4}
@@ -62,10 +62,12 @@ def view(array: Any, what: str, writing: bool = False) -> View:
         found = _of_numpy(array, what, writing)
     elif hasattr(array, "data_ptr") and hasattr(array, "element_size"):
         found = _of_torch(array, what, writing)
+    elif isinstance(array, View):
+        found = array
     elif hasattr(array, "__dlpack__"):
         found = _of_dlpack(array, what)
     else:
-        found = _of_numpy(_as_numpy(array, what), what, writing)
+        found = _of_numpy(_as_numpy(array, what, writing), what, writing)
     if writing and not found.writable:
         raise ValueError(f"{what} is read-only")
     return found
@@ -118,7 +120,9 @@ def _of_numpy(array: np.ndarray[Any, Any], what: str, writing: bool) -> View:
 def _of_torch(tensor: Any, what: str, writing: bool) -> View:
     device = tensor.device.type
     if device != "cpu":
-        raise ValueError(f"{what} is on the device {tensor.device}: pass {what}.cpu()")
+        # A copy of `out` would be lost.
+        more = ", must be on the CPU" if writing else f": pass {what}.cpu()"
+        raise ValueError(f"{what} is on the device {tensor.device}{more}")
     if str(tensor.layout) != "torch.strided":
         raise ValueError(f"{what} has the layout {tensor.layout}: pass {what}.to_dense()")
     name = str(tensor.dtype).removeprefix("torch.")
@@ -127,6 +131,8 @@ def _of_torch(tensor: Any, what: str, writing: bool) -> View:
         raise TypeError(_wrong_type(what, name))
     if writing and tensor.requires_grad:
         raise ValueError(f"{what} requires gradients, which decoding does not give: pass {what}.detach()")
+    if tensor.is_neg():
+        raise ValueError(f"{what} is a negated view: pass {what}.resolve_neg()")
     size = SIZES[kind]
     address, shape = tensor.data_ptr(), tuple(tensor.shape)
     if address == 0 and 0 not in shape:
@@ -182,7 +188,8 @@ def _of_dlpack(array: Any, what: str) -> View:
         versioned = _DLVersioned.from_address(address)
         if versioned.major != 1:
             raise ValueError(f"{what} speaks DLPack {versioned.major}, which this package does not know")
-        tensor, writable = versioned.tensor, not versioned.flags & 1
+        # Read-only, or a copy that its owner would never see.
+        tensor, writable = versioned.tensor, not versioned.flags & 3
     elif name == b"dltensor":
         # Old capsules do not tell whether they may be written.
         tensor, writable = _DLTensor.from_address(address), False
@@ -197,15 +204,20 @@ def _of_dlpack(array: Any, what: str) -> View:
     return View((tensor.data or 0) + tensor.byte_offset, kind, shape, strides, writable, (array, capsule))
 
 
-def _as_numpy(array: Any, what: str) -> np.ndarray[Any, Any]:
-    if hasattr(array, "__array_interface__") or hasattr(array, "__array__"):
+def _as_numpy(array: Any, what: str, writing: bool) -> np.ndarray[Any, Any]:
+    # What __array__() returns may be a copy.
+    if hasattr(array, "__array_interface__") or (hasattr(array, "__array__") and not writing):
         return np.asarray(array)
     if hasattr(array, "__cuda_array_interface__"):
         raise ValueError(f"{what} is on a CUDA device: copy it to the CPU first")
     try:
         return np.asarray(memoryview(array))
     except TypeError:
-        more = ": use numpy.stack(), or a stream's encode_iter() or decode_iter()" if isinstance(array, (list, tuple)) else ""
+        more = ""
+        if writing:
+            more = " whose memory can be written"
+        elif isinstance(array, (list, tuple)):
+            more = ": use numpy.stack(), or a stream's encode_iter() or decode_iter()"
         raise TypeError(f"{what} is a {type(array).__name__}, must be an array or a tensor{more}") from None
 
 
@@ -246,12 +258,12 @@ def copied(array: View) -> View:
 
 
 class Clip:
-    """Frames as the C API takes them. `first` and `owner` must live as long as `frames` is used."""
+    """Frames as the C API takes them. `first` and `view` must live as long as `frames` is used."""
 
-    __slots__ = ("count", "first", "frames", "height", "owner", "width")
+    __slots__ = ("count", "first", "frames", "height", "view", "width")
 
-    def __init__(self, array: View, steps: tuple[int, int, int, int], first: Frame, count: int) -> None:
-        self.owner = array.owner
+    def __init__(self, view: View, steps: tuple[int, int, int, int], first: Frame, count: int) -> None:
+        self.view = view
         self.first = first
         self.count = count
         self.width = first.width
@@ -285,7 +297,7 @@ def clip_of(array: Any, layout: str, range: str, bit_depth: int, what: str, writ
     range_value = value_of("range", RANGES, range)
     if range_value and found.kind in ("u8", "u16"):
         raise ValueError(f"range is {range!r}, but {what} holds integers, whose range is always the whole one")
-    if bit_depth and (found.kind != "u16" or not 9 <= bit_depth <= 16):
+    if bit_depth and (found.kind != "u16" or not 9 <= unsigned("bit_depth", bit_depth) <= 16):
         raise ValueError(f"bit_depth is {bit_depth}, must be 9 to 16 and is for uint16 only; 0: 16")
     channels = found.shape[places[-1]]
     if channels not in (3, 4):
@@ -345,6 +357,23 @@ def _expressible(found: View, steps: tuple[int, int, int, int], width: int, heig
     return min(row, pixel) >= size and (row >= (width - 1) * pixel + size or pixel >= (height - 1) * row + size)
 
 
+def check_apart(out: View, source: View, what: str) -> None:
+    """Results are written before all of the source is read."""
+    (low, high), (other_low, other_high) = _bounds(out), _bounds(source)
+    if low < other_high and other_low < high:
+        raise ValueError(f"out overlaps the memory of {what}, which must not change during the call")
+
+
+def _bounds(array: View) -> tuple[int, int]:
+    low = high = array.address
+    for stride, length in zip(array.strides, array.shape, strict=True):
+        if stride < 0:
+            low += stride * (length - 1)
+        else:
+            high += stride * (length - 1)
+    return low, high + SIZES[array.kind]
+
+
 def _overlaps(found: View, size: int) -> bool:
     """Whether elements may share memory."""
     span = size
@@ -361,6 +390,14 @@ def _also(shape: tuple[int, ...], axes: str) -> str:
     if len(shape) == len(axes) - 1:
         return "; for one frame, pass array[None]"
     return ""
+
+
+def one_latent(array: Any) -> View:
+    """A latent [C, h, w] as [1, C, h, w]."""
+    found = view(array, "a latent")
+    if len(found.shape) != 3:
+        raise ValueError(f"a latent has the shape {found.shape}, must be [C, h, w]")
+    return View(found.address, found.kind, (1, *found.shape), (0, *found.strides), False, found.owner)
 
 
 def latents_of(array: Any, kind: str | None, channels: tuple[int, ...], what: str) -> View:
@@ -395,8 +432,9 @@ def latents_of(array: Any, kind: str | None, channels: tuple[int, ...], what: st
     return View(wide.ctypes.data, "f32", found.shape, wide.strides, True, wide)
 
 
-def latents_for(array: Any, kind: str, shape: tuple[int, ...], what: str) -> View:
-    """Latents to write."""
+def latents_for(array: Any, kind: str, shape: tuple[int, ...]) -> View:
+    """Latents to write. It must live as long as it is written to: what DLPack gives may belong to it alone."""
+    what = "out"
     found = view(array, what, writing=True)
     if found.kind != kind:
         raise TypeError(f"{what} has elements of type {found.kind}, must be {kind}")

@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from ._abi import STATUS_FORKED, library
 from ._errors import StateError, error_of
@@ -37,14 +37,23 @@ class _Process:
     def __init__(self) -> None:
         self.main = threading.main_thread().ident
         self.idle: list[_Worker] = []
-        self.handles: weakref.WeakSet[Handle] = weakref.WeakSet()
+        # By id(). Not a WeakSet: that fails if another thread adds to it while it is read.
+        self.handles: dict[int, weakref.ref[Handle]] = {}
         self.exiting = False
+
+    def worker(self) -> _Worker | None:
+        """None: no thread can be started, as memory is out or the interpreter is ending."""
+        try:
+            return self.idle.pop() if self.idle else _Worker(self)
+        except RuntimeError:
+            return None
 
 
 class Handle:
     """A handle of the library, and the calls that use it. It is destroyed when it is closed and the last call has left."""
 
-    # Lists serve as counters: append() and pop() are atomic.
+    # Lists serve as counters: append() and pop() are atomic. A signal handler may raise when a function is entered or has returned, so
+    # that pop() must come first of all after `finally`, and not in a function.
     __slots__ = ("__weakref__", "_destroy", "_name", "_users", "_waiting", "late", "pointer", "process", "survives")
 
     def __init__(self, name: str, pointer: int | None, destroy: Function, survives: bool = False) -> None:
@@ -53,12 +62,12 @@ class Handle:
         self.process = _process
         self.survives = survives
         # Calls that were interrupted and have not ended yet.
-        self.late: list[_Job] = []
+        self.late: set[_Job] = set()
         self._name = name
         self._destroy = destroy
         self._users: list[None] = []
         self._waiting: list[int] = []
-        _process.handles.add(self)
+        _process.handles[id(self)] = weakref.ref(self)
 
     def check(self) -> None:
         """Raises if it cannot be used."""
@@ -77,7 +86,9 @@ class Handle:
             if status:
                 raise error_of(status, last_error())
         finally:
-            self._leave()
+            self._users.pop()
+            if self._waiting:
+                self._destroy_waiting()
 
     def value(self, function: Function, *arguments: Any) -> Any:
         """A call that returns at once, with a result instead of a status."""
@@ -87,20 +98,23 @@ class Handle:
                 self.check()
             return function(self.pointer, *arguments)
         finally:
-            self._leave()
+            self._users.pop()
+            if self._waiting:
+                self._destroy_waiting()
 
     def run(self, function: Function, *arguments: Any, keep: Any = None, direct: bool = False) -> None:
         """A call that may take long. keep: what must live until it ends, even if the caller was interrupted.
 
         direct: it is short, so that Ctrl-C can wait.
         """
-        if self.late:
+        if self.late and self.process is _process:
             self._wait_for_late()
         job = _Job(self, function, arguments, keep)
-        if direct or threading.get_ident() != _process.main:
+        worker = None if direct or threading.get_ident() != _process.main else _process.worker()
+        if worker is None:
             job.run()
         else:
-            job.wait()
+            job.wait(worker)
         if job.failure is not None:
             raise job.failure
 
@@ -118,8 +132,6 @@ class Handle:
         if self.process is not _process and not self.survives:
             # The library would do nothing either.
             self.pointer = None
-        if self.pointer is None:
-            return
         try:
             self._users.append(None)
             pointer, self.pointer = self.pointer, None
@@ -128,31 +140,38 @@ class Handle:
                 if len(self._users) > 1 and self._destroy is library.destroy:
                     library.cancel(pointer)
         finally:
-            self._leave()
+            self._users.pop()
+            if self._waiting:
+                self._destroy_waiting()
 
-    def _leave(self) -> None:
-        self._users.pop()
-        if self._waiting and not self._users and not _process.exiting:
-            try:
-                pointer = self._waiting.pop()
-            except IndexError:
-                # Another thread was faster.
-                return
-            self._destroy(pointer)
+    def _destroy_waiting(self) -> None:
+        if self._users or _process.exiting:
+            return
+        try:
+            pointer = self._waiting.pop()
+        except IndexError:
+            # Another thread was faster.
+            return
+        self._destroy(pointer)
 
     def _wait_for_late(self) -> None:
-        while self.late:
-            self.late[-1].wait_for_end()
-            self.late.pop()
+        for job in tuple(self.late):
+            job.wait_for_end()
+            self.late.discard(job)
 
     @property
     def users(self) -> int:
         return len(self._users)
 
     def __del__(self) -> None:
+        self.process.handles.pop(id(self), None)
         # At the interpreter's end the system takes the memory back.
-        if not _process.exiting:
+        if not self.process.exiting:
             self.close()
+
+    def __reduce__(self) -> NoReturn:
+        more = "pass a snapshot(), or copy it with fork()" if self._name == "stream" else "pass its path, and open it there"
+        raise TypeError(f"a {self._name} cannot be pickled or copied: {more}")
 
 
 class _Job:
@@ -187,8 +206,10 @@ class _Job:
             self.failure = error
         finally:
             self.finished = True
-            self._keep = self._arguments = None  # type: ignore[assignment]
-            handle._leave()
+            handle._users.pop()
+            self._keep, self._arguments = None, ()
+            if handle._waiting:
+                handle._destroy_waiting()
 
     def end(self) -> None:
         self._done.release()
@@ -198,13 +219,11 @@ class _Job:
             self._done.acquire()
             self._done.release()
 
-    def wait(self) -> None:
-        """Runs it in a worker. An exception of a signal handler ends it."""
+    def wait(self, worker: _Worker) -> None:
+        """Runs it in the worker. An exception of a signal handler ends it."""
         self._done = threading.Lock()
         self._done.acquire()
         try:
-            idle = _process.idle
-            worker = idle.pop() if idle else _Worker(_process)
             worker.start(self)
             self._done.acquire()
         except BaseException:
@@ -212,7 +231,7 @@ class _Job:
             if self._started:
                 self._handle.poison()
                 if not self.finished:
-                    self._handle.late.append(self)
+                    self._handle.late.add(self)
                     if self._done.acquire(timeout=GRACE_S):
                         self._done.release()
             raise
@@ -310,7 +329,7 @@ def _at_exit() -> None:
     """No call may run while the interpreter ends: it could log, and C++ libraries destroy what it uses."""
     _process.exiting = True
     end = time.monotonic() + EXIT_S
-    while (running := [h for h in _process.handles.copy() if h.users]) and time.monotonic() < end:
+    while (running := [h for r in list(_process.handles.values()) if (h := r()) and h.users]) and time.monotonic() < end:
         for handle in running:
             if handle._destroy is library.destroy and handle.pointer is not None:
                 library.cancel(handle.pointer)

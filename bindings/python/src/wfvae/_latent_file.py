@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import operator
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _abi
-from ._abi import CALL_LIMIT, library, path_bytes
+from ._abi import CALL_LIMIT, AnyPath, library, path_bytes, text_bytes
 from ._arrays import SIZES, kind_of, latents_for, latents_of
 from ._calls import made, opened
 from ._model import Model
@@ -68,7 +67,7 @@ class LatentFile:
     no more memory than the result.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: AnyPath) -> None:
         """Raises LatentFileError, FileError."""
         self._handle = opened("latent file", library.latent_reader_close, library.latent_reader_open, path_bytes(path), survives=True)
         raw = _abi.FileInfo()
@@ -118,12 +117,12 @@ class LatentFile:
             raise ValueError(f"dtype is {dtype!r}, must be float32 or float16")
         shape = (count, info.latent_channels * (2 if moments else 1), info.latent_height, info.latent_width)
         result = np.empty(shape, np.float16 if kind == "f16" else np.float32) if out is None else out
-        address = latents_for(result, kind, shape, "out").address
+        target = latents_for(result, kind, shape)
         function = library.latent_reader_read_moments if moments else library.latent_reader_read
         size = SIZES[kind] * int(np.prod(shape[1:]))
         for done in range(0, count, CALL_LIMIT):
             part = min(CALL_LIMIT, count - done)
-            self._handle.run(function, start + done, part, _abi.LATENT_TYPES.index(kind), address + done * size, keep=result)
+            self._handle.run(function, start + done, part, _abi.LATENT_TYPES.index(kind), target.address + done * size, keep=target)
         return result
 
     def decode(self, model: Model, *, any_encoder: bool = False, **options: Any) -> Any:
@@ -137,13 +136,13 @@ class LatentFile:
             raise TypeError(f"{sorted(taken)[0]} is the file's own")
         if not any_encoder:
             self.check(model)
-        return model.decode(
+        return _checked(model).decode(
             self.read(), frames=info.frames, width=info.width, height=info.height, scaled=info.scaled, **options
         )
 
     def check(self, model: Model) -> None:
         """Raises LatentFileError if the model's encoder did not make the latents."""
-        other = model._handle
+        other = _checked(model)._handle
         other.check()
         self._handle.run(_with(other, library.latent_reader_check_model), keep=other)
 
@@ -156,9 +155,12 @@ class LatentFile:
             places = range(start, stop, step)
             if step == 1 or not places:
                 return self.read(start if places else 0, len(places))
-            low, high = min(places[0], places[-1]), max(places[0], places[-1])
-            z = self.read(low, high - low + 1)
-            return z[::step]
+            first = self.read(places[0], 1)
+            z = np.empty((len(places), *first.shape[1:]), first.dtype)
+            z[0] = first[0]
+            for i in range(1, len(places)):
+                self.read(places[i], 1, out=z[i : i + 1])
+            return z
         place = operator.index(index)
         if place < 0:
             place += len(self)
@@ -187,16 +189,17 @@ class LatentFile:
 
     def __repr__(self) -> str:
         info = self.info
-        return f"<wfvae.LatentFile of {info.latents} latents, {info.frames} frames of {info.width}x{info.height}>"
+        closed = ", closed" if self._handle.pointer is None else ""
+        return f"<wfvae.LatentFile of {info.latents} latents, {info.frames} frames of {info.width}x{info.height}{closed}>"
 
 
-def open(path: str | os.PathLike[str]) -> LatentFile:
+def open(path: AnyPath) -> LatentFile:
     """Opens a latent file and checks all of it except the latents' values. Raises LatentFileError, FileError."""
     return LatentFile(path)
 
 
 def save(
-    path: str | os.PathLike[str],
+    path: AnyPath,
     z: Any,
     model: Model,
     *,
@@ -220,27 +223,16 @@ def save(
 
     Raises ValueError and TypeError for wrong latents; NotFiniteError, FileError, ArgumentError.
     """
-    channels = model._channels
+    channels = _checked(model)._channels
     latents = latents_of(z, None, (channels, 2 * channels), "z")
-    count, found, rows, columns = latents.shape
+    count, found = latents.shape[:2]
     if posterior is None:
         posterior = "mean" if found == channels else "moments"
     if (found == 2 * channels) != (posterior == "moments"):
         raise ValueError(f"posterior is {posterior!r}, but z has {found} channels")
-    spatial = model._spatial
-    width = columns * spatial if width is None else width
-    height = rows * spatial if height is None else height
-    if -(-width // spatial) != columns or -(-height // spatial) != rows:
-        raise ValueError(f"width and height are {width}x{height}, but z holds frames of {columns * spatial}x{rows * spatial} with their padding")
-    frames = model.frames_for_latents(count) if frames is None else frames
-    if frames < 1 or model.latents_for_frames(frames) != count:
-        raise ValueError(f"frames is {frames}, which does not give {count} latents")
+    frames, width, height, padding = model._clip_of(latents, frames, width, height)
     rate = _rate(fps)
-    encoded = note.encode()
-    if b"\0" in encoded:
-        raise ValueError("note contains a NUL")
-    options = _abi.WriterOptions(fps_num=rate[0], fps_den=rate[1], note=encoded)
-    padding = width % spatial != 0 or height % spatial != 0
+    options = _abi.WriterOptions(fps_num=rate[0], fps_den=rate[1], note=text_bytes("note", note))
     with model.stream(
         width, height, directions="encode", padding=padding, latent_dtype=latents.kind, posterior=posterior, seed=seed, scaled=scaled
     ) as stream:
@@ -257,6 +249,12 @@ def save(
         writer.close()
 
 
+def _checked(model: Model) -> Model:
+    if not isinstance(model, Model):
+        raise TypeError(f"model is a {type(model).__name__}, must be a wfvae.Model")
+    return model
+
+
 def _rate(fps: float | Fraction | tuple[int, int] | None) -> tuple[int, int]:
     if fps is None:
         return 0, 0
@@ -264,6 +262,8 @@ def _rate(fps: float | Fraction | tuple[int, int] | None) -> tuple[int, int]:
         rate = Fraction(*fps) if isinstance(fps, tuple) else Fraction(fps)
     except (ValueError, OverflowError, ZeroDivisionError):
         raise ValueError(f"fps is {fps!r}, must be a positive rate") from None
+    except TypeError:
+        raise TypeError(f"fps is {fps!r}, must be an int, a float, a Fraction, or a tuple of two integers") from None
     if isinstance(fps, float):
         rate = rate.limit_denominator(1001)
     if not 0 < rate.numerator < 1 << 32 or rate.denominator >= 1 << 32:

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _abi
-from ._abi import library, path_bytes, unsigned, value_of
-from ._arrays import clip_of, latents_of, new_frames
+from ._abi import AnyPath, library, path_bytes, text_bytes, unsigned, value_of
+from ._arrays import View, clip_of, latents_of, new_frames
 from ._calls import Handle, opened
 from ._runtime import runtime_path
 from ._stream import Array, Direction, Layout, Memory, Posterior, Stream, Tiling, stream_options
@@ -110,7 +109,7 @@ class Model:
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | None = None,
+        path: AnyPath | None = None,
         *,
         provider: str = "auto",
         device: int = 0,
@@ -124,11 +123,11 @@ class Model:
         memory_layout: str = "auto",
         attention_bytes: int = 0,
         provider_options: Mapping[str, object] | None = None,
-        runtime: str | os.PathLike[str] | None = None,
+        runtime: AnyPath | None = None,
         log_level: int | None = None,
     ) -> None:
-        level = _level() if log_level is None else log_level
-        if not 0 <= level <= 5:
+        level = _level() if log_level is None else unsigned("log_level", log_level)
+        if level > 5:
             raise ValueError(f"log_level is {log_level}, must be 0 to 5")
         options = _abi.ModelOptions(
             runtime_path=runtime_path(runtime),
@@ -143,7 +142,7 @@ class Model:
             layout=value_of("memory_layout", _abi.LAYOUTS, memory_layout),
             encode_precision=value_of("encode_precision", _abi.PRECISIONS, encode_precision or precision),
             decode_precision=value_of("decode_precision", _abi.PRECISIONS, decode_precision or precision),
-            provider_options=",".join(f"{k}={v}" for k, v in (provider_options or {}).items()).encode(),
+            provider_options=text_bytes("provider_options", ",".join(f"{k}={v}" for k, v in (provider_options or {}).items())),
         )
         if level:
             options.log_callback = _log_callback
@@ -173,11 +172,11 @@ class Model:
 
     def latents_for_frames(self, frames: int) -> int:
         """Counts the latents of a whole clip of so many frames: 1 + ceil((frames - 1) / temporal_compression), 0 for 0."""
-        return self._handle.value(library.latents_for_frames, frames)  # type: ignore[no-any-return]
+        return self._handle.value(library.latents_for_frames, unsigned("frames", frames, 64))  # type: ignore[no-any-return]
 
     def frames_for_latents(self, latents: int) -> int:
         """Counts the frames of a whole clip of so many latents: 1 + (latents - 1) * temporal_compression, 0 for 0."""
-        return self._handle.value(library.frames_for_latents, latents)  # type: ignore[no-any-return]
+        return self._handle.value(library.frames_for_latents, unsigned("latents", latents, 64))  # type: ignore[no-any-return]
 
     def stream(
         self,
@@ -262,7 +261,7 @@ class Model:
             broadcast, elements that are not aligned or are in foreign byte order.
         posterior, seed, scaled, padding, tiling, ...: as for stream().
         dtype: of the latents, float32 or float16.
-        out: memory for the result: [T, C, h, w] without gaps.
+        out: memory for the result: [T, C, h, w] without gaps. It may not overlap video.
 
         Returns latents [T, C, h, w], with T = latents_for_frames(frames): the last frame is repeated for an incomplete last group. Their
         number does not tell the clip's exact length; keep it for decode(frames=...).
@@ -308,23 +307,14 @@ class Model:
         channels: 3, or 4 with opaque alpha.
         scaled, tiling, ...: as for stream().
         out: memory for the result, of its exact shape in layout: an array or tensor with any strides, written in place. Its elements
-            set dtype and channels. It must be writable, and no two of its elements may share memory.
+            set dtype and channels. It must be writable, no two of its elements may share memory, and it may not overlap z.
 
         Returns the frames [T, H, W, C] in the order of layout, or out.
 
         Raises as encode().
         """
         latents = latents_of(z, None, (self._channels,), "z")
-        count, _, rows, columns = latents.shape
-        total = self.frames_for_latents(count)
-        if frames is None:
-            frames = total
-        elif not 0 < frames <= total or self.latents_for_frames(frames) != count:
-            raise ValueError(f"frames is {frames}, but {count} latents are those of clips with at most {total} frames and one latent less for each group")
-        width = columns * self._spatial if width is None else width
-        height = rows * self._spatial if height is None else height
-        if -(-width // self._spatial) != columns or -(-height // self._spatial) != rows:
-            raise ValueError(f"width and height are {width}x{height}, but z holds frames of {columns * self._spatial}x{rows * self._spatial} with their padding")
+        frames, width, height, padding = self._clip_of(latents, frames, width, height)
         if out is None:
             result = new_frames(dtype, layout, frames, height, width, channels)
         else:
@@ -333,14 +323,29 @@ class Model:
         if (clip.count, clip.height, clip.width) != (frames, height, width):
             raise ValueError(f"out holds {clip.count} frames of {clip.width}x{clip.height}, must hold {frames} of {width}x{height}")
         options = stream_options(
-            width, height, "decode", width % self._spatial or height % self._spatial, latents.kind, "mean", 0, scaled,
+            width, height, "decode", padding, latents.kind, "mean", 0, scaled,
             tiling, tile_width, tile_height, tile_overlap, True, 0, memory_limit, False,
         )  # fmt: skip
         with Stream(self._handle, options) as stream:
             stream._decode_clip(latents, clip, frames)
         return result
 
-    def save_onnx(self, folder: str | os.PathLike[str], graphs: str = "steps") -> None:
+    def _clip_of(self, latents: View, frames: int | None, width: int | None, height: int | None) -> tuple[int, int, int, bool]:
+        """The length and the size of the clip that latents hold, and whether it is padded. Checks what is given."""
+        count, _, rows, columns = latents.shape
+        total = self.frames_for_latents(count)
+        frames = total if frames is None else unsigned("frames", frames, 64)
+        if self.latents_for_frames(frames) != count:
+            fewest = self.frames_for_latents(count - 1) + 1
+            raise ValueError(f"frames is {frames}, but {count} latents are those of {fewest} to {total} frames")
+        s = self._spatial
+        width = columns * s if width is None else unsigned("width", width)
+        height = rows * s if height is None else unsigned("height", height)
+        if -(-width // s) != columns or -(-height // s) != rows:
+            raise ValueError(f"width and height are {width}x{height}, but z holds frames of {columns * s}x{rows * s} with their padding")
+        return frames, width, height, width % s != 0 or height % s != 0
+
+    def save_onnx(self, folder: AnyPath, graphs: str = "steps") -> None:
         """Writes the model's ONNX graphs and their weights to a folder that exists. graphs: "steps" or "clip"."""
         self._handle.run(library.model_save_onnx, path_bytes(folder), value_of("graphs", _abi.GRAPHS, graphs))
 

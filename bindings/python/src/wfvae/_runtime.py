@@ -8,14 +8,16 @@ import os
 import re
 from pathlib import Path
 
+from ._abi import AnyPath, path_bytes
+
 _VARIABLES = ("WFVAE_ONNXRUNTIME", "ORT_DYLIB_PATH")
 _NAME = re.compile(r"libonnxruntime\.so((?:\.\d+)*)")
 
 
-def runtime_path(given: str | os.PathLike[str] | None) -> bytes | None:
+def runtime_path(given: AnyPath | None) -> bytes | None:
     """The path to pass to the library; None: it searches itself, and obeys the environment."""
     if given is not None:
-        return os.fsencode(given)
+        return path_bytes(given)
     if any(os.environ.get(name) for name in _VARIABLES):
         return None
     found = in_package()

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _abi
 from ._abi import CALL_LIMIT, library, unsigned, value_of
-from ._arrays import SIZES, Clip, View, axes_of, clip_of, compact, dtype_of, kind_of, latents_for, latents_of, new_frames
+from ._arrays import SIZES, Clip, View, axes_of, check_apart, clip_of, dtype_of, kind_of, latents_for, latents_of, new_frames, one_latent
 from ._calls import Handle, made, opened
 from ._errors import ArgumentError, Error, error_of
 
@@ -222,7 +222,7 @@ class Stream:
         """Encodes frames one by one, [H, W, C] or in another layout, and yields each latent [C, h, w] as soon as it is complete.
 
         Ends the clip when the iterable ends. If the iterable raises, or the iterator is dropped, the stream keeps its place: go on with
-        more frames, or reset().
+        more frames, or reset(). info.frames_in counts the frames that it has taken.
         """
         axes_of(layout, "HWC")
         value_of("range", _abi.RANGES, range)
@@ -230,40 +230,45 @@ class Stream:
 
     def _encode_each(self, frames: Iterator[Array], layout: str, range: str, bit_depth: int) -> Iterator[Any]:
         for frame in frames:
-            yield from self._encode(clip_of(frame, layout, range, bit_depth, "a frame", axes="HWC"), None)
+            yield from self._encode(clip_of(frame, layout, range, bit_depth, "a frame", axes="HWC"), None, "a frame")
         yield from self.encode_flush()
 
-    def _encode(self, clip: Clip, out: Any) -> Any:
-        self._check_size(clip, "video")
+    def _encode(self, clip: Clip, out: Any, what: str = "video") -> Any:
+        self._check_size(clip, what)
         count = ctypes.c_size_t()
         self._handle.short(library.encode_count, clip.count, ctypes.byref(count))
         return self._write_latents(count.value, out, library.encode_frames, ctypes.byref(clip.frames), keep=clip)
 
-    def _write_latents(self, count: int, out: Any, function: Callable[..., Any], *arguments: Any, keep: Any = None) -> Any:
+    def _write_latents(self, count: int, out: Any, function: Callable[..., Any], *arguments: Any, keep: Clip | None = None) -> Any:
         shape = (count, *self._encoded)
         if out is None:
             out = result = np.empty(shape, np.float16 if self._kind == "f16" else np.float32)
-            address = result.__array_interface__["data"][0]
+            address, target = result.__array_interface__["data"][0], out
         else:
             room = _first_axis(out, "out")
             if room < count:
                 raise ValueError(f"out has room for {room} latents, needed are {count}")
-            address = latents_for(out, self._kind, (room, *self._encoded), "out").address
-            result = out[:count]
+            target = latents_for(out, self._kind, (room, *self._encoded))
+            if keep is not None:
+                check_apart(target, keep.view, "video")
+            address = target.address
+            result = _sliced(out, slice(count))
         written = ctypes.c_size_t()
-        self._run_counted(count, function, *arguments, address, count, ctypes.byref(written), keep=(keep, out, written))
+        self._run_counted(count, function, *arguments, address, count, ctypes.byref(written), keep=(keep, target, written))
         return result if written.value == count else result[: written.value]
 
     def _encode_clip(self, clip: Clip, count: int, out: Any) -> Any:
         shape = (count, *self._encoded)
         result = np.empty(shape, np.float16 if self._kind == "f16" else np.float32) if out is None else out
-        address = latents_for(result, self._kind, shape, "out").address
+        target = latents_for(result, self._kind, shape)
+        check_apart(target, clip.view, "video")
+        address = target.address
         size = SIZES[self._kind] * int(np.prod(self._encoded))
         written, done = ctypes.c_size_t(), 0
         for part in _parts(clip):
-            self._run(library.encode_frames, ctypes.byref(part.frames), address + done * size, count - done, ctypes.byref(written), keep=(part, clip, result, written))
+            self._run(library.encode_frames, ctypes.byref(part.frames), address + done * size, count - done, ctypes.byref(written), keep=(part, target, written))
             done += written.value
-        self._run(library.encode_flush, address + done * size, count - done, ctypes.byref(written), keep=(result, written))
+        self._run(library.encode_flush, address + done * size, count - done, ctypes.byref(written), keep=(target, written))
         if done + written.value != count:
             raise Error(f"encoding gave {done + written.value} latents instead of {count}")
         return result
@@ -336,10 +341,7 @@ class Stream:
 
     def _decode_each(self, latents: Iterator[Array], dtype: Any, layout: str, range: str, bit_depth: int, channels: int) -> Iterator[Any]:
         for z in latents:
-            shape = getattr(z, "shape", ())
-            if len(shape) != 3:
-                raise ValueError(f"a latent has the shape {tuple(shape)}, must be [C, h, w]")
-            yield from self.decode(z[None], dtype=dtype, layout=layout, range=range, bit_depth=bit_depth, channels=channels)
+            yield from self.decode(one_latent(z), dtype=dtype, layout=layout, range=range, bit_depth=bit_depth, channels=channels)
         yield from self.decode_flush(dtype=dtype, layout=layout, range=range, bit_depth=bit_depth, channels=channels)
 
     def _write_frames(
@@ -354,7 +356,7 @@ class Stream:
         units: int,
         function: Callable[..., Any],
         *arguments: Any,
-        keep: Any = None,
+        keep: View | None = None,
     ) -> Any:
         width, height = self._size
         places = axes_of(layout)
@@ -364,7 +366,7 @@ class Stream:
             room = _first_axis(out, "out", places[0])
             if room < count:
                 raise ValueError(f"out has room for {room} frames, needed are {count}")
-            result = out[(slice(None),) * places[0] + (slice(0, count),)]
+            result = _sliced(out, (slice(None),) * places[0] + (slice(0, count),))
         written = ctypes.c_size_t()
         if count == 0:
             # The call still takes the latents, and needs no room.
@@ -373,10 +375,13 @@ class Stream:
             return result
         clip = clip_of(result, layout, range, bit_depth, "out" if out is not None else "the result", writing=True)
         self._check_size(clip, "out")
+        if keep is not None:
+            check_apart(clip.view, keep, "z")
         self._run_counted(units, function, *arguments, ctypes.byref(clip.frames), ctypes.byref(written), keep=(keep, clip, written))
         return result if written.value == count else result[(slice(None),) * places[0] + (slice(0, written.value),)]
 
     def _decode_clip(self, latents: View, clip: Clip, frames: int) -> None:
+        check_apart(clip.view, latents, "z")
         self.set_frame_count(frames)
         n_latents = latents.shape[0]
         size = SIZES[latents.kind] * int(np.prod(latents.shape[1:]))
@@ -384,10 +389,10 @@ class Stream:
         for start in range(0, n_latents, CALL_LIMIT):
             part = _rest(clip, done)
             latent_count = min(CALL_LIMIT, n_latents - start)
-            self._run(library.decode_frames, latents.address + start * size, latent_count, ctypes.byref(part.frames), ctypes.byref(written), keep=(part, clip, latents, written))
+            self._run(library.decode_frames, latents.address + start * size, latent_count, ctypes.byref(part.frames), ctypes.byref(written), keep=(part, latents, written))
             done += written.value
         part = _rest(clip, done)
-        self._run(library.decode_flush_frames, ctypes.byref(part.frames), ctypes.byref(written), keep=(part, clip, written))
+        self._run(library.decode_flush_frames, ctypes.byref(part.frames), ctypes.byref(written), keep=(part, written))
         if done + written.value != frames:
             raise Error(f"decoding gave {done + written.value} frames instead of {frames}")
 
@@ -465,7 +470,7 @@ class Stream:
 
     def _check_size(self, clip: Clip, what: str) -> None:
         if (clip.width, clip.height) != self._size:
-            raise ValueError(f"{what} has frames of {clip.width}x{clip.height}, but the stream's are {self._size[0]}x{self._size[1]}; layout= names the order of the axes")
+            raise ValueError(f"{what} is {clip.width}x{clip.height}, but the stream's frames are {self._size[0]}x{self._size[1]}; layout= names the order of the axes")
 
     def __enter__(self) -> Stream:
         return self
@@ -497,6 +502,13 @@ def _first_axis(out: Any, what: str, axis: int = 0) -> int:
     return int(shape[axis])
 
 
+def _sliced(out: Any, index: Any) -> Any:
+    try:
+        return out[index]
+    except (TypeError, IndexError, NotImplementedError):
+        raise TypeError(f"out is a {type(out).__name__}, of which a stream cannot return the part that it wrote: pass a NumPy array or a tensor") from None
+
+
 def _rest(clip: Clip, start: int) -> Clip:
     """The frames from `start` on."""
     return _part(clip, start, clip.count - start)
@@ -516,6 +528,6 @@ def _part(clip: Clip, start: int, count: int) -> Clip:
         if first.planes[i]:
             first.planes[i] += start * step
     part = Clip.__new__(Clip)
-    part.owner, part.first, part.count, part.width, part.height = clip.owner, first, count, clip.width, clip.height
+    part.view, part.first, part.count, part.width, part.height = clip.view, first, count, clip.width, clip.height
     part.frames = _abi.Frames(_abi.FRAMES_SIZE, ctypes.pointer(first), count, clip.frames.frame_strides)
     return part
