@@ -1,10 +1,16 @@
-//! Linker flags of the shared library; CMake files, for cargo-c.
+//! Whether kernels are optimised; linker flags of the shared library; CMake files, for cargo-c.
 
 use std::env::var;
 use std::path::Path;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // Without optimisation every vector instruction is a call, and with a little of it most values go through memory. The profile
+    // is the user's, not ours.
+    println!("cargo:rustc-check-cfg=cfg(optimised)");
+    if !["0", "1"].contains(&var("OPT_LEVEL").unwrap().as_str()) {
+        println!("cargo:rustc-cfg=optimised");
+    }
     if var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         // ONNX Runtime's threads and our thread-locals outlive a dlclose, so it must not unmap the library.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");

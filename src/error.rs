@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_cause_stays_with_its_kind() {
-        let error = crate::LatentReader::open("/no/such/file").map(|_| ()).unwrap_err().prefixed("context").clone();
+        let error = crate::LatentReader::open("/no/such/file").unwrap_err().prefixed("context").clone();
         let cause = error.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
         assert_eq!(cause.kind(), std::io::ErrorKind::NotFound);
         assert!(error.text().starts_with("context: ") && error.text().contains(&cause.to_string()), "{error}");

@@ -1,22 +1,23 @@
 //! Streams video through WF-VAE models (wavelet-driven causal video VAE, arXiv 2411.17459) on ONNX Runtime.
 //!
 //! A [`Model`] holds the weights; any number of [`Stream`]s share it. A stream holds the causal caches of one clip. Push any
-//! number of frames or latents per call, for clips of any length, which need not be known in advance. Output is bit-identical however you split a clip across calls.
+//! number of frames or latents per call, for clips of any length, which need not be known in advance. Output is bit-identical
+//! however you split a clip across calls.
 //!
 //! C and C++ programs use the same through `include/wfvae.h`.
 //!
-//! **A plain debug build is 80 to 90 times slower**, because Cargo takes profiles from your workspace and not from this crate, and
-//! without optimisation each vector instruction is a call. So add the last two lines:
+//! **Debug builds** take twice as long as release builds: our kernels are very slow with `opt-level` 0 or 1, so ONNX Runtime's own
+//! operators take their place. Results differ in the last bits, and opening a model logs a warning. With the last three lines a
+//! debug build computes the same as a release build, as fast; your own code is still built for debugging:
 //!
 //! ```toml
 //! [dependencies]
 //! wfvae = "0.1"
 //!
-//! [profile.dev.package."*"]
+//! [profile.dev.package.wfvae]
 //! opt-level = 3
+//! debug-assertions = false
 //! ```
-//!
-//! The first build then takes longer; your own code is still built for debugging.
 //!
 //! ```
 //! use wfvae::{Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, PixelFormat, Stream, StreamOptions};
@@ -57,7 +58,7 @@
 //! If memory is short, calls return [`ErrorKind::OutOfMemory`]. When a small block such as a string cannot be allocated, Rust
 //! would end the process. So the feature `reserve`, which is on by default, sets a global allocator: the system's, with 4 MiB in
 //! reserve for this case. A program with a global allocator of its own turns the feature off.
-#![warn(missing_docs)]
+#![warn(missing_docs, missing_debug_implementations)]
 
 mod capi;
 mod engine;

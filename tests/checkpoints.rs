@@ -107,7 +107,7 @@ fn a_config_of_another_model_is_refused() {
     let refused = |change: fn(&mut Map<String, Value>)| {
         let folder = folder("v1-tiny", change);
         copy_weights("v1-tiny", &folder);
-        let e = open(folder.path()).err().expect("refused");
+        let e = open(folder.path()).expect_err("refused");
         (e.kind(), e.to_string())
     };
     let (kind, text) = refused(|c| _ = c.insert("decoder_num_resblocks".into(), 2.into()));

@@ -49,9 +49,8 @@ fn builtin_on_device(precision: Precision) -> Model {
 /// These run with the runtime of `make runtime`, which has no such provider.
 #[test]
 fn cuda_that_the_runtime_lacks_is_an_error_that_says_what_to_do() {
-    let error = Model::builtin(&options(Provider::Cuda { device: 1 }, Precision::F32))
-        .err()
-        .expect("there is no such provider");
+    let error =
+        Model::builtin(&options(Provider::Cuda { device: 1 }, Precision::F32)).expect_err("there is no such provider");
     assert_eq!(error.kind(), ErrorKind::Provider);
     let text = error.to_string();
     assert!(text.contains("CUDA device 1") && text.contains("built without the CUDA provider"), "{text}");

@@ -201,9 +201,9 @@ fn only_a_file_can_be_the_target() {
     let latents = encode(&mut stream, &clip(1, 16, 16, 3), &[1]);
     let (info, folder) = (stream.latent_file(LatentType::F32), TempDir::new().unwrap());
     let refused = |path: &Path| {
-        let e = LatentWriter::create(path, info.clone()).err().expect("refused");
+        let e = LatentWriter::create(path, info.clone()).expect_err("refused");
         assert!(e.kind() == ErrorKind::Io && e.text().contains(&path.display().to_string()), "{e}");
-        let e = LatentReader::open(path).err().expect("refused");
+        let e = LatentReader::open(path).expect_err("refused");
         assert!(e.kind() == ErrorKind::Io && e.text().contains(&path.display().to_string()), "{e}");
     };
     refused(folder.path());
@@ -258,7 +258,7 @@ fn a_description_that_contradicts_itself_is_not_written() {
     for (change, text) in changes {
         let mut info = stream.latent_file(LatentType::F32);
         change(&mut info);
-        let e = LatentWriter::create(folder.path().join("x"), info).err().expect("refused");
+        let e = LatentWriter::create(folder.path().join("x"), info).expect_err("refused");
         assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains(text), "{e}");
     }
     assert!(names(&folder).is_empty());

@@ -197,7 +197,7 @@ fn check_finite_finds_weights_of_every_type() {
         });
         let bytes = std::fs::read(folder.path().join("model.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        let error = Model::open(folder.path(), &options).err().expect("refused");
+        let error = Model::open(folder.path(), &options).expect_err("refused");
         let (_, text) = error.text().split_once("tensor ").unwrap();
         let (key, text) = text.split_once(": ").unwrap();
         let last = file.tensor(key).unwrap().shape().iter().product::<usize>() - 1;

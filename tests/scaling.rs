@@ -141,7 +141,7 @@ fn short_lists_of_unequal_entries_are_refused_where_they_matter() {
         let (_folder, model) = model(16, scale, shift);
         assert!(!model.info().has_scaling && raw(&model) == expected);
         for posterior in [Posterior::Mean, Posterior::Sample { seed: 3 }] {
-            let e = stream(&model, posterior, true).err().expect("refused");
+            let e = stream(&model, posterior, true).expect_err("refused");
             assert!(
                 e.kind() == ErrorKind::InvalidArgument
                     && e.text().contains("scaled latents were requested")
@@ -171,7 +171,7 @@ fn lists_that_cannot_scale_are_refused_where_they_matter() {
         let (_folder, model) = model(8, scale, shift);
         assert!(!model.info().has_scaling);
         stream(&model, Posterior::Mean, false).unwrap();
-        let e = stream(&model, Posterior::Mean, true).err().expect("refused");
+        let e = stream(&model, Posterior::Mean, true).expect_err("refused");
         assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains("scale must not be zero"), "{e}");
     }
 }

@@ -123,7 +123,7 @@ fn memory_limits_tile_or_refuse() {
     assert!(error.text().contains("clip_frames"), "{error}");
     // In a stream tiles keep caches of their own: no help here.
     options.tiling = Tiling::Exact;
-    let error = Stream::new(&model, &options).err().unwrap();
+    let error = Stream::new(&model, &options).unwrap_err();
     assert!(error.kind() == ErrorKind::OutOfMemory && error.text().contains("set clip_frames"), "{error}");
 
     options.clip_frames = 9;
@@ -194,7 +194,7 @@ fn group_norm_takes_whole_clips() {
     assert!(!stream.info().needs_reset);
     let mut tiled = StreamOptions::new(width, height);
     tiled.tiling = Tiling::Blended { overlap: 0 };
-    assert_eq!(Stream::new(&model, &tiled).err().unwrap().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(Stream::new(&model, &tiled).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
 /// Sums over a clip need float32, and its graphs have one layout.
@@ -209,7 +209,7 @@ fn group_norm_has_one_precision_and_one_layout() {
     for (change, text) in changes {
         let mut options = ModelOptions::default();
         change(&mut options);
-        let error = Model::open(common::golden("own-v2-groupnorm"), &options).err().expect("refused");
+        let error = Model::open(common::golden("own-v2-groupnorm"), &options).expect_err("refused");
         assert!(error.kind() == ErrorKind::InvalidArgument && error.text().contains(text), "{error}");
     }
 }

@@ -463,7 +463,7 @@ fn double_precision_is_rounded() {
     let mut large = wide(golden_tensors(), |v| v);
     large.get_mut("decoder.conv_in.conv.bias").unwrap().2[..8].copy_from_slice(&1e300f64.to_le_bytes());
     let folder = folder(&[(CONFIG, &config), (WEIGHTS, &file(&large))]);
-    let error = open_checked(folder.path()).err().unwrap();
+    let error = open_checked(folder.path()).unwrap_err();
     assert!(error.text().contains("decoder.conv_in.conv.bias: element 0 is inf"), "{error}");
 }
 

@@ -39,4 +39,4 @@ pub(crate) use blend::Blend;
 pub(crate) use conv::convolution::{Convolution, Input, Method, Resources, Sampling};
 pub(crate) use norm::LayerNorm;
 pub(crate) use scratch::{NoMemory, ScratchPool, ScratchSize};
-pub(crate) use target::Target;
+pub(crate) use target::{OPTIMISED, Target};

@@ -2,6 +2,7 @@
 
 use crate::finite::{first_f16_not_finite, first_not_f16, first_not_finite};
 use half::f16;
+use std::fmt;
 
 /// What the encoder writes. For each value, the network outputs the mean and variance of a Gaussian (arXiv 1312.6114).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +42,7 @@ impl LatentType {
 
 /// Latents to read: `[n, channels, height, width]`.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Latents<'a> {
     /// Single precision.
     F32(&'a [f32]),
@@ -49,11 +51,29 @@ pub enum Latents<'a> {
 }
 
 /// A buffer for latents: `[n, channels, height, width]`.
+#[non_exhaustive]
 pub enum LatentsMut<'a> {
     /// Single precision.
     F32(&'a mut [f32]),
     /// Half precision: `f16` of the crate `half`, version 2.
     F16(&'a mut [f16]),
+}
+
+impl fmt::Debug for Latents<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_len(f, matches!(self, Latents::F32(_)), self.len())
+    }
+}
+
+impl fmt::Debug for LatentsMut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_len(f, matches!(self, LatentsMut::F32(_)), self.len())
+    }
+}
+
+/// Without the values, of which there may be millions.
+fn write_len(f: &mut fmt::Formatter<'_>, single: bool, len: usize) -> fmt::Result {
+    write!(f, "{}({len} values)", if single { "F32" } else { "F16" })
 }
 
 impl Latents<'_> {

@@ -5,6 +5,7 @@ use crate::logger::Logger;
 use crate::process::Process;
 use ort::session::{NoSelectedOutputs, RunOptions};
 use parking_lot::Mutex;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -31,6 +32,7 @@ struct Steps {
 
 /// How far a stream's running call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct CallProgress {
     /// Steps that it has run.
     pub steps_done: u64,
@@ -40,6 +42,15 @@ pub struct CallProgress {
 
 /// Ends the progress of a call when it is dropped.
 pub(crate) struct Counted(Arc<Steps>);
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller")
+            .field("cancelled", &self.is_cancelled())
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
 
 impl Canceller {
     pub(crate) fn new() -> Result<Self> {

@@ -35,7 +35,8 @@ pub(crate) struct DecodeCall<'a> {
 }
 
 impl Stream {
-    /// Encodes frames. Writes the latents that they complete, `[n, C, h, w]`, and returns how many.
+    /// Encodes frames. Writes the latents that they complete, `[n, C, h, w]`, and returns how many:
+    /// [`encode_count`](Self::encode_count) tells beforehand. `latents` has room for at least as many; the rest stays as it is.
     ///
     /// # Errors
     /// [`Capacity`](crate::ErrorKind::Capacity), [`InvalidSize`](crate::ErrorKind::InvalidSize),
@@ -49,6 +50,7 @@ impl Stream {
     }
 
     /// Ends the clip. Writes the latent of an incomplete last group, whose missing frames repeat the last one.
+    /// Returns how many latents were written: 0 or 1.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode).
@@ -57,7 +59,8 @@ impl Stream {
         self.ready()?.encode(None)?.run(&[], latents)
     }
 
-    /// Decodes latents, `[n, C, h, w]`. Writes the frames that are final and returns how many.
+    /// Decodes latents, `[n, C, h, w]`. Writes the frames that are final and returns how many:
+    /// [`decode_count`](Self::decode_count) tells beforehand. `frames` has room for at least as many; the rest stays as it is.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode); [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the values are not whole
@@ -72,7 +75,8 @@ impl Stream {
         ready.decode(Some(latents.len() / size), frames.len())?.run(latents, frames)
     }
 
-    /// Ends the clip. Writes the frames that the decoder held back.
+    /// Ends the clip. Writes the frames that the decoder held back and returns how many:
+    /// [`decode_flush_count`](Self::decode_flush_count) tells beforehand.
     ///
     /// # Errors
     /// As for [`encode`](Self::encode).

@@ -3,7 +3,7 @@
 use super::model_options::{CacheType, Convolution, Layout, ModelOptions, Precision, Provider};
 use crate::error::{Result, fail};
 use crate::graph::{self, Element, Operators, Taps};
-use crate::kernels::Target;
+use crate::kernels::{OPTIMISED, Target};
 use crate::model::Network;
 use crate::runtime::{OUR_KERNELS, Place};
 
@@ -98,8 +98,8 @@ pub(super) fn graph_options(
         _ if channels_last && kernels.contains(&compute) && !network.has_group_norms() => Operators::Device,
         // Ours compute in float32, on the CPU.
         _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
-        // A CPU without vectors that we know: the runtime's own operators are faster.
-        _ if !Target::current().has_vectors() => Operators::Onnx,
+        // A CPU without vectors that we know, or a debug build: the runtime's own operators are faster.
+        _ if !OPTIMISED || !Target::current().has_vectors() => Operators::Onnx,
         Convolution::Exact => Operators::Exact,
         Convolution::Fast => Operators::Fast,
         Convolution::Direct => Operators::OurNorms,
@@ -131,6 +131,22 @@ pub(super) fn graph_options(
     }
 }
 
+/// What to tell the user if our operators would run but for the build. Only a Rust program can have such a build.
+pub(super) fn unoptimised(
+    convolution: Convolution,
+    place: Place,
+    precisions: [Precision; 2],
+    network: &Network,
+) -> Option<&'static str> {
+    let wanted = matches!(convolution, Convolution::Exact | Convolution::Fast | Convolution::Direct);
+    let possible = place == Place::Cpu && precisions.contains(&Precision::F32) && !network.needs_whole_clip();
+    (!OPTIMISED && wanted && possible && Target::current().has_vectors()).then_some(
+        "wfvae was compiled with opt-level 0 or 1, so ONNX Runtime's own convolutions and norms are used: calls take \
+         twice as long, and results differ in the last bits. Add [profile.dev.package.wfvae] with opt-level = 3 and \
+         debug-assertions = false to the Cargo.toml of your workspace",
+    )
+}
+
 /// For viewers and other runtimes: only what ONNX defines.
 pub(super) fn plain(options: &graph::Options) -> graph::Options {
     graph::Options { operators: Operators::Onnx, narrow_norms: false, ..*options }
@@ -149,6 +165,16 @@ mod tests {
 
     fn network(case: &str) -> Network {
         model::open(Some(&Path::new("tests/golden").join(case)), false).unwrap().0
+    }
+
+    /// Otherwise no test would run them.
+    #[test]
+    fn our_kernels_are_those_that_tests_run() {
+        let (network, options) = (network("v1-tiny"), ModelOptions::default());
+        let graph = graph_options(&options, Place::Cpu, Precision::F32, &network, &[]);
+        let vectors = Target::choose().unwrap().has_vectors();
+        assert_eq!(graph.operators, if vectors { Operators::Exact } else { Operators::Onnx });
+        assert_eq!(unoptimised(options.convolution, Place::Cpu, [Precision::F32; 2], &network), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::model::{self, Checkpoint, Half, Network};
 use crate::process::Process;
 use crate::runtime::{Device, Place};
 use once_cell::sync::OnceCell;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,6 +37,13 @@ struct Side {
     options: graph::Options,
     /// Loaded by the first stream that needs them.
     steps: OnceCell<Vec<Arc<Step>>>,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, provider) = (self.checkpoint().name(), self.0.sessions.place.name());
+        f.debug_struct("Model").field("name", &name).field("provider", &provider).finish_non_exhaustive()
+    }
 }
 
 impl Model {
@@ -98,6 +106,11 @@ impl Model {
         let (encoder, decoder) = (side(options.encode_precision, "encode")?, side(options.decode_precision, "decode")?);
         let (encode_precision, decode_precision) = (encoder.precision, decoder.precision);
         compute::check_layout(options, place, [encode_precision, decode_precision], network.needs_whole_clip())?;
+        if let Some(text) =
+            compute::unoptimised(options.convolution, place, [encode_precision, decode_precision], &network)
+        {
+            options.logger.log(log::Level::Warn, text);
+        }
         options.logger.log(
             log::Level::Info,
             format_args!(

@@ -10,6 +10,7 @@ const MAX_THREADS: usize = 1024;
 
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Provider {
     /// CUDA device 0 if it can be used, otherwise the CPU. [`ModelInfo`](crate::ModelInfo) then says what CUDA lacks.
     #[default]
@@ -33,6 +34,7 @@ pub enum Provider {
 /// [`ErrorKind::NotFinite`](crate::ErrorKind::NotFinite) in every precision. Models that take whole clips compute in float32
 /// only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Precision {
     /// float32 throughout.
     #[default]
@@ -50,6 +52,7 @@ pub enum Precision {
 
 /// How the causal caches of a model's streams are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum CacheType {
     /// As the network computes them: exact.
     #[default]
@@ -60,9 +63,11 @@ pub enum CacheType {
 
 /// How 3x3 convolutions are computed. They are nearly all of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Convolution {
     /// The fastest way that matches the reference to the rounding of float32: Winograd's algorithm in tiles of 2x2 pixels and,
-    /// in layers where this changes the result little, of 4x4 pixels.
+    /// in layers where this changes the result little, of 4x4 pixels. In a build with `opt-level` 0 or 1, this and
+    /// [`Fast`](Self::Fast) are ONNX Runtime's convolutions.
     #[default]
     Exact,
     /// Tiles of 4x4 pixels in all layers. In the golden cases the difference to the reference is mostly up to twice that of
@@ -83,6 +88,7 @@ pub enum Convolution {
 /// Otherwise frames are channels-last, and planes in models that take whole clips. Results are the same up to the rounding of
 /// the convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Layout {
     /// Channels-last on a CUDA device, where that is possible and the norms are of pixels. Otherwise planes.
     #[default]
@@ -95,7 +101,13 @@ pub enum Layout {
     ChannelsLast,
 }
 
-/// How a model is opened. The default suits most programs.
+/// How a model is opened. The default suits most programs; others change fields of it:
+///
+/// ```
+/// let mut options = wfvae::ModelOptions::default();
+/// options.provider = wfvae::Provider::Cpu;
+/// options.threads = 4;
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ModelOptions {

@@ -2,7 +2,13 @@
 
 use crate::media::Posterior;
 
-/// How a stream is made. [`new`](Self::new) gives the defaults.
+/// How a stream is made. [`new`](Self::new) gives the defaults, of which you change fields:
+///
+/// ```
+/// let mut options = wfvae::StreamOptions::new(1920, 1080);
+/// options.pad = true;
+/// options.posterior = wfvae::Posterior::Sample { seed: 1 };
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StreamOptions {
@@ -66,6 +72,7 @@ impl StreamOptions {
 
 /// Whether frames are processed in tiles, which takes less memory at a time and more work in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Tiling {
     /// The whole frame at once.
     #[default]

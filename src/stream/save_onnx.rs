@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// Which graphs [`Model::save_onnx`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Graphs {
     /// The graphs that the library runs. Each is one step for one frame; causal caches are inputs and outputs. The same as
     /// [`Clip`](Self::Clip) for a model that takes whole clips.

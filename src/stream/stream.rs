@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::LatentCodec;
 use crate::runtime::Canceller;
+use std::fmt;
 use std::ops::Range;
 
 /// Sizes and counters of a stream.
@@ -71,6 +72,12 @@ pub struct Stream {
     pub(super) alpha: Option<AlphaTrack>,
     pub(super) canceller: Canceller,
     failure: Option<Error>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("model", &self.model).field("info", &self.info()).finish_non_exhaustive()
+    }
 }
 
 impl Stream {

@@ -351,7 +351,7 @@ fn precisions_that_a_place_lacks_are_refused() {
         (options.decode_precision, options.provider) = (precision, provider);
         Model::open(golden(case), &options)
     };
-    let refused = |case, precision| open(case, precision, Provider::Cpu).err().expect("it cannot be").to_string();
+    let refused = |case, precision| open(case, precision, Provider::Cpu).expect_err("it cannot be").to_string();
     assert!(refused("v1-tiny", Precision::Tf32).contains("decode_precision tf32: the CPU has no such mode"));
     assert!(refused("own-v2-groupnorm", Precision::F16).contains("groupnorm"));
     // Allowed is not asked.
@@ -361,15 +361,15 @@ fn precisions_that_a_place_lacks_are_refused() {
         assert_eq!(auto.info().decode_precision, Precision::F32);
     }
     let mut options = ModelOptions { layout: Layout::ChannelsLast, ..ModelOptions::default() };
-    let error = Model::open(golden("own-v2-groupnorm"), &options).err().expect("its graphs are planes");
+    let error = Model::open(golden("own-v2-groupnorm"), &options).expect_err("its graphs are planes");
     assert!(error.text().contains("layout channels_last: the model has norm_type"), "{error}");
     options.layout = Layout::Planes;
     Model::open(golden("own-v2-groupnorm"), &options).unwrap();
     options.provider_options = vec![("use_tf32".into(), "1\0".into())];
-    let error = Model::open(golden("own-v2-groupnorm"), &options).err().expect("no such value");
+    let error = Model::open(golden("own-v2-groupnorm"), &options).expect_err("no such value");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     let bf16 = open("v1-tiny", Precision::Bf16, Provider::Cpu).unwrap();
-    let error = Stream::new(&bf16, &StreamOptions::new(SIZE.0, SIZE.1)).err().expect("no such convolutions");
+    let error = Stream::new(&bf16, &StreamOptions::new(SIZE.0, SIZE.1)).expect_err("no such convolutions");
     assert_eq!(error.kind(), ErrorKind::Provider);
     assert!(error.text().contains("bf16: ONNX Runtime's CPU provider has no convolutions"), "{error}");
 }

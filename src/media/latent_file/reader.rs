@@ -8,6 +8,7 @@ use crate::memory;
 use crate::model::{START, instead_of_safetensors};
 use half::f16;
 use safetensors::tensor::Metadata;
+use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,12 @@ pub struct LatentReader {
     info: LatentFileInfo,
     /// The file offset of the first latent.
     start: u64,
+}
+
+impl fmt::Debug for LatentReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatentReader").field("path", &self.path).field("info", &self.info).finish_non_exhaustive()
+    }
 }
 
 impl LatentReader {

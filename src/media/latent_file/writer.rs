@@ -7,6 +7,7 @@ use crate::float_mode::FloatMode;
 use crate::media::latents::{LatentType, Latents, or_scaled};
 use crate::process::Owned;
 use half::f16;
+use std::fmt;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,12 @@ enum State {
     Open(Owned<NamedTempFile>),
     Finished,
     Failed(String),
+}
+
+impl fmt::Debug for LatentWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatentWriter").field("path", &self.path).field("info", &self.info).finish_non_exhaustive()
+    }
 }
 
 impl LatentWriter {

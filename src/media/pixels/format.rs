@@ -1,7 +1,7 @@
 //! Pixel formats.
 
 /// The range of float values. Integer formats always use their full range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Range {
     /// 0 is black and 1 is white, as in FFmpeg's float formats.
     #[default]
@@ -11,7 +11,8 @@ pub enum Range {
 }
 
 /// How YUV and grey are calculated from RGB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Matrix {
     /// BT.709 for pictures of 720 lines and more, else BT.601.
     #[default]
@@ -25,7 +26,7 @@ pub enum Matrix {
 }
 
 /// Which codes stand for black and white in YUV and grey.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum YuvRange {
     /// In 8 bits, luma is 16 to 235 and chroma 16 to 240; in n bits, 2^(n-8) times that.
     #[default]
@@ -35,7 +36,8 @@ pub enum YuvRange {
 }
 
 /// Where chroma samples lie among the pixels that share them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Siting {
     /// On the left column; where chroma has fewer rows, between the rows: MPEG-2, H.264.
     #[default]
@@ -47,7 +49,7 @@ pub enum Siting {
 }
 
 /// What the codes of YUV and grey mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Yuv {
     /// How they are calculated from RGB.
     pub matrix: Matrix,
@@ -58,7 +60,7 @@ pub struct Yuv {
 }
 
 /// How many chroma samples a planar YUV picture has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Chroma {
     /// 4:2:0: half as many columns and rows as luma, rounded up.
@@ -78,7 +80,7 @@ pub enum Chroma {
 ///
 /// A picture whose pixels lie at other distances is one of these formats with pixel steps of its own, see
 /// [`Image::from_raw`](crate::Image::from_raw).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PixelFormat {
     /// One plane of bytes R, G, B.

@@ -542,10 +542,17 @@ fn strided_slices_hold_what_they_must() {
     let text = |planes: &[(&[u8], usize)], format| image(planes, format).unwrap_err().text().to_string();
     assert!(image(&[(&luma, 10), (&[2; 2 * 12 + 6], 12)], nv12).is_ok());
     assert!(text(&[(&luma, 10), (&chroma, 12)], nv12).contains("plane 1"));
-    assert!(text(&[(&luma[1..], 10), (&[2; 30], 12)], nv12).contains("found 45"));
+    assert!(
+        text(&[(&luma[1..], 10), (&[2; 30], 12)], nv12)
+            .contains("plane 0: 5 rows at a stride of 10 need 46 bytes, found 45")
+    );
     assert!(text(&[(&luma, 10)], nv12).contains("found 1 planes"));
     assert!(text(&[(&luma, 5), (&[2; 30], 12)], nv12).contains("stride 5 is shorter"));
-    assert!(text(&[(&luma, usize::MAX), (&[2; 30], 12)], nv12).contains("plane 0"));
+    assert!(text(&[(&luma, usize::MAX), (&[2; 30], 12)], nv12).contains("need more than memory can have"));
+    let packed = |height| Image::packed(&luma, PixelFormat::Rgb8, 6, height).unwrap_err().text().to_string();
+    assert!(
+        packed(5).ends_with("found 46 bytes, expected 90") && packed(usize::MAX).ends_with("more than memory can have")
+    );
     assert!(text(&[(&luma, 10), (&[2; 30], 12), (&luma, 10), (&luma, 10)], nv12).contains("more planes"));
     assert!(image(&[(&luma, 10), (&[2; 30], 12), (&luma, 10)], nv12).is_ok());
     assert!(text(&[(&[0; 200], 20), (&[0; 200], 20)], PixelFormat::Rgb8).contains("more planes"));

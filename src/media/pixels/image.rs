@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::finite::first_not_finite;
 use crate::{memory, parallel};
 use parking_lot::Mutex;
+use std::fmt;
 use std::marker::PhantomData;
 
 /// Bytes of a plane that one thread converts about as fast as it starts others.
@@ -29,6 +30,18 @@ pub struct ImageMut<'a> {
     /// Of a picture with fewer chroma samples than pixels, while parts of it are missing.
     differences: Option<Differences>,
     lifetime: PhantomData<&'a mut [u8]>,
+}
+
+impl fmt::Debug for Image<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("width", &self.width()).field("height", &self.height()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ImageMut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageMut").field("width", &self.width()).field("height", &self.height()).finish_non_exhaustive()
+    }
 }
 
 // SAFETY: these are borrows of plain bytes, like slices.
@@ -54,7 +67,7 @@ impl<'a> Image<'a> {
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if `bytes` does not have the picture's size, or is not
-    /// aligned for the format.
+    /// aligned for the format; [`InvalidSize`](crate::ErrorKind::InvalidSize) if width or height is 0.
     pub fn packed(bytes: &'a [u8], format: PixelFormat, width: usize, height: usize) -> Result<Self> {
         let layout = Layout::packed(bytes.as_ptr().cast_mut(), bytes.len(), format, width, height)?;
         Ok(Image { layout, lifetime: PhantomData })

@@ -46,7 +46,8 @@ impl Layout {
     pub(super) fn packed(bytes: *mut u8, len: usize, format: PixelFormat, width: usize, height: usize) -> Result<Self> {
         let needed = format.bytes(width, height);
         if needed != Some(len) {
-            fail!(InvalidArgument, "a {width}x{height} picture of {format:?}: found {len} bytes, expected {needed:?}");
+            let expected = in_words(needed);
+            fail!(InvalidArgument, "a {width}x{height} picture of {format:?}: found {len} bytes, expected {expected}");
         }
         let shape = format.shape();
         let (mut planes, mut start) = (Planes::NONE, 0);
@@ -70,7 +71,7 @@ impl Layout {
         let (mut planes, mut count) = (Planes::NONE, 0);
         let own_alpha = usize::from(shape.alpha == Alpha::Plane);
         for (bytes, len, stride) in slices {
-            let (plane, name) = if count == shape.planes.len() { (ALPHA, "alpha") } else { (count, "of its plane") };
+            let plane = if count == shape.planes.len() { ALPHA } else { count };
             if count >= shape.planes.len() + own_alpha {
                 fail!(InvalidArgument, "more planes than the {} of {format:?}", shape.planes.len() + own_alpha);
             }
@@ -79,9 +80,10 @@ impl Layout {
             let last = rows.saturating_sub(1).checked_mul(stride);
             let needed = last.and_then(|last| columns.checked_mul(pixel)?.checked_add(last));
             if needed.is_none_or(|needed| needed > len) || isize::try_from(stride).is_err() {
+                let (name, needed) = (if plane == ALPHA { " (alpha)" } else { "" }, in_words(needed));
                 fail!(
                     InvalidArgument,
-                    "plane {plane}: {rows} rows {name} at a stride of {stride} need {needed:?} bytes, found {len}"
+                    "plane {plane}{name}: {rows} rows at a stride of {stride} need {needed} bytes, found {len}"
                 );
             }
             planes.first[plane] = bytes;
@@ -134,6 +136,11 @@ impl Layout {
             _ => [self.width, self.height],
         }
     }
+}
+
+/// A size, for error texts.
+fn in_words(bytes: Option<usize>) -> String {
+    bytes.map_or("more than memory can have".into(), |bytes| bytes.to_string())
 }
 
 impl Channel {

@@ -166,7 +166,7 @@ impl Stream {
             fail!(
                 InvalidArgument,
                 "the snapshot holds {found} bytes in layout {:08x}, this stream keeps {expected} in {:08x}: it is of other \
-                 tiles, of another cache_type, precision, convolution or layout, or of another version of libwfvae",
+                 tiles, of another cache_type, precision, convolution or layout, or of another version or build of libwfvae",
                 theirs.layout,
                 state.layout()
             );
