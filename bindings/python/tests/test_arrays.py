@@ -353,7 +353,8 @@ def test_out_of_latents(model, video, latents):
 def test_options_list_their_choices(model, video, latents):
     for call, text in [
         (lambda: wfvae.Model(provider="gpu"), "'auto', 'cpu', 'cuda'"),
-        (lambda: wfvae.Model(precision="float16"), "'f32', 'tf32', 'f16', 'bf16'"),
+        (lambda: wfvae.Model(precision="float16"), "precision is 'float16', must be one of 'f32', 'tf32', 'f16', 'bf16'"),
+        (lambda: wfvae.Model(decode_precision="float16"), "decode_precision is 'float16'"),
         (lambda: model.encode(video, posterior="mode"), "'mean', 'sample', 'moments'"),
         (lambda: model.encode(video, layout="NCHW"), "T, H, W, C"),
         (lambda: model.encode(video, range="tv"), "'unit', 'signed'"),

@@ -222,7 +222,7 @@ def _as_numpy(array: Any, what: str, writing: bool) -> np.ndarray[Any, Any]:
 
 
 def _wrong_type(what: str, name: str) -> str:
-    return f"{what} has elements of type {name}, must be uint8, uint16, float16, bfloat16 or float32: convert it first"
+    return f"{what} has elements of type {name}: convert it first. Frames are uint8, uint16, float16, bfloat16 or float32, latents float16 or float32"
 
 
 def compact(shape: tuple[int, ...], size: int) -> tuple[int, ...]:

@@ -129,6 +129,9 @@ class Model:
         level = _level() if log_level is None else unsigned("log_level", log_level)
         if level > 5:
             raise ValueError(f"log_level is {log_level}, must be 0 to 5")
+        precisions = {}
+        for option, own in (("encode_precision", encode_precision), ("decode_precision", decode_precision)):
+            precisions[option] = value_of(option if own else "precision", _abi.PRECISIONS, own or precision)
         options = _abi.ModelOptions(
             runtime_path=runtime_path(runtime),
             provider=value_of("provider", _abi.PROVIDERS, provider),
@@ -140,8 +143,7 @@ class Model:
             attention_bytes=unsigned("attention_bytes", attention_bytes, 64),
             convolution=value_of("convolution", _abi.CONVOLUTIONS, convolution),
             layout=value_of("memory_layout", _abi.LAYOUTS, memory_layout),
-            encode_precision=value_of("encode_precision", _abi.PRECISIONS, encode_precision or precision),
-            decode_precision=value_of("decode_precision", _abi.PRECISIONS, decode_precision or precision),
+            **precisions,
             provider_options=text_bytes("provider_options", ",".join(f"{k}={v}" for k, v in (provider_options or {}).items())),
         )
         if level:
