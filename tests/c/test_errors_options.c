@@ -195,6 +195,8 @@ static void test_clips(void)
     PLAIN("clip: decode", OK, NULL,
           wfvae_decode_chunk(s.stream, right_latents, LATENTS, s.decoded, FRAMES, &s.count));
     result("clip: decode, frames", s.count == FRAMES && !memcmp(s.out, right_out, sizeof s.out));
+    PLAIN("clip: a frame count too late", INVALID_ARGUMENT, "have been left out already",
+          wfvae_set_frame_count(s.stream, FRAMES - 1));
     PLAIN("clip: decode a second one", INVALID_STATE, "reset the stream before the next one",
           wfvae_decode_chunk(s.stream, right_latents, 1, s.decoded, FRAMES, &s.count));
     wfvae_destroy(s.stream);
