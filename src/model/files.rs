@@ -6,6 +6,7 @@ use super::damage;
 use crate::error::{Error, Result, fail};
 use crate::memory;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Preferred names, in this order. An index goes before a single file.
@@ -47,6 +48,14 @@ pub(super) fn find(path: &Path) -> Result<Files> {
             fail!(Io, "{}: neither a folder nor a file", path.display())
         }
         Ok(meta) => meta,
+        // Such as the name of a model on a hub.
+        Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => {
+            fail!(
+                Io,
+                "checkpoint {}: {e}; name a folder or a file on this machine, as the library downloads nothing",
+                path.display()
+            )
+        }
         Err(e) => fail!(Io, "checkpoint {}", cannot_open(path, &e)),
     };
     if meta.is_dir() {
@@ -78,7 +87,7 @@ pub(super) fn find(path: &Path) -> Result<Files> {
 /// "path: why", where a dangling link is called one.
 pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
     match std::fs::read_link(path) {
-        Ok(target) if error.kind() == std::io::ErrorKind::NotFound => {
+        Ok(target) if error.kind() == ErrorKind::NotFound => {
             let target = target.display();
             format!("{}: a link to {target}, which does not exist; is the download finished?", path.display())
         }
@@ -125,7 +134,7 @@ fn snapshot(cache: &Path) -> Result<PathBuf> {
 fn config_of(folder: &Path) -> Result<Config> {
     let path = folder.join("config.json");
     if let Err(e) = path.symlink_metadata()
-        && e.kind() == std::io::ErrorKind::NotFound
+        && e.kind() == ErrorKind::NotFound
     {
         return Err(Error::of_file(&e, format!("{}: {e}; {}", path.display(), instead_of_config(folder))));
     }
