@@ -745,33 +745,25 @@ namespace Wfvae
         // layout has no such plane.
         private bool Shape(int plane, out int columns, out int rows, out int bytes)
         {
-            int planes = 3, across = 1, down = 1;
-            bool packed = false;
+            int planes = 3, across = 1, down = 1, elements = 1;
             switch (Format)
             {
-                case PixelFormat.Rgb8: case PixelFormat.Bgr8: packed = true; bytes = 3; break;
-                case PixelFormat.Rgba8: case PixelFormat.Bgra8: packed = true; bytes = 4; break;
-                case PixelFormat.Rgb16: case PixelFormat.RgbF16: packed = true; bytes = 6; break;
-                case PixelFormat.Rgba16: case PixelFormat.RgbaF16: packed = true; bytes = 8; break;
-                case PixelFormat.RgbF32: packed = true; bytes = 12; break;
-                case PixelFormat.RgbaF32: packed = true; bytes = 16; break;
-                case PixelFormat.Rgbp8: case PixelFormat.Gbrp8: bytes = 1; break;
-                case PixelFormat.Rgbp16: case PixelFormat.Gbrp16: bytes = 2; break;
-                case PixelFormat.RgbpF16: case PixelFormat.RgbpBf16: bytes = 2; break;
-                case PixelFormat.RgbpF32: case PixelFormat.GbrpF32: bytes = 4; break;
-                case PixelFormat.Gray8: planes = 1; bytes = 1; break;
-                case PixelFormat.Gray16: planes = 1; bytes = 2; break;
-                case PixelFormat.Yuv420p8: bytes = 1; across = down = 2; break;
-                case PixelFormat.Yuv420p16: bytes = 2; across = down = 2; break;
-                case PixelFormat.Yuv422p8: bytes = 1; across = 2; break;
-                case PixelFormat.Yuv422p16: bytes = 2; across = 2; break;
-                case PixelFormat.Yuv444p8: bytes = 1; break;
-                case PixelFormat.Yuv444p16: bytes = 2; break;
-                case PixelFormat.Yuv411p8: bytes = 1; across = 4; break;
-                case PixelFormat.Nv12: planes = 2; bytes = plane == 1 ? 2 : 1; across = down = 2; break;
-                case PixelFormat.P010: planes = 2; bytes = plane == 1 ? 4 : 2; across = down = 2; break;
+                case PixelFormat.Rgb8: case PixelFormat.Bgr8: case PixelFormat.Rgb16: case PixelFormat.RgbF16:
+                case PixelFormat.RgbF32: elements = 3; break;
+                case PixelFormat.Rgba8: case PixelFormat.Bgra8: case PixelFormat.Rgba16: case PixelFormat.RgbaF16:
+                case PixelFormat.RgbaF32: elements = 4; break;
+                case PixelFormat.Rgbp8: case PixelFormat.Gbrp8: case PixelFormat.Rgbp16: case PixelFormat.Gbrp16:
+                case PixelFormat.RgbpF16: case PixelFormat.RgbpBf16: case PixelFormat.RgbpF32: case PixelFormat.GbrpF32:
+                case PixelFormat.Yuv444p8: case PixelFormat.Yuv444p16: break;
+                case PixelFormat.Gray8: case PixelFormat.Gray16: planes = 1; break;
+                case PixelFormat.Yuv420p8: case PixelFormat.Yuv420p16: across = down = 2; break;
+                case PixelFormat.Yuv422p8: case PixelFormat.Yuv422p16: across = 2; break;
+                case PixelFormat.Yuv411p8: across = 4; break;
+                case PixelFormat.Nv12: case PixelFormat.P010: planes = 2; elements = plane == 1 ? 2 : 1; across = down = 2; break;
                 default: throw new ArgumentException("the pixel format " + (uint)Format + " is unknown");
             }
+            bool packed = elements > 2;
+            bytes = elements * ElementBytes(Format);
             if (plane == 0 || plane == 3)
                 across = down = 1;
             columns = (Width + across - 1) / across;
@@ -779,6 +771,34 @@ namespace Wfvae
             if (packed && AlphaPlane)
                 throw new ArgumentException(Format + " is packed, so it has no plane of alpha");
             return plane < (packed ? 1 : planes) || (plane == 3 && AlphaPlane);
+        }
+
+        // Bytes of an element.
+        internal static int ElementBytes(PixelFormat format)
+        {
+            switch (format)
+            {
+                case PixelFormat.Rgb8:
+                case PixelFormat.Rgba8:
+                case PixelFormat.Rgbp8:
+                case PixelFormat.Gbrp8:
+                case PixelFormat.Bgr8:
+                case PixelFormat.Bgra8:
+                case PixelFormat.Gray8:
+                case PixelFormat.Yuv420p8:
+                case PixelFormat.Yuv422p8:
+                case PixelFormat.Yuv444p8:
+                case PixelFormat.Yuv411p8:
+                case PixelFormat.Nv12:
+                    return 1;
+                case PixelFormat.RgbpF32:
+                case PixelFormat.GbrpF32:
+                case PixelFormat.RgbF32:
+                case PixelFormat.RgbaF32:
+                    return 4;
+                default:
+                    return 2;
+            }
         }
 
         private void SetPlane(int plane, long offset, long stride)
@@ -1995,37 +2015,9 @@ namespace Wfvae
         internal void CheckFrames(PixelFormat format)
         {
             bool half = type == typeof(short) || type == typeof(ushort) || type == typeof(char);
-            bool wrong = half && BytesOf(format) != 2 || type == typeof(float) && BytesOf(format) != 4;
+            bool wrong = half && FrameLayout.ElementBytes(format) != 2 || type == typeof(float) && FrameLayout.ElementBytes(format) != 4;
             if (wrong || type == typeof(double) || type == typeof(decimal))
                 throw new ArgumentException(type.Name + "[] holds no pixels of " + format, name);
-        }
-
-        // Bytes of an element.
-        private static int BytesOf(PixelFormat format)
-        {
-            switch (format)
-            {
-                case PixelFormat.Rgb8:
-                case PixelFormat.Rgba8:
-                case PixelFormat.Rgbp8:
-                case PixelFormat.Gbrp8:
-                case PixelFormat.Bgr8:
-                case PixelFormat.Bgra8:
-                case PixelFormat.Gray8:
-                case PixelFormat.Yuv420p8:
-                case PixelFormat.Yuv422p8:
-                case PixelFormat.Yuv444p8:
-                case PixelFormat.Yuv411p8:
-                case PixelFormat.Nv12:
-                    return 1;
-                case PixelFormat.RgbpF32:
-                case PixelFormat.GbrpF32:
-                case PixelFormat.RgbF32:
-                case PixelFormat.RgbaF32:
-                    return 4;
-                default:
-                    return 2;
-            }
         }
 
         internal void CheckLatents(LatentType latents)
