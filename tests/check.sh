@@ -6,7 +6,7 @@ passed=0 failed=0 failures=
 export DEBIAN_FRONTEND=noninteractive
 c=target/release/c
 
-# What helps only later builds costs this one 5 %.
+# Incremental compilation helps later builds only, and makes the first one 5 % slower.
 [ -d target/debug ] || export CARGO_INCREMENTAL=0
 
 # Tests write temporary files.
