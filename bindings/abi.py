@@ -39,6 +39,8 @@ def program(header):
     """The lines of a C program that prints abi.txt."""
     comments = r'//[^\n]*|/\*.*?\*/|^#[^\n]*|^extern "C" \{|^\}  ?// extern "C"'
     rest = re.sub(comments, "", header.read_text(), flags=re.DOTALL | re.MULTILINE)
+    # Empty here, and declspec on Windows.
+    rest = rest.replace("WFVAE_API", "")
 
     def take(pattern):
         nonlocal rest

@@ -76,15 +76,18 @@
  *
  * Process. The library prints nothing, except Rust's report of a bug in libwfvae itself. It installs no signal
  * handlers, and starts threads only to work on its calls. It must stay loaded after a model was opened, because ONNX
- * Runtime's threads may still run; libwfvae.so is linked so that dlclose does not unload it.
+ * Runtime's threads may still run; dlclose and FreeLibrary do not unload it.
+ *
+ * Strings end with a NUL. Texts are UTF-8. Paths are UTF-8 on Windows, where a path that is not is refused with
+ * WFVAE_STATUS_INVALID_ARGUMENT; on other systems they are any bytes.
  *
  * Files and network. The library writes only the files that you ask for, and sends nothing. ONNX Runtime 1.29 and newer
- * has telemetry: a thread, files in the home folder and a connection to its maker. Opening the first model turns that
- * off for the whole process, before it starts and without changing the environment. If that is not possible, a warning
- * is logged. Telemetry stays as it is if the program has set ORT_DISABLE_TELEMETRY, or has created an environment of
- * ONNX Runtime itself before it opens a model.
+ * has telemetry: a thread, files in the home folder and a connection to its maker (on Windows, events in the system's
+ * log). Opening the first model turns that off for the whole process, before it starts and without changing the
+ * environment. If that is not possible, a warning is logged. Telemetry stays as it is if the program has set
+ * ORT_DISABLE_TELEMETRY, or has created an environment of ONNX Runtime itself before it opens a model.
  *
- * fork(). A child inherits its parent's handles, but not the threads behind them. In a child:
+ * fork(), which Windows lacks. A child inherits its parent's handles, but not the threads behind them. In a child:
  * - Closing and destroying inherited handles returns at once and takes nothing from the parent. A latent file that the
  *   parent is writing stays the parent's.
  * - Snapshots and latent readers still work, and so do wfvae_model_get_info(), wfvae_latents_for_frames() and
@@ -110,6 +113,14 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+/// Windows only: how functions are declared. Define WFVAE_STATIC before you include this header if you link the static
+/// library.
+#if defined(_WIN32) && !defined(WFVAE_STATIC)
+#define WFVAE_API __declspec(dllimport)
+#else
+#define WFVAE_API
+#endif
 
 /// Increases when functions, fields or values are added. Programs built for a lower version keep working.
 #define WFVAE_API_VERSION 1
@@ -483,10 +494,11 @@ typedef void (*wfvae_log_callback)(void *user, uint32_t level, const char *text)
 typedef struct wfvae_model_options {
   /// sizeof(wfvae_model_options).
   size_t struct_size;
-  /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the first of these that exists: the
-  /// environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has already loaded,
-  /// libonnxruntime.so.1, libonnxruntime.so or the newest libonnxruntime.so.VERSION in the folder of libwfvae, the
-  /// loader's search path. If there is none, the error text says what was found at each step. docs/onnxruntime.md
+  /// Path of the ONNX Runtime library (libonnxruntime.so or onnxruntime.dll, 1.19 or newer). NULL: the first of these
+  /// that exists: the environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has
+  /// already loaded, libonnxruntime.so.1, libonnxruntime.so or the newest libonnxruntime.so.VERSION (on Windows
+  /// onnxruntime.dll) in the folder of libwfvae, the loader's search path (on Windows the program's folder, PATH, the
+  /// system's folder). If there is none, the error text says what was found at each step. docs/onnxruntime.md
   /// says more. A process uses one runtime; asking for another one later is WFVAE_STATUS_INVALID_STATE.
   const char *runtime_path;
   /// A wfvae_provider. If it is not WFVAE_PROVIDER_AUTO and cannot run, that is an error, never a silent fallback.
@@ -886,7 +898,7 @@ extern "C" {
 ///
 /// Returns: a static string, never NULL.
 /// Thread-safety: safe.
-const char *wfvae_status_str(int32_t status);
+WFVAE_API const char *wfvae_status_str(int32_t status);
 
 /// Returns the text of the last error: what is wrong, and what to do about it.
 ///
@@ -896,7 +908,7 @@ const char *wfvae_status_str(int32_t status);
 /// stream, and a thread's until the next call that fails in it. wfvae_reset() and wfvae_snapshot_restore() clear the
 /// stream's text.
 /// Thread-safety: with a stream, one thread at a time for each stream; with NULL safe.
-const char *wfvae_last_error(const struct wfvae_stream *stream);
+WFVAE_API const char *wfvae_last_error(const struct wfvae_stream *stream);
 
 /// Opens a model and checks its whole checkpoint. The first stream that needs weights loads them.
 ///
@@ -922,6 +934,7 @@ const char *wfvae_last_error(const struct wfvae_stream *stream);
 /// _RUNTIME_MISSING, _RUNTIME_TOO_OLD, _PROVIDER, _RUNTIME, _OUT_OF_MEMORY. wfvae_last_error(NULL) returns the text,
 /// which names the file, tensor or field, what was found and what was expected.
 /// Thread-safety: safe.
+WFVAE_API
 enum wfvae_status wfvae_model_open(const char *path,
                                    const struct wfvae_model_options *options,
                                    struct wfvae_model **model);
@@ -931,7 +944,7 @@ enum wfvae_status wfvae_model_open(const char *path,
 /// model: must not be used afterwards. NULL is allowed.
 ///
 /// Thread-safety: safe, once per model.
-void wfvae_model_close(struct wfvae_model *model);
+WFVAE_API void wfvae_model_close(struct wfvae_model *model);
 
 /// Gets what a model is and what it runs on.
 ///
@@ -939,21 +952,21 @@ void wfvae_model_close(struct wfvae_model *model);
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe.
-enum wfvae_status wfvae_model_get_info(const struct wfvae_model *model, struct wfvae_model_info *info);
+WFVAE_API enum wfvae_status wfvae_model_get_info(const struct wfvae_model *model, struct wfvae_model_info *info);
 
 /// Counts the latents of a whole clip of n_frames frames whose last group the flush completes: 1 + ceil((n_frames - 1)
 /// / temporal_compression), or 0 for 0 frames.
 ///
 /// Returns: the number, or 0 if model is NULL.
 /// Thread-safety: safe.
-uint64_t wfvae_latents_for_frames(const struct wfvae_model *model, uint64_t n_frames);
+WFVAE_API uint64_t wfvae_latents_for_frames(const struct wfvae_model *model, uint64_t n_frames);
 
 /// Counts the frames of a whole clip of n_latents latents: temporal_compression * (n_latents - 1) + 1, or 0 for 0
 /// latents.
 ///
 /// Returns: the number (UINT64_MAX if it would be larger), or 0 if model is NULL.
 /// Thread-safety: safe.
-uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_latents);
+WFVAE_API uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_latents);
 
 /// Writes a model's ONNX graphs and their weights (encoder.0.onnx, encoder.0.bin, ...), for viewers and other runtimes.
 /// The inputs size.0, size.1, ... are integers that depend on the frame's size and on how many queries attention
@@ -966,7 +979,7 @@ uint64_t wfvae_frames_for_latents(const struct wfvae_model *model, uint64_t n_la
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _OUT_OF_MEMORY; _CHECKPOINT if the model's files changed since
 /// they were opened. A graph that could not be written completely is removed.
 /// Thread-safety: safe.
-enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model, const char *folder, uint32_t graphs);
+WFVAE_API enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model, const char *folder, uint32_t graphs);
 
 /// Converts a picture from any format to any other of the same size, as encoding reads frames and decoding writes them.
 /// Needs no model. Alpha is converted if both formats have it; otherwise it is opaque.
@@ -979,7 +992,7 @@ enum wfvae_status wfvae_model_save_onnx(const struct wfvae_model *model, const c
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY; _NOT_FINITE for a NaN or an infinity in
 /// float frames, or a value that is too large for a float format of to. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
-enum wfvae_status wfvae_convert_frame(const struct wfvae_frame *from, struct wfvae_frame *to);
+WFVAE_API enum wfvae_status wfvae_convert_frame(const struct wfvae_frame *from, struct wfvae_frame *to);
 
 /// Creates a stream of a model. The first stream that uses a direction loads its weights, which takes seconds for a
 /// large model. On a CUDA device the call also runs each step once, so that the first chunk does not wait for one-time
@@ -992,6 +1005,7 @@ enum wfvae_status wfvae_convert_frame(const struct wfvae_frame *from, struct wfv
 /// not support the precision; _CHECKPOINT if the checkpoint's files changed since they were opened; _IO if they can no
 /// longer be read. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
+WFVAE_API
 enum wfvae_status wfvae_create(struct wfvae_model *model,
                                const struct wfvae_options *options,
                                struct wfvae_stream **stream);
@@ -1002,7 +1016,7 @@ enum wfvae_status wfvae_create(struct wfvae_model *model,
 ///
 /// Thread-safety: safe, once per stream. If another thread is inside a call on the stream, that call is cancelled and
 /// returns there.
-void wfvae_destroy(struct wfvae_stream *stream);
+WFVAE_API void wfvae_destroy(struct wfvae_stream *stream);
 
 /// Estimates how much memory a stream with these options would take, and how it would be tiled. Allocates and loads
 /// nothing. For a model that takes whole clips, the estimate is for clips of clip_frames frames; if that is 0, for the
@@ -1013,6 +1027,7 @@ void wfvae_destroy(struct wfvae_stream *stream);
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE; _OUT_OF_MEMORY if the stream would exceed memory_limit.
 /// Thread-safety: safe.
+WFVAE_API
 enum wfvae_status wfvae_estimate(const struct wfvae_model *model,
                                  const struct wfvae_options *options,
                                  struct wfvae_memory *memory);
@@ -1035,6 +1050,7 @@ enum wfvae_status wfvae_estimate(const struct wfvae_model *model,
 /// If a result holds one, or does not fit float16 latents or frames, the stream needs wfvae_reset().
 /// After _OUT_OF_MEMORY and _NOT_FINITE, wfvae_info.needs_reset tells which of the two cases it was.
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_encode_chunk(struct wfvae_stream *stream,
                                      const struct wfvae_frame *frames,
                                      size_t n_frames,
@@ -1049,6 +1065,7 @@ enum wfvae_status wfvae_encode_chunk(struct wfvae_stream *stream,
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_encode_frames(struct wfvae_stream *stream,
                                       const struct wfvae_frames *frames,
                                       void *latents,
@@ -1062,7 +1079,11 @@ enum wfvae_status wfvae_encode_frames(struct wfvae_stream *stream,
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_encode_flush(struct wfvae_stream *stream, void *latents, size_t capacity, size_t *written);
+WFVAE_API
+enum wfvae_status wfvae_encode_flush(struct wfvae_stream *stream,
+                                     void *latents,
+                                     size_t capacity,
+                                     size_t *written);
 
 /// Decodes latents and writes the frames that are final. The clip's first latent gives one frame, each later one
 /// temporal_compression. The stream holds back the last decode_delay of them until the next latent or the flush.
@@ -1077,6 +1098,7 @@ enum wfvae_status wfvae_encode_flush(struct wfvae_stream *stream, void *latents,
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_decode_chunk(struct wfvae_stream *stream,
                                      const void *latents,
                                      size_t n_latents,
@@ -1093,6 +1115,7 @@ enum wfvae_status wfvae_decode_chunk(struct wfvae_stream *stream,
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_decode_frames(struct wfvae_stream *stream,
                                       const void *latents,
                                       size_t n_latents,
@@ -1106,6 +1129,7 @@ enum wfvae_status wfvae_decode_frames(struct wfvae_stream *stream,
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_decode_flush(struct wfvae_stream *stream,
                                      struct wfvae_frame *frames,
                                      size_t capacity,
@@ -1117,6 +1141,7 @@ enum wfvae_status wfvae_decode_flush(struct wfvae_stream *stream,
 ///
 /// Returns: as wfvae_encode_chunk().
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_decode_flush_frames(struct wfvae_stream *stream,
                                             const struct wfvae_frames *frames,
                                             size_t *written);
@@ -1126,7 +1151,7 @@ enum wfvae_status wfvae_decode_flush_frames(struct wfvae_stream *stream,
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_reset(struct wfvae_stream *stream);
+WFVAE_API enum wfvae_status wfvae_reset(struct wfvae_stream *stream);
 
 /// Stops the call that another thread is running on the stream. That call returns WFVAE_STATUS_CANCELLED after its
 /// current layer, usually within milliseconds. If no call is running, the next one returns it. The cancellation lasts
@@ -1134,7 +1159,7 @@ enum wfvae_status wfvae_reset(struct wfvae_stream *stream);
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe, until wfvae_destroy() is called.
-enum wfvae_status wfvae_cancel(struct wfvae_stream *stream);
+WFVAE_API enum wfvae_status wfvae_cancel(struct wfvae_stream *stream);
 
 /// Tells the decoder how many frames the clip has, so that it does not write the frames that the encoder's flush added.
 /// Call it before the last latents are decoded. A reset forgets it.
@@ -1144,6 +1169,7 @@ enum wfvae_status wfvae_cancel(struct wfvae_stream *stream);
 /// Returns: WFVAE_STATUS_OK, _BUSY; _INVALID_ARGUMENT, also if it is too late: the decoder wrote more frames already, or
 /// left out some that the clip would now have.
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_set_frame_count(struct wfvae_stream *stream,
                                         uint64_t n_frames);
 
@@ -1151,25 +1177,25 @@ enum wfvae_status wfvae_set_frame_count(struct wfvae_stream *stream,
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_encode_count(const struct wfvae_stream *stream, size_t n_frames, size_t *count);
+WFVAE_API enum wfvae_status wfvae_encode_count(const struct wfvae_stream *stream, size_t n_frames, size_t *count);
 
 /// Counts the latents that wfvae_encode_flush() would write: 0 or 1.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_encode_flush_count(const struct wfvae_stream *stream, size_t *count);
+WFVAE_API enum wfvae_status wfvae_encode_flush_count(const struct wfvae_stream *stream, size_t *count);
 
 /// Counts the frames that wfvae_decode_chunk() would write for n_latents more latents.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_decode_count(const struct wfvae_stream *stream, size_t n_latents, size_t *count);
+WFVAE_API enum wfvae_status wfvae_decode_count(const struct wfvae_stream *stream, size_t n_latents, size_t *count);
 
 /// Counts the frames that wfvae_decode_flush() would write.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_decode_flush_count(const struct wfvae_stream *stream, size_t *count);
+WFVAE_API enum wfvae_status wfvae_decode_flush_count(const struct wfvae_stream *stream, size_t *count);
 
 /// Gets the sizes and counters of a stream.
 ///
@@ -1177,7 +1203,7 @@ enum wfvae_status wfvae_decode_flush_count(const struct wfvae_stream *stream, si
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_get_info(const struct wfvae_stream *stream, struct wfvae_info *info);
+WFVAE_API enum wfvae_status wfvae_get_info(const struct wfvae_stream *stream, struct wfvae_info *info);
 
 /// Gets how far the encode or decode call is that another thread is running on the stream.
 ///
@@ -1185,7 +1211,7 @@ enum wfvae_status wfvae_get_info(const struct wfvae_stream *stream, struct wfvae
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe, until wfvae_destroy() is called.
-enum wfvae_status wfvae_get_progress(const struct wfvae_stream *stream, struct wfvae_progress *progress);
+WFVAE_API enum wfvae_status wfvae_get_progress(const struct wfvae_stream *stream, struct wfvae_progress *progress);
 
 /// Takes a snapshot of a stream, to return to later. Copies only the frames that the rest of the clip needs: at most
 /// two thirds of encode_state_bytes and decode_state_bytes, and almost nothing at a clip's start and after its flushes.
@@ -1198,7 +1224,7 @@ enum wfvae_status wfvae_get_progress(const struct wfvae_stream *stream, struct w
 /// incomplete state; _NOT_FINITE if the state holds a NaN or an infinity, which would reach the next result too;
 /// _OUT_OF_MEMORY, and _RUNTIME if a device's memory cannot be read. After these two the stream can be used as before.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_snapshot_create(const struct wfvae_stream *stream, struct wfvae_snapshot **snapshot);
+WFVAE_API enum wfvae_status wfvae_snapshot_create(const struct wfvae_stream *stream, struct wfvae_snapshot **snapshot);
 
 /// Restores a stream to the state of a snapshot, in both directions. Later output is bit-identical to what followed the
 /// snapshot. The stream's current clip is forgotten, and so are any failure and any cancellation, as with
@@ -1213,20 +1239,20 @@ enum wfvae_status wfvae_snapshot_create(const struct wfvae_stream *stream, struc
 /// the stream is as it was before, except after _RUNTIME or _OUT_OF_MEMORY while copying to a device: then it needs
 /// wfvae_reset().
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_snapshot_restore(struct wfvae_stream *stream, const struct wfvae_snapshot *snapshot);
+WFVAE_API enum wfvae_status wfvae_snapshot_restore(struct wfvae_stream *stream, const struct wfvae_snapshot *snapshot);
 
 /// Destroys a snapshot. Streams that were restored from it do not need it any more.
 ///
 /// snapshot: must not be used afterwards. NULL is allowed.
 ///
 /// Thread-safety: safe, once per snapshot, while no other call uses it.
-void wfvae_snapshot_destroy(struct wfvae_snapshot *snapshot);
+WFVAE_API void wfvae_snapshot_destroy(struct wfvae_snapshot *snapshot);
 
 /// Returns the bytes that wfvae_snapshot_write() writes. The snapshot takes no more memory than that.
 ///
 /// Returns: the number, or 0 if snapshot is NULL.
 /// Thread-safety: safe.
-size_t wfvae_snapshot_size(const struct wfvae_snapshot *snapshot);
+WFVAE_API size_t wfvae_snapshot_size(const struct wfvae_snapshot *snapshot);
 
 /// Writes a snapshot as bytes. wfvae_snapshot_read() reads them in this or another process, on a machine of the same
 /// byte order.
@@ -1237,6 +1263,7 @@ size_t wfvae_snapshot_size(const struct wfvae_snapshot *snapshot);
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _CAPACITY.
 /// Thread-safety: safe.
+WFVAE_API
 enum wfvae_status wfvae_snapshot_write(const struct wfvae_snapshot *snapshot,
                                        void *buffer,
                                        size_t capacity,
@@ -1252,7 +1279,7 @@ enum wfvae_status wfvae_snapshot_write(const struct wfvae_snapshot *snapshot,
 /// Returns: WFVAE_STATUS_OK; _INVALID_ARGUMENT, also for bytes that are not a complete, undamaged snapshot of a version
 /// that this one reads; _OUT_OF_MEMORY. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
-enum wfvae_status wfvae_snapshot_read(const void *bytes, size_t size, struct wfvae_snapshot **snapshot);
+WFVAE_API enum wfvae_status wfvae_snapshot_read(const void *bytes, size_t size, struct wfvae_snapshot **snapshot);
 
 /// Creates a second stream of the same model and options, at the same point of the clip. Afterwards the two are
 /// independent of each other and may run at the same time.
@@ -1263,7 +1290,7 @@ enum wfvae_status wfvae_snapshot_read(const void *bytes, size_t size, struct wfv
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _RUNTIME; _NEEDS_RESET if an earlier call failed;
 /// _OUT_OF_MEMORY, after which the first stream can be used as before.
 /// Thread-safety: one thread at a time for each stream.
-enum wfvae_status wfvae_fork(const struct wfvae_stream *stream, struct wfvae_stream **fork);
+WFVAE_API enum wfvae_status wfvae_fork(const struct wfvae_stream *stream, struct wfvae_stream **fork);
 
 /// Starts a latent file for the latents that a stream encodes. Stores the stream's model, size, padding, latent type,
 /// posterior, seed and scaling. An existing file of that name stays as it is until wfvae_latent_writer_finish()
@@ -1278,6 +1305,7 @@ enum wfvae_status wfvae_fork(const struct wfvae_stream *stream, struct wfvae_str
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY, _IO. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_latent_writer_create(const struct wfvae_stream *stream,
                                              const char *path,
                                              const struct wfvae_latent_writer_options *options,
@@ -1293,7 +1321,10 @@ enum wfvae_status wfvae_latent_writer_create(const struct wfvae_stream *stream,
 /// failed. _NOT_FINITE for a NaN, an infinity, or a value that a float16 file cannot hold: nothing was appended.
 /// _IO: the temporary file is removed, and the writer can only be destroyed.
 /// Thread-safety: one thread at a time for each writer.
-enum wfvae_status wfvae_latent_writer_write(struct wfvae_latent_writer *writer, const void *latents, size_t n_latents);
+WFVAE_API
+enum wfvae_status wfvae_latent_writer_write(struct wfvae_latent_writer *writer,
+                                            const void *latents,
+                                            size_t n_latents);
 
 /// Completes the file: writes its header, flushes it to the disk, and atomically replaces the target with it.
 ///
@@ -1302,22 +1333,24 @@ enum wfvae_status wfvae_latent_writer_write(struct wfvae_latent_writer *writer, 
 ///
 /// Returns: WFVAE_STATUS_OK.
 /// _INVALID_ARGUMENT, _INVALID_STATE, _BUSY: the call may be repeated.
-/// _IO: the temporary file is removed, the target is as it was, and the writer can only be destroyed.
+/// _IO: the temporary file is removed, the target is as it was, and the writer can only be destroyed. Windows does not
+/// always replace a file that another program has open: then the text says so, nothing is removed, and the call may be
+/// repeated.
 /// Thread-safety: one thread at a time for each writer.
-enum wfvae_status wfvae_latent_writer_finish(struct wfvae_latent_writer *writer, uint64_t n_frames);
+WFVAE_API enum wfvae_status wfvae_latent_writer_finish(struct wfvae_latent_writer *writer, uint64_t n_frames);
 
 /// Returns the text of a writer's last error, like wfvae_last_error() for streams.
 ///
 /// Returns: a string, never NULL; empty if there was no error. Valid until the next call on the writer.
 /// Thread-safety: one thread at a time for each writer.
-const char *wfvae_latent_writer_last_error(const struct wfvae_latent_writer *writer);
+WFVAE_API const char *wfvae_latent_writer_last_error(const struct wfvae_latent_writer *writer);
 
 /// Destroys a writer. If its file was not finished, nothing of it remains.
 ///
 /// writer: must not be used afterwards, nor by another thread during the call. NULL is allowed.
 ///
 /// Thread-safety: safe, once per writer.
-void wfvae_latent_writer_destroy(struct wfvae_latent_writer *writer);
+WFVAE_API void wfvae_latent_writer_destroy(struct wfvae_latent_writer *writer);
 
 /// Opens a latent file and checks all of it except the latents' values.
 ///
@@ -1327,7 +1360,7 @@ void wfvae_latent_writer_destroy(struct wfvae_latent_writer *writer);
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _LATENT_FILE, _OUT_OF_MEMORY. wfvae_last_error(NULL) returns the
 /// text, which names the file, what was found and what was expected.
 /// Thread-safety: safe.
-enum wfvae_status wfvae_latent_reader_open(const char *path, struct wfvae_latent_reader **reader);
+WFVAE_API enum wfvae_status wfvae_latent_reader_open(const char *path, struct wfvae_latent_reader **reader);
 
 /// Gets what a latent file holds: what is needed for the wfvae_options of a stream that decodes it, and for buffers.
 ///
@@ -1335,6 +1368,7 @@ enum wfvae_status wfvae_latent_reader_open(const char *path, struct wfvae_latent
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.
 /// Thread-safety: safe.
+WFVAE_API
 enum wfvae_status wfvae_latent_reader_get_info(const struct wfvae_latent_reader *reader,
                                                struct wfvae_latent_file_info *info);
 
@@ -1345,6 +1379,7 @@ enum wfvae_status wfvae_latent_reader_get_info(const struct wfvae_latent_reader 
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT; _LATENT_FILE if they do not match, with a text that names both and says
 /// what to do.
 /// Thread-safety: safe.
+WFVAE_API
 enum wfvae_status wfvae_latent_reader_check_model(const struct wfvae_latent_reader *reader,
                                                   const struct wfvae_model *model);
 
@@ -1354,6 +1389,7 @@ enum wfvae_status wfvae_latent_reader_check_model(const struct wfvae_latent_read
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _BUSY; _LATENT_FILE if it cannot, with a text that names both and says
 /// what to do.
 /// Thread-safety: one thread at a time for each stream.
+WFVAE_API
 enum wfvae_status wfvae_latent_reader_check_stream(const struct wfvae_latent_reader *reader,
                                                    const struct wfvae_stream *stream);
 
@@ -1368,6 +1404,7 @@ enum wfvae_status wfvae_latent_reader_check_stream(const struct wfvae_latent_rea
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO; _NOT_FINITE if a latent holds a NaN, an infinity, or a value that
 /// latent_type cannot hold.
 /// Thread-safety: safe.
+WFVAE_API
 enum wfvae_status wfvae_latent_reader_read(const struct wfvae_latent_reader *reader,
                                            uint64_t start,
                                            size_t n_latents,
@@ -1383,6 +1420,7 @@ enum wfvae_status wfvae_latent_reader_read(const struct wfvae_latent_reader *rea
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _IO, _NOT_FINITE as wfvae_latent_reader_read(); _INVALID_STATE if the
 /// file holds no moments.
 /// Thread-safety: safe.
+WFVAE_API
 enum wfvae_status wfvae_latent_reader_read_moments(const struct wfvae_latent_reader *reader,
                                                    uint64_t start,
                                                    size_t n_latents,
@@ -1394,19 +1432,19 @@ enum wfvae_status wfvae_latent_reader_read_moments(const struct wfvae_latent_rea
 /// reader: must not be used afterwards, nor by another thread during the call. NULL is allowed.
 ///
 /// Thread-safety: safe, once per reader.
-void wfvae_latent_reader_close(struct wfvae_latent_reader *reader);
+WFVAE_API void wfvae_latent_reader_close(struct wfvae_latent_reader *reader);
 
 /// Returns the WFVAE_API_VERSION of the loaded library, which is at least that of the header that a program was built
 /// with.
 ///
 /// Thread-safety: safe.
-uint32_t wfvae_api_version(void);
+WFVAE_API uint32_t wfvae_api_version(void);
 
 /// Returns the release of the loaded library, such as "0.1.0".
 ///
 /// Returns: a static string.
 /// Thread-safety: safe.
-const char *wfvae_version(void);
+WFVAE_API const char *wfvae_version(void);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -72,6 +72,7 @@ mod media;
 mod memory;
 mod model;
 mod parallel;
+mod platform;
 mod process;
 mod runtime;
 mod stream;

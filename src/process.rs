@@ -2,6 +2,7 @@
 //! wait for threads that do not exist, and locks may stay locked for ever.
 
 use crate::error::{Result, fail};
+use crate::platform;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -25,9 +26,8 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn current() -> Self {
         if !WATCHED.swap(true, Ordering::Relaxed) {
-            // SAFETY: the handler only touches atomics, which is allowed after a fork. If registering fails for lack of
-            // memory, the process ID still tells most processes apart.
-            unsafe { libc::pthread_atfork(None, None, Some(Self::begin)) };
+            // SAFETY: the handler only touches atomics, which is allowed after a fork.
+            unsafe { platform::on_fork(Self::begin) };
         }
         Process { id: std::process::id(), forks: FORKS.load(Ordering::Relaxed) }
     }
@@ -100,13 +100,6 @@ impl<T> Owned<T> {
         Owned { value: ManuallyDrop::new(value), owner: Process::current() }
     }
 
-    pub(crate) fn into_inner(mut self) -> T {
-        // SAFETY: `self` is forgotten, so nothing else takes the value.
-        let value = unsafe { ManuallyDrop::take(&mut self.value) };
-        std::mem::forget(self);
-        value
-    }
-
     pub(crate) fn owner(&self) -> Process {
         self.owner
     }
@@ -148,6 +141,7 @@ mod tests {
         assert!(Process { id: this.id + 1, ..this }.check("stream").is_err());
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_child_of_a_fork_during_loading_is_refused() {
         let (loading, parent) = (Loading::begin().unwrap(), Process::current());

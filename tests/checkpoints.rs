@@ -61,7 +61,9 @@ fn shards_with_an_index_equal_one_file() {
 fn linked_files_and_a_weights_file_by_name() {
     let folder = folder("v1-tiny", |_| {});
     let link = folder.path().join("diffusion_pytorch_model.safetensors");
-    std::os::unix::fs::symlink(golden("v1-tiny").join("model.safetensors"), &link).unwrap();
+    if !common::system::symlink(golden("v1-tiny").join("model.safetensors"), &link) {
+        return;
+    }
     let expected = latents(&common::open("v1-tiny"));
     assert!(latents(&open(folder.path()).unwrap()) == expected);
     assert!(latents(&open(&link).unwrap()) == expected);

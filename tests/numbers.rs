@@ -3,11 +3,11 @@
 
 mod common;
 
+use common::system::{replaces_open_files, write_at};
 use common::{clip, golden, image};
 use half::f16;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use tempfile::TempDir;
 use wfvae::{
@@ -272,8 +272,8 @@ fn latent_files_hold_finite_numbers() {
         let size = std::fs::metadata(&path).unwrap().len();
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         match latent_type {
-            LatentType::F32 => file.write_all_at(&f32::NAN.to_le_bytes(), size - 9 * 4).unwrap(),
-            LatentType::F16 => file.write_all_at(&f16::INFINITY.to_le_bytes(), size - 9 * 2).unwrap(),
+            LatentType::F32 => write_at(&file, &f32::NAN.to_le_bytes(), size - 9 * 4),
+            LatentType::F16 => write_at(&file, &f16::INFINITY.to_le_bytes(), size - 9 * 2),
         }
         let (mut singles, mut halves) = ([0.0; 16], [f16::ZERO; 16]);
         reader.read(0, LatentsMut::F32(&mut singles)).unwrap();
@@ -364,7 +364,7 @@ fn weights_are_those_of_the_opening_or_an_error() {
     };
     let write = |path: &Path, bytes: &[u8]| {
         let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-        file.write_all_at(bytes, 0).unwrap();
+        write_at(&file, bytes, 0);
         file
     };
     changed("cut to nothing", &|path| _ = std::fs::write(path, b""));
@@ -377,7 +377,8 @@ fn weights_are_those_of_the_opening_or_an_error() {
     });
 
     // The file that is open is still the old one.
-    for replaced in [false, true] {
+    let cases: &[bool] = if replaces_open_files() { &[false, true] } else { &[false] };
+    for &replaced in cases {
         let folder = copy_of("v1-tiny", |_, _, _| true);
         let path = folder.path().join("model.safetensors");
         let model = open(folder.path());
@@ -533,6 +534,7 @@ fn a_checkpoint_may_hold_one_half() {
         &["no decoder beside it", "nothing tells whether they fit"],
     );
     assert!(decode(&model, &reader, true).unwrap() == expected);
+    drop(reader);
     let reader = latent_file(&base, &folder);
     assert!(decode(&model, &reader, false).unwrap() == expected);
 

@@ -1,9 +1,9 @@
 //! Checks pointers, structs and flags that C passes before they are used.
 
 use crate::error::{Result, fail};
-use std::ffi::{CStr, OsStr, c_char};
+use crate::platform;
+use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// A struct that begins with its `size_t struct_size`, and to which later versions add fields at the end.
@@ -88,9 +88,23 @@ pub(super) unsafe fn zero(count: *mut usize) {
 }
 
 /// A path, or `None` for NULL.
-pub(super) unsafe fn path(text: *const c_char) -> Option<PathBuf> {
+pub(super) unsafe fn path(text: *const c_char, name: &str) -> Result<Option<PathBuf>> {
+    if text.is_null() {
+        return Ok(None);
+    }
     // SAFETY: the caller's string ends with a NUL.
-    (!text.is_null()).then(|| PathBuf::from(OsStr::from_bytes(unsafe { CStr::from_ptr(text) }.to_bytes())))
+    match platform::path_from_c(unsafe { CStr::from_ptr(text) }) {
+        Ok(path) => Ok(Some(path)),
+        Err(e) => fail!(InvalidArgument, "{name} is not UTF-8: {e}"),
+    }
+}
+
+/// A path that must be there.
+pub(super) unsafe fn required_path(text: *const c_char, name: &str) -> Result<PathBuf> {
+    match unsafe { path(text, name)? } {
+        Some(path) => Ok(path),
+        None => fail!(InvalidArgument, "{name} is NULL"),
+    }
 }
 
 /// A text, or `None` for NULL.

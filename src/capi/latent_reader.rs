@@ -98,7 +98,7 @@ pub unsafe extern "C" fn wfvae_latent_reader_open(
     guard!(status: {
         let out = unsafe { abi::out(reader, "reader")? };
         out.write(std::ptr::null_mut());
-        let Some(path) = (unsafe { abi::path(path) }) else { fail!(InvalidArgument, "path is NULL") };
+        let path = unsafe { abi::required_path(path, "path")? };
         let reader = LatentReader::open(path)?;
         let (generator, note) = (c_text(&reader.info().generator), c_text(&reader.info().note));
         out.write(Box::into_raw(Box::new(wfvae_latent_reader { reader, generator, note })));

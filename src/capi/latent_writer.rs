@@ -85,7 +85,7 @@ pub unsafe extern "C" fn wfvae_latent_writer_create(
         let create = || {
             let out = unsafe { abi::out(writer, "writer")? };
             out.write(std::ptr::null_mut());
-            let Some(path) = (unsafe { abi::path(path) }) else { fail!(InvalidArgument, "path is NULL") };
+            let path = unsafe { abi::required_path(path, "path")? };
             let options = match options.is_null() {
                 true => None,
                 false => Some(unsafe { error_text::read(options)? }),
@@ -147,7 +147,9 @@ pub unsafe extern "C" fn wfvae_latent_writer_write(
 ///
 /// Returns: WFVAE_STATUS_OK.
 /// _INVALID_ARGUMENT, _INVALID_STATE, _BUSY: the call may be repeated.
-/// _IO: the temporary file is removed, the target is as it was, and the writer can only be destroyed.
+/// _IO: the temporary file is removed, the target is as it was, and the writer can only be destroyed. Windows does not
+/// always replace a file that another program has open: then the text says so, nothing is removed, and the call may be
+/// repeated.
 /// Thread-safety: one thread at a time for each writer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_latent_writer_finish(writer: *mut wfvae_latent_writer, n_frames: u64) -> wfvae_status {

@@ -57,7 +57,7 @@ pub unsafe extern "C" fn wfvae_model_open(
                 true => ModelOptions::default(),
                 false => unsafe { error_text::read(options)?.convert()? },
             };
-            let model = match unsafe { abi::path(path) } {
+            let model = match unsafe { abi::path(path, "path")? } {
                 Some(path) => Model::open(path, &options)?,
                 None => Model::builtin(&options)?,
             };
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn wfvae_model_save_onnx(
 ) -> wfvae_status {
     guard!(status: {
         let model = unsafe { wfvae_model::from_ptr(model)? };
-        let Some(folder) = (unsafe { abi::path(folder) }) else { fail!(InvalidArgument, "folder is NULL") };
+        let folder = unsafe { abi::required_path(folder, "folder")? };
         let graphs = match graphs {
             0 => Graphs::Steps,
             1 => Graphs::Clip,

@@ -130,10 +130,11 @@ pub type wfvae_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, lev
 pub struct wfvae_model_options {
     /// sizeof(wfvae_model_options).
     pub struct_size: usize,
-    /// Path of the ONNX Runtime library (libonnxruntime.so, 1.19 or newer). NULL: the first of these that exists: the
-    /// environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has already loaded,
-    /// libonnxruntime.so.1, libonnxruntime.so or the newest libonnxruntime.so.VERSION in the folder of libwfvae, the
-    /// loader's search path. If there is none, the error text says what was found at each step. docs/onnxruntime.md
+    /// Path of the ONNX Runtime library (libonnxruntime.so or onnxruntime.dll, 1.19 or newer). NULL: the first of these
+    /// that exists: the environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has
+    /// already loaded, libonnxruntime.so.1, libonnxruntime.so or the newest libonnxruntime.so.VERSION (on Windows
+    /// onnxruntime.dll) in the folder of libwfvae, the loader's search path (on Windows the program's folder, PATH, the
+    /// system's folder). If there is none, the error text says what was found at each step. docs/onnxruntime.md
     /// says more. A process uses one runtime; asking for another one later is WFVAE_STATUS_INVALID_STATE.
     pub runtime_path: *const c_char,
     /// A wfvae_provider. If it is not WFVAE_PROVIDER_AUTO and cannot run, that is an error, never a silent fallback.
@@ -275,7 +276,7 @@ impl wfvae_model_options {
         });
         let mut options = ModelOptions {
             // SAFETY: NULL or the caller's string.
-            runtime: unsafe { abi::path(self.runtime_path) },
+            runtime: unsafe { abi::path(self.runtime_path, "runtime_path")? },
             provider,
             encode_precision: precision(self.encode_precision, "encode")?,
             decode_precision: precision(self.decode_precision, "decode")?,

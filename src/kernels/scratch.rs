@@ -2,6 +2,7 @@
 //! costs time. A convolution allocates what all of its threads may need before it starts. So the amount follows from sizes
 //! and the number of threads, not from which threads did the work.
 
+use crate::platform;
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 
@@ -188,8 +189,7 @@ impl Memory {
         let bytes = bytes(floats);
         let mapping = MmapMut::map_anon(bytes + LARGE_PAGE).map_err(|_| NoMemory)?;
         // Only advice: small pages work too.
-        #[cfg(target_os = "linux")]
-        drop(mapping.advise(memmap2::Advice::HugePage));
+        platform::advise_large_pages(&mapping);
         let mut memory = Memory { mapping, floats: bytes / size_of::<f32>() };
         // The system allocates a page when it is first written to.
         for offset in (0..memory.floats).step_by(SMALL_PAGE / size_of::<f32>()) {

@@ -7,12 +7,13 @@ use super::weight_type::WeightType;
 use super::{damage, header};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::memory;
+use crate::platform::{self, Kind};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Bytes sampled at the start, middle and end of each tensor, to notice changes of a file.
 const SAMPLE: usize = 64;
@@ -29,19 +30,23 @@ impl Bytes {
     fn read(&self, path: &Path, out: &mut [u8], start: usize) -> Result<()> {
         match self {
             Bytes::Static(bytes) => out.copy_from_slice(&bytes[start..][..out.len()]),
-            Bytes::File(open) => open.file.read_exact_at(out, start as u64).map_err(|e| match e.kind() {
-                std::io::ErrorKind::UnexpectedEof => changed(path),
-                _ => Error::of_file(&e, format!("{}: {e}", path.display())),
-            })?,
+            Bytes::File(open) => {
+                platform::read_exact_at(&open.file, out, start as u64).map_err(|e| match e.kind() {
+                    std::io::ErrorKind::UnexpectedEof => changed(path),
+                    _ => Error::of_file(&e, format!("{}: {e}", path.display())),
+                })?
+            }
         }
         Ok(())
     }
 }
 
+/// The size in bytes, and the time of the last change.
+type State = (u64, SystemTime);
+
 struct OpenFile {
     file: File,
-    /// Size in bytes, and the modification time in seconds and nanoseconds.
-    state: (u64, i64, i64),
+    state: State,
 }
 
 pub(super) struct TensorEntry {
@@ -109,9 +114,9 @@ impl Checkpoint {
 
     fn add_file(&mut self, path: PathBuf) -> Result<()> {
         // Opening a named pipe would wait for its writer.
-        match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => fail!(Io, "{}: a folder, expected a file", path.display()),
-            Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a regular file", path.display()),
+        match platform::kind(&path) {
+            Ok(Kind::Folder) => fail!(Io, "{}: a folder, expected a file", path.display()),
+            Ok(Kind::Other) => fail!(Io, "{}: not a regular file", path.display()),
             _ => {}
         }
         let file = match File::open(&path) {
@@ -119,7 +124,7 @@ impl Checkpoint {
             Err(e) => return Err(Error::of_file(&e, files::cannot_open(&path, &e))),
         };
         let state = match file_state(&file) {
-            Ok((0, ..)) => fail!(Checkpoint, "{}: the file is empty", path.display()),
+            Ok((0, _)) => fail!(Checkpoint, "{}: the file is empty", path.display()),
             Ok(state) => state,
             Err(e) => return Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
         };
@@ -267,8 +272,9 @@ impl Checkpoint {
     }
 }
 
-fn file_state(file: &File) -> std::io::Result<(u64, i64, i64)> {
-    file.metadata().map(|meta| (meta.len(), meta.mtime(), meta.mtime_nsec()))
+fn file_state(file: &File) -> std::io::Result<State> {
+    let meta = file.metadata()?;
+    Ok((meta.len(), meta.modified()?))
 }
 
 fn changed(path: &Path) -> Error {
@@ -279,6 +285,7 @@ fn changed(path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Seek, SeekFrom, Write};
 
     /// A file with one tensor of 4096 bytes after the header: its path, the tensor's offset, and its checkpoint.
     fn small(folder: &tempfile::TempDir) -> (PathBuf, usize, Checkpoint) {
@@ -307,12 +314,14 @@ mod tests {
     /// Either the modification time has changed, or the samples differ if it was set back.
     #[test]
     fn a_byte_that_changed_is_seen() {
-        for (offset, later) in [(1000, 1), (1000, 1 << 30), (0, 0), (2050, 0), (4095, 0)] {
+        // Windows counts in 100 ns.
+        for (offset, later) in [(1000, 100), (1000, 1 << 30), (0, 0), (2050, 0), (4095, 0)] {
             let folder = tempfile::tempdir().unwrap();
             let (path, start, checkpoint) = small(&folder);
-            let file = File::options().write(true).open(path).unwrap();
+            let mut file = File::options().write(true).open(path).unwrap();
             let time = file.metadata().unwrap().modified().unwrap();
-            file.write_all_at(b"x", (start + offset) as u64).unwrap();
+            file.seek(SeekFrom::Start((start + offset) as u64)).unwrap();
+            file.write_all(b"x").unwrap();
             file.set_modified(time + std::time::Duration::from_nanos(later)).unwrap();
             assert!(checkpoint.while_unchanged(|| Ok(())).is_err(), "byte {offset}, {later} ns later");
         }

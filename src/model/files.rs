@@ -5,6 +5,7 @@ use super::config::{Config, json};
 use super::damage;
 use crate::error::{Error, Result, fail};
 use crate::memory;
+use crate::platform::{self, Kind};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -43,11 +44,9 @@ pub(super) fn find(path: &Path) -> Result<Files> {
     if path.as_os_str().is_empty() {
         fail!(Io, "checkpoint: the path is empty; name a folder");
     }
-    let meta = match std::fs::metadata(path) {
-        Ok(meta) if !meta.is_dir() && !meta.is_file() => {
-            fail!(Io, "{}: neither a folder nor a file", path.display())
-        }
-        Ok(meta) => meta,
+    let kind = match platform::kind(path) {
+        Ok(Kind::Other) => fail!(Io, "{}: neither a folder nor a file", path.display()),
+        Ok(kind) => kind,
         // Such as the name of a model on a hub.
         Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => {
             fail!(
@@ -58,7 +57,7 @@ pub(super) fn find(path: &Path) -> Result<Files> {
         }
         Err(e) => fail!(Io, "checkpoint {}", cannot_open(path, &e)),
     };
-    if meta.is_dir() {
+    if kind == Kind::Folder {
         let folder = model_folder(path)?;
         let mut config = config_of(&folder)?;
         let weights = weights_of(&folder, &mut config)?;
@@ -335,9 +334,12 @@ fn refuse_pickle(path: &Path) -> Result<()> {
 }
 
 fn read_json(path: &Path) -> Result<Vec<u8>> {
+    match platform::kind(path) {
+        Ok(Kind::Folder) => fail!(Io, "{}: a folder, expected a file", path.display()),
+        Ok(Kind::Other) => fail!(Io, "{}: not a regular file", path.display()),
+        _ => {}
+    }
     let size = match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => fail!(Io, "{}: a folder, expected a file", path.display()),
-        Ok(meta) if !meta.is_file() => fail!(Io, "{}: not a regular file", path.display()),
         Ok(meta) => meta.len(),
         Err(e) => fail!(Io, "{}", cannot_open(path, &e)),
     };

@@ -3,8 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::files;
 use crate::error::{Result, fail};
-use std::fs::metadata;
-use std::os::unix::fs::MetadataExt;
+use crate::platform;
 use std::path::{Path, PathBuf};
 
 impl Checkpoint {
@@ -35,7 +34,7 @@ impl Checkpoint {
     /// Fails if `folder` contains files of the checkpoint.
     pub(crate) fn check_target_folder(&self, folder: &Path) -> Result<()> {
         // A download cache contains links to files in other folders. Check both folders.
-        let real = self.paths().filter_map(|file| std::fs::canonicalize(file).ok());
+        let real = self.paths().filter_map(|file| dunce::canonicalize(file).ok());
         let mut files = self.paths().map(Path::to_path_buf).chain(real);
         if files.any(|file| file.parent().is_some_and(|parent| is_same(or_here(parent), folder))) {
             fail!(InvalidArgument, "{}: holds the open model's own files; give another folder", folder.display());
@@ -62,6 +61,5 @@ fn or_here(folder: &Path) -> &Path {
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {
-    let id = |path| metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
-    id(a).is_some_and(|a| Some(a) == id(b))
+    platform::file_id(a).is_some_and(|a| Some(a) == platform::file_id(b))
 }

@@ -5,6 +5,7 @@ use super::{cuda, operators, telemetry};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::Element;
 use crate::logger::Logger;
+use crate::platform;
 use crate::process::Loading;
 use once_cell::sync::OnceCell;
 use std::path::Path;
@@ -46,6 +47,7 @@ impl Runtime {
     }
 
     fn load(path: Option<&Path>, logger: &Logger) -> Result<Runtime> {
+        platform::stay_loaded();
         operators::prepare()?;
         let library = library::find(path)?;
         let name = format!("ONNX Runtime {} at {}", library.version, library.path.display());

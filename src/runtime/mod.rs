@@ -6,8 +6,6 @@ mod device;
 #[cfg(test)]
 mod device_reference;
 mod environment;
-#[cfg_attr(not(target_pointer_width = "64"), path = "no_import_slots.rs")]
-mod import_slots;
 mod library;
 mod messages;
 mod operators;

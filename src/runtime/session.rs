@@ -15,6 +15,7 @@ use crate::graph::StepGraph;
 use crate::kernels::ScratchPool;
 use crate::logger::Logger;
 use crate::model::Checkpoint;
+use crate::platform;
 use crate::process::{Loading, Owned};
 use once_cell::sync::OnceCell;
 use ort::AsPointer;
@@ -114,7 +115,8 @@ impl Session {
                 // Streams of any size share this session, and a pattern for each size would be kept.
                 .with_memory_pattern(false)?;
             if step.external_bytes > 0 {
-                let (file, data) = (c_string(&step.weights_file()), weights.as_ptr().cast_mut().cast());
+                let file = platform::runtime_string(&step.weights_file());
+                let data = weights.as_ptr().cast_mut().cast();
                 // ort's own method takes an `Arc`, which aborts if there is no memory.
                 // SAFETY: the file's name is copied, and the weights live until the session is built.
                 unsafe {
@@ -156,10 +158,7 @@ impl Session {
         let loaded = Loaded { session: Owned::new(session), _pinned: pinned.map(Owned::new) };
         drop(weights);
         // Loading leaves several times the weights' size in the allocator's free lists.
-        #[cfg(target_env = "gnu")]
-        unsafe {
-            libc::malloc_trim(0)
-        };
+        platform::trim_heap();
         let inputs = step.inputs.iter().chain(step.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]));
         let outputs = step.outputs.iter().chain(step.caches.iter().map(|c| &c.now));
         let packed = step.packed_weights.iter().map(|weight| &weight.key);
@@ -252,7 +251,7 @@ impl Session {
 
 fn run_error(step: &str, doing: &str, error: ort::Error) -> Error {
     let text = error.to_string();
-    if text.contains("pthread_create failed") {
+    if text.contains(platform::THREAD_REFUSED) {
         return threads::refused(&format!("ONNX Runtime, {doing} {step}"));
     }
     // The last one is from an arena with a limit.

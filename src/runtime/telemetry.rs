@@ -7,8 +7,8 @@
 //! environment is created, ONNX Runtime's calls of `getenv`, and only those, are redirected to a function here that
 //! answers for this variable. The redirection changes the slot in which the loader stored the address of `getenv`.
 
-use super::import_slots::{self, Slot};
 use super::library::is_new_enough;
+use crate::platform::{self, Slot};
 use std::ffi::{CStr, c_char, c_void};
 
 /// The first minor version with telemetry.
@@ -29,10 +29,10 @@ impl OptOut {
             let name = name.to_str().expect("ASCII");
             std::env::var_os(name).is_some_and(|value| !value.is_empty())
         });
-        if answered || !is_new_enough(version, SINCE) {
+        if answered || !platform::TELEMETRY || !is_new_enough(version, SINCE) {
             return Ok(None);
         }
-        let slots = import_slots::find(entry, c"getenv")?;
+        let slots = platform::import_slots(entry, c"getenv")?;
         let mut opt_out = OptOut { slots: vec![] };
         for mut slot in slots {
             slot.write(Self::getenv as *const () as usize)?;
@@ -71,7 +71,7 @@ mod tests {
 
     fn slots() -> Vec<Slot> {
         let runtime = Runtime::get(None, &Logger::default()).unwrap();
-        import_slots::find(runtime.library.entry.0, c"getenv").unwrap()
+        platform::import_slots(runtime.library.entry.0, c"getenv").unwrap()
     }
 
     /// What the slot's function answers for a variable.
@@ -87,6 +87,9 @@ mod tests {
 
     #[test]
     fn only_the_runtime_is_told_and_only_while_it_is_needed() {
+        if !platform::TELEMETRY {
+            return println!("skipped: there is nothing to turn off here");
+        }
         if VARIABLES.iter().any(|name| std::env::var_os(name.to_str().unwrap()).is_some()) {
             return println!("skipped: {VARIABLES:?} must not be set");
         }

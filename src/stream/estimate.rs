@@ -8,7 +8,7 @@ use crate::engine::{Decoder, Encoder, Engine};
 use crate::error::{Result, fail};
 use crate::graph::{Layout, StepGraph};
 use crate::kernels::ScratchSize;
-use crate::memory;
+use crate::platform;
 
 /// Bytes that a stream takes while it runs. Accurate to 15 % or 4 MB, whichever is more; to a third for models that take whole
 /// clips.
@@ -164,7 +164,7 @@ impl Estimate {
             // The estimate may be a third too low.
             needed = needed.saturating_add(needed / 2);
         }
-        if let Some(available) = memory::available()
+        if let Some(available) = platform::available_memory()
             && needed > available
         {
             let (width, height) = (options.width, options.height);

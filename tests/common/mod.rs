@@ -1,6 +1,8 @@
 //! Shared by the integration tests: models, clips and comparisons.
 #![allow(dead_code)]
 
+pub mod system;
+
 use safetensors::SafeTensors;
 use std::path::PathBuf;
 use wfvae::{Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, Range, Stream, StreamOptions};

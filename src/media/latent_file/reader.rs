@@ -6,11 +6,11 @@ use crate::float_mode::FloatMode;
 use crate::media::latents::{LatentType, LatentsMut, Posterior};
 use crate::memory;
 use crate::model::{START, instead_of_safetensors};
+use crate::platform::{self, Kind};
 use half::f16;
 use safetensors::tensor::Metadata;
 use std::fmt;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Far more than the lists, the note and other programs' keys need.
@@ -51,7 +51,7 @@ impl LatentReader {
         let io = |e: std::io::Error| named(ErrorKind::Io, e.to_string()).caused_by(e);
         let damaged = |text: String| named(ErrorKind::LatentFile, text);
         // Opening a named pipe would wait for its writer.
-        if !std::fs::metadata(&path).map_err(io)?.is_file() {
+        if platform::kind(&path).map_err(io)? != Kind::File {
             return Err(named(
                 ErrorKind::Io,
                 "not a regular file; latents cannot be read from pipes or devices".into(),
@@ -62,7 +62,7 @@ impl LatentReader {
         let size = file.metadata().map_err(io)?.len();
         let mut start = [0; START];
         let start = &mut start[..START.min(size as usize)];
-        file.read_exact_at(start, 0).map_err(io)?;
+        platform::read_exact_at(&file, start, 0).map_err(io)?;
         // If the file is a video, a web page or a Git LFS pointer, say so instead of calling the header damaged.
         let refused = |text: String| damaged(instead_of_latents(start).unwrap_or(text));
         let Some(length) = start.first_chunk().map(|length| u64::from_le_bytes(*length)) else {
@@ -79,7 +79,7 @@ impl LatentReader {
         }
         memory::check_room(8 * length, "the header of a latent file")?;
         let mut header = memory::zeros(length as usize, "the header of a latent file")?;
-        file.read_exact_at(&mut header, 8).map_err(io)?;
+        platform::read_exact_at(&file, &mut header, 8).map_err(io)?;
         let header: Metadata = serde_json::from_slice(&header)
             .map_err(|e| refused(format!("damaged, or not safetensors: its header: {e}")).caused_by(e))?;
         let (needed, available) = (header.data_len() as u64, available - length);
@@ -165,8 +165,7 @@ impl LatentReader {
         let mut done = 0;
         while done < count {
             let bytes = &mut block[..BLOCK.min((count - done) * width)];
-            self.file
-                .read_exact_at(bytes, self.start + (from + done as u64) * width as u64)
+            platform::read_exact_at(&self.file, bytes, self.start + (from + done as u64) * width as u64)
                 .map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
             let f32s = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
             let f16s = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();

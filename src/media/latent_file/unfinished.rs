@@ -1,12 +1,9 @@
-//! The temporary files of latent writers. A living writer holds a lock on its file (flock), which ends with the process. So a
+//! The temporary files of latent writers. A living writer holds a lock on its file, which ends with the process. So a
 //! file that nobody locks was left by a process that was killed, and the next writer of the same target removes it.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use crate::platform;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Result;
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
@@ -26,7 +23,7 @@ pub(super) fn create(folder: &Path, target: &Path) -> Result<NamedTempFile> {
     for _ in 0..ATTEMPTS {
         // Another writer may take a file that is not locked yet for abandoned. It locks the file before it removes it.
         let taken = !lock(file.as_file()).unwrap_or(true);
-        if !taken && file.as_file().metadata()?.nlink() > 0 {
+        if !taken && platform::link_count(file.as_file())? > 0 {
             break;
         }
         file = create_one(folder, &prefix)?;
@@ -34,7 +31,7 @@ pub(super) fn create(folder: &Path, target: &Path) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-fn create_one(folder: &Path, prefix: &OsStr) -> Result<NamedTempFile> {
+fn create_one(folder: &Path, prefix: &str) -> Result<NamedTempFile> {
     let mut cause = None;
     let open = |path: &Path| {
         // With the default mode of new files; the umask applies.
@@ -47,18 +44,17 @@ fn create_one(folder: &Path, prefix: &OsStr) -> Result<NamedTempFile> {
 }
 
 /// `.NAME.wfvae-`, for a name that is cut if it is long.
-fn prefix(target: &Path) -> OsString {
-    let name = target.file_name().unwrap_or_default().as_bytes();
-    let cut = &name[..name.len().min(NAME_BYTES)];
-    OsStr::from_bytes(&[b".", cut, b".wfvae-"].concat()).to_os_string()
+fn prefix(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    format!(".{}.wfvae-", &name[..name.floor_char_boundary(NAME_BYTES)])
 }
 
-fn remove_abandoned(folder: &Path, prefix: &OsStr) {
+fn remove_abandoned(folder: &Path, prefix: &str) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let random = name.as_bytes().strip_prefix(prefix.as_bytes()).and_then(|n| n.strip_suffix(SUFFIX.as_bytes()));
-        if random.is_some_and(|r| r.len() == RANDOM && r.iter().all(u8::is_ascii_alphanumeric)) {
+        let random = name.to_str().and_then(|n| n.strip_prefix(prefix)?.strip_suffix(SUFFIX));
+        if random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|letter| letter.is_ascii_alphanumeric())) {
             // What cannot be removed stays; it is in nobody's way.
             let _ = remove_if_abandoned(&entry.path());
         }
@@ -66,11 +62,9 @@ fn remove_abandoned(folder: &Path, prefix: &OsStr) {
 }
 
 fn remove_if_abandoned(path: &Path) -> Result<()> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
-    let meta = file.metadata()?;
+    let file = platform::open_no_follow(path)?;
     // Where a file system has no locks, nothing proves that the writer is gone.
-    if meta.is_file() && lock(&file)? && path.symlink_metadata()?.ino() == meta.ino() {
+    if file.metadata()?.is_file() && lock(&file)? && platform::file_id(path) == platform::open_file_id(&file) {
         std::fs::remove_file(path)?;
     }
     Ok(())
@@ -78,13 +72,10 @@ fn remove_if_abandoned(path: &Path) -> Result<()> {
 
 /// Whether this process has the file's lock now; false if another one has it.
 fn lock(file: &File) -> Result<bool> {
-    // SAFETY: the descriptor is open.
-    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-        return Ok(true);
-    }
-    match std::io::Error::last_os_error() {
-        e if e.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
-        e => Err(e),
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) => Err(e),
     }
 }
 
@@ -110,8 +101,7 @@ mod tests {
         for other in others {
             std::fs::write(folder.path().join(other), "").unwrap();
         }
-        std::os::unix::fs::symlink("clip.safetensors", folder.path().join(".clip.safetensors.wfvae-linked.tmp"))
-            .unwrap();
+        platform::symlink("clip.safetensors", folder.path().join(".clip.safetensors.wfvae-linked.tmp")).unwrap();
         let before = names();
         std::fs::write(folder.path().join(".clip.safetensors.wfvae-abcdef.tmp"), "abandoned").unwrap();
         drop(create(folder.path(), &target).unwrap());

@@ -5,6 +5,7 @@ use super::unfinished;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::latents::{LatentType, Latents, or_scaled};
+use crate::platform::{self, Kind};
 use crate::process::Owned;
 use half::f16;
 use std::fmt;
@@ -63,13 +64,13 @@ impl LatentWriter {
             return Err(named(ErrorKind::Io, "not the name of a file".into()));
         }
         // Renaming would replace a device or a pipe by a file.
-        if std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+        if platform::kind(&path).is_ok_and(|kind| kind != Kind::File) {
             let text = "exists and is not a regular file; latents cannot be written to pipes or devices";
             return Err(named(ErrorKind::Io, text.into()));
         }
         // It would also replace a link instead of the file that it points to, so links are resolved. The path is made
         // absolute in case the process changes its working directory.
-        let target = std::fs::canonicalize(&path).or_else(|_| std::path::absolute(&path));
+        let target = dunce::canonicalize(&path).or_else(|_| std::path::absolute(&path));
         let target = target.map_err(|e| named(ErrorKind::Io, e.to_string()))?;
         let folder = folder_of(&target);
 
@@ -143,7 +144,8 @@ impl LatentWriter {
     ///
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the number of latents does not match `frames` (more can then be
-    /// written), or after an error; [`Io`](ErrorKind::Io), after which the temporary file is deleted.
+    /// written), or after an error; [`Io`](ErrorKind::Io), after which the temporary file is deleted. Windows does not
+    /// always replace a file that another program has open: then nothing is deleted, and this can be called again.
     pub fn finish(&mut self, frames: u64) -> Result<()> {
         let path = self.path.display();
         let (found, needed) = (self.info.latents, self.info.latents_for(frames));
@@ -169,15 +171,33 @@ impl LatentWriter {
             file.write_all(&header)?;
             file.sync_all()
         })?;
-        if let State::Open(file) = std::mem::replace(&mut self.state, State::Finished)
-            && let Err(e) = file.into_inner().persist(&self.target)
-        {
-            return Err(self.failed(e.error));
-        }
+        self.replace_target()?;
         self.info.frames = frames;
         // Not every file system supports this for a folder.
         let _ = File::open(folder_of(&self.target)).and_then(|folder| folder.sync_all());
         Ok(())
+    }
+
+    /// Renames the complete file to the target.
+    fn replace_target(&mut self) -> Result<()> {
+        let State::Open(file) = &mut self.state else { return Ok(()) };
+        // The standard library's rename replaces a file that other programs have open, if the system can do that.
+        match std::fs::rename(file.path(), &self.target) {
+            Ok(()) => {
+                file.disable_cleanup(true);
+                self.state = State::Finished;
+                Ok(())
+            }
+            Err(e) if platform::is_in_use(&e) => {
+                let path = self.path.display();
+                let text = format!(
+                    "latent file {path}: {e}; another program has the old file open: close it, and finish the latent file \
+                    again"
+                );
+                Err(Error::new(ErrorKind::Io, text).caused_by(e))
+            }
+            Err(e) => Err(self.failed(e)),
+        }
     }
 
     fn on_file(&mut self, work: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {

@@ -1,8 +1,7 @@
 //! NVRTC, which compiles CUDA C++ at run time.
 
 use super::loader::{functions, open_library};
-use libc::{c_char, c_int, c_void};
-use std::ffi::CString;
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::PathBuf;
 
 /// NVRTC, called through its C interface.

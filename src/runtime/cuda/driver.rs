@@ -2,7 +2,7 @@
 
 use super::loader::{functions, open_library};
 use crate::error::{Result, fail};
-use libc::{c_int, c_uint};
+use std::ffi::{c_int, c_uint};
 
 pub(super) const FILE: &str = "libcuda.so.1";
 

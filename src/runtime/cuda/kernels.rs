@@ -6,9 +6,9 @@ use super::probe;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{DeviceKind, DeviceOperator, Element};
 use crate::process::Loading;
-use libc::c_void;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::ffi::c_void;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The memory kinds of a CUDA device, and addresses in them.
 
-use libc::c_void;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use std::ffi::c_void;
 
 pub(crate) fn device_memory(device: u32) -> ort::Result<MemoryInfo<'static>> {
     MemoryInfo::new(AllocationDevice::CUDA, device as i32, AllocatorType::Device, MemoryType::Default)

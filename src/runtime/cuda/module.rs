@@ -2,8 +2,7 @@
 
 use super::driver;
 use super::loader::{functions, open_library};
-use libc::{c_char, c_int, c_uint, c_void};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
 /// A device's context, which ONNX Runtime uses too, and the driver's functions to run code in it. Both stay for the process's
 /// life.

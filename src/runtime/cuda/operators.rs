@@ -3,11 +3,11 @@
 use super::kernels::{Argument, Forms, Kernels};
 use super::memory;
 use crate::graph::{DeviceKind, DeviceOperator, Element, OPERATOR_DOMAIN};
-use libc::c_void;
 use ort::AsPointer;
 use ort::memory::MemoryType;
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType;
+use std::ffi::c_void;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 

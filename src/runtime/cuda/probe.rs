@@ -10,6 +10,7 @@ use super::driver::{self, Driver};
 use super::elf::needed_libraries;
 use super::loader::open_library;
 use crate::error::{Result, fail};
+use crate::platform;
 use std::path::{Path, PathBuf};
 
 const PROVIDER: &str = "CUDAExecutionProvider";
@@ -24,6 +25,9 @@ const GET_ONE: &str = "run `make onnxruntime-gpu`, or install the Python package
 /// Fails if the ONNX Runtime at `path` cannot run sessions on the device. The error names what is missing.
 pub(crate) fn check(path: &Path, version: &str, providers: &[String], device: u32) -> Result<()> {
     let checked = || -> Result<()> {
+        if !platform::CUDA {
+            fail!(Provider, "libwfvae runs on CUDA devices on Linux only so far; use the CPU, or Linux (also in WSL)");
+        }
         if !providers.iter().any(|name| name == PROVIDER) {
             let path = path.display();
             fail!(Provider, "ONNX Runtime {version} at {path} was built without the CUDA provider; {GET_ONE}");
@@ -68,7 +72,7 @@ fn provider_library(runtime: &Path) -> Result<PathBuf> {
 
 /// The library folders of NVIDIA's Python packages: `nvidia/*/lib` beside the onnxruntime package.
 fn package_folders(runtime: &Path) -> Vec<PathBuf> {
-    let real = runtime.canonicalize().unwrap_or(runtime.to_path_buf());
+    let real = dunce::canonicalize(runtime).unwrap_or(runtime.to_path_buf());
     // site-packages/onnxruntime/capi/libonnxruntime.so.1
     let Some(packages) = real.ancestors().nth(3) else { return vec![] };
     let Ok(entries) = std::fs::read_dir(packages.join("nvidia")) else { return vec![] };

@@ -3,8 +3,7 @@
 
 use super::loader::{functions, open_library};
 use crate::error::{Error, ErrorKind, Result, fail};
-use libc::{c_char, c_int, c_uint, c_void};
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
 
 const TO_DEVICE: c_int = 1;

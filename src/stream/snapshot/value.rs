@@ -2,7 +2,7 @@
 
 use super::format::{CHECKSUM, HEADER, Header};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::memory;
+use crate::platform;
 use crate::stream::alpha::AlphaTrack;
 use std::fmt;
 use std::io::Write;
@@ -134,7 +134,7 @@ impl fmt::Debug for Snapshot {
 /// Room for a snapshot. Without the check the system would promise memory that it lacks, and later kill the process.
 pub(super) fn buffer(size: u64) -> Result<Vec<u8>> {
     let mut buffer = vec![];
-    let available = memory::available().unwrap_or(u64::MAX);
+    let available = platform::available_memory().unwrap_or(u64::MAX);
     if size > available || buffer.try_reserve_exact(size as usize).is_err() {
         fail!(OutOfMemory, "a snapshot of {size} bytes: cannot allocate, {available} bytes are available");
     }

@@ -5,20 +5,20 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The slots for `function` in the library that contains the address `inside`.
-pub(super) fn find(inside: *const c_void, function: &CStr) -> Result<Vec<Slot>, String> {
+pub(crate) fn import_slots(inside: *const c_void, function: &CStr) -> Result<Vec<Slot>, String> {
     Ok(Module::of(inside).map(|module| module.slots(function)).unwrap_or_default())
 }
 
 /// One slot.
-pub(super) struct Slot {
-    pub(super) address: usize,
+pub(crate) struct Slot {
+    pub(crate) address: usize,
     /// The loader made its page read-only.
     read_only: bool,
-    pub(super) before: usize,
+    pub(crate) before: usize,
 }
 
 impl Slot {
-    pub(super) fn write(&mut self, value: usize) -> Result<(), String> {
+    pub(crate) fn write(&mut self, value: usize) -> Result<(), String> {
         let page = page_size();
         let start = self.address & !(page - 1);
         let protect = |mode: c_int| {
