@@ -1,24 +1,50 @@
 # On a fresh machine with Rust, a C compiler, git and Python with pip: make demo, make check.
 
 CARGO ?= cargo
-CC ?= cc
 CFLAGS ?= -O2 -g
 CXXFLAGS ?= $(CFLAGS)
-BUILD = target/release
-C = $(BUILD)/c
+# Another system to build for, as cargo calls it: x86_64-pc-windows-gnu or aarch64-unknown-linux-gnu. Empty: this machine.
+TARGET ?=
+ifneq ($(TARGET),)
+TOOLS_x86_64-pc-windows-gnu = x86_64-w64-mingw32-
+TOOLS_aarch64-unknown-linux-gnu = aarch64-linux-gnu-
+ifeq ($(origin CC),default)
+CC = $(TOOLS_$(TARGET))gcc
+endif
+ifeq ($(origin CXX),default)
+CXX = $(TOOLS_$(TARGET))g++
+endif
+endif
+# The kind of system; of each, examples and tests/c have a file.
+SYSTEM = $(if $(findstring windows,$(TARGET)),windows,posix)
+BUILD = target/$(TARGET:%=%/)release
+C = $(C_$(SYSTEM))
+C_posix = $(BUILD)/c
+# Programs find the library in their own folder only.
+C_windows = $(BUILD)
+EXE_windows = .exe
+EXE = $(EXE_$(SYSTEM))
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 CXX_FLAGS = -std=c++17 $(WARNINGS) $(CXXFLAGS) -Iinclude
 C_FLAGS = -std=c99 $(WARNINGS) $(CFLAGS) -Iinclude -Iexamples -I$(C)
 # Programs find the library in the folder above them, and the library finds the runtime beside itself.
-C_LIBS = -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/..' -lm -lpthread
+C_LIBS = $(call libraries,$$ORIGIN/..)
+libraries = -L$(BUILD) -lwfvae $(LIBRARIES_$(SYSTEM))
+LIBRARIES_posix = -Wl,-rpath,'$(1)' -lm -lpthread
+# No library of MinGW-w64 has to lie beside the programs.
+LIBRARIES_windows = -static-libgcc -static-libstdc++ -Wl,-Bstatic -lpthread
 
-EXAMPLES = $(patsubst %,$(C)/%,reconstruct encode_file decode_file save_onnx scrub)
+EXAMPLES = $(patsubst %,$(C)/%$(EXE),reconstruct encode_file decode_file save_onnx scrub)
 # Where there is a C++ compiler.
-EXAMPLES_CXX = $(if $(shell command -v $(CXX) 2> /dev/null),$(C)/bgra)
-C_TESTS = $(patsubst tests/c/%.c,$(C)/%,$(wildcard tests/c/test_*.c)) $(C)/roundtrip_gbrp
+EXAMPLES_CXX = $(if $(shell command -v $(CXX) 2> /dev/null),$(C)/bgra$(EXE))
+# There is no fork() on Windows, and strace, with which telemetry is found, does not look into programs of Windows.
+LEFT_OUT_windows = test_fork test_telemetry
+C_TEST_NAMES = $(filter-out $(LEFT_OUT_$(SYSTEM)),$(patsubst tests/c/%.c,%,$(wildcard tests/c/test_*.c))) roundtrip_gbrp
+C_TESTS = $(C_TEST_NAMES:%=$(C)/%$(EXE))
 # Those of errors, as one program for valgrind.
-TOGETHER = $(patsubst tests/c/%.c,%,$(wildcard tests/c/test_errors_*.c)) test_info test_messages
-BENCH = $(C)/bench
+TOGETHER = $(filter test_errors_% test_info test_messages,$(C_TEST_NAMES))
+# It maps files, and counts pages as Linux does.
+BENCH = $(if $(filter posix,$(SYSTEM)),$(C)/bench)
 CLIPS = box-320x240 city-360x200
 
 PREFIX ?= /usr/local
@@ -36,19 +62,24 @@ INSTALLED_PLUGIN = $(if $(HAVE_FREI0R),$(INSTALLED)/frei0r/wfvae.so)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
+# What cargo builds and `make install` copies. On Windows those are the library and its import library for MinGW-w64.
+LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
+LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
+LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library c-tests demo check check-fresh check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
-.PHONY: wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
+.PHONY: all library c-tests demo check check-fresh check-windows check-aarch64 check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
 .DELETE_ON_ERROR:
 
 #: make          the library and the examples
+#:               TARGET=x86_64-pc-windows-gnu or aarch64-unknown-linux-gnu: for another system, to target/TARGET/release
 all: library $(EXAMPLES) $(EXAMPLES_CXX) $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN)
 
 help:
 	@sed -n 's/^#: //p' Makefile
 
 #: make demo     streams two real clips through the built-in model; pictures and clips come to target/demo
-demo: $(C)/reconstruct $(CLIPS:%=target/demo/%.y4m)
+demo: $(C)/reconstruct$(EXE) $(CLIPS:%=target/demo/%.y4m)
 	@for clip in $(CLIPS); do \
 	    $(C)/reconstruct -p target/demo/$$clip.png target/demo/$$clip.y4m target/demo/$$clip-reconstructed.y4m || exit 1; \
 	    echo; \
@@ -71,6 +102,16 @@ golden: runtime
 #:               and an hour. tests/check-fresh.sh says more
 check-fresh:
 	@tests/check-fresh.sh
+
+#: make check-windows   builds the library for Windows, and runs its tests in Wine, in a chroot of Debian sid that it makes (4 GB);
+#:               needs root; ARGS=--all: the slow ones, too
+check-windows:
+	@tests/check_windows.sh $(ARGS)
+
+#: make check-aarch64   builds for Linux aarch64 and runs unit tests, golden cases and C tests in QEMU, in a chroot of Debian sid;
+#:               needs root and 5 GB. ARGS=--all: all cases, on both of its CPUs. tests/check_aarch64.sh says more
+check-aarch64:
+	@tests/check_aarch64.sh $(ARGS)
 
 #: make check-properties   checks properties of streams, each on 1,000 random models; takes about 15 minutes;
 #:                         WFVAE_PROPERTY_CASES=N: on N; WFVAE_PROPERTY_SEED=N repeats a run
@@ -117,8 +158,12 @@ header:
 	WFVAE_UPDATE_HEADER=1 $(CARGO) test --quiet --test header the_committed
 
 #: make runtime  fetches ONNX Runtime to target/onnxruntime
+RUNTIME_FOR = $(if $(TARGET),$(if $(filter windows,$(SYSTEM)),windows,$(firstword $(subst -, ,$(TARGET)))))
+RUNTIME = onnxruntime$(RUNTIME_FOR:%=-%)
+RUNTIME_FILE_posix = libonnxruntime.so.1
+RUNTIME_FILE_windows = onnxruntime.dll
 runtime:
-	@tools/fetch-onnxruntime.sh
+	@tools/fetch-onnxruntime.sh $(RUNTIME_FOR:%=--for %)
 
 #: make onnxruntime-gpu   fetches ONNX Runtime with its CUDA provider, CUDA 13 and cuDNN 9 (1.6 GB) to
 #:               target/onnxruntime-gpu, and prints what to export for libwfvae to use it
@@ -173,33 +218,39 @@ gpu-kit:
 
 # Cargo decides what is out of date.
 library: runtime
-	@$(CARGO) build --release
-	@ln -sf ../onnxruntime/libonnxruntime.so.1 $(BUILD)/libonnxruntime.so.1
-	@ln -sf libwfvae.so $(BUILD)/$(SONAME)
+	@$(cargo_build)
+	@ln -sf $(if $(TARGET),$(CURDIR)/target,..)/$(RUNTIME)/$(RUNTIME_FILE_$(SYSTEM)) $(BUILD)/$(RUNTIME_FILE_$(SYSTEM))
+cargo_build = $(CARGO) build --release $(TARGET:%=--target %)$(if $(filter posix,$(SYSTEM)), && ln -sf libwfvae.so $(BUILD)/$(SONAME))
 
-c-tests: $(C_TESTS) $(C)/errors_together $(EXAMPLES) $(BENCH)
+c-tests: $(C_TESTS) $(C)/errors_together$(EXE) $(EXAMPLES) $(BENCH)
 
-$(C)/reconstruct $(INSTALLED)/reconstruct: examples/reconstruct.c examples/files.c examples/y4m.c examples/png.c
-$(C)/encode_file $(INSTALLED)/encode_file: examples/encode_file.c examples/files.c examples/y4m.c
-$(C)/decode_file $(INSTALLED)/decode_file: examples/decode_file.c examples/files.c examples/y4m.c
-$(C)/save_onnx $(INSTALLED)/save_onnx: examples/save_onnx.c examples/files.c
-$(C)/scrub $(INSTALLED)/scrub: examples/scrub.c examples/files.c examples/y4m.c
-$(C_TESTS): $(C)/%: tests/c/%.c $(wildcard tests/c/*.h)
+programs = $(1:%=$(C)/%$(EXE)) $(1:%=$(INSTALLED)/%$(EXE))
+$(call programs,reconstruct): examples/reconstruct.c examples/y4m.c examples/png.c
+$(call programs,encode_file): examples/encode_file.c examples/y4m.c
+$(call programs,decode_file): examples/decode_file.c examples/y4m.c
+$(call programs,save_onnx): examples/save_onnx.c
+$(call programs,scrub): examples/scrub.c examples/y4m.c
+$(EXAMPLES) $(INSTALLED_PROGRAMS) $(BENCH): examples/files.c examples/system_$(SYSTEM).c
+$(C_TESTS): $(C)/%$(EXE): tests/c/%.c tests/c/os_$(SYSTEM).c $(wildcard tests/c/*.h)
 $(filter $(C)/test_y4m_%,$(C_TESTS)): examples/y4m.c
-$(C)/test_png: examples/png.c
-$(C)/test_header_loop: $(C)/header_loop.inc
-$(C)/test_runtime: $(C)/old_onnxruntime.so
-$(BENCH): tools/bench/libwfvae.c examples/files.c
+$(C)/test_png$(EXE): examples/png.c
+$(C)/test_header_loop$(EXE): $(C)/header_loop.inc
+$(C)/test_runtime$(EXE): $(C)/old_onnxruntime.so
+$(BENCH): tools/bench/libwfvae.c
 
 $(EXAMPLES) $(C_TESTS) $(BENCH): $(wildcard examples/*.h) include/wfvae.h | library
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
 
-$(C)/bgra: examples/bgra.cpp include/wfvae.hpp include/wfvae.h | library
+$(C)/bgra$(EXE): examples/bgra.cpp $(C)/system.o include/wfvae.hpp include/wfvae.h | library
 	@mkdir -p $(@D)
-	$(CXX) $(CXX_FLAGS) -o $@ $< $(C_LIBS)
+	$(CXX) $(CXX_FLAGS) -Iexamples -o $@ $(filter %.cpp %.o,$^) $(C_LIBS)
 
-$(C)/errors_together: tests/c/errors_together.c $(TOGETHER:%=$(C)/%.o) include/wfvae.h | library
+$(C)/system.o: examples/system_$(SYSTEM).c examples/system.h
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -c -o $@ $<
+
+$(C)/errors_together$(EXE): tests/c/errors_together.c tests/c/os_$(SYSTEM).c $(TOGETHER:%=$(C)/%.o) include/wfvae.h | library
 	$(CC) $(C_FLAGS) '-DPROGRAMS=$(foreach name,$(TOGETHER),PROGRAM($(name)))' -o $@ $(filter %.c %.o,$^) $(C_LIBS)
 
 $(C)/%.o: tests/c/%.c $(wildcard tests/c/*.h) include/wfvae.h
@@ -216,12 +267,12 @@ $(C)/old_onnxruntime.so: tests/c/old_onnxruntime.c
 	$(CC) $(C_FLAGS) -shared -fPIC -o $@ $<
 
 # reconstruct is installed as wfvae-reconstruct, encode_file as wfvae-encode, save_onnx as wfvae-save-onnx. Usage and errors say so.
-$(INSTALLED_PROGRAMS): $(wildcard examples/*.h) include/wfvae.h | $(BUILD)/$(SONAME)
+$(INSTALLED_PROGRAMS): $(wildcard examples/*.h) include/wfvae.h | $(firstword $(LIBRARY))
 	@mkdir -p $(@D)
-	$(CC) $(C_FLAGS) '-DPROGRAM="wfvae-$(subst _,-,$(@F:%_file=%))"' -o $@ $(filter %.c,$^) \
-	    -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/../$(LIBDIR)' -lm -lpthread
+	$(CC) $(C_FLAGS) '-DPROGRAM="wfvae-$(subst _,-,$(patsubst %_file,%,$(@F:%$(EXE)=%)))"' -o $@ $(filter %.c,$^) \
+	    $(call libraries,$$ORIGIN/../$(LIBDIR))
 
-$(INSTALLED)/frei0r/wfvae.so: ffmpeg-filter/frei0r_wfvae.c include/wfvae.h | $(BUILD)/$(SONAME)
+$(INSTALLED)/frei0r/wfvae.so: ffmpeg-filter/frei0r_wfvae.c include/wfvae.h | $(firstword $(LIBRARY))
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -shared -fPIC -o $@ $(filter %.c,$^) -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/../../$(LIBDIR)'
 
@@ -234,16 +285,30 @@ wheel: library
 #:               frei0r.h is there, and ONNX Runtime beside the library to PREFIX (/usr/local), the libraries to its LIBDIR
 #:               (lib), all of it under DESTDIR (empty); ONNXRUNTIME=0: without ONNX Runtime
 #: make uninstall   removes what was installed, with the same PREFIX and DESTDIR
-install: $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN) $(if $(filter 0,$(ONNXRUNTIME)),,runtime)
+install: $(LIBRARY) $(if $(filter windows,$(SYSTEM)),$(BUILD)/wfvae.lib) $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN) $(if $(filter 0,$(ONNXRUNTIME)),,runtime)
 install uninstall:
 	@PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' ONNXRUNTIME='$(ONNXRUNTIME)' VERSION='$(VERSION)' \
+	    SYSTEM='$(SYSTEM)' BUILD='$(BUILD)' RUNTIME='target/$(RUNTIME)' \
 	    SONAME='$(SONAME)' PROGRAMS='$(INSTALLED_PROGRAMS)' PLUGIN='$(INSTALLED_PLUGIN)' FREI0RDIR='$(FREI0RDIR)' \
 	    tools/install.sh $@
 
 # Builds only what is missing: sudo may have no cargo.
-$(BUILD)/$(SONAME) $(BUILD)/libwfvae.a:
-	$(CARGO) build --release
-	@ln -sf libwfvae.so $(BUILD)/$(SONAME)
+$(LIBRARY):
+	$(cargo_build)
+
+# The import library for Microsoft's tools. One that dlltool of binutils writes is not for them: their linker drops its parts.
+$(BUILD)/wfvae.lib: $(BUILD)/wfvae.dll
+	@{ echo EXPORTS && $(TOOLS_$(TARGET))objdump -p $< | grep -oE '\<wfvae_[a-z0-9_]+$$' | sort -u; } > $(BUILD)/wfvae.def
+	llvm-dlltool -m i386:x86-64 -D wfvae.dll -d $(BUILD)/wfvae.def -l $@
+
+#: make dist     archives of the library, the programs and ONNX Runtime, and wheels, for Linux on x86-64 and aarch64 and for
+#:               Windows on x86-64, to target/dist; takes 20 minutes, root and Debian's packages. ARGS=SYSTEM: one system
+#: make check-dist   builds them, unpacks them elsewhere, and builds and runs programs with them: natively, in Wine and in QEMU
+dist:
+	@tools/dist.sh $(ARGS)
+
+check-dist:
+	@tests/dist/check.sh $(ARGS)
 
 #: make check-valgrind   C tests under valgrind, more than make check runs; takes some minutes
 check-valgrind: c-tests

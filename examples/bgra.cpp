@@ -5,6 +5,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include <wfvae.hpp>
 
+#include "system.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -92,7 +94,7 @@ void reconstruct(const wfvae::Model &model, std::uint32_t width, std::uint32_t h
 std::uint32_t number(const char *text)
 {
     char *end = nullptr;
-    const unsigned long value = std::strtoul(text, &end, 10);
+    const unsigned long long value = std::strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || value > UINT32_MAX)
         throw std::runtime_error(std::string(text) + " is not a number of pixels");
     return static_cast<std::uint32_t>(value);
@@ -102,6 +104,7 @@ std::uint32_t number(const char *text)
 
 int main(int argc, char **argv)
 try {
+    system_start(&argc, &argv);
     const bool help = argc == 2 && std::string(argv[1]) == "-h";
     if (argc < 3 || argc > 4) {
         std::fprintf(help ? stdout : stderr, "usage: bgra WIDTH HEIGHT [MODEL] < in.raw > out.raw\n"

@@ -61,31 +61,18 @@ typedef struct job {
  * program, or none, 8-bit 4:2:0. */
 static y4m_info clip_format(const job *j)
 {
+    const char *note = j->file.note;
     y4m_info format = {0};
-    y4m_stream header = {0};
-    size_t size = strlen(j->file.note);
-    char *line = malloc(size + 2);
-    FILE *file = NULL;
 
-    if (line) {
-        memcpy(line, j->file.note, size);
-        memcpy(line + size, "\n", 2);
-        file = fmemopen(line, size + 1, "r");
-    }
-    if (file && !y4m_open_read(&header, file)) {
-        format = header.info;
-        if (strstr(line, " XMATRIX=709"))
+    if (!y4m_parse_header(note, &format)) {
+        if (strstr(note, " XMATRIX=709"))
             format.matrix = Y4M_BT709;
-        else if (strstr(line, " XMATRIX=601"))
+        else if (strstr(note, " XMATRIX=601"))
             format.matrix = Y4M_BT601;
     } else {
         format.depth = 8;
         format.chroma = Y4M_420JPEG;
     }
-    y4m_close(&header);
-    if (file)
-        fclose(file);
-    free(line);
     format.width = (int)j->file.width;
     format.height = (int)j->file.height;
     format.rate_num = format.rate_den = 0;
@@ -265,7 +252,7 @@ int main(int argc, char **argv)
     job j = {0};
     int failed;
 
-    files_start();
+    system_start(&argc, &argv);
     j.chunk = 1;
     if ((failed = parse(argc, argv, &j)))
         return failed;

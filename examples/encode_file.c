@@ -71,29 +71,20 @@ static void interrupt(int number)
 }
 
 /* The clip's Y4M header, which decode_file writes to its output. Y4M has no tag for the matrix. */
-static int write_note(const job *j, char *note, size_t size)
+static void write_note(const job *j, char *note, size_t size)
 {
-    y4m_stream header = {0};
-    FILE *file = fmemopen(note, size, "w");
-    int failed;
+    static const char *const matrices[] = {"", " XMATRIX=601", " XMATRIX=709"}; /* as in y4m_matrix */
+    char header[Y4M_HEADER_SIZE];
 
-    if (!file)
-        return fail("memory", "not enough");
-    failed = y4m_open_write(&header, file, &j->in.info);
-    y4m_close(&header);
-    if (fclose(file) || failed)
-        return fail(j->input, failed ? header.error : "its header cannot be kept");
-    note[strcspn(note, "\n")] = 0;
-    if (j->in.info.matrix != Y4M_MATRIX_UNSPECIFIED)
-        strncat(note, j->in.info.matrix == Y4M_BT709 ? " XMATRIX=709" : " XMATRIX=601", size - strlen(note) - 1);
-    return 0;
+    y4m_format_header(&j->in.info, header);
+    snprintf(note, size, "%s%s", header, matrices[j->in.info.matrix]);
 }
 
 static int open_all(job *j)
 {
     wfvae_latent_writer_options writer_options = {0};
     wfvae_model_info model_info = {0};
-    char note[256] = "";
+    char note[Y4M_HEADER_SIZE + 16];
 
     if (open_model(&j->model_choice, &j->model))
         return fail_wfvae("model");
@@ -107,8 +98,7 @@ static int open_all(job *j)
     if (wfvae_get_info(j->stream, &j->info) || wfvae_model_get_info(j->model, &model_info))
         return fail_wfvae("info");
 
-    if (write_note(j, note, sizeof note))
-        return -1;
+    write_note(j, note, sizeof note);
     writer_options.struct_size = sizeof writer_options;
     writer_options.note = note;
     /* In Y4M 0:0 and 0:1 mean that the rate is unknown. */
@@ -241,23 +231,16 @@ wrong:
 
 int main(int argc, char **argv)
 {
-    static const int signals[] = {SIGHUP, SIGINT, SIGTERM};
     job j = {0};
-    struct sigaction action = {0}, before;
     int failed;
-    size_t i;
 
-    files_start();
+    system_start(&argc, &argv);
     j.options.struct_size = sizeof j.options;
     j.options.padding = 1;
     j.chunk = 4;
     if ((failed = parse(argc, argv, &j)))
         return failed;
-    action.sa_handler = interrupt;
-    for (i = 0; i < sizeof signals / sizeof *signals; i++)
-        /* A signal that nohup or the shell ignores stays ignored. */
-        if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
+    system_on_interrupt(interrupt);
 
     failed = j.help ? 0 : run(&j);
     wfvae_latent_writer_destroy(j.writer);

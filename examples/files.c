@@ -1,96 +1,39 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#define _POSIX_C_SOURCE 200809L
-
 #include "files.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define MOST_LINKS 40
-
-/* The length of a path's folder with its slash; 0 for a plain name. */
-static size_t folder_length(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? (size_t)(slash - path) + 1 : 0;
-}
-
-static int known(int failed, const struct stat *status, file_id *id)
-{
-    memset(id, 0, sizeof *id);
-    if (failed)
-        return -1;
-    id->device = status->st_dev;
-    id->inode = status->st_ino;
-    id->mode = status->st_mode;
-    return 0;
-}
 
 static int path_id(const char *path, file_id *id)
 {
-    struct stat status;
-    return known(stat(path, &status), &status, id);
+    memset(id, 0, sizeof *id);
+    return system_find(path, &id->at);
 }
 
-static int descriptor_id(int descriptor, file_id *id)
-{
-    struct stat status;
-    return known(fstat(descriptor, &status), &status, id);
-}
-
-/* Where a file that does not exist would be created. The last part of its path may be a dangling link. */
 static int new_file_id(const char *path, file_id *id)
 {
-    char at[PATH_MAX], link[PATH_MAX];
-    size_t folder;
-    int i;
-
-    if (strlen(path) >= sizeof at)
+    if (system_find_new(path, &id->at, id->name))
         return -1;
-    strcpy(at, path);
-    for (i = 0; i < MOST_LINKS; i++) {
-        ssize_t length = readlink(at, link, sizeof link - 1);
-        if (length < 0)
-            break;
-        link[length] = 0;
-        folder = link[0] == '/' ? 0 : folder_length(at);
-        if (folder + (size_t)length >= sizeof at)
-            return -1;
-        memcpy(at + folder, link, (size_t)length + 1);
-    }
-    folder = folder_length(at);
-    if (strlen(at + folder) > NAME_MAX)
-        return -1;
-    strcpy(link, at + folder);
-    strcpy(at + folder, folder ? "" : ".");
-    if (path_id(at, id))
-        return -1;
-    id->mode = S_IFREG;
-    strcpy(id->name, link);
+    id->at.kind = SYSTEM_FILE;
     return 0;
 }
 
 static int same(const file_id *a, const file_id *b)
 {
-    return a->device == b->device && a->inode == b->inode && !strcmp(a->name, b->name);
+    return system_same(&a->at, &b->at) && !strcmp(a->name, b->name);
 }
 
 /* Whether a file would be damaged if it were also read or written elsewhere. Two writers damage a pipe too. */
 static int is_kept(const file_id *id, int two_writers)
 {
-    return S_ISREG(id->mode) || S_ISBLK(id->mode) || (two_writers && (S_ISFIFO(id->mode) || S_ISSOCK(id->mode)));
+    return id->at.kind == SYSTEM_FILE || (two_writers && id->at.kind == SYSTEM_PIPE);
 }
 
 /* A file that cannot be found is reported when it is opened. */
 static int find(const char *path, int writes, file_id *id)
 {
+    memset(id, 0, sizeof *id);
     if (!strcmp(path, "-"))
-        return descriptor_id(writes ? STDOUT_FILENO : STDIN_FILENO, id);
+        return system_find_open(writes ? stdout : stdin, &id->at);
     return path_id(path, id) && new_file_id(path, id) ? -1 : 0;
 }
 
@@ -100,11 +43,11 @@ static int ends_with(const char *text, const char *end)
     return length > tail && !strcmp(text + length - tail, end);
 }
 
-/* -1 if the path is too long. `path` has room for PATH_MAX. */
+/* -1 if the path is too long. `path` has room for SYSTEM_PATH. */
 static int join(char *path, const char *folder, const char *name)
 {
-    int length = snprintf(path, PATH_MAX, "%s/%s", folder, name);
-    return length < 0 || length >= PATH_MAX ? -1 : 0;
+    int length = snprintf(path, SYSTEM_PATH, "%s/%s", folder, name);
+    return length < 0 || length >= SYSTEM_PATH ? -1 : 0;
 }
 
 /* The files that the library may open in a checkpoint's folder: config, weights and their index. */
@@ -117,58 +60,64 @@ static int is_model_file(const char *name)
     return ends_with(name, ".json") && strstr(name, ".safetensors") && strstr(name, ".index.");
 }
 
+typedef struct search {
+    const char *folder;
+    const file_id *id;
+} search;
+
+static int is_searched_file(void *user, const char *name)
+{
+    const search *s = user;
+    char path[SYSTEM_PATH];
+    file_id own;
+
+    return is_model_file(name) && !join(path, s->folder, name) && !path_id(path, &own) && same(&own, s->id);
+}
+
 static int in_folder(const char *folder, const file_id *id)
 {
-    DIR *entries = opendir(folder);
-    struct dirent *entry;
-    char path[PATH_MAX];
-    file_id own;
-    int found = 0;
-
-    while (entries && !found && (entry = readdir(entries)))
-        found = is_model_file(entry->d_name) && !join(path, folder, entry->d_name) && !path_id(path, &own) && same(&own, id);
-    if (entries)
-        closedir(entries);
-    return found;
+    search s = {folder, id};
+    return system_list(folder, is_searched_file, &s);
 }
 
 /* A pipeline has the model in its folder vae. */
 static int in_checkpoint(const char *folder, const file_id *id)
 {
-    char vae[PATH_MAX];
+    char vae[SYSTEM_PATH];
     return in_folder(folder, id) || (!join(vae, folder, "vae") && in_folder(vae, id));
+}
+
+static int in_version(void *user, const char *name)
+{
+    const search *s = user;
+    char path[SYSTEM_PATH];
+
+    return name[0] != '.' && !join(path, s->folder, name) && in_checkpoint(path, s->id);
 }
 
 /* A download cache keeps its versions in a folder of snapshots. */
 static int in_cache(const char *folder, const file_id *id)
 {
-    char snapshots[PATH_MAX], path[PATH_MAX];
-    DIR *entries = join(snapshots, folder, "snapshots") ? NULL : opendir(snapshots);
-    struct dirent *entry;
-    int found = 0;
-
-    while (entries && !found && (entry = readdir(entries)))
-        found = entry->d_name[0] != '.' && !join(path, snapshots, entry->d_name) && in_checkpoint(path, id);
-    if (entries)
-        closedir(entries);
-    return found;
+    char snapshots[SYSTEM_PATH];
+    search s = {snapshots, id};
+    return !join(snapshots, folder, "snapshots") && system_list(snapshots, in_version, &s);
 }
 
 /* The model is a folder, a file of weights with config.json beside it, or an index with its shards beside it. */
 static int in_model(const char *model, const file_id *id)
 {
-    char path[PATH_MAX];
+    char path[SYSTEM_PATH];
     file_id own;
     int index, length;
 
     if (id->name[0] || path_id(model, &own))
         return 0;
-    if (S_ISDIR(own.mode))
+    if (own.at.kind == SYSTEM_FOLDER)
         return in_checkpoint(model, id) || in_cache(model, id);
     if (same(&own, id))
         return 1;
     index = ends_with(model, ".json");
-    length = snprintf(path, sizeof path, "%.*s%s", (int)folder_length(model), model, index ? "." : "config.json");
+    length = snprintf(path, sizeof path, "%.*s%s", (int)system_folder_length(model), model, index ? "." : "config.json");
     if (length < 0 || (size_t)length >= sizeof path)
         return 0;
     return index ? in_folder(path, id) : !path_id(path, &own) && same(&own, id);
@@ -201,19 +150,6 @@ static int add(files *f, const char *what, const char *path, int writes)
     return 0;
 }
 
-void files_start(void)
-{
-    int descriptor;
-
-    /* At a limit of file sizes (ulimit -f) the write then fails, instead of ending the program. */
-    signal(SIGXFSZ, SIG_IGN);
-
-    for (descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; descriptor++)
-        if (fcntl(descriptor, F_GETFD) < 0 && errno == EBADF)
-            /* This gets the lowest free descriptor, which is the closed one. Using it in its own direction fails, as before. */
-            (void)!open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
-}
-
 int files_read(files *f, const char *what, const char *path)
 {
     return add(f, what, path, 0);
@@ -236,30 +172,18 @@ int is_standard_output(const char *path)
     if (!strcmp(path, "-"))
         return 1;
     /* A device such as /dev/null can take two outputs. */
-    return !descriptor_id(STDOUT_FILENO, &output) && !path_id(path, &other) && same(&output, &other) &&
-           (is_kept(&output, 1) || isatty(STDOUT_FILENO));
+    return !find("-", 1, &output) && !path_id(path, &other) && same(&output, &other) &&
+           (is_kept(&output, 1) || system_is_terminal(stdout));
 }
 
 FILE *open_input(const char *path)
 {
-    FILE *file;
-    file_id id;
-
-    if (!strcmp(path, "-"))
-        return stdin;
-    file = fopen(path, "rb");
-    /* A folder can be opened, but not read. */
-    if (file && !descriptor_id(fileno(file), &id) && S_ISDIR(id.mode)) {
-        fclose(file);
-        errno = EISDIR;
-        return NULL;
-    }
-    return file;
+    return strcmp(path, "-") ? system_open(path, "rb") : stdin;
 }
 
 FILE *open_output(const char *path)
 {
-    return strcmp(path, "-") ? fopen(path, "wb") : stdout;
+    return strcmp(path, "-") ? system_open(path, "wb") : stdout;
 }
 
 int close_output(FILE *file)

@@ -1,6 +1,6 @@
 /* Keeps track of the files that a program reads and writes. It refuses to write to a file that is also read, or to write two
- * outputs to one file, before anything is opened for writing. Files are compared by device and inode, so links and other
- * spellings of a path count as the same file. Pipes, terminals and devices may be both read and written. A link that another
+ * outputs to one file, before anything is opened for writing. Files are compared by what the system knows them by, so links and
+ * other spellings of a path count as the same file. Pipes, terminals and devices may be both read and written. A link that another
  * process changes in the meantime is not noticed.
  *
  *     files f = {0};
@@ -10,16 +10,14 @@
 #ifndef FILES_H
 #define FILES_H
 
-#include <limits.h>
-#include <stdio.h>
-#include <sys/types.h>
+#include "system.h"
 
-/* An existing file is identified by its device and inode, another one by those of its folder and by its name. */
+#include <stdio.h>
+
+/* An existing file is identified by itself, another one by its folder and its name. */
 typedef struct file_id {
-    dev_t device;
-    ino_t inode;
-    mode_t mode;
-    char name[NAME_MAX + 1]; /* empty for an existing file */
+    system_id at;
+    char name[SYSTEM_NAME]; /* empty for an existing file */
 } file_id;
 
 typedef struct file_use {
@@ -34,10 +32,6 @@ typedef struct files {
     int count;
     const char *model; /* as the user named it; NULL: none */
 } files;
-
-/* Call this first. A standard stream that the shell closed (`>&-`) then stays unusable. Otherwise the next file that is
- * opened would get its descriptor, and receive what is printed. */
-void files_start(void);
 
 /* `path` may be "-" for standard input or output, and NULL for nothing. They return 0, or -1 with f->error set. `what` must
  * live as long as f. A file to read need not exist. */

@@ -10,10 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* All return -1. */
+/* All return -1. Standard error has a buffer on Windows. */
 static inline int fail(const char *what, const char *text)
 {
     fprintf(stderr, PROGRAM ": %s: %s\n", what, text);
+    fflush(stderr);
     return -1;
 }
 
@@ -30,12 +31,14 @@ static inline int fail_system(const char *what)
 static inline int fail_text(const char *text)
 {
     fprintf(stderr, PROGRAM ": %s\n", text);
+    fflush(stderr);
     return -1;
 }
 
 static inline void warn(const char *text)
 {
     fprintf(stderr, PROGRAM ": warning: %s\n", text);
+    fflush(stderr);
 }
 
 /* Prints the usage and what is wrong with the option `letter`, or -1 for file names, and returns 2, the exit status. getopt

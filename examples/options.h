@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MODEL_LETTERS "m:t:P:F:C:L:O:Nh"
+/* "+": options come before names of files, as POSIX has it, on every system. */
+#define MODEL_LETTERS "+m:t:P:F:C:L:O:Nh"
 #define MODEL_USAGE \
     "  -m MODEL    checkpoint folder or .safetensors file (default: the model built into the library)\n" \
     "  -t THREADS  threads (default: one for each CPU)\n" \

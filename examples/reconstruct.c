@@ -137,8 +137,10 @@ static int take(job *j, size_t count)
         if (y4m_write_frame(&j->out, decoded, width, width * height))
             return fail("output", j->out.error);
     }
-    if (j->progress)
+    if (j->progress) {
         fprintf(stderr, "\r%lu frames", (unsigned long)j->sources.read);
+        fflush(stderr);
+    }
     return 0;
 }
 
@@ -282,7 +284,7 @@ static int allocate(job *j, size_t chunk)
 static int write_picture(const job *j, const char *path)
 {
     size_t width = j->info.width, height = j->info.height;
-    FILE *file = fopen(path, "wb");
+    FILE *file = open_output(path);
     const char *error;
 
     if (!file)
@@ -396,7 +398,7 @@ int main(int argc, char **argv)
     job *j = calloc(1, sizeof *j);
     int failed;
 
-    files_start();
+    system_start(&argc, &argv);
     o.input = o.output = "-";
     o.chunk = 4;
     failed = parse(argc, argv, &o);
@@ -405,7 +407,7 @@ int main(int argc, char **argv)
         return failed ? failed : (fail("memory", "not enough"), EXIT_FAILURE);
     }
     if (!o.help) {
-        j->progress = !o.quiet && isatty(STDERR_FILENO);
+        j->progress = !o.quiet && system_is_terminal(stderr);
         failed = run(j, &o);
     }
     wfvae_destroy(j->stream);

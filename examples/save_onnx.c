@@ -31,7 +31,7 @@ int main(int argc, char **argv)
     wfvae_graphs graphs = WFVAE_GRAPHS_STEPS;
     int letter, help = 0, failed = 0;
 
-    files_start();
+    system_start(&argc, &argv);
     while (!help && (letter = getopt(argc, argv, MODEL_LETTERS "w")) != -1) {
         help = letter == 'h';
         if (letter == 'w')

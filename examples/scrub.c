@@ -254,7 +254,7 @@ int main(int argc, char **argv)
     clip_choice clip = {0};
     int letter, status = 0, help = 0;
 
-    files_start();
+    system_start(&argc, &argv);
     while (!help && (letter = getopt(argc, argv, MODEL_LETTERS CLIP_LETTERS)) != -1) {
         help = letter == 'h';
         if (!help && model_option(letter, optarg, &model) <= 0 && clip_option(letter, optarg, &clip) <= 0)

@@ -12,6 +12,8 @@
 
 #define LINE_SIZE 1024
 
+static const char MAGIC[] = "YUV4MPEG2 ";
+
 /* A chroma plane has a sample for that many luma columns and rows. The formats are those for 8 bits and for more. */
 static const struct {
     const char *tag;
@@ -263,6 +265,12 @@ static int fail_short(y4m_stream *stream, const char *what)
                 ferror(stream->file) ? strerror(errno) : "truncated");
 }
 
+/* A comment (X) may be in any language. */
+static int is_control(int c)
+{
+    return c < ' ' || c == 127;
+}
+
 /* Reads the rest of a line, without its end. */
 static int read_line(y4m_stream *stream, const char *what, char *line)
 {
@@ -278,7 +286,7 @@ static int read_line(y4m_stream *stream, const char *what, char *line)
             return fail(stream, "%s: its line ends with CR LF: the clip was "
                         "changed as if it were text; copy it as bytes",
                         what);
-        if (c < ' ' || c == 127) /* a comment (X) may be in any language */
+        if (is_control(c))
             return fail(stream, "%s: unexpected byte 0x%02x", what,
                         (unsigned)c);
         line[used] = (char)c;
@@ -288,7 +296,6 @@ static int read_line(y4m_stream *stream, const char *what, char *line)
 
 int y4m_open_read(y4m_stream *stream, FILE *file)
 {
-    static const char MAGIC[] = "YUV4MPEG2 ";
     char line[LINE_SIZE];
 
     *stream = (y4m_stream){.file = file};
@@ -309,22 +316,51 @@ int y4m_open_read(y4m_stream *stream, FILE *file)
 
 int y4m_open_write(y4m_stream *stream, FILE *file, const y4m_info *info)
 {
-    char tag[16];
+    char header[Y4M_HEADER_SIZE];
 
     *stream = (y4m_stream){.file = file, .info = *info};
     if (check_info(stream) < 0 || allocate(stream) < 0)
         return -1;
-    chroma_tag((int)info->chroma, info->depth, tag);
-    fprintf(file, "YUV4MPEG2 W%d H%d F%d:%d Ip A%d:%d C%s", info->width,
-            info->height, info->rate_num, info->rate_den, info->aspect_num,
-            info->aspect_den, tag);
-    if (info->range != Y4M_RANGE_UNSPECIFIED)
-        fprintf(file, " XCOLORRANGE=%s",
-                info->range == Y4M_FULL ? "FULL" : "LIMITED");
-    fputc('\n', file);
+    y4m_format_header(info, header);
+    fprintf(file, "%s\n", header);
     if (fflush(file) != 0 || ferror(file))
         return fail(stream, "stream header: cannot write: %s",
                     strerror(errno));
+    return 0;
+}
+
+void y4m_format_header(const y4m_info *info, char text[Y4M_HEADER_SIZE])
+{
+    char tag[16];
+
+    chroma_tag((int)info->chroma, info->depth, tag);
+    snprintf(text, Y4M_HEADER_SIZE, "%sW%d H%d F%d:%d Ip A%d:%d C%s%s", MAGIC,
+             info->width, info->height, info->rate_num, info->rate_den,
+             info->aspect_num, info->aspect_den, tag,
+             info->range == Y4M_FULL      ? " XCOLORRANGE=FULL"
+             : info->range == Y4M_LIMITED ? " XCOLORRANGE=LIMITED"
+                                          : "");
+}
+
+int y4m_parse_header(const char *text, y4m_info *info)
+{
+    const size_t magic = sizeof MAGIC - 1;
+    y4m_stream stream = {0};
+    char line[LINE_SIZE];
+
+    if (strncmp(text, MAGIC, magic) != 0)
+        return -1;
+    const size_t length = strcspn(text + magic, "\n");
+    if (length >= LINE_SIZE)
+        return -1;
+    memcpy(line, text + magic, length);
+    line[length] = '\0';
+    for (size_t i = 0; i < length; i++)
+        if (is_control((unsigned char)line[i]))
+            return -1;
+    if (parse_header(&stream, line) < 0 || check_info(&stream) < 0)
+        return -1;
+    *info = stream.info;
     return 0;
 }
 

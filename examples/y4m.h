@@ -25,6 +25,7 @@
 
 #define Y4M_MAX_SIDE 16384
 #define Y4M_MAX_DEPTH 16
+#define Y4M_HEADER_SIZE 160 /* of the longest header and its NUL */
 
 /* The C tag: how chroma is subsampled and sited. */
 typedef enum y4m_chroma {
@@ -81,6 +82,18 @@ typedef struct y4m_stream {
 int y4m_open_read(y4m_stream *stream, FILE *file);
 int y4m_open_write(y4m_stream *stream, FILE *file, const y4m_info *info);
 void y4m_close(y4m_stream *stream);
+
+/*
+ * The header of a stream as text, without the end of its line. The matrix is
+ * not in it. info is valid: it is that of an open stream.
+ */
+void y4m_format_header(const y4m_info *info, char text[Y4M_HEADER_SIZE]);
+
+/*
+ * Reads such a text. What follows a line's end is ignored. Returns 0, or -1
+ * for one that is no header, with *info unchanged.
+ */
+int y4m_parse_header(const char *text, y4m_info *info);
 
 /*
  * rgb points to the first row of R; G and B follow plane_stride floats apart,

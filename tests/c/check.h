@@ -12,6 +12,7 @@ static int passed, failed;
 static void result(const char *name, int ok)
 {
     printf("%s %s\n", ok ? "ok" : "FAILED", name);
+    fflush(stdout); /* Windows has no buffer of lines */
     if (ok)
         passed++;
     else

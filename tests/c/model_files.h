@@ -3,9 +3,8 @@
 #define MODEL_FILES_H
 
 #include "one_clip.h"
-#include "temporary.h"
+#include "os.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define CONFIG_JSON "config.json"
@@ -66,13 +65,22 @@ static inline void put_weights(const char *name, size_t size)
     free(bytes);
 }
 
-static inline void good_files(void)
+/* A case may have put a folder in the place of a file. */
+static inline void remove_files(void)
 {
-    size_t i, size;
-    char *config = load(path_of(golden, CONFIG_JSON), &size);
+    size_t i;
 
     for (i = 0; i < sizeof files / sizeof *files; i++)
-        remove(path_of(folder, files[i]));
+        if (remove(path_of(folder, files[i])))
+            rmdir(path_of(folder, files[i]));
+}
+
+static inline void good_files(void)
+{
+    size_t size;
+    char *config = load(path_of(golden, CONFIG_JSON), &size);
+
+    remove_files();
     put(CONFIG_JSON, config, size);
     put_weights(WEIGHTS, SIZE_MAX);
     free(config);
@@ -129,17 +137,13 @@ static inline void number(const char *key, size_t index, float value)
 
 static inline void folder_make(void)
 {
-    temporary_name(folder, sizeof folder);
-    must(mkdtemp(folder) != NULL, folder);
+    must(!os_temporary_folder(folder, sizeof folder), folder);
 }
 
 static inline void folder_remove(void)
 {
-    size_t i;
-
-    for (i = 0; i < sizeof files / sizeof *files; i++)
-        remove(path_of(folder, files[i]));
-    must(!remove(folder), folder);
+    remove_files();
+    must(!rmdir(folder), folder);
 }
 
 #endif

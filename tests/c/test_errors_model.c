@@ -50,6 +50,15 @@ static wfvae_status open_checked(void)
     return open_model(folder, &options);
 }
 
+/* An error's words for a file that is not there. */
+static const char *not_there(const char *name)
+{
+    static char text[300];
+
+    snprintf(text, sizeof text, "%s: %s", name, os_no_file());
+    return text;
+}
+
 static void test_folders(void)
 {
     PLAIN("path: nothing there", IO, "no-such-model", open_model(path_of(folder, "no-such-model"), NULL));
@@ -60,8 +69,8 @@ static void test_folders(void)
           (drop(CONFIG_JSON), open_model(path_of(folder, WEIGHTS), NULL)));
     PLAIN("path: a pickle", CHECKPOINT, "model.ckpt: a PyTorch pickle",
           (put_weights("model.ckpt", 100), open_model(path_of(folder, "model.ckpt"), NULL)));
-    OPENED("folder: empty", IO, CONFIG_JSON ": No such file", (drop(CONFIG_JSON), drop(WEIGHTS)));
-    OPENED("folder: no config", IO, CONFIG_JSON ": No such file", drop(CONFIG_JSON));
+    OPENED("folder: empty", IO, not_there(CONFIG_JSON), (drop(CONFIG_JSON), drop(WEIGHTS)));
+    OPENED("folder: no config", IO, not_there(CONFIG_JSON), drop(CONFIG_JSON));
     OPENED("folder: no weights", IO, "no *.safetensors file", drop(WEIGHTS));
     OPENED("folder: a .ckpt alone", CHECKPOINT, "model.ckpt: a PyTorch pickle",
            (drop(WEIGHTS), put_text("model.ckpt", "x")));
@@ -79,7 +88,7 @@ static void test_folders(void)
     OPENED("index: no weight_map", CHECKPOINT, INDEX_JSON ": no \"weight_map\"", put_text(INDEX_JSON, "{}"));
     OPENED("index: nothing in it", CHECKPOINT, "names no tensor", put_text(INDEX_JSON, "{\"weight_map\": {}}"));
     OPENED("index: a number", CHECKPOINT, "tensor k: found 1", put_text(INDEX_JSON, "{\"weight_map\": {\"k\": 1}}"));
-    OPENED("index: a shard that is missing", IO, "a.safetensors: No such file",
+    OPENED("index: a shard that is missing", IO, not_there("a.safetensors"),
            put_text(INDEX_JSON, "{\"weight_map\": {\"k\": \"a.safetensors\"}}"));
     OPENED("index: out of the folder", CHECKPOINT, "tensor k: found \"../x\"",
            put_text(INDEX_JSON, "{\"weight_map\": {\"k\": \"../x\"}}"));
@@ -102,7 +111,7 @@ static void test_config(void)
     OPENED("config: an array", CONFIG, "expected a JSON object", put_text(CONFIG_JSON, "[1, 2]"));
     OPENED("config: a string", CONFIG, "expected a JSON object", put_text(CONFIG_JSON, "\"WFVAEModel\""));
     OPENED("config: not UTF-8", CONFIG, CONFIG_JSON, put_text(CONFIG_JSON, "{\"latent_dim\": \"\xff\"}"));
-    OPENED("config: a folder", IO, CONFIG_JSON, (drop(CONFIG_JSON), mkdir(path_of(folder, CONFIG_JSON), 0700)));
+    OPENED("config: a folder", IO, CONFIG_JSON, (drop(CONFIG_JSON), os_make_folder(path_of(folder, CONFIG_JSON))));
     OPENED("config: nothing in it", CONFIG, "has neither _class_name nor any field of a WF-VAE", put_text(CONFIG_JSON, "{}"));
 
     FIELD(CONFIG, "latent_dim", "4", "0", ": found 0, expected an integer from 1 to 65536");
@@ -220,10 +229,10 @@ static void test_changed_weights(void)
     number(BIAS, 2, 0.25f);
     PLAIN("changed weights: stream", CHECKPOINT, "changed since it was opened; open it again",
           wfvae_create(model, &options, &stream));
-    must(!mkdir(path_of(folder, "graphs"), 0777), "mkdir");
+    must(!os_make_folder(path_of(folder, "graphs")), "folder");
     PLAIN("changed weights: graphs", CHECKPOINT, "changed since it was opened",
           wfvae_model_save_onnx(model, path_of(folder, "graphs"), WFVAE_GRAPHS_STEPS));
-    result("changed weights: no graph", !remove(path_of(folder, "graphs")));
+    result("changed weights: no graph", !rmdir(path_of(folder, "graphs")));
     wfvae_model_close(model);
     must(!wfvae_model_open(folder, NULL, &model), "model");
     PLAIN("changed weights: opened again", OK, NULL, wfvae_create(model, &options, &stream));

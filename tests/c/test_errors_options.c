@@ -3,9 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "one_clip.h"
-
-#include <sys/resource.h>
-#include <unistd.h>
+#include "os.h"
 
 static wfvae_status create(const wfvae_options *options)
 {
@@ -289,22 +287,15 @@ static void test_sizes(void)
 /* A frame size that needs more memory than there is. */
 static void test_memory(void)
 {
-    struct rlimit limit, before;
-    unsigned long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-
-    if (quick || !file || fscanf(file, "%lu", &pages) != 1 || getrlimit(RLIMIT_AS, &before)) {
+    if (quick) {
         puts("skipped memory: the limit on it would stop valgrind itself");
+    } else if (os_limit_memory(512u << 20)) {
+        puts("skipped memory: the system limits no process");
     } else {
-        limit = before;
-        limit.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (512u << 20);
-        must(!setrlimit(RLIMIT_AS, &limit), "setrlimit");
         CREATE("more than the memory", OUT_OF_MEMORY, "cannot allocate", o.width = o.height = 4096);
-        must(!setrlimit(RLIMIT_AS, &before), "setrlimit");
+        must(!os_limit_memory(0), "no limit");
         CREATE("the memory is there again", OK, NULL, (void)0);
     }
-    if (file)
-        fclose(file);
 }
 
 int main(int argc, char **argv)

@@ -37,15 +37,18 @@ static void test_own_files(void)
           wfvae_model_save_onnx(model, folder, 0));
     PLAIN("save: into it by another name", INVALID_ARGUMENT, "holds the open model's own files",
           wfvae_model_save_onnx(model, path_of(folder, "."), 1));
-    must(!mkdir(path_of(folder, "links"), 0777), "mkdir");
+    must(!os_make_folder(path_of(folder, "links")), "folder");
     for (i = 0; i < 2; i++)
         snprintf(at[i], sizeof at[i], "%s", path_of(folder, links[i]));
-    must(!symlink("../" CONFIG_JSON, at[0]), "symlink");
-    PLAIN("save: a link to the config", INVALID_ARGUMENT, "own file",
-          wfvae_model_save_onnx(model, path_of(folder, "links"), 0));
-    must(!remove(at[0]), "remove");
+    if (os_symbolic_link("../" CONFIG_JSON, at[0])) {
+        puts("skipped a link to the config: there are none here");
+    } else {
+        PLAIN("save: a link to the config", INVALID_ARGUMENT, "own file",
+              wfvae_model_save_onnx(model, path_of(folder, "links"), 0));
+        must(!remove(at[0]), "remove");
+    }
     snprintf(weights, sizeof weights, "%s", path_of(folder, WEIGHTS));
-    must(!link(weights, at[1]), "link");
+    must(!os_hard_link(weights, at[1]), "link");
     PLAIN("save: a hard link to the weights", INVALID_ARGUMENT, "own file",
           wfvae_model_save_onnx(model, path_of(folder, "links"), 0));
     result("save: nothing was written", access(at[0], F_OK) != 0);
@@ -69,7 +72,7 @@ static void test_own_files(void)
     free(bytes);
     wfvae_destroy(stream);
     wfvae_model_close(model);
-    must(!remove(at[1]) && !remove(path_of(folder, "links")), "remove");
+    must(!remove(at[1]) && !rmdir(path_of(folder, "links")), "remove");
 }
 
 int main(int argc, char **argv)

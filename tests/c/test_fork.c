@@ -4,7 +4,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
-#include "temporary.h"
+#include "os.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -375,8 +375,7 @@ int main(void)
     size_t i;
 
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-    temporary_name(folder, sizeof folder);
-    must(mkdtemp(folder) != NULL, folder);
+    must(!os_temporary_folder(folder, sizeof folder), folder);
     snprintf(finished, sizeof finished, "%s/finished.safetensors", folder);
     snprintf(begun, sizeof begun, "%s/begun.safetensors", folder);
     for (i = 0; i < sizeof pixels; i++)

@@ -5,9 +5,8 @@
  * GOLDEN holds models of the golden cases. Prints "ok <name>" lines; ends with 1 on failure. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "temporary.h"
-
 #include "check.h"
+#include "os.h"
 
 #include <dirent.h>
 #include <stdint.h>
@@ -65,36 +64,22 @@ static wfvae_memory estimate(wfvae_model *model, const wfvae_options *given)
     return memory;
 }
 
-/* Threads of this process. */
-static int thread_count(void)
-{
-    DIR *tasks = opendir("/proc/self/task");
-    struct dirent *task;
-    int count = 0;
-
-    must(tasks != NULL, "/proc/self/task");
-    while ((task = readdir(tasks)))
-        count += task->d_name[0] != '.';
-    closedir(tasks);
-    return count;
-}
-
 /* Threads that have ended stay visible for a moment. */
 static int has_threads(int count)
 {
     const struct timespec moment = {0, 10000000};
     int i;
 
-    for (i = 0; i < 1000 && thread_count() != count; i++)
+    for (i = 0; i < 1000 && os_thread_count() != count; i++)
         nanosleep(&moment, NULL);
-    return thread_count() == count;
+    return os_thread_count() == count;
 }
 
 static void test_threads(void)
 {
     static const uint32_t counts[] = {1, 2, 3};
     const wfvae_options stream_options = {0};
-    const int before = thread_count();
+    const int before = os_thread_count();
     size_t i;
 
     for (i = 0; i < sizeof counts / sizeof *counts; i++) {
@@ -178,8 +163,7 @@ static size_t graph_of(const wfvae_model_options *options, uint32_t graphs, cons
     FILE *file;
     size_t size;
 
-    temporary_name(folder, sizeof folder);
-    must(mkdtemp(folder) != NULL, "folder");
+    must(!os_temporary_folder(folder, sizeof folder), "folder");
     must(!wfvae_model_save_onnx(model, folder, graphs), "graphs");
     wfvae_model_close(model);
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -301,8 +285,7 @@ static void test_any_encoder(void)
     char folder[1024], path[1100];
     uint32_t any;
 
-    temporary_name(folder, sizeof folder);
-    must(mkdtemp(folder) != NULL, "folder");
+    must(!os_temporary_folder(folder, sizeof folder), "folder");
     snprintf(path, sizeof path, "%s/latents", folder);
     must(!wfvae_latent_writer_create(encoder, path, NULL, &writer) && !wfvae_latent_writer_write(writer, latent, 1) &&
              !wfvae_latent_writer_finish(writer, 1) && !wfvae_latent_reader_open(path, &reader),
@@ -355,8 +338,7 @@ static void test_halves(void)
     char folder[1024], path[1100];
     size_t i;
 
-    temporary_name(folder, sizeof folder);
-    must(mkdtemp(folder) != NULL, "folder");
+    must(!os_temporary_folder(folder, sizeof folder), "folder");
     copy(folder, "config.json", "-", "-");
     for (i = 0; i < sizeof halves / sizeof *halves; i++) {
         const wfvae_options options = {0};

@@ -5,13 +5,13 @@
  * GOLDEN holds models of the golden cases. Prints "ok <name>" lines; ends with 1 on failure. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "temporary.h"
-
 #include "check.h"
+#include "os.h"
 
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 static char golden[1024], path[1200];
 
@@ -163,8 +163,7 @@ static void test_error_texts(void)
     make_elsewhere(&call, encode_nothing);
     result("a stream keeps its text", strstr(wfvae_last_error(call.stream), "frames is NULL") != NULL);
 
-    temporary_name(folder, sizeof folder);
-    must(mkdtemp(folder) != NULL, "folder");
+    must(!os_temporary_folder(folder, sizeof folder), "folder");
     snprintf(file, sizeof file, "%s/a.safetensors", folder);
     must(!wfvae_latent_writer_create(call.stream, file, NULL, &call.writer), "writer");
     result("a writer has no text at first", !*wfvae_latent_writer_last_error(call.writer));

@@ -5,7 +5,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "png.h"
-#include "temporary.h"
+#include "os.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -237,7 +237,7 @@ static uint32_t next_random(void)
 static struct bytes written(const unsigned char *rgb, int width, int height,
                             size_t stride)
 {
-    FILE *file = temporary_file();
+    FILE *file = os_temporary_file();
     CHECK(file);
     CHECK(png_write_rgb8(file, rgb, width, height, stride) == NULL);
     const long size = ftell(file);
@@ -386,7 +386,7 @@ static void test_bad_arguments(void)
     };
     static const unsigned char pixels[24] = {0};
     for (size_t i = 0; i < COUNT(CASES); i++) {
-        FILE *file = temporary_file();
+        FILE *file = os_temporary_file();
         CHECK(file);
         const char *error = png_write_rgb8(file, pixels, CASES[i].width,
                                            CASES[i].height, CASES[i].stride);
@@ -406,7 +406,7 @@ static void test_write_failure(const char *readable)
     fclose(file);
 
     /* A full disk may show only when the buffer is flushed. */
-    file = fopen("/dev/full", "wb");
+    file = os_full_file();
     if (file) {
         error = png_write_rgb8(file, pixels, 4, 2, 12);
         CHECK(error && strstr(error, "cannot write"));

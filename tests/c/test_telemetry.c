@@ -6,7 +6,7 @@
 #define _XOPEN_SOURCE 700
 
 #include "check.h"
-#include "temporary.h"
+#include "os.h"
 
 #include <dirent.h>
 #include <ftw.h>
@@ -171,8 +171,7 @@ int main(int argc, char **argv)
         unsetenv(quiet[i]);
     /* An empty trace proves nothing. */
     must(!setenv("ORT_DISABLE_TELEMETRY", "", 1), "setenv");
-    temporary_name(folder, sizeof folder);
-    must(own && mkdtemp(folder), folder);
+    must(own && !os_temporary_folder(folder, sizeof folder), folder);
     snprintf(home, sizeof home, "%s/home", folder);
     snprintf(trace, sizeof trace, "%s/trace", folder);
     must(!mkdir(home, 0777) && !setenv("HOME", home, 1), home);

@@ -76,7 +76,7 @@ static void test_sample_beyond_depth(void)
     for (size_t bad = 0; bad < 2; bad++) {
         float rgb[3];
         y4m_stream in;
-        FILE *file = temporary_file();
+        FILE *file = os_temporary_file();
         CHECK(file);
         fputs("YUV4MPEG2 W1 H1 Cmono10\nFRAME\n", file);
         fwrite(tail + 2 * bad, 1, 2, file);
@@ -138,7 +138,7 @@ static void test_write_failure(const char *readable)
     y4m_close(&out);
     fclose(file);
 
-    file = temporary_file();
+    file = os_temporary_file();
     CHECK(file);
     CHECK(y4m_open_write(&out, file, &info) == 0);
     FILE *unwritable = fopen(readable, "rb");
@@ -150,7 +150,7 @@ static void test_write_failure(const char *readable)
     fclose(unwritable);
 
     /* A full disk may show only when the buffer is flushed. */
-    FILE *full = fopen("/dev/full", "wb");
+    FILE *full = os_full_file();
     if (full) {
         out.file = full;
         CHECK(y4m_write_frame(&out, rgb, 4, 8) == -1);

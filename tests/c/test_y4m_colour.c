@@ -280,7 +280,7 @@ static void test_all_that_ffmpeg_writes(void)
         const double unit = 1 << (mode->depth - 8);
         const double top = (1 << mode->depth) - 1;
         int codes[2][4 * PIXELS] = {{0}};
-        FILE *file = temporary_file();
+        FILE *file = os_temporary_file();
         CHECK(file);
         fprintf(file, "YUV4MPEG2 W%d H%d F25:1 Ip A1:1 %s\n", WIDTH, HEIGHT,
                 tags);

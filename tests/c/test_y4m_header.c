@@ -3,6 +3,8 @@
 
 #include "y4m_test.h"
 
+#include <limits.h>
+
 static void test_header_fields(void)
 {
     y4m_stream in;
@@ -58,7 +60,7 @@ static void test_header_round_trip(void)
         CHECK(in.info.depth == mode->depth);
         fclose(file);
 
-        file = temporary_file();
+        file = os_temporary_file();
         CHECK(file);
         CHECK(y4m_open_write(&out, file, &in.info) == 0);
         CHECK(contents(file, copy) == strlen(text));
@@ -67,6 +69,17 @@ static void test_header_round_trip(void)
         y4m_close(&in);
         y4m_close(&out);
     }
+
+    /* The longest header. */
+    const y4m_info longest = {Y4M_MAX_SIDE, Y4M_MAX_SIDE, INT_MAX, INT_MAX,
+                              INT_MAX, INT_MAX, Y4M_420MPEG2, 8, Y4M_LIMITED,
+                              Y4M_MATRIX_UNSPECIFIED};
+    char text[Y4M_HEADER_SIZE];
+    y4m_info again;
+    y4m_format_header(&longest, text);
+    CHECK(strstr(text, " C420mpeg2 XCOLORRANGE=LIMITED"));
+    CHECK(y4m_parse_header(text, &again) == 0);
+    CHECK(!memcmp(&again, &longest, sizeof again));
 }
 
 static void test_bad_headers(void)
@@ -155,7 +168,7 @@ static void test_bad_write_info(void)
     for (size_t i = 0; i < COUNT(CASES); i++) {
         unsigned char bytes[MAX_BYTES];
         y4m_stream out;
-        FILE *file = temporary_file();
+        FILE *file = os_temporary_file();
         CHECK(file);
         CHECK(y4m_open_write(&out, file, &CASES[i].info) == -1);
         CHECK(strstr(out.error, CASES[i].error));

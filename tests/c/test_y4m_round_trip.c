@@ -16,7 +16,7 @@ static void test_exact_444_8_bits(void)
         CHECK(info.chroma == Y4M_444 && info.depth == 8);
         info.range = range;
         y4m_stream in, out;
-        FILE *source = temporary_file(), *target = temporary_file();
+        FILE *source = os_temporary_file(), *target = os_temporary_file();
         CHECK(source && target);
         CHECK(y4m_open_write(&out, source, &info) == 0);
         y4m_close(&out);
@@ -137,7 +137,7 @@ static void test_strides(void)
         y4m_close(&in);
         fclose(file);
 
-        file = temporary_file();
+        file = os_temporary_file();
         CHECK(file);
         CHECK(y4m_open_write(&out, file, &info) == 0);
         CHECK(y4m_write_frame(&out, planes, STRIDE, PLANE) == 0);
@@ -168,7 +168,7 @@ static void test_clamping(void)
         for (size_t i = 0; i < 6; i++)
             CHECK(codes[i] == (i % 2 ? 0 : max));
         for (size_t i = 0; i < 3; i++) {
-            FILE *file = temporary_file();
+            FILE *file = os_temporary_file();
             y4m_stream out;
             CHECK(file && y4m_open_write(&out, file, &info) == 0);
             rgb[8] = refused[i];

@@ -7,6 +7,7 @@
 #define THREADS_H
 
 #include "check.h"
+#include "os.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -55,20 +56,15 @@ static inline void too_long(int signal)
 
     (void)signal;
     for (i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (write(STDOUT_FILENO, texts[i], strlen(texts[i])) < 0)
+        if (write(STDOUT_FILENO, texts[i], (unsigned)strlen(texts[i])) < 0)
             break;
     abort();
 }
 
 static inline void begin_test(const char *name)
 {
-    struct sigaction action;
-
-    memset(&action, 0, sizeof action);
-    action.sa_handler = too_long;
-    sigaction(SIGALRM, &action, NULL);
     in_progress = name;
-    alarm(quick ? LIMIT_QUICK : LIMIT);
+    os_limit_time(quick ? LIMIT_QUICK : LIMIT, too_long);
 }
 
 static inline wfvae_model *open_model(void)
