@@ -30,8 +30,10 @@ pub(super) fn attention(b: &mut Builder, x: Sum, layer: &Attention, after: After
 /// others. Scores are float32, as they may be far larger than the values that they are computed from.
 pub(super) fn attend(b: &mut Builder, qkv: [Value; 3], channels: usize, outer: i64, pixels: bool) -> Value {
     let [query, key, value] = qkv;
-    let (result, element) = (value.clone(), value.element);
+    let result = value.clone();
+    let element = if b.options.widens_sums() { Element::F32 } else { value.element };
     let [query, key] = [query, key].map(|x| b.cast(x, Element::F32));
+    let value = b.cast(value, element);
     let [query, key, value] = [&query.name, &key.name, &value.name];
     let axes = outer + 2;
     // Swaps the last two axes.
@@ -64,5 +66,6 @@ pub(super) fn attend(b: &mut Builder, qkv: [Value; 3], channels: usize, outer: i
     });
     let joined = b.size_list(joined);
     let mixed = b.node("Reshape", &[&mixed, &joined], vec![]);
-    Value { name: swap_if(b, &mixed, !pixels), ..result }
+    let mixed = Value { name: swap_if(b, &mixed, !pixels), element, ..result };
+    b.cast(mixed, result.element)
 }

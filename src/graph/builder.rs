@@ -176,8 +176,11 @@ impl Builder {
         if value.element == element {
             return value;
         }
-        let to = Attribute::int("to", onnx::element(element).into());
-        Value { name: self.node("Cast", &[&value.name], vec![to]), element, ..value }
+        Value { name: self.cast_node(&value.name, element), element, ..value }
+    }
+
+    fn cast_node(&mut self, value: &str, element: Element) -> String {
+        self.node("Cast", &[value], vec![Attribute::int("to", onnx::element(element).into())])
     }
 
     /// Makes a value an output of the graph with that name.
@@ -202,6 +205,16 @@ impl Builder {
     pub(super) fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
         let [output] = self.node_outputs(op, inputs, attributes);
         output
+    }
+
+    /// A convolution or a matrix product, whose inputs and result are of the type that these compute in.
+    pub(super) fn product(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
+        if !self.options.widens_sums() {
+            return self.node(op, inputs, attributes);
+        }
+        let inputs: Vec<String> = inputs.iter().map(|input| self.cast_node(input, Element::F32)).collect();
+        let wide = self.node(op, &inputs.iter().map(String::as_str).collect::<Vec<_>>(), attributes);
+        self.cast_node(&wide, self.options.compute)
     }
 
     pub(super) fn node_outputs<const N: usize>(

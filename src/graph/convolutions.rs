@@ -148,7 +148,7 @@ fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, biased: bool, strid
         Attribute::ints("strides", &[1, stride, stride]),
     ];
     let inputs: Vec<&str> = [clip.as_str(), &kernel].into_iter().chain(bias.as_deref()).collect();
-    let mut result = b.node("Conv", &inputs, attributes);
+    let mut result = b.product("Conv", &inputs, attributes);
     b.share(&result, 1.0 / 3.0);
     if pixels {
         result = b.node("Transpose", &[&result], perm(&[0, 2, 3, 4, 1]));
@@ -188,7 +188,7 @@ fn conv_node(
         Attribute::ints("strides", &[stride as i64; 2]),
     ];
     let inputs: Vec<&str> = [x.name.as_str(), kernel].into_iter().chain(bias).collect();
-    let name = b.node("Conv", &inputs, attributes);
+    let name = b.product("Conv", &inputs, attributes);
     to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor * stride, ..x })
 }
 

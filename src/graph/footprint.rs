@@ -53,7 +53,13 @@ pub(super) fn working(
             last_use.insert(input, i);
         }
     }
-    let dims: HashMap<&str, &[i64]> = graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.as_slice())).collect();
+    let mut dims: HashMap<&str, &[i64]> =
+        graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.as_slice())).collect();
+    for node in graph.node.iter().filter(|node| node.op_type == "Cast") {
+        if let Some(of_initializer) = dims.get(node.input[0].as_str()) {
+            dims.insert(&node.output[0], of_initializer);
+        }
+    }
     let owned = |name: &str| graph.output.iter().any(|output| output.name == name);
     let mut size = known.clone();
     let (mut live, mut peak) = (HashMap::<String, f64>::new(), 0.0f64);

@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// If `compute` is float16, norms of float32 return float16, which saves a pass. ONNX's LayerNormalization, which begins
     /// with opset 17, cannot do this. ONNX Runtime's own, for graphs of earlier opsets, can.
     pub(crate) narrow_norms: bool,
+    /// If `compute` is narrower than float32, convolutions and matrix products have casts to float32 and back around them. For
+    /// runtimes that would add up their products in the narrower type, as ONNX Runtime does on Arm CPUs with FP16 arithmetic.
+    pub(crate) wide_sums: bool,
 }
 
 /// How ONNX's operators compute a causal convolution of three frames.
@@ -52,6 +55,10 @@ pub(crate) enum Operators {
 }
 
 impl Options {
+    pub(super) fn widens_sums(&self) -> bool {
+        self.wide_sums && self.compute != Element::F32
+    }
+
     pub(super) fn narrows_norms(&self) -> bool {
         self.narrow_norms && self.compute == Element::F16
     }

@@ -32,7 +32,7 @@ pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
             Attribute::ints("pads", &[1 - below, 1 - right, below, right]),
         ];
         let inputs: Vec<&str> = [x.name.as_str(), &kernel].into_iter().chain(bias_within).collect();
-        let name = b.node("Conv", &inputs, attributes);
+        let name = b.product("Conv", &inputs, attributes);
         Value { name, channels: conv.out_channels(), ..x.clone() }
     });
     if b.on_device() {
@@ -92,7 +92,7 @@ pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let attributes = vec![Attribute::ints("kernel_shape", &[3, 3]), Attribute::ints("pads", &[1; 4])];
     let pixels = doubled.layout == Layout::Pixels;
     let doubled = to_planes(b, doubled);
-    let name = b.node("Conv", &[&doubled.name, &kernel, &bias], attributes);
+    let name = b.product("Conv", &[&doubled.name, &kernel, &bias], attributes);
     let taps = Value { name, channels, ..doubled };
     if pixels { to_main(b, taps) } else { taps }
 }

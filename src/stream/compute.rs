@@ -128,6 +128,8 @@ pub(super) fn graph_options(
         },
         channels_last: channels_last && !matches!(operators, Operators::Exact | Operators::Fast),
         narrow_norms: true,
+        // Elsewhere the CPU provider has no convolutions of float16 and inserts casts by itself.
+        wide_sums: place == Place::Cpu && cfg!(target_arch = "aarch64"),
     }
 }
 
@@ -149,7 +151,7 @@ pub(super) fn unoptimised(
 
 /// For viewers and other runtimes: only what ONNX defines.
 pub(super) fn plain(options: &graph::Options) -> graph::Options {
-    graph::Options { operators: Operators::Onnx, narrow_norms: false, ..*options }
+    graph::Options { operators: Operators::Onnx, narrow_norms: false, wide_sums: false, ..*options }
 }
 
 /// Our operators take frames, and sums over a clip need float32.
