@@ -2,7 +2,7 @@
 # Runs all tests. Says what it skipped and why; ends with the number of groups that passed and failed.
 set -u
 cd "$(dirname "$0")/.."
-passed=0 failed=0 failures=
+. tests/groups.sh
 export DEBIAN_FRONTEND=noninteractive
 c=target/release/c
 
@@ -14,35 +14,6 @@ if ! { probe=$(mktemp 2> /dev/null) && rm -f "$probe"; }; then
     mkdir -p target/tmp && export TMPDIR="$PWD/target/tmp"
     echo "temporary files: ${TMPDIR}, as nothing can be written to the usual folder"
 fi
-
-group() {
-    name=$1
-    shift
-    echo "== $name: $*"
-    start=$(date +%s)
-    if "$@"; then
-        passed=$((passed + 1))
-        echo "== $name: ok, $(($(date +%s) - start)) s"
-    else
-        failed=$((failed + 1))
-        failures="$failures $name"
-        echo "== $name: FAILED"
-    fi
-}
-
-# As group, but exit code 3 means that the group cannot run here.
-group_or_skip() {
-    name=$1 reason=$2
-    shift 2
-    echo "== $name: $*"
-    start=$(date +%s)
-    "$@"
-    case $? in
-    0) passed=$((passed + 1)) && echo "== $name: ok, $(($(date +%s) - start)) s" ;;
-    3) skip "$name" "$reason" ;;
-    *) failed=$((failed + 1)) failures="$failures $name" && echo "== $name: FAILED" ;;
-    esac
-}
 
 # Starts a command that runs beside the groups that follow; ends() waits for it. One at a time.
 beside() {
@@ -61,10 +32,6 @@ ends() {
     cat "$log"
     echo "from its start: $(($(date +%s) - start_beside)) s"
     return $ended
-}
-
-skip() {
-    echo "== $1: skipped: $2"
 }
 
 have() {
@@ -175,6 +142,7 @@ scrub() {
 tools/fetch-onnxruntime.sh || exit 1
 skip cuda-device "the tests on a device are those of make check-cuda, which needs an NVIDIA GPU"
 skip cuda-stub "make check-cuda-stub loads all CUDA sessions without a GPU; it fetches 250 MB and takes three minutes"
+skip aarch64 "make check-aarch64 runs tests in QEMU, for which it makes a chroot of 4 GB; it takes minutes"
 
 if cargo fmt --version > /dev/null 2>&1; then group format cargo fmt --check; else skip format "rustfmt is not installed"; fi
 if cargo clippy --version > /dev/null 2>&1; then
@@ -256,7 +224,10 @@ group rust ends
 group rust-examples tests/check_examples.sh
 group levels levels
 group runtimes tests/check_runtimes.sh --quick
+if [ -f target/cross/root/packages ]; then
+    group windows tests/check_windows.sh --compile
+else
+    skip windows "make check-windows compiles for Windows and tests in Wine; first it makes a chroot with the tools (4 GB)"
+fi
 
-[ -n "$failures" ] && echo "failed:$failures"
-echo "check: $passed passed, $failed failed"
-[ $failed = 0 ]
+summary check

@@ -1,0 +1,133 @@
+#!/bin/sh
+# Builds for Linux aarch64 and runs tests in QEMU: on a Cortex-A72, which has no FP16 arithmetic, and on QEMU's "max", which has all
+# that QEMU knows. Says what it skipped and why; ends with the number of groups that passed and failed.
+#     check_aarch64.sh [--all]     --all: all unit tests and golden cases on both, and all C tests
+# The compilers and QEMU are in the chroot of tools/cross.sh. Exits with 3 where that cannot be had.
+set -u
+cd "$(dirname "$0")/.."
+if [ "${1:-}" != --inside ]; then
+    case $* in
+    "" | --all) ;;
+    *) echo "$0: $* is unknown; --all is all there is" >&2 && exit 2 ;;
+    esac
+    tools/fetch-onnxruntime.sh --for aarch64 || exit 1
+    exec tools/cross.sh tests/check_aarch64.sh --inside "$@"
+fi
+all=${2:-}
+. tests/groups.sh
+
+triple=aarch64-unknown-linux-gnu
+export CARGO_TARGET_DIR="$PWD/target/cross/aarch64" CARGO_BUILD_TARGET=$triple CARGO_INCREMENTAL=0
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+export WFVAE_ONNXRUNTIME="$PWD/target/onnxruntime-aarch64/libonnxruntime.so.1"
+export CARGO_MANIFEST_DIR="$PWD"
+# All of it in the profile of tests: another one would compile everything twice.
+build=target/cross/aarch64/$triple/debug
+c=$build/c
+programs=target/cross/aarch64/programs
+
+build() {
+    mkdir -p target/cross/aarch64
+    cargo build --quiet --lib && cargo test --no-run --lib --test golden 2> "$programs.log" || {
+        cat "$programs.log"
+        return 1
+    }
+    for name in src/lib.rs tests/golden.rs; do
+        program=$(sed -n "s|.*Executable.* $name (\(.*\))$|\1|p" "$programs.log")
+        ln -sf "$PWD/$program" "$programs-$(basename "$name" .rs)" || return 1
+    done
+    soname=$(aarch64-linux-gnu-readelf -d $build/libwfvae.so | sed -n 's/.*soname: \[\(.*\)\]/\1/p')
+    ln -sf libwfvae.so "$build/$soname" && ln -sf "$WFVAE_ONNXRUNTIME" "$build/libonnxruntime.so.1" &&
+        make -s -o library TARGET=$triple BUILD=$build c-tests
+}
+
+# Runs a program on the CPU $cpu, for at most 20 minutes.
+run() {
+    timeout 1200 qemu-aarch64 -cpu "$cpu" "$@"
+}
+
+# Runs tests/c/test_NAME.c of each name, which may be a pattern, with the arguments. One that fails does not hide the others.
+c_tests() {
+    patterns=$1 worst=0
+    shift
+    for pattern in $patterns; do
+        for source in tests/c/test_$pattern.c; do
+            run "$c/$(basename "$source" .c)" "$@" || worst=1
+        done
+    done
+    return $worst
+}
+
+# A program in QEMU cannot start another one, so this is test_telemetry's second run, and QEMU tells its system calls.
+telemetry() {
+    home=$(mktemp -d) program=$PWD/$c/test_telemetry worst=0 how=again
+    [ -z "$all" ] || how=linger
+    (cd "$home" && unset $(env | sed -n 's/^\(CI\|ORT_[A-Z_]*\|XDG_CACHE_HOME\)=.*/\1/p') &&
+        HOME=$home ORT_DISABLE_TELEMETRY='' run -strace -D "$home.calls" "$program" $how) || worst=1
+    [ -z "$(ls -A "$home")" ] || { echo "FAILED files are left: $(ls -A "$home")" && worst=1; }
+    # An empty list proves nothing.
+    grep -q 'openat(.*libonnxruntime' "$home.calls" || { echo "FAILED no system calls were seen" && worst=1; }
+    ! grep -E '(socket|connect|sendto|sendmsg|sendmmsg)\(' "$home.calls" || { echo "FAILED sockets are used" && worst=1; }
+    rm -rf "$home" "$home.calls"
+    return $worst
+}
+
+# Every level that this CPU has; an unknown one is an error that names these.
+levels() {
+    clip=target/demo/box-320x240.y4m
+    make -s "$clip" && known=$(WFVAE_CPU=none run $c/reconstruct -q "$clip" /dev/null 2>&1) && return 1
+    known=$(echo "$known" | sed -n 's/.*WFVAE_CPU is "none".*this CPU has: //p')
+    [ "$known" = "scalar, neon" ] || { echo "FAILED the levels are \"$known\"" && return 1; }
+    for level in scalar neon; do
+        echo "WFVAE_CPU=$level"
+        WFVAE_CPU=$level run "$programs-golden" own-v2-image || return 1
+    done
+}
+
+# What may depend on the CPU or the system. Our kernels are the same code on both CPUs and take most of the time, so they run on one.
+units() {
+    case $cpu$all in
+    *--all) set -- ;;
+    max) set -- runtime:: platform:: finite:: media:: model:: graph:: stream:: memory:: process:: capi:: kernels::level ;;
+    *) set -- kernels:: platform:: runtime::telemetry finite:: ;;
+    esac
+    run "$programs-lib" --quiet "$@"
+}
+
+# With FP16 arithmetic, a case that comes out wrong if ONNX Runtime adds up in float16.
+golden() {
+    case $cpu$all in
+    *--all) set -- ;;
+    max) set -- v1-image ;;
+    *) set -- own-8x-nearest own-v2-2x ;;
+    esac
+    run "$programs-golden" "$@"
+}
+
+group build build
+[ $failed = 0 ] || {
+    summary check-aarch64
+    exit 1
+}
+for cpu in cortex-a72 max; do
+    group "units-$cpu" units
+    group "golden-$cpu" golden
+done
+cpu=max
+group levels levels
+group telemetry telemetry
+group programs c_tests 'y4m_* png'
+group errors c_tests 'errors_latent_file info messages' tests/golden
+group runtime c_tests runtime
+if [ -n "$all" ]; then
+    group float c_tests float
+    group more-errors c_tests 'errors_[!l]* other_threads' tests/golden
+    group alpha c_tests 'alpha options' tests/golden
+    group threads c_tests 'threads cancel'
+    group frames c_tests 'header_loop sizes frames'
+    group fork c_tests fork
+else
+    skip c-tests "ARGS=--all runs those of the floating-point mode, the header's loop, other errors, alpha, threads, frames and fork, which take QEMU minutes"
+fi
+skip valgrind "it is not for programs in QEMU"
+summary check-aarch64
