@@ -4,7 +4,6 @@
 # `cargo cinstall`, except for the folder of the CMake files.
 set -eu
 cd "$(dirname "$0")/.."
-build=target/release
 
 stop() {
     echo "make $1: $2" >&2
@@ -66,6 +65,7 @@ fill() {
     note "$2/$1"
     sed -e "s|@PREFIX@|$(quote "$PREFIX")|" -e "s|@LIBDIR@|$(quote "$LIBDIR")|" -e "s|@LIBDIRS@|$(quote "$LIBDIR")|" \
         -e "s|@VERSION@|$VERSION|" -e "s|@DESCRIPTION@|$(quote "$description")|" \
+        -e "$([ "$SYSTEM" = posix ] || echo '/^Libs.private:/d')" \
         -e "s|@PREFIX_FROM_HERE@|../../$(printf '%s' "$LIBDIR" | sed 's|[^/][^/]*|..|g')|" "packaging/$1.in" > "$root/$2/$1"
     chmod 644 "$root/$2/$1"
 }
@@ -93,7 +93,7 @@ find_other_runtime() {
 }
 
 install_runtime() {
-    ours=$(readlink -f target/onnxruntime/libonnxruntime.so.1)
+    ours=$(readlink -f "$RUNTIME/libonnxruntime.so.1")
     name=$(basename "$ours")
     find_other_runtime
     if [ -n "$other" ] && ! cmp -s "$ours" "$other"; then
@@ -114,11 +114,40 @@ install_runtime() {
     if [ ! -e "$lib/libonnxruntime.so.1" ] && [ ! -L "$lib/libonnxruntime.so.1" ]; then
         put_link "$name" "$LIBDIR/libonnxruntime.so.1"
     fi
-    # Its licence must go with every copy.
-    for file in LICENSE ThirdPartyNotices.txt; do
-        put 644 "target/onnxruntime/wheel/onnxruntime/$file" "$doc/onnxruntime/$file"
-    done
+    put_runtime_licences
     runtime="ONNX Runtime: $lib/$name"
+}
+
+# They must go with every copy.
+put_runtime_licences() {
+    for file in LICENSE ThirdPartyNotices.txt; do
+        put 644 "$RUNTIME/wheel/onnxruntime/$file" "$doc/onnxruntime/$file"
+    done
+}
+
+# Windows has the libraries of a program in the program's folder, and no versions in their names.
+install_runtime_on_windows() {
+    other=$root/bin/onnxruntime.dll
+    if [ -e "$other" ] && ! noted bin/onnxruntime.dll && ! cmp -s "$RUNTIME/onnxruntime.dll" "$other"; then
+        stop install "$other is another ONNX Runtime: remove it, or install with ONNXRUNTIME=0, then it is used"
+    fi
+    put 755 "$RUNTIME/onnxruntime.dll" bin/onnxruntime.dll
+    put_runtime_licences
+    runtime="ONNX Runtime: $other"
+}
+
+# The static library is left out on Windows: what has to be linked with it depends on the compiler.
+install_library() {
+    if [ "$SYSTEM" = windows ]; then
+        put 755 "$BUILD/wfvae.dll" bin/wfvae.dll
+        put 644 "$BUILD/libwfvae.dll.a" "$LIBDIR/libwfvae.dll.a"
+        put 644 "$BUILD/wfvae.lib" "$LIBDIR/wfvae.lib"
+    else
+        put 644 "$BUILD/libwfvae.a" "$LIBDIR/libwfvae.a"
+        put 755 "$BUILD/libwfvae.so" "$LIBDIR/$real"
+        put_link "$real" "$LIBDIR/$SONAME"
+        put_link "$real" "$LIBDIR/libwfvae.so"
+    fi
 }
 
 install_all() {
@@ -127,24 +156,24 @@ install_all() {
     for header in include/wfvae.h include/wfvae.hpp; do
         [ ! -f $header ] || put 644 $header $header
     done
-    put 644 $build/libwfvae.a "$LIBDIR/libwfvae.a"
-    put 755 $build/libwfvae.so "$LIBDIR/$real"
-    put_link "$real" "$LIBDIR/$SONAME"
-    put_link "$real" "$LIBDIR/libwfvae.so"
+    install_library
     fill wfvae.pc "$LIBDIR/pkgconfig"
     fill wfvaeConfig.cmake "$LIBDIR/cmake/wfvae"
     fill wfvaeConfigVersion.cmake "$LIBDIR/cmake/wfvae"
     for program in $PROGRAMS; do
-        name=$(basename "$program" _file | tr _ -)
-        put 755 "$program" "bin/wfvae-$name"
+        name=$(basename "$program")
+        case $name in *.exe) exe=.exe ;; *) exe= ;; esac
+        put 755 "$program" "bin/wfvae-$(basename "${name%.exe}" _file | tr _ -)$exe"
     done
     if [ -n "$PLUGIN" ]; then
         put 755 "$PLUGIN" "$FREI0RDIR/wfvae.so"
-    else
+    elif [ "$SYSTEM" = posix ]; then
         echo "without the frei0r plugin: frei0r.h was not found (Debian: frei0r-plugins-dev)"
     fi
     runtime="without ONNX Runtime; docs/onnxruntime.md says where it is searched for"
-    [ "$ONNXRUNTIME" = 0 ] || install_runtime
+    if [ "$ONNXRUNTIME" != 0 ]; then
+        if [ "$SYSTEM" = windows ]; then install_runtime_on_windows; else install_runtime; fi
+    fi
     LC_ALL=C sort -u -o "$list" "$list"
     echo "installed libwfvae $VERSION in $root, programs: $root/bin/wfvae-*"
     echo "$runtime"

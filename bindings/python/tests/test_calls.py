@@ -520,8 +520,30 @@ def test_finding_onnxruntime(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert _runtime.runtime_path(None) == os.fsencode(package / "capi" / "libonnxruntime.so.1.31.1")
     assert _runtime.runtime_path("/a") == b"/a"
+    # What it would take on Windows: the names only, as nothing of Windows runs here.
+    with monkeypatch.context() as windows:
+        windows.setattr(sys, "platform", "win32")
+        assert _runtime.in_package() is None
+        for name in "onnxruntime.dll", "onnxruntime_providers_shared.dll":
+            (package / "capi" / name).touch()
+        assert _runtime.in_package() == package / "capi" / "onnxruntime.dll"
+        windows.delenv("WFVAE_LIBRARY", raising=False)
+        assert _abi.library_path().endswith("wfvae.dll")
+        assert _abi.path_bytes("\u00e4") == b"\xc3\xa4"
+        with pytest.raises(ValueError):
+            _abi.path_bytes("\udc80")
+    assert _runtime.in_package() == package / "capi" / "libonnxruntime.so.1.31.1"
     monkeypatch.setenv("ORT_DYLIB_PATH", "/b")
     assert _runtime.runtime_path(None) is None
+
+
+def test_waits_of_a_limited_length(model, video, monkeypatch):
+    """As on Windows, where nothing interrupts a wait for a lock."""
+    with model.stream(48, 32) as stream:
+        whole = stream.encode(video)
+        stream.reset()
+        monkeypatch.setattr(_calls, "WAIT_S", 0.0)
+        assert np.array_equal(stream.encode(video), whole)
 
 
 def test_it_finds_onnxruntime_by_itself():

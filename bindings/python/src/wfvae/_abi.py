@@ -7,6 +7,7 @@ import ctypes
 import operator
 import os
 import struct
+import sys
 from ctypes import POINTER, c_char_p, c_int32, c_size_t, c_ssize_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any, Union
@@ -305,7 +306,8 @@ _SHORT: dict[str, tuple[Any, ...]] = {
 
 def library_path() -> str:
     """The library of the package, or what the environment variable WFVAE_LIBRARY names."""
-    return os.environ.get("WFVAE_LIBRARY") or str(Path(__file__).parent / "lib" / "libwfvae.so")
+    name = "wfvae.dll" if sys.platform == "win32" else "libwfvae.so"
+    return os.environ.get("WFVAE_LIBRARY") or str(Path(__file__).parent / "lib" / name)
 
 
 class Library:
@@ -354,7 +356,11 @@ def unsigned(option: str, value: int, bits: int = 32) -> int:
 
 
 def path_bytes(path: AnyPath) -> bytes:
-    return _without_nul("the path", os.fsencode(path))
+    given = os.fspath(path)
+    # The library takes UTF-8 on Windows, whatever Python takes there, and elsewhere the system's bytes.
+    if sys.platform == "win32" and isinstance(given, str):
+        return _without_nul("the path", given.encode())
+    return _without_nul("the path", os.fsencode(given))
 
 
 def text_bytes(option: str, text: str) -> bytes:

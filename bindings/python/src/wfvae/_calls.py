@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
+import sys
 import threading
 import time
 import weakref
@@ -25,6 +26,8 @@ from ._errors import StateError, error_of
 GRACE_S = 0.03
 # How long the interpreter's end waits for calls in daemon threads.
 EXIT_S = 10.0
+# On Windows nothing interrupts a wait for a lock, so that signal handlers run between short ones. -1: no limit.
+WAIT_S = 0.05 if sys.platform == "win32" else -1.0
 # What a thread that calls the library needs, with room for Python.
 STACK_BYTES = 1 << 20
 
@@ -216,8 +219,12 @@ class _Job:
 
     def wait_for_end(self) -> None:
         if not self.finished:
-            self._done.acquire()
+            self._acquire_done()
             self._done.release()
+
+    def _acquire_done(self) -> None:
+        while not self._done.acquire(timeout=WAIT_S):
+            pass
 
     def wait(self, worker: _Worker) -> None:
         """Runs it in the worker. An exception of a signal handler ends it."""
@@ -225,7 +232,7 @@ class _Job:
         self._done.acquire()
         try:
             worker.start(self)
-            self._done.acquire()
+            self._acquire_done()
         except BaseException:
             self._cancelled = True
             if self._started:
@@ -336,5 +343,6 @@ def _at_exit() -> None:
         time.sleep(0.002)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)

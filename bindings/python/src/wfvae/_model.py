@@ -96,8 +96,8 @@ class Model:
     cache_type: "f32" or "f16", how causal caches are stored. convolution: "exact", "fast", "direct", "stacked" or "volume".
     memory_layout: "auto", "planes" or "channels-last", between the layers. attention_bytes: limit of the attention's scores; 0: 64 MiB.
     provider_options: options of ONNX Runtime's CUDA provider, such as {"use_tf32": "0"}.
-    runtime: path of libonnxruntime.so. None: the environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, then the package
-        onnxruntime. A process uses one runtime.
+    runtime: path of libonnxruntime.so or onnxruntime.dll. None: the environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, then
+        the package onnxruntime. A process uses one runtime.
     log_level: 1 errors, 2 warnings, 3 information, 4 debug, 5 trace, to the logger "wfvae" of Python's logging; None: as that logger is
         set now; 0: nothing.
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import sys
 from pathlib import Path
 
 from ._abi import AnyPath, path_bytes
 
 _VARIABLES = ("WFVAE_ONNXRUNTIME", "ORT_DYLIB_PATH")
-_NAME = re.compile(r"libonnxruntime\.so((?:\.\d+)*)")
 
 
 def runtime_path(given: AnyPath | None) -> bytes | None:
@@ -21,7 +21,7 @@ def runtime_path(given: AnyPath | None) -> bytes | None:
     if any(os.environ.get(name) for name in _VARIABLES):
         return None
     found = in_package()
-    return None if found is None else os.fsencode(found)
+    return None if found is None else path_bytes(found)
 
 
 def in_package() -> Path | None:
@@ -30,8 +30,10 @@ def in_package() -> Path | None:
         spec = importlib.util.find_spec("onnxruntime")
     except (ImportError, ValueError):
         return None
+    # Linux has the version in the name.
+    name = re.compile(r"onnxruntime\.dll()" if sys.platform == "win32" else r"libonnxruntime\.so((?:\.\d+)*)")
     for folder in (spec and spec.submodule_search_locations) or ():
-        names = [m for p in Path(folder, "capi").glob("libonnxruntime.so*") if (m := _NAME.fullmatch(p.name))]
+        names = [m for p in Path(folder, "capi").glob("*onnxruntime.*") if (m := name.fullmatch(p.name))]
         if names:
             newest = max(names, key=lambda m: [int(n) for n in m[1].split(".")[1:]])
             return Path(folder, "capi", newest[0])
