@@ -9,6 +9,7 @@ mod linux;
 mod linux_memory;
 #[cfg(target_os = "macos")]
 mod macos;
+mod shared;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -21,6 +22,7 @@ pub(crate) use import_slots::{Slot, import_slots};
 pub(crate) use linux::*;
 #[cfg(target_os = "macos")]
 pub(crate) use macos::*;
+pub(crate) use shared::{Kind, Symbols};
 #[cfg(unix)]
 pub(crate) use unix::*;
 #[cfg(windows)]

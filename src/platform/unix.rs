@@ -1,5 +1,6 @@
 //! What Linux and macOS have in common.
 
+use super::shared::{Kind, Symbols};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::fs::{File, OpenOptions};
@@ -11,15 +12,6 @@ use std::path::{Path, PathBuf};
 /// A shared library. It stays loaded until [`close`](Self::close).
 #[derive(Clone, Copy)]
 pub(crate) struct SharedLibrary(*mut c_void);
-
-/// Who sees a library's functions.
-#[derive(Clone, Copy)]
-pub(crate) enum Symbols {
-    /// Whoever asks the library for them.
-    Own,
-    /// Libraries that are loaded later, too.
-    Global,
-}
 
 impl SharedLibrary {
     /// Loads a library, for whose bare name the loader searches. This runs its initialisers. The error is the loader's.
@@ -111,22 +103,9 @@ pub(crate) fn read_exact_at(file: &File, out: &mut [u8], offset: u64) -> io::Res
     file.read_exact_at(out, offset)
 }
 
-/// What a path leads to, also through links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    File,
-    Folder,
-    /// A device, a pipe or a socket.
-    Other,
-}
-
+/// What a path leads to.
 pub(crate) fn kind(path: &Path) -> io::Result<Kind> {
-    let meta = std::fs::metadata(path)?;
-    Ok(match (meta.is_file(), meta.is_dir()) {
-        (true, _) => Kind::File,
-        (_, true) => Kind::Folder,
-        _ => Kind::Other,
-    })
+    Ok(Kind::of(&std::fs::metadata(path)?))
 }
 
 /// Identifies a file by its device and inode.

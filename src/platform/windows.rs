@@ -1,5 +1,6 @@
 //! Windows.
 
+use super::shared::{Kind, Symbols};
 use std::ffi::{CStr, OsString, c_void};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Error, ErrorKind};
@@ -50,15 +51,6 @@ const MAX_PATH: usize = 1 << 15;
 /// A shared library. It stays loaded until [`close`](Self::close).
 #[derive(Clone, Copy)]
 pub(crate) struct SharedLibrary(HMODULE);
-
-/// Who sees a library's functions. On Windows nobody but who asks for them.
-#[derive(Clone, Copy)]
-pub(crate) enum Symbols {
-    /// Whoever asks the library for them.
-    Own,
-    /// Libraries that are loaded later, too.
-    Global,
-}
 
 impl SharedLibrary {
     /// Loads a library, for whose bare name the loader searches. This runs its initialisers. The error is the loader's.
@@ -145,18 +137,11 @@ pub(crate) fn search_path(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // SAFETY: the buffer has that size.
     let system = path_from(|buffer, size| unsafe { GetSystemDirectoryW(buffer, size) });
-    let mut last = vec![];
-    let mut folders: Vec<PathBuf> = program.into_iter().collect();
-    for folder in std::env::split_paths(&path).filter(|folder| folder.is_absolute()) {
-        // PATH begins with the system's folder.
-        if system.as_ref().is_some_and(|system| folder.as_os_str().eq_ignore_ascii_case(system)) {
-            continue;
-        }
-        folders.push(folder);
-    }
-    last.extend(system);
+    let is_system = |folder: &PathBuf| system.as_ref().is_some_and(|own| folder.as_os_str().eq_ignore_ascii_case(own));
+    // PATH begins with the system's folder.
+    let named = std::env::split_paths(&path).filter(|folder| folder.is_absolute() && !is_system(folder));
     let mut found: Vec<PathBuf> = vec![];
-    for file in folders.into_iter().chain(last).map(|folder| folder.join(name)) {
+    for file in program.into_iter().chain(named).chain(system.clone()).map(|folder| folder.join(name)) {
         if file.is_file() && !found.contains(&file) {
             found.push(file);
         }
@@ -202,26 +187,13 @@ pub(crate) fn read_exact_at(file: &File, mut out: &mut [u8], mut offset: u64) ->
     Ok(())
 }
 
-/// What a path leads to, also through links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    File,
-    Folder,
-    /// A device, a pipe or a socket.
-    Other,
-}
-
+/// What a path leads to.
 pub(crate) fn kind(path: &Path) -> io::Result<Kind> {
     // NUL, COM1 and others are devices in every folder, and have no metadata.
     if std::path::absolute(path).is_ok_and(|path| path.as_os_str().as_encoded_bytes().starts_with(br"\\.\")) {
         return Ok(Kind::Other);
     }
-    let meta = std::fs::metadata(path)?;
-    Ok(match (meta.is_file(), meta.is_dir()) {
-        (true, _) => Kind::File,
-        (_, true) => Kind::Folder,
-        _ => Kind::Other,
-    })
+    Ok(Kind::of(&std::fs::metadata(path)?))
 }
 
 /// Identifies a file by its volume and its index there.
