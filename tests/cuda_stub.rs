@@ -39,6 +39,8 @@ struct Counters {
     handles: u64,
     graphs: u64,
     own: u64,
+    recordings: u64,
+    replays: u64,
 }
 
 /// A function of the stub, which the first model has loaded.
@@ -296,6 +298,11 @@ fn count(case: &str, way: Way) -> Result<[(&'static str, [f64; 8]); 2]> {
     let mut stream = stream(&model, SIZE)?;
     let latents = encode(&mut stream, LATENTS, true)?;
     decode(&mut stream, &latents, false)?;
+    // Recordings allocate.
+    for _ in 0..4 {
+        encode(&mut stream, LATENTS, true)?;
+        decode(&mut stream, &latents, false)?;
+    }
     let start = counters();
     encode(&mut stream, LATENTS, true)?;
     let encoded = counters();
@@ -304,7 +311,12 @@ fn count(case: &str, way: Way) -> Result<[(&'static str, [f64; 8]); 2]> {
     assert_eq!(frames, LATENTS * model.info().temporal_compression as usize);
     let [up, down] = [encoded.to_device - start.to_device, encoded.to_host - start.to_host];
     assert_eq!((up, down), (frames as u64, LATENTS as u64), "{case} {way}: frames go up once, latents come down once");
-    assert_eq!(decoded.to_host - encoded.to_host, frames as u64, "{case} {way}: frames come down once");
+    let down = decoded.to_host - encoded.to_host;
+    assert_eq!(
+        down,
+        2 * frames as u64,
+        "{case} {way}: frames come down once, each with a value that says if it is finite"
+    );
     let per = LATENTS as u64;
     Ok([("encoded", columns(&start, &encoded, per)), ("decoded", columns(&encoded, &decoded, per))])
 }
@@ -410,8 +422,10 @@ fn options_of_the_provider_reach_it() {
     let (kind, text) = error(("use_tf32", "maybe")).expect("it is no number");
     assert!(kind == ErrorKind::Runtime && text.contains("use_tf32"), "{text}");
     assert_eq!(error(("fuse_conv_bias", "1")), None);
-    let (kind, text) = error(("wfvae_kernels", "2")).expect("it is neither 0 nor 1");
-    assert!(kind == ErrorKind::InvalidArgument && text.contains("expected 0 or 1"), "{text}");
+    for ours in ["wfvae_kernels", "wfvae_graphs"] {
+        let (kind, text) = error((ours, "2")).expect("it is neither 0 nor 1");
+        assert!(kind == ErrorKind::InvalidArgument && text.contains("expected 0 or 1"), "{text}");
+    }
 }
 
 /// What these options make of a chunk: launches of our kernels and of others.
@@ -453,8 +467,11 @@ fn our_kernels_run_where_they_can_and_were_not_refused() {
 #[test]
 #[ignore = "needs the stub of CUDA: make check-cuda-stub"]
 fn a_failed_launch_is_an_error_and_a_reset_is_enough() {
-    let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };
-    let model = open("v1-tiny", way, &Warnings::default()).unwrap();
+    let mut options = ModelOptions::default();
+    options.provider = Provider::Cuda { device: 0 };
+    (options.encode_precision, options.decode_precision) = (Precision::F16, Precision::F16);
+    options.provider_options = vec![("wfvae_graphs".into(), "0".into())];
+    let model = open_case("v1-tiny", &options).unwrap();
     let mut stream = stream(&model, SIZE).unwrap();
     let before = counters().own;
     encode(&mut stream, 1, true).unwrap();
@@ -472,15 +489,218 @@ fn a_failed_launch_is_an_error_and_a_reset_is_enough() {
     encode(&mut stream, 1, true).unwrap();
 }
 
+/// The second run with the same tensors is recorded, and the third is a launch of that.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn a_recording_that_fails_is_run_otherwise_and_a_failed_launch_of_one_is_an_error() {
+    let open_one = |warnings: &Warnings| {
+        let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };
+        let model = open("v1-tiny", way, warnings).unwrap();
+        let stream = stream(&model, SIZE).unwrap();
+        (model, stream)
+    };
+    // A new stream was made warm, so its start has been seen. What converts its frame is recorded and launched before.
+    let warnings = Warnings::default();
+    let (_model, mut first) = open_one(&warnings);
+    fail_launch(2);
+    encode(&mut first, 1, true).unwrap();
+    let told = || {
+        let texts = warnings.0.lock().clone();
+        texts.into_iter().filter(|text| text.contains("its runs are not recorded")).collect::<Vec<_>>()
+    };
+    let texts = told();
+    assert!(texts.len() == 1 && texts[0].starts_with("encoder.0: "), "{texts:?}");
+    assert!(texts[0].contains("CUDA_ERROR_LAUNCH_FAILED"), "{texts:?}");
+    let before = counters().recordings;
+    for _ in 0..3 {
+        first.reset().unwrap();
+        encode(&mut first, 1, true).unwrap();
+    }
+    assert_eq!(told().len(), 1);
+
+    let warnings = Warnings::default();
+    let (_model, mut second) = open_one(&warnings);
+    encode(&mut second, 1, true).unwrap();
+    assert!(counters().recordings > before, "nothing was recorded");
+    second.reset().unwrap();
+    fail_launch(1);
+    let error = encode(&mut second, 1, true).expect_err("the launch failed");
+    assert_eq!(error.kind(), ErrorKind::Runtime, "{error}");
+    assert!(error.to_string().contains("CUDA device 0: a recording cannot be launched"), "{error}");
+    assert!(second.info().needs_reset);
+    second.reset().unwrap();
+    encode(&mut second, 1, true).unwrap();
+    assert_eq!(warnings.texts(), Vec::<String>::new());
+}
+
+/// Threads work with one model while others record, load the other direction and copy.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn streams_of_one_model_may_record_at_the_same_time() {
+    let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };
+    for _ in 0..5 {
+        let model = open("v1-tiny", way, &Warnings::default()).unwrap();
+        let before = counters().replays;
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let model = &model;
+                scope.spawn(move || {
+                    let mut own = stream(model, SIZE).unwrap();
+                    let info = own.info();
+                    let latent = vec![0.5; info.latent_channels * info.latent_width * info.latent_height];
+                    for round in 0..30 {
+                        if thread % 2 == 0 {
+                            encode(&mut own, 1, true).unwrap();
+                        } else {
+                            decode(&mut own, &latent, false).unwrap();
+                        }
+                        if thread > 1 && round % 10 == 9 {
+                            own = own.fork().unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        assert!(counters().replays > before);
+    }
+}
+
+/// The CPU has launched most of a call's runs when it is cancelled.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn a_call_of_recorded_runs_can_be_cancelled() {
+    let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };
+    let model = open("v1-tiny", way, &Warnings::default()).unwrap();
+    let mut stream = stream(&model, SIZE).unwrap();
+    let info = stream.info();
+    let latents = vec![0.5; 2000 * info.latent_channels * info.latent_width * info.latent_height];
+    let canceller = stream.canceller();
+    let done = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while canceller.progress().steps_done < 500 {
+                std::thread::yield_now();
+            }
+            canceller.cancel();
+        });
+        decode(&mut stream, &latents, false)
+    });
+    let error = done.expect_err("it was cancelled");
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    assert!(stream.info().needs_reset && counters().replays > 0);
+    // Its recordings are still there.
+    let before = counters();
+    stream.reset().unwrap();
+    decode(&mut stream, &latents[..latents.len() / 100], false).unwrap();
+    assert!(counters().replays > before.replays && before.recordings > 0);
+    assert!(counters().recordings >= before.recordings, "some were dropped");
+}
+
+/// How often the device's work was recorded, and what it then did in all, for many latents in both directions.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn runs_that_come_again_are_recorded() {
+    const CHUNKS: usize = 12;
+    let way = Way { precision: Precision::F32, convolution: Convolution::Exact, layout: Layout::Auto };
+    // Whatever is made once for the process.
+    drop(open("builtin", way, &Warnings::default()).and_then(|model| use_all(&model)));
+    let mut off = vec![];
+    let all = cases().into_iter().flat_map(|case| PRECISIONS.map(|precision| (case.clone(), precision)));
+    // Norms over a clip are float32.
+    for (case, precision) in all.filter(|(case, precision)| !case.contains("groupnorm") || *precision == Precision::F32)
+    {
+        let with = |graphs: &str| -> Result<Option<[u64; 5]>> {
+            let warnings = Warnings::default();
+            let mut options = ModelOptions::default();
+            options.provider = Provider::Cuda { device: 0 };
+            (options.encode_precision, options.decode_precision) = (precision, precision);
+            options.provider_options = vec![("wfvae_graphs".into(), graphs.into())];
+            options.logger = warnings.logger();
+            let start = counters();
+            let model = open_case(&case, &options)?;
+            if model.info().whole_clips {
+                return Ok(None);
+            }
+            let mut first = stream(&model, SIZE)?;
+            let before = counters();
+            for _ in 0..CHUNKS {
+                let latents = encode(&mut first, 2, true)?;
+                decode(&mut first, &latents, false)?;
+            }
+            let after = counters();
+            assert_eq!(warnings.texts(), Vec::<String>::new(), "{case} {precision}");
+            // A new stream is made warm. Convolutions plan for its frames, so what was recorded for others goes.
+            if graphs == "1" {
+                stream(&model, [64, 64])?;
+                let left = counters().recordings;
+                assert!(left == 0, "{case} {precision}: {left} recordings are left of {}", after.recordings);
+            }
+            // A stream's recordings go with it.
+            encode(&mut first, 1, true)?;
+            first.reset()?;
+            encode(&mut first, 1, true)?;
+            assert_eq!(counters().recordings > 0, graphs == "1", "{case} {precision}: a stream of before");
+            drop(first);
+            assert_eq!(counters().recordings, 0, "{case} {precision}: recordings are left of a stream");
+            drop(model);
+            assert_eq!(counters().handles, start.handles, "{case} {precision}");
+            let difference = |f: fn(&Counters) -> u64| f(&after) - f(&before);
+            Ok(Some([
+                difference(|c| c.replays),
+                difference(|c| c.launches),
+                difference(|c| c.cudnn),
+                difference(|c| c.cublas),
+                difference(|c| c.to_device_bytes + c.to_host_bytes + c.on_device_bytes),
+            ]))
+        };
+        match (with("1"), with("0")) {
+            (Ok(Some([replays, work @ ..])), Ok(Some([none, plain @ ..]))) => {
+                println!("{case} {precision}: {replays} replays, {work:?}");
+                if none != 0 || replays == 0 || work != plain {
+                    off.push(format!("{case} {precision}: {replays} and {none} replays, {work:?} and {plain:?}"));
+                }
+            }
+            (Ok(None), Ok(None)) => {}
+            (Err(e), _) | (_, Err(e)) => off.push(format!("{case} {precision}: {e}")),
+            _ => unreachable!("the same model"),
+        }
+    }
+    assert!(off.is_empty(), "{off:#?}");
+}
+
+/// Whether this is the process where that variable is set. If not, runs the test in one.
+fn is_child(variable: &str) -> bool {
+    if std::env::var_os(variable).is_some() {
+        return true;
+    }
+    let thread = std::thread::current();
+    let test = thread.name().filter(|name| *name != "main").expect("a test has a thread of its name");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--ignored", "--exact", test]).env(variable, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn where_nothing_can_be_recorded_models_run_otherwise() {
+    if !is_child("WFVAE_CUDA_STUB_NO_RECORDINGS") {
+        return;
+    }
+    let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };
+    let warnings = Warnings::default();
+    let model = open("v1-tiny", way, &warnings).unwrap();
+    use_all(&model).unwrap();
+    assert_eq!((counters().replays, counters().own > 0), (0, true));
+    let texts = warnings.0.lock().clone();
+    assert!(texts.len() == 1 && texts[0].contains("a recording cannot begin"), "{texts:?}");
+}
+
 /// Kernels are compiled once in a process, so this is another one.
 #[test]
 #[ignore = "needs the stub of CUDA: make check-cuda-stub"]
 fn without_a_compiler_models_run_on_the_operators_of_onnx() {
-    const CHILD: &str = "WFVAE_CUDA_STUB_NO_COMPILER";
-    if std::env::var_os(CHILD).is_none() {
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child.args(["--ignored", "--exact", "without_a_compiler_models_run_on_the_operators_of_onnx"]);
-        assert!(child.env(CHILD, "1").status().unwrap().success());
+    if !is_child("WFVAE_CUDA_STUB_NO_COMPILER") {
         return;
     }
     let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };

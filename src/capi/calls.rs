@@ -172,7 +172,7 @@ pub unsafe extern "C" fn wfvae_reset(stream: *mut wfvae_stream) -> wfvae_status 
 }
 
 /// Stops the call that another thread is running on the stream. That call returns WFVAE_STATUS_CANCELLED after its
-/// current layer, usually within milliseconds. If no call is running, the next one returns it. The cancellation lasts
+/// current layer, on a device after its current step, usually within milliseconds. If no call is running, the next one returns it. The cancellation lasts
 /// until wfvae_reset() or wfvae_snapshot_restore().
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT.

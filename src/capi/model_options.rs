@@ -171,10 +171,11 @@ pub struct wfvae_model_options {
     /// Options of ONNX Runtime's CUDA provider that replace the library's own choice: "name=value", separated by
     /// commas. NULL or "": none. For tuning and measuring; ONNX Runtime's documentation explains them. The names are
     /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit
-    /// (bytes, of each session) and use_tf32; and one of the library's own: wfvae_kernels=0 turns off its kernels between
-    /// channels-last convolutions, for which ONNX Runtime's then run. Any other name, and any option with
-    /// WFVAE_PROVIDER_CPU, is WFVAE_STATUS_INVALID_ARGUMENT; a wrong value is WFVAE_STATUS_RUNTIME, or
-    /// WFVAE_STATUS_INVALID_ARGUMENT for wfvae_kernels. They are not used if WFVAE_PROVIDER_AUTO chooses the CPU.
+    /// (bytes, of each session) and use_tf32; and two of the library's own: wfvae_kernels=0 turns off its kernels between
+    /// channels-last convolutions, for which ONNX Runtime's then run, and wfvae_graphs=0 turns off CUDA graphs: runs that
+    /// come again are then not recorded. Any other name, and any option with WFVAE_PROVIDER_CPU, is
+    /// WFVAE_STATUS_INVALID_ARGUMENT; a wrong value is WFVAE_STATUS_RUNTIME, or WFVAE_STATUS_INVALID_ARGUMENT for the
+    /// library's own. They are not used if WFVAE_PROVIDER_AUTO chooses the CPU.
     pub provider_options: *const c_char,
     /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
     /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only

@@ -3,7 +3,7 @@
 use super::counting::{Counting, doubled};
 use super::ends::{Inlet, Outlet};
 use super::frame_size::FrameSize;
-use super::interface::{Engine, LatentSource, Progress, Run};
+use super::interface::{Engine, LatentSource, Progress, Run, Values};
 use super::interpolation::{held_back, made_final, under_taps};
 use super::stage::{Stage, unless_not_finite};
 use super::step::Step;
@@ -77,7 +77,7 @@ impl Engine for Decoder {
         let last = steps.last().expect("a decoder has steps");
         let boundaries = stages[..stages.len() - 1].iter().map(boundary).collect::<Result<_>>()?;
         let latent = Inlet::new(&steps[0].inputs[0], size, last.device.as_ref())?;
-        let pictures = Outlet::new(last, "frame", size)?;
+        let pictures = Outlet::new(last, "frame", size, true)?;
         Ok(Decoder { counting, stages, boundaries, latent, pictures })
     }
 
@@ -117,8 +117,9 @@ impl Engine for Decoder {
 
     fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
         let zeros: &LatentSource<'_> = &|_, _, latent| latent.fill(0.0);
-        let (sink, part) = (&mut |_, _: &[f32]| Ok(()), Rect::of(0, 0));
-        let mut run = Run::new(canceller, 0, sink);
+        let (sink, part) = (&mut |_, _: Values<'_>| Ok(()), Rect::of(0, 0));
+        // What converts frames to bytes is made warm, too.
+        let mut run = Run::new(canceller, 0, sink).taking_bytes(true);
         let warmed = self.push(0, zeros, 0, &part, &mut run).and_then(|()| self.finish(&mut run));
         self.reset();
         self.stages.iter_mut().for_each(Stage::forget_runs);

@@ -3,7 +3,7 @@
 use super::counting::Counting;
 use super::ends::{FrameSenders, Outlet};
 use super::frame_size::FrameSize;
-use super::interface::{Engine, Progress, Run};
+use super::interface::{Engine, Progress, Run, Values};
 use super::stage::{Stage, unless_not_finite};
 use super::step::Step;
 use super::whole_clip::WholeClipEncoder;
@@ -64,7 +64,7 @@ impl Engine for Encoder {
         let pairs = inner.iter().map(pair).collect::<Result<_>>()?;
         debug_assert_eq!(last.output(port::MOMENTS), &last.step().outputs[0]);
         let device = steps[0].device.as_ref();
-        let moments = Outlet::new(&steps[steps.len() - 1], "latent", size)?;
+        let moments = Outlet::new(&steps[steps.len() - 1], "latent", size, false)?;
         let senders = device.map(|device| FrameSenders::new(device, size)).transpose()?;
         let frames = steps[0].inputs.iter().map(|port| size.tensor(port, device)).collect::<Result<_>>()?;
         Ok(Encoder { counting, size, stages, pairs, frames, senders, moments })
@@ -118,7 +118,7 @@ impl Engine for Encoder {
         let FrameSize { width, height } = self.size;
         let black = memory::zeros(3 * width * height, "a frame")?;
         let frame = Image::packed(&black, PixelFormat::RgbPlanar8, width, height)?;
-        let (sink, part) = (&mut |_, _: &[f32]| Ok(()), self.size.rect());
+        let (sink, part) = (&mut |_, _: Values<'_>| Ok(()), self.size.rect());
         let mut run = Run::new(canceller, 0, sink);
         let warmed = self.push(0, &[frame], 0, &part, &mut run).and_then(|()| self.finish(&mut run));
         self.reset();

@@ -106,19 +106,63 @@ impl FrameSenders {
     }
 }
 
+impl Drop for FrameSenders {
+    fn drop(&mut self) {
+        self.device.forget(&self.arrived);
+    }
+}
+
 /// A network's results.
 pub(super) struct Outlet {
     step: Arc<Step>,
     what: &'static str,
     tensors: Vec<Tensor>,
-    /// The CPU's side of them, if they are on a device, and which of these hold results, in their order.
+    /// The CPU's side of them, if they are on a device.
     staged: Vec<Staged>,
-    crossing: VecDeque<usize>,
+    /// For frames on a device.
+    bytes: Option<ByteOutlet>,
+    /// Which of the CPU's side hold results, in their order, and whether these are bytes.
+    crossing: VecDeque<(usize, bool)>,
+}
+
+/// Frames that cross as bytes.
+struct ByteOutlet {
+    device: Arc<Device>,
+    frame: Tensor,
+    finite: Tensor,
+    /// As many as there are for floats.
+    staged: Vec<[Staged; 2]>,
+}
+
+impl ByteOutlet {
+    fn new(device: &Arc<Device>, shape: &[usize], count: usize) -> Result<Self> {
+        let tensor = |shape, element| Tensor::on(Some(device), shape, element);
+        let staged = || Ok([Staged::new(device, shape, Element::U8)?, Staged::new(device, &[], Element::F32)?]);
+        Ok(ByteOutlet {
+            device: device.clone(),
+            frame: tensor(shape, Element::U8)?,
+            finite: tensor(&[], Element::F32)?,
+            staged: (0..count).map(|_| staged()).collect::<Result<_>>()?,
+        })
+    }
+
+    fn fetch(&mut self, frame: &Tensor, free: usize) -> Result<()> {
+        self.device.convert_to_bytes(frame, &self.frame, &self.finite)?;
+        let [bytes, finite] = &mut self.staged[free];
+        bytes.fetch(&self.frame)?;
+        finite.fetch(&self.finite)
+    }
+}
+
+impl Drop for ByteOutlet {
+    fn drop(&mut self) {
+        self.device.forget(&self.frame);
+    }
 }
 
 impl Outlet {
-    /// Of the last step of a network. `what` names a result in errors.
-    pub(super) fn new(step: &Arc<Step>, what: &'static str, size: FrameSize) -> Result<Self> {
+    /// Of the last step of a network. `what` names a result in errors. `as_bytes`: they are frames, which may cross as bytes.
+    pub(super) fn new(step: &Arc<Step>, what: &'static str, size: FrameSize, as_bytes: bool) -> Result<Self> {
         let device = step.device.as_ref();
         let tensors = step.outputs.iter().map(|port| size.tensor(port, device)).collect::<Result<Vec<_>>>()?;
         let count = if device.is_some() { STAGED_RUNS * tensors.len() } else { 0 };
@@ -128,7 +172,15 @@ impl Outlet {
             Staged::new(device, tensor.shape(), tensor.element())
         });
         let staged = staged.collect::<Result<_>>()?;
-        Ok(Outlet { step: step.clone(), what, tensors, staged, crossing: VecDeque::with_capacity(count) })
+        let bytes = device.filter(|_| as_bytes).map(|device| ByteOutlet::new(device, tensors[0].shape(), count));
+        Ok(Outlet {
+            step: step.clone(),
+            what,
+            staged,
+            bytes: bytes.transpose()?,
+            tensors,
+            crossing: VecDeque::with_capacity(count),
+        })
     }
 
     /// What the step writes.
@@ -144,16 +196,27 @@ impl Outlet {
         if self.crossing.len() == self.staged.len() {
             self.arrive(run)?;
         }
-        let free = self.crossing.back().map_or(0, |last| (last + 1) % self.staged.len());
-        self.staged[free].fetch(&self.tensors[index])?;
-        self.crossing.push_back(free);
+        let free = self.crossing.back().map_or(0, |(last, _)| (last + 1) % self.staged.len());
+        let bytes = self.bytes.as_mut().filter(|_| run.takes_bytes);
+        let as_bytes = bytes.is_some();
+        match bytes {
+            Some(bytes) => bytes.fetch(&self.tensors[index], free)?,
+            None => self.staged[free].fetch(&self.tensors[index])?,
+        }
+        self.crossing.push_back((free, as_bytes));
         Ok(())
     }
 
     /// Hands on the oldest result that is on its way.
     fn arrive(&mut self, run: &mut Run<'_>) -> Result<bool> {
-        let Some(oldest) = self.crossing.pop_front() else { return Ok(false) };
-        run.give(&self.step, self.what, self.staged[oldest].host()?.data())?;
+        match (self.crossing.pop_front(), &mut self.bytes) {
+            (None, _) => return Ok(false),
+            (Some((oldest, true)), Some(bytes)) => {
+                let [bytes, finite] = &mut bytes.staged[oldest];
+                run.give_bytes(&self.step, self.what, bytes.host()?.raw(), finite.host()?.data())?;
+            }
+            (Some((oldest, _)), _) => run.give(&self.step, self.what, self.staged[oldest].host()?.data())?,
+        }
         Ok(true)
     }
 

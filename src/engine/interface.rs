@@ -22,8 +22,26 @@ pub(crate) struct Progress {
 /// The latents of a call: writes a part of the n-th, `[L, h, w]`.
 pub(super) type LatentSource<'a> = dyn Fn(usize, &Rect, &mut [f32]) + 'a;
 
-/// Takes an output, a latent's moments or a frame's planes, with its index in the clip.
-pub(super) type Sink<'a> = dyn FnMut(u64, &[f32]) -> Result<()> + 'a;
+/// An output: a latent's moments or a frame's planes.
+#[derive(Clone, Copy)]
+pub(crate) enum Values<'a> {
+    Floats(&'a [f32]),
+    /// Of a frame, rounded as in 8-bit RGB. Only where the run takes them.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Values<'a> {
+    /// Of a run that takes no bytes.
+    pub(crate) fn floats(self) -> &'a [f32] {
+        match self {
+            Values::Floats(values) => values,
+            Values::Bytes(_) => unreachable!("nobody takes bytes"),
+        }
+    }
+}
+
+/// Takes an output, with its index in the clip.
+pub(super) type Sink<'a> = dyn FnMut(u64, Values<'_>) -> Result<()> + 'a;
 
 /// What an engine needs besides its input: how to be stopped, and where its outputs go.
 pub(crate) struct Run<'a> {
@@ -31,17 +49,34 @@ pub(crate) struct Run<'a> {
     /// The index in the clip of the next output.
     next: u64,
     sink: &'a mut Sink<'a>,
+    /// Whether frames may be given as bytes.
+    pub(super) takes_bytes: bool,
 }
 
 impl<'a> Run<'a> {
     /// The first output is the clip's output `first`.
     pub(crate) fn new(canceller: &'a Canceller, first: u64, sink: &'a mut Sink<'a>) -> Self {
-        Run { canceller, next: first, sink }
+        Run { canceller, next: first, sink, takes_bytes: false }
+    }
+
+    /// Frames may be given as bytes, if that is true.
+    pub(crate) fn taking_bytes(self, takes_bytes: bool) -> Self {
+        Run { takes_bytes, ..self }
     }
 
     /// Hands an output on, if its values are finite.
     pub(super) fn give(&mut self, step: &Step, what: &str, values: &[f32]) -> Result<()> {
         step.check_finite(values, what, self.next)?;
+        self.hand_on(Values::Floats(values))
+    }
+
+    /// The same for bytes. `finite` is what the device made of the values.
+    pub(super) fn give_bytes(&mut self, step: &Step, what: &str, bytes: &[u8], finite: &[f32]) -> Result<()> {
+        step.check_finite(finite, what, self.next)?;
+        self.hand_on(Values::Bytes(bytes))
+    }
+
+    fn hand_on(&mut self, values: Values<'_>) -> Result<()> {
         (self.sink)(self.next, values)?;
         self.next += 1;
         Ok(())

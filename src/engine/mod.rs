@@ -18,7 +18,7 @@ pub(crate) use counting::{Counting, check_count};
 pub(crate) use decoder::Decoder;
 pub(crate) use encoder::Encoder;
 pub(crate) use frame_size::FrameSize;
-pub(crate) use interface::{Engine, Progress, Run, WholeClip};
+pub(crate) use interface::{Engine, Progress, Run, Values, WholeClip};
 pub(crate) use step::Step;
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(super) struct Stage {
     position: u64,
     /// Runs since the engine was made.
     runs: u64,
+    /// Of the first outputs of its runs, for recordings.
+    places: Vec<u64>,
 }
 
 impl Stage {
@@ -31,7 +33,7 @@ impl Stage {
         };
         let caches = step.caches.iter().map(ring).collect::<Result<_>>()?;
         let sizes = step.size_tensors(size, 1)?;
-        Ok(Stage { step: step.clone(), caches, sizes, position: 0, runs: 0 })
+        Ok(Stage { step: step.clone(), caches, sizes, position: 0, runs: 0, places: vec![] })
     }
 
     pub(super) fn is_at_start(&self) -> bool {
@@ -96,6 +98,9 @@ impl Stage {
             bound_outputs.push(&frames[now]);
         }
         bound_inputs.extend(&self.sizes);
+        if let Some(place) = bound_outputs[0].recorded_place().filter(|place| !self.places.contains(place)) {
+            self.places.push(place);
+        }
         self.step.session.run(&bound_inputs, &bound_outputs, canceller)?;
         #[cfg(test)]
         if let Some(device) = &self.step.device {
@@ -104,6 +109,12 @@ impl Stage {
         self.position += 1;
         self.runs += 1;
         Ok(())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.step.session.forget(&self.places);
     }
 }
 

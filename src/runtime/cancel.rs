@@ -69,7 +69,8 @@ impl Canceller {
         })
     }
 
-    /// Makes the running call fail with [`ErrorKind::Cancelled`] after its current layer, usually within milliseconds.
+    /// Makes the running call fail with [`ErrorKind::Cancelled`] after its current layer, on a device after its current step, usually within
+    /// milliseconds.
     /// If no call is running, the next one fails. Resetting the stream clears the cancellation. In a forked child this
     /// does nothing.
     pub fn cancel(&self) {

@@ -27,6 +27,7 @@ pub(crate) struct Device {
     /// Allocates pinned CPU memory; `None` if there is none.
     staging: Option<Mutex<Owned<Allocator>>>,
     pixels: Session,
+    bytes: Session,
     /// Sessions that copy float32, float16, bfloat16 and bytes. Only the first is loaded from the start.
     copies: [OnceCell<Session>; 4],
     load: Box<dyn Fn(Element) -> Result<Session> + Send + Sync>,
@@ -67,6 +68,10 @@ impl Device {
         let queue = Arc::new(Queue::new(runtime, place)?);
         let options = SessionOptions { threads: 1, loading_threads: 1, queue: Some(queue.clone()), ..options.clone() };
         let pixels = Session::load(runtime, &graph::pixels(), checkpoint, &options)?;
+        let bytes = Session::load(runtime, &graph::bytes(), checkpoint, &options)?;
+        // Each copy is between tensors of its own.
+        let mut options = options;
+        options.cuda.recordings = false;
         let load = move |element| Session::load(runtime, &graph::copy(element), &own, &options);
         let first = load(Element::F32)?;
         let session = first.shared();
@@ -82,6 +87,7 @@ impl Device {
             allocator: Mutex::new(Owned::new(allocator)),
             staging: staging.map(|staging| Mutex::new(Owned::new(staging))),
             pixels,
+            bytes,
             copies: [OnceCell::with_value(first), OnceCell::new(), OnceCell::new(), OnceCell::new()],
             load: Box::new(load),
             canceller: Canceller::new()?,
@@ -99,6 +105,12 @@ impl Device {
         self.live.load(Ordering::Relaxed)
     }
 
+    /// Runs that were repeated from recordings.
+    #[cfg(test)]
+    pub(crate) fn repeated(&self) -> u64 {
+        self.queue.repeated.load(Ordering::Relaxed)
+    }
+
     /// How many of the CPU's threads may prepare what crosses.
     pub(crate) fn threads(&self) -> usize {
         self.threads
@@ -114,6 +126,18 @@ impl Device {
         #[cfg(test)]
         self.traffic.pixels.fetch_add(1, Ordering::Relaxed);
         self.pixels.run(&[bytes], &[frame], &self.canceller)
+    }
+
+    /// Converts planes of the network's output to bytes. `finite` gets a NaN if a value is not finite, else 0. All are on the
+    /// device.
+    pub(crate) fn convert_to_bytes(&self, frame: &Tensor, bytes: &Tensor, finite: &Tensor) -> Result<()> {
+        self.bytes.run(&[frame], &[bytes, finite], &self.canceller)
+    }
+
+    /// A tensor of bytes is about to be dropped: what its conversions recorded goes.
+    pub(crate) fn forget(&self, tensor: &Tensor) {
+        let places: Vec<u64> = tensor.recorded_place().into_iter().collect();
+        [&self.pixels, &self.bytes].into_iter().for_each(|session| session.forget(&places));
     }
 
     pub(super) fn count_crossing(&self, _to_device: bool) {

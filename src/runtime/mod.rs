@@ -11,6 +11,7 @@ mod messages;
 mod operators;
 mod place;
 mod queue;
+mod recordings;
 mod replan;
 mod session;
 mod staged;
@@ -21,7 +22,7 @@ mod weights;
 
 pub use cancel::{CallProgress, Canceller};
 
-pub(crate) use cuda::{CudaOptions, Kernels, OUR_KERNELS, PROVIDER_OPTIONS};
+pub(crate) use cuda::{CudaOptions, Kernels, OUR_KERNELS, OUR_RECORDINGS, PROVIDER_OPTIONS};
 pub(crate) use device::Device;
 pub(crate) use environment::Runtime;
 pub(crate) use place::Place;

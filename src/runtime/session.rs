@@ -7,10 +7,11 @@ use super::device_reference;
 use super::environment::Runtime;
 use super::place::Place;
 use super::queue::Queue;
+use super::recordings::{Known, Recording, Recordings};
 use super::replan::Replan;
 use super::tensor::Tensor;
 use super::{operators, threads, weights};
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::StepGraph;
 use crate::kernels::ScratchPool;
 use crate::logger::Logger;
@@ -20,7 +21,9 @@ use crate::process::{Loading, Owned};
 use once_cell::sync::OnceCell;
 use ort::AsPointer;
 use ort::memory::Allocator;
+use parking_lot::Mutex;
 use std::ffi::CString;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +53,8 @@ pub(crate) struct SessionOptions {
 /// A loaded graph. It or the runtime holds the only copy of each weight, in the order in which it is read.
 pub(crate) struct Session {
     name: String,
+    /// On a device, unless turned off. Dropped before the session, whose memory they use. In runs the queue's turn is taken first.
+    recordings: Option<Mutex<Recordings>>,
     session: Arc<Loaded>,
     inputs: Vec<CString>,
     outputs: Vec<CString>,
@@ -58,15 +63,27 @@ pub(crate) struct Session {
     /// On a device.
     replan: Option<Replan>,
     queue: Option<Arc<Queue>>,
-    /// Runs whose outputs are all on a device.
+    /// Runs whose outputs are all on a device, but for those that were recorded.
     runs: AtomicU64,
+    logger: Logger,
 }
 
 /// What several owners share.
 pub(super) struct Loaded {
-    pub(super) session: Owned<ort::session::Session>,
+    pub(super) session: ManuallyDrop<Owned<ort::session::Session>>,
     /// Dropped after it.
     _pinned: Option<Owned<Pinned>>,
+    queue: Option<Arc<Queue>>,
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        // It may put work into the queue. A forked child has no such queue, and its locks may never be free.
+        let queue = self.queue.as_ref().filter(|_| self.session.owner().is_current());
+        let _shared = queue.map(|queue| queue.shared());
+        // SAFETY: `drop` runs once.
+        unsafe { ManuallyDrop::drop(&mut self.session) }
+    }
 }
 
 /// The allocator of a session's pinned memory. When a session on a CUDA device is dropped, the driver may still have to give
@@ -141,6 +158,10 @@ impl Session {
             }
             .commit_from_memory(&step.onnx)
         };
+        let build = || {
+            let _shared = options.queue.as_ref().map(|queue| queue.shared());
+            build()
+        };
         let session = match options.place {
             Place::Cuda(_) if options.cuda.kernels.is_none() => build(),
             _ => {
@@ -155,7 +176,11 @@ impl Session {
             _ => None,
         };
         let pinned = pinned.transpose().map_err(|e| run_error(&step.name, "loading", e))?;
-        let loaded = Loaded { session: Owned::new(session), _pinned: pinned.map(Owned::new) };
+        let loaded = Loaded {
+            session: ManuallyDrop::new(Owned::new(session)),
+            _pinned: pinned.map(Owned::new),
+            queue: options.queue.clone(),
+        };
         drop(weights);
         // Loading leaves several times the weights' size in the allocator's free lists.
         platform::trim_heap();
@@ -165,6 +190,7 @@ impl Session {
         let given = step.sizes.iter().map(|list| &list.name).chain(packed);
         Ok(Session {
             name: step.name.clone(),
+            recordings: (options.place.has_memory() && options.cuda.recordings).then(Mutex::default),
             session: Arc::new(loaded),
             inputs: inputs.map(|port| &port.name).chain(given).map(|name| c_string(name)).collect(),
             outputs: outputs.map(|port| c_string(&port.name)).collect(),
@@ -172,6 +198,7 @@ impl Session {
             replan: options.place.has_memory().then(|| Replan::new(step)).flatten(),
             queue: options.queue.clone(),
             runs: AtomicU64::new(0),
+            logger: options.logger.clone(),
         })
     }
 
@@ -188,6 +215,9 @@ impl Session {
     /// the step's, then the frame of now of every cache. Only at the start of a clip may an output share its tensor with a
     /// cache's input. On a device, a run whose outputs are all there may not be done when this returns.
     pub(crate) fn run(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
+        if canceller.is_cancelled() {
+            return Err(self.cancelled());
+        }
         match &self.replan {
             Some(replan) => replan.run(
                 &|inputs, outputs, canceller| self.run_once(inputs, outputs, canceller),
@@ -214,6 +244,72 @@ impl Session {
     }
 
     fn run_once(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller) -> Result<()> {
+        let _turn = self.queue.as_ref().map(|queue| queue.turn());
+        let (Some(queue), Some(recordings)) = (&self.queue, &self.recordings) else {
+            return self.call(inputs, outputs, canceller, false);
+        };
+        let mut recordings = recordings.lock();
+        let key = match recordings.of(inputs, outputs) {
+            Known::Nothing => return self.call(inputs, outputs, canceller, false),
+            Known::Recorded(recording) => return self.repeat(recording, inputs, outputs, canceller),
+            Known::Seen(key) => key,
+        };
+        let recorded = match queue.record(inputs, outputs, || self.call(inputs, outputs, canceller, true)) {
+            Ok(None) => return self.call(inputs, outputs, canceller, false),
+            Ok(Some((done, recording))) => done.and(recording),
+            Err(e) => Err(e),
+        };
+        let error = match recorded {
+            // The first launch may need memory.
+            Ok(recording) => match self.repeat(&recording, inputs, outputs, canceller) {
+                Ok(()) => {
+                    recordings.keep(key, recording);
+                    return Ok(());
+                }
+                Err(e) if e.kind() == ErrorKind::OutOfMemory => e,
+                Err(e) => return Err(e),
+            },
+            Err(e) if e.kind() == ErrorKind::Cancelled => return Err(e),
+            Err(e) => e,
+        };
+        // Nothing of it was done.
+        recordings.failed(error.kind() == ErrorKind::OutOfMemory);
+        let text = format_args!("{}: its runs are not recorded, and are slower: {error}", self.name);
+        self.logger.log(queue.level_of_failure(), text);
+        self.call(inputs, outputs, canceller, false)
+    }
+
+    /// Drops recordings that hold one of these places, whose tensors are about to be dropped.
+    pub(crate) fn forget(&self, places: &[u64]) {
+        // A forked child has no recordings, and the lock may never be free there.
+        if let Some(recordings) = self.recordings.as_ref().filter(|_| self.session.session.owner().is_current()) {
+            recordings.lock().forget(places);
+        }
+    }
+
+    fn repeat(
+        &self,
+        recording: &Recording,
+        _inputs: &[&Tensor],
+        _outputs: &[&Tensor],
+        _canceller: &Canceller,
+    ) -> Result<()> {
+        match recording {
+            Recording::Cuda(recording) => recording.replay(),
+            #[cfg(test)]
+            Recording::Fake(recording) => {
+                self.queue.as_ref().expect("of a device").repeated.fetch_add(1, Ordering::Relaxed);
+                self.call(&recording.inputs(_inputs, _outputs), _outputs, _canceller, false)
+            }
+        }
+    }
+
+    fn cancelled(&self) -> Error {
+        Error::new(ErrorKind::Cancelled, format!("cancelled in {}; reset the stream", self.name))
+    }
+
+    /// Has ONNX Runtime run the graph. `recorded`: what it puts into the queue is not done now.
+    fn call(&self, inputs: &[&Tensor], outputs: &[&Tensor], canceller: &Canceller, recorded: bool) -> Result<()> {
         let inputs: Vec<&Tensor> = inputs.iter().copied().chain(&self.packed_weights).collect();
         assert_eq!((inputs.len(), outputs.len()), (self.inputs.len(), self.outputs.len()), "{}", self.name);
         let input_names: Vec<_> = self.inputs.iter().map(|n| n.as_ptr()).collect();
@@ -221,8 +317,8 @@ impl Session {
         let on_device = outputs.iter().all(|output| output.is_on_device());
         let inputs: Vec<*const ort::sys::OrtValue> = inputs.iter().map(|t| t.ptr().cast_const()).collect();
         let mut outputs: Vec<*mut ort::sys::OrtValue> = outputs.iter().map(|t| t.ptr()).collect();
-        let turn = self.queue.as_ref().map(|queue| queue.turn());
-        let waits = !on_device || self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(RUNS_OF_A_WAIT);
+        let is_one_to_wait = || self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(RUNS_OF_A_WAIT);
+        let waits = !recorded && (!on_device || is_one_to_wait());
         // SAFETY: all pointers are valid during the call, and the counts match. The runtime writes to the given outputs, or
         // copies to them if they are in other memory than the session's. OrtApi::Run is safe to call from several threads on
         // one session. ort's wrapper takes `&mut` because some providers' allocators are not; none of these is used here.
@@ -239,10 +335,9 @@ impl Session {
             );
             ort::Error::result_from_status(status)
         };
-        drop(turn);
         match result {
             // The flag may be set after the last node. The results are complete then, but the caller cancelled them.
-            _ if canceller.is_cancelled() => fail!(Cancelled, "cancelled in {}; reset the stream", self.name),
+            _ if canceller.is_cancelled() => Err(self.cancelled()),
             Ok(()) => Ok(()),
             Err(e) => Err(run_error(&self.name, "running", e)),
         }
@@ -254,8 +349,18 @@ fn run_error(step: &str, doing: &str, error: ort::Error) -> Error {
     if text.contains(platform::THREAD_REFUSED) {
         return threads::refused(&format!("ONNX Runtime, {doing} {step}"));
     }
-    // The last one is from an arena with a limit.
-    let signs = ["bad_alloc", "Failed to allocate", "out of memory", "is smaller than requested bytes"];
+    let signs = [
+        "bad_alloc",
+        "Failed to allocate",
+        "out of memory",
+        // From an arena with a limit.
+        "is smaller than requested bytes",
+        // CUDA's driver; cuDNN; cuDNN since 9; cuBLAS.
+        "OUT_OF_MEMORY",
+        "ALLOC_FAILED",
+        "ALLOCATION_FAILED",
+        "the resource allocation failed",
+    ];
     let memory = signs.iter().any(|sign| text.contains(sign));
     let (kind, short) = match memory {
         true => (ErrorKind::OutOfMemory, "not enough memory: "),

@@ -1,6 +1,9 @@
 //! Tensors of the CPU that cross to and from a device while both go on.
+//!
+//! Each has a second tensor on the device. A frame crosses into that one while runs still read the first; then the device copies
+//! it over. Results go the other way.
 
-use super::cuda::{CudaEvent, CudaQueue};
+use super::cuda::{CudaEvent, CudaQueue, Lane};
 use super::device::Device;
 use super::tensor::Tensor;
 use crate::error::Result;
@@ -17,7 +20,15 @@ pub(crate) struct Staged {
 }
 
 enum Way {
-    Cuda(Arc<CudaQueue>, Owned<CudaEvent>),
+    Cuda {
+        queue: Arc<CudaQueue>,
+        /// The second tensor on the device.
+        there: Tensor,
+        /// To the device: `there` may be overwritten. From it: `there` is complete.
+        worked: Owned<CudaEvent>,
+        /// The copy between the CPU and `there` is done.
+        crossed: Owned<CudaEvent>,
+    },
     /// Of a fake device, which copies at once, and notices what would be too early on a real one.
     #[cfg(test)]
     Fake(fake::Crossing),
@@ -27,8 +38,12 @@ impl Staged {
     pub(crate) fn new(device: &Arc<Device>, shape: &[usize], element: Element) -> Result<Self> {
         let way = match device.queue().cuda() {
             Some(queue) => {
-                let event = CudaEvent::new(&queue)?;
-                Way::Cuda(queue, Owned::new(event))
+                let event = || CudaEvent::new(&queue).map(Owned::new);
+                let (worked, crossed) = (event()?, event()?);
+                let there = Tensor::on(Some(device), shape, element)?;
+                // Work that was asked for before may use memory that has been freed since.
+                worked.set(Lane::Work)?;
+                Way::Cuda { queue, there, worked, crossed }
             }
             #[cfg(test)]
             None => Way::Fake(fake::Crossing::default()),
@@ -43,7 +58,7 @@ impl Staged {
     pub(crate) fn host(&mut self) -> Result<&mut Tensor> {
         if std::mem::take(&mut self.crossing) {
             match &mut self.way {
-                Way::Cuda(_, event) => event.wait()?,
+                Way::Cuda { crossed, .. } => crossed.wait()?,
                 #[cfg(test)]
                 Way::Fake(crossing) => crossing.end(&mut self.host),
             }
@@ -66,17 +81,29 @@ impl Staged {
         assert_eq!(bytes, other.bytes(), "a copy of one size");
         self.device.count_crossing(to_device);
         match &mut self.way {
-            Way::Cuda(queue, event) => {
-                // SAFETY: both have these bytes. Those of the host stay until `host` or `drop` has waited. Those of the device
-                // are freed only for what comes later in the queue.
+            Way::Cuda { queue, there, worked, crossed } => {
+                let bytes = bytes as usize;
+                // SAFETY: all have these bytes. Those of the host stay until `host` or `drop` has waited. Those of the device
+                // are freed only for work that is asked for later, for which a new crossing waits, too.
                 unsafe {
-                    match to_device {
-                        true => queue.upload(self.host.place(), other.place(), bytes as usize)?,
-                        false => queue.download(other.place(), self.host.place(), bytes as usize)?,
+                    if to_device {
+                        worked.hold(Lane::Up)?;
+                        queue.copy(Lane::Up, self.host.place(), there.place(), bytes)?;
+                        self.crossing = true;
+                        crossed.set(Lane::Up)?;
+                        crossed.hold(Lane::Work)?;
+                        queue.copy(Lane::Work, there.place(), other.place(), bytes)?;
+                        worked.set(Lane::Work)
+                    } else {
+                        // The host has waited for the one before, so `there` is free.
+                        queue.copy(Lane::Work, other.place(), there.place(), bytes)?;
+                        worked.set(Lane::Work)?;
+                        worked.hold(Lane::Down)?;
+                        queue.copy(Lane::Down, there.place(), self.host.place(), bytes)?;
+                        self.crossing = true;
+                        crossed.set(Lane::Down)
                     }
                 }
-                self.crossing = true;
-                event.record()
             }
             #[cfg(test)]
             Way::Fake(crossing) => {

@@ -178,6 +178,11 @@ impl Tensor {
         address(&self.value).expect("a tensor has an address").cast()
     }
 
+    /// Where recordings of runs with it would find it; `None`: they need not.
+    pub(crate) fn recorded_place(&self) -> Option<u64> {
+        self.is_on_device().then(|| self.place() as u64)
+    }
+
     /// Whether it is in a device's memory.
     pub(super) fn is_on_device(&self) -> bool {
         self.device.is_some()

@@ -5,6 +5,8 @@ use super::alpha::AlphaTrack;
 use super::options::StreamOptions;
 use super::plan::Plan;
 use super::stream::Stream;
+use super::tiled::Call;
+use crate::engine::Values;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::{Image, ImageMut, Latents, LatentsMut, Rect};
@@ -154,12 +156,13 @@ impl EncodeCall<'_> {
         let Stream { codec, encoder, canceller, .. } = stream;
         let encoder = encoder.as_mut().expect("the call was checked");
         let _counted = canceller.begin(encoder.runs_of((!flush).then_some(frames.len())));
-        let mut sink = |index: u64, moments: &[f32], _: &Rect, _: &Rect| {
-            codec.encode(moments, index, (index - wanted.start) as usize, &mut latents)
+        let mut sink = |index: u64, moments: Values<'_>, _: &Rect, _: &Rect| {
+            codec.encode(moments.floats(), index, (index - wanted.start) as usize, &mut latents)
         };
+        let mut call = Call { canceller, takes_bytes: false, sink: &mut sink };
         let result = match flush {
-            true => encoder.flush(canceller, &mut sink),
-            false => encoder.push(frames, frames.len(), canceller, &mut sink),
+            true => encoder.flush(&mut call),
+            false => encoder.push(frames, frames.len(), &mut call),
         };
         if let Some(track) = &mut stream.alpha {
             track.append(alpha);
@@ -198,17 +201,26 @@ impl DecodeCall<'_> {
         let decoder = decoder.as_mut().expect("the call was checked");
         let _counted = canceller.begin(decoder.runs_of((!flush).then_some(latent_count)));
         let source = |n: usize, part: &Rect, values: &mut [f32]| codec.decode(&latents, n, part, values);
-        let mut sink = |index: u64, planes: &[f32], held: &Rect, part: &Rect| {
+        let takes_bytes = frames[..count].iter().all(ImageMut::takes_bytes);
+        let mut sink = |index: u64, planes: Values<'_>, held: &Rect, part: &Rect| {
             // Others are behind the limit.
             if wanted.contains(&index) {
                 let frame = &mut frames[(index - wanted.start) as usize];
-                frame.write_on(threads, planes, held, part).map_err(|e| e.prefixed(&of_clip(index)))?;
+                match planes {
+                    Values::Floats(planes) => frame.write_on(threads, planes, held, part),
+                    Values::Bytes(planes) => {
+                        frame.write_bytes_on(threads, planes, held, part);
+                        Ok(())
+                    }
+                }
+                .map_err(|e| e.prefixed(&of_clip(index)))?;
             }
             Ok(())
         };
+        let mut call = Call { canceller, takes_bytes, sink: &mut sink };
         let result = match flush {
-            true => decoder.flush(canceller, &mut sink),
-            false => decoder.push(&source, latent_count, canceller, &mut sink),
+            true => decoder.flush(&mut call),
+            false => decoder.push(&source, latent_count, &mut call),
         };
         let result = result.and_then(|()| stream.write_alpha(wanted, frames));
         stream.settle(result.map(|()| count))

@@ -1,9 +1,9 @@
 //! One direction of a stream, with its progress through the clip.
 
 use super::geometry::Geometry;
-use super::tiled::{PartSink, Tiled};
+use super::tiled::{Call, Tiled};
 use super::tiles::Tiles;
-use crate::engine::{Counting, Engine, Progress, Run, Step, WholeClip};
+use crate::engine::{Counting, Engine, Progress, Run, Step, Values, WholeClip};
 use crate::error::Result;
 use crate::graph::Port;
 use crate::media::Rect;
@@ -66,29 +66,23 @@ impl<E: Engine> Direction<E> {
     }
 
     /// Takes the first `count` of `inputs`, which are a whole clip if each call gets one.
-    pub(super) fn push(
-        &mut self,
-        inputs: &E::Inputs<'_>,
-        count: usize,
-        canceller: &Canceller,
-        sink: &mut PartSink<'_>,
-    ) -> Result<()> {
+    pub(super) fn push(&mut self, inputs: &E::Inputs<'_>, count: usize, call: &mut Call<'_, '_>) -> Result<()> {
         match &mut self.way {
-            Way::Tiles(tiled) if self.at_once => tiled.clip(inputs, count, canceller, sink)?,
+            Way::Tiles(tiled) if self.at_once => tiled.clip(inputs, count, call)?,
             Way::Tiles(tiled) => {
                 let mut next = 0;
                 while next < count {
                     let end = next + tiled.inputs_at_once().min(count - next);
                     let first = E::outputs(self.counting, self.progress);
-                    tiled.push(self.progress.count, inputs, next..end, first, canceller, sink)?;
+                    tiled.push(self.progress.count, inputs, next..end, first, call)?;
                     self.progress.count += (end - next) as u64;
                     next = end;
                 }
                 return Ok(());
             }
             Way::WholeClip(clip, all) => {
-                let mut sink = |index: u64, values: &[f32]| sink(index, values, all, all);
-                clip.run(inputs, count, &mut Run::new(canceller, 0, &mut sink))?;
+                let mut sink = |index: u64, values: Values<'_>| (call.sink)(index, values, all, all);
+                clip.run(inputs, count, &mut Run::new(call.canceller, 0, &mut sink))?;
             }
         }
         self.progress = Progress { count: count as u64, ended: true };
@@ -96,13 +90,13 @@ impl<E: Engine> Direction<E> {
     }
 
     /// Ends the clip, if it has not ended yet.
-    pub(super) fn flush(&mut self, canceller: &Canceller, sink: &mut PartSink<'_>) -> Result<()> {
+    pub(super) fn flush(&mut self, call: &mut Call<'_, '_>) -> Result<()> {
         if self.progress.ended {
             return Ok(());
         }
         if let Way::Tiles(tiled) = &mut self.way {
             let first = E::outputs(self.counting, self.progress);
-            tiled.flush(self.progress.count, first, canceller, sink)?;
+            tiled.flush(self.progress.count, first, call)?;
         }
         self.progress.ended = true;
         Ok(())

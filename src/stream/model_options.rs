@@ -2,7 +2,7 @@
 
 use crate::error::{Result, fail};
 use crate::logger::Logger;
-use crate::runtime::{OUR_KERNELS, PROVIDER_OPTIONS};
+use crate::runtime::{OUR_KERNELS, OUR_RECORDINGS, PROVIDER_OPTIONS};
 use std::path::PathBuf;
 
 /// More is a mistake of the caller.
@@ -132,11 +132,11 @@ pub struct ModelOptions {
     /// The layout of frames between the layers.
     pub layout: Layout,
     /// Options of ONNX Runtime's CUDA provider, as names and values, instead of the library's choice:
-    /// `arena_extend_strategy`, `cudnn_conv_algo_search`, `cudnn_conv_use_max_workspace`, `fuse_conv_bias`,
-    /// `gpu_mem_limit` (bytes for each session), `use_tf32`. For tuning and measuring; ONNX Runtime's documentation explains
-    /// them. One more is the library's: `wfvae_kernels`, whether its own kernels run between channels-last convolutions: 1, the
-    /// default, or 0. Any other name is an error, and so is any option with [`Provider::Cpu`]. Ignored if [`Provider::Auto`] takes the
-    /// CPU.
+    /// `arena_extend_strategy`, `cudnn_conv_algo_search`, `cudnn_conv_use_max_workspace`, `fuse_conv_bias`, `gpu_mem_limit`
+    /// (bytes for each session), `use_tf32`. For tuning and measuring; ONNX Runtime's documentation explains them. Two more
+    /// are the library's, each 1, the default, or 0: `wfvae_kernels`, whether its own kernels run between channels-last
+    /// convolutions; and `wfvae_graphs`, whether runs that come again are recorded as CUDA graphs. Any other name is an
+    /// error, and so is any option with [`Provider::Cpu`]. Ignored if [`Provider::Auto`] takes the CPU.
     pub provider_options: Vec<(String, String)>,
     /// Maximum bytes of the attention score matrix; queries are processed in blocks to fit. 0: 64 MiB. Does not change
     /// results.
@@ -165,7 +165,7 @@ impl ModelOptions {
             if !PROVIDER_OPTIONS.contains(&name.as_str()) {
                 fail!(InvalidArgument, "provider_options: {name:?} is not one of {}", PROVIDER_OPTIONS.join(", "));
             }
-            if name == OUR_KERNELS && !["0", "1"].contains(&value.as_str()) {
+            if [OUR_KERNELS, OUR_RECORDINGS].contains(&name.as_str()) && !["0", "1"].contains(&value.as_str()) {
                 fail!(InvalidArgument, "provider_options: {name} is {value:?}, expected 0 or 1");
             }
             if value.is_empty() || value.contains('\0') {

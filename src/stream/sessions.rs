@@ -9,7 +9,9 @@ use crate::kernels::ScratchPool;
 use crate::logger::Logger;
 use crate::memory;
 use crate::model::Checkpoint;
-use crate::runtime::{CudaOptions, Device, Kernels, OUR_KERNELS, Place, Runtime, Session, SessionOptions, threads};
+use crate::runtime::{
+    CudaOptions, Device, Kernels, OUR_KERNELS, OUR_RECORDINGS, Place, Runtime, Session, SessionOptions, threads,
+};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -92,13 +94,22 @@ impl Sessions {
         let options = SessionOptions {
             place,
             queue: None,
-            cuda: CudaOptions { more: self.provider_options.clone(), ..CudaOptions::default() },
+            cuda: CudaOptions {
+                more: self.provider_options.clone(),
+                recordings: self.records(),
+                ..CudaOptions::default()
+            },
             threads: 1,
             loading_threads: 1,
             scratch: Arc::default(),
             logger: self.logger.clone(),
         };
         Device::open(self.runtime, &self.checkpoint, &options, self.converting_threads())
+    }
+
+    /// Whether runs on a device are recorded.
+    fn records(&self) -> bool {
+        !self.provider_options.iter().any(|(name, value)| name == OUR_RECORDINGS && value == "0")
     }
 
     /// Compiles our kernels. Without them ONNX's operators do the same.
@@ -159,6 +170,7 @@ impl Sessions {
             tensor_cores: precision != Precision::F32,
             channels_last: graph.channels_last,
             more: self.provider_options.clone(),
+            recordings: self.records(),
             kernels: match graph.operators {
                 Operators::Device => self.kernels.iter().find(|(compute, _)| *compute == graph.compute),
                 _ => None,

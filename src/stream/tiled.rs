@@ -2,8 +2,8 @@
 
 use super::geometry::Geometry;
 use super::tiles::Tiles;
-use crate::engine::{Counting, Engine, Progress, Run, Step};
-use crate::error::Result;
+use crate::engine::{Counting, Engine, Progress, Run, Step, Values};
+use crate::error::{Result, fail};
 use crate::graph::Port;
 use crate::media::Rect;
 use crate::memory;
@@ -13,7 +13,15 @@ use std::sync::Arc;
 
 /// Takes an output, or a part of one: its index in the clip, values, the rectangle that these are of, and the part of it
 /// that is final.
-pub(super) type PartSink<'a> = dyn FnMut(u64, &[f32], &Rect, &Rect) -> Result<()> + 'a;
+pub(super) type PartSink<'a> = dyn FnMut(u64, Values<'_>, &Rect, &Rect) -> Result<()> + 'a;
+
+/// How a call is stopped, and where its outputs go.
+pub(super) struct Call<'a, 's> {
+    pub(super) canceller: &'a Canceller,
+    /// Whether frames may be given as bytes.
+    pub(super) takes_bytes: bool,
+    pub(super) sink: &'a mut PartSink<'s>,
+}
 
 pub(super) struct Tiled<E> {
     tiles: Tiles,
@@ -50,34 +58,21 @@ impl<E: Engine> Tiled<E> {
         inputs: &E::Inputs<'_>,
         range: Range<usize>,
         first: u64,
-        canceller: &Canceller,
-        sink: &mut PartSink<'_>,
+        call: &mut Call<'_, '_>,
     ) -> Result<()> {
-        self.each_tile(first, canceller, sink, |engine, part, run| {
+        self.each_tile(first, call, |engine, part, run| {
             (index..).zip(range.clone()).try_for_each(|(index, n)| engine.push(index, inputs, n, part, run))
         })
     }
 
     /// Ends a clip of `count` inputs.
-    pub(super) fn flush(
-        &mut self,
-        count: u64,
-        first: u64,
-        canceller: &Canceller,
-        sink: &mut PartSink<'_>,
-    ) -> Result<()> {
-        self.each_tile(first, canceller, sink, |engine, _, run| engine.flush(count, run))
+    pub(super) fn flush(&mut self, count: u64, first: u64, call: &mut Call<'_, '_>) -> Result<()> {
+        self.each_tile(first, call, |engine, _, run| engine.flush(count, run))
     }
 
     /// Takes a whole clip of `count` inputs, one tile after the other.
-    pub(super) fn clip(
-        &mut self,
-        inputs: &E::Inputs<'_>,
-        count: usize,
-        canceller: &Canceller,
-        sink: &mut PartSink<'_>,
-    ) -> Result<()> {
-        self.each_tile(0, canceller, sink, |engine, part, run| {
+    pub(super) fn clip(&mut self, inputs: &E::Inputs<'_>, count: usize, call: &mut Call<'_, '_>) -> Result<()> {
+        self.each_tile(0, call, |engine, part, run| {
             engine.reset();
             for n in 0..count {
                 engine.push(n as u64, inputs, n, part, run)?;
@@ -90,8 +85,7 @@ impl<E: Engine> Tiled<E> {
     fn each_tile(
         &mut self,
         first: u64,
-        canceller: &Canceller,
-        sink: &mut PartSink<'_>,
+        call: &mut Call<'_, '_>,
         mut work: impl FnMut(&mut E, &Rect, &mut Run<'_>) -> Result<()>,
     ) -> Result<()> {
         let (tiles, divisor, engines) = (&self.tiles, self.output_divisor, self.engines.len());
@@ -100,10 +94,11 @@ impl<E: Engine> Tiled<E> {
         for i in 0..tiles.count() {
             let (part, _) = tiles.tile(i, self.input_divisor);
             let (held, owned) = tiles.tile(i, divisor);
-            let mut take = |index: u64, values: &[f32]| {
+            let mut take = |index: u64, values: Values<'_>| {
                 if !joins {
-                    return sink(index, values, &held, &owned);
+                    return (call.sink)(index, values, &held, &owned);
                 }
+                let values = values.floats();
                 let n = (index - first) as usize;
                 if n == whole.len() {
                     let channels = values.len() / (held.width * held.height);
@@ -114,12 +109,17 @@ impl<E: Engine> Tiled<E> {
                 tiles.join(i, divisor, values, &mut whole[n]);
                 Ok(())
             };
-            let (engine, mut run) = (&mut self.engines[i % engines], Run::new(canceller, first, &mut take));
+            let run = Run::new(call.canceller, first, &mut take).taking_bytes(call.takes_bytes && !joins);
+            let (engine, mut run) = (&mut self.engines[i % engines], run);
             work(engine, &part, &mut run)?;
             engine.finish(&mut run)?;
+            // A device may have been asked for all of it long before.
+            if call.canceller.is_cancelled() {
+                fail!(Cancelled, "cancelled; reset the stream");
+            }
         }
         let all = tiles.whole(divisor);
-        (first..).zip(&whole).try_for_each(|(index, values)| sink(index, values, &all, &all))
+        (first..).zip(&whole).try_for_each(|(index, values)| (call.sink)(index, Values::Floats(values), &all, &all))
     }
 
     pub(super) fn reset(&mut self) {

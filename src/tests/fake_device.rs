@@ -118,6 +118,115 @@ fn cuda_streams_copy_nothing_but_their_ends() {
     }
 }
 
+/// Long enough for every rotation of a stream's tensors to come three times, then a clip whose tensors have all been seen. A fake
+/// recording repeats a run with the inputs of the CPU that it was made with.
+#[test]
+fn cuda_runs_that_come_again_are_recorded() {
+    for case in ["v1-tiny", "v1-tiny-nearest", "own-v2-8x", "own-8x-image"] {
+        let run = |model: &Model| {
+            let mut stream = Stream::new(model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
+            let unit = model.info().temporal_compression as usize;
+            let mut clip = |frames: usize, latents: usize| {
+                stream.reset().unwrap();
+                [encode(&mut stream, 0..frames), decode(&mut stream, 0..latents)].concat()
+            };
+            [clip(1 + unit * 40, 40), clip(1 + unit * 3, 20)].concat()
+        };
+        let options = |graphs: &str| ModelOptions {
+            provider_options: vec![("wfvae_graphs".into(), graphs.into())],
+            ..ModelOptions::default()
+        };
+        let [plain, _] = models(case, &ModelOptions::default());
+        let [recorded, not_recorded] =
+            ["1", "0"].map(|graphs| Model::open_on_fake_device(Some(golden(case)), &options(graphs)).unwrap());
+        let expected = run(&plain);
+        let repeated = |model: &Model| model.device().expect("it has a device").repeated();
+        assert!(run(&not_recorded) == expected, "{case}: not recorded");
+        assert_eq!(repeated(&not_recorded), 0, "{case}");
+        assert!(run(&recorded) == expected, "{case}: recorded");
+        assert!(repeated(&recorded) > 40, "{case}: {} runs were repeated", repeated(&recorded));
+    }
+}
+
+/// More runs than a session keeps recordings of, in an order in which each is dropped before it comes again.
+#[test]
+fn cuda_streams_may_be_too_many_to_record() {
+    let [plain, model] = models("v1-tiny", &ModelOptions::default());
+    let latents = |stream: &mut Stream, n: usize| {
+        let unit = stream.model().info().temporal_compression as usize;
+        let start = if n == 0 { 0 } else { 1 + (n - 1) * unit };
+        encode(stream, start..1 + n * unit)
+    };
+    let new = |model: &Model| Stream::new(model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
+    let mut reference = new(&plain);
+    let mut streams: Vec<Stream> = (0..40).map(|_| new(&model)).collect();
+    for n in 0..16 {
+        let expected = latents(&mut reference, n);
+        for stream in &mut streams {
+            assert!(latents(stream, n) == expected, "latent {n}");
+        }
+    }
+}
+
+/// Rounded on the device, and the same as those that the CPU rounds. Other frames of the same clip cross as float32.
+#[test]
+fn cuda_results_for_8_bit_frames_cross_as_bytes() {
+    const FORMATS: [(PixelFormat, usize); 3] =
+        [(PixelFormat::RgbPlanar8, 3), (PixelFormat::Rgb8, 3), (PixelFormat::Bgra8, 4)];
+    const FLOATS: (PixelFormat, usize) = (PixelFormat::RgbPlanarF32(Range::Signed), 3);
+    for (case, tiled) in [("v1-tiny", false), ("v1-tiny-8x", false), ("own-8x-image", false), ("own-noattn", true)] {
+        let results = models(case, &ModelOptions::default()).map(|model| {
+            let mut options = StreamOptions::new(SIZE.0, SIZE.1);
+            if tiled {
+                let (info, unit) = (model.info(), model.info().spatial_compression);
+                let tile = 2 * info.decode_halo.unwrap() + unit;
+                // Two tiles across and three down, the last of which reach beyond the picture.
+                options = StreamOptions::new(tile + unit - 3, tile + 2 * unit - 1);
+                (options.encode, options.pad) = (false, true);
+                (options.tiling, options.tile_width, options.tile_height) = (Tiling::Exact, tile, tile);
+            }
+            let (width, height) = (options.width, options.height);
+            let tiles = Stream::estimate(&model, &options).unwrap().decode_tiles as u64;
+            let mut stream = Stream::new(&model, &options).unwrap();
+            let info = stream.info();
+            let size = info.latent_channels * info.latent_width * info.latent_height;
+            let mut video = vec![];
+            let mut decode = |latent: &[f32], (format, channels): (PixelFormat, usize)| -> crate::Result<usize> {
+                let count = stream.decode_count(1)? as usize;
+                let mut pixels = vec![7u32; count * channels * width * height];
+                // SAFETY: any integers are bytes.
+                let (_, pixels, _) = unsafe { pixels.align_to_mut::<u8>() };
+                let bytes = pixels.len() / count / if format == FLOATS.0 { 1 } else { 4 };
+                let pictures = pixels.chunks_exact_mut(bytes).take(count);
+                let mut pictures: Vec<ImageMut> =
+                    pictures.map(|pixels| ImageMut::packed(pixels, format, width, height).unwrap()).collect();
+                stream.decode(Latents::F32(latent), &mut pictures)?;
+                drop(pictures);
+                video.extend_from_slice(&pixels[..count * bytes]);
+                Ok(count)
+            };
+            for n in 0..6 {
+                // The values go beyond those of bytes.
+                let latent: Vec<f32> = (0..size).map(|i| ((i * 31 + n * 17) % 97) as f32 / 12.0 - 4.0).collect();
+                let before = model.device().map(|_| traffic(&model));
+                let format = if n == 3 { FLOATS } else { FORMATS[n % 3] };
+                let count = decode(&latent, format).unwrap() as u64;
+                if let Some(before) = before {
+                    // With the bytes comes a value that says whether all are finite.
+                    let fetched = tiles * count * if n == 3 { 1 } else { 2 };
+                    assert_eq!(traffic(&model), more(before, [0, tiles, fetched, 0, 0]), "{case}");
+                }
+            }
+            let error = decode(&vec![f32::MAX; size], FORMATS[0]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFinite, "{error}");
+            (video, error.to_string())
+        });
+        assert!(results[0].0.contains(&0) && results[0].0.contains(&255), "{case}: nothing was clamped");
+        assert!(results[0].0 == results[1].0, "{case}: the device gives other values than the CPU");
+        assert_eq!(results[0].1, results[1].1);
+    }
+}
+
 /// Other pixels cross as float32, by one copy a frame.
 #[test]
 fn cuda_uploads_of_deep_pixels_are_one_tensor_a_frame() {
@@ -197,11 +306,11 @@ fn cuda_streams_are_made_warm() {
     let runs = || count(&model.device().unwrap().traffic.steps) as usize;
     let (encoder_steps, decoder_steps) = (model.graphs(Half::Encoder).len(), model.graphs(Half::Decoder).len());
     let decoder = Stream::new(&model, &options).unwrap();
-    // The clip's first latent makes one frame.
-    assert_eq!((traffic(&model), runs()), ([0, 1, 1, 0, 0], decoder_steps));
+    // The clip's first latent makes one frame, which crosses as bytes and a value.
+    assert_eq!((traffic(&model), runs()), ([0, 1, 2, 0, 0], decoder_steps));
     (options.encode, options.decode) = (true, false);
     let encoder = Stream::new(&model, &options).unwrap();
-    assert_eq!((traffic(&model), runs()), ([1, 2, 2, 0, 0], decoder_steps + encoder_steps));
+    assert_eq!((traffic(&model), runs()), ([1, 2, 3, 0, 0], decoder_steps + encoder_steps));
     for stream in [decoder, encoder] {
         let info = stream.info();
         assert_eq!([info.frames_in, info.latents_out, info.latents_in, info.frames_out], [0; 4]);
@@ -217,8 +326,9 @@ fn cuda_memory_is_flat_and_freed_with_the_streams() {
     let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
     let one = bytes();
     let info = stream.info();
-    // All of the state, and the bytes of a frame.
-    assert_eq!(one, info.encode_state_bytes + info.decode_state_bytes + (3 * SIZE.0 * SIZE.1) as u64);
+    // All of the state, the bytes of a frame in each direction, and a value that says whether a result is finite. A CUDA device
+    // has a second tensor for each that crosses.
+    assert_eq!(one, info.encode_state_bytes + info.decode_state_bytes + 2 * (3 * SIZE.0 * SIZE.1) as u64 + 4);
     for clip in 0..10 {
         encode(&mut stream, 0..40);
         decode(&mut stream, 0..20);

@@ -5,6 +5,8 @@
  *   the data lie as many pages behind them. Copies between CPU and device are done, kernels are not.
  * - What a program may do wrong ends the process with a message: copies past the end of an allocation or from memory that
  *   has been freed, a second free, streams and events that are destroyed twice or used afterwards.
+ * - Copies of several streams must be in order where they use the same bytes of the device: by events that the streams wait
+ *   for, or by waits of the CPU. The stub does them at once, but a device would not.
  * - Functions of the CPU that a stream calls are called later, by another thread, in which CUDA is forbidden.
  * - All is counted: wfvae_stub_counters. Allocations fail when wfvae_stub_fail says so.
  *
@@ -15,6 +17,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +28,8 @@
 static const size_t DEVICE_BYTES = (size_t)80 << 30;
 
 enum {
-    SUCCESS = 0, OUT_OF_MEMORY = 2, NO_SUCH_DEVICE = 101, NO_SUCH_SYMBOL = 500, LAUNCH_FAILED = 719, NOT_PERMITTED = 800
+    SUCCESS = 0, OUT_OF_MEMORY = 2, NO_SUCH_DEVICE = 101, NO_SUCH_SYMBOL = 500, LAUNCH_FAILED = 719, NOT_PERMITTED = 800,
+    NOT_IN_A_RECORDING = 900, RECORDING_FAILED = 901
 };
 
 /* The same fields in the same order in tests/cuda_stub.rs. */
@@ -42,14 +46,20 @@ struct wfvae_stub_counters {
     uint64_t handles; /* streams, events, descriptors and the like that were created and not destroyed */
     uint64_t graphs;  /* of operations that cuDNN was asked to plan */
     uint64_t own;     /* of the launches: kernels of libwfvae */
+    uint64_t recordings; /* that could be launched now */
+    uint64_t replays;    /* launches of recordings; what they do is counted above, too */
 };
-_Static_assert(sizeof(struct wfvae_stub_counters) == 19 * sizeof(uint64_t), "test_stub.c has room for 19");
+_Static_assert(sizeof(struct wfvae_stub_counters) == 21 * sizeof(uint64_t), "test_stub.c has room for 21");
 
 static struct wfvae_stub_counters counters;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* What a stream is told while it records: it is done when the recording is launched. Of the thread that records. */
+static _Thread_local struct recording *recording;
+static uint64_t *recorded_count(size_t field);
+
 /* 1: the next allocation fails; 0: none will. */
 static uint64_t fail_in;
-/* The same for launches of libwfvae's kernels. */
+/* The same for launches of libwfvae's kernels and of recordings. */
 static uint64_t fail_launch_in;
 /* Of the thread's last failed call, as cudaGetLastError has it. */
 static _Thread_local int last_error;
@@ -74,19 +84,30 @@ void wfvae_stub_fail(uint64_t nth) {
     pthread_mutex_unlock(&lock);
 }
 
-/* The nth launch of a kernel of libwfvae from now on fails, and only that; 0: none. */
+/* The nth launch of a kernel of libwfvae or of a recording from now on fails, and only that; 0: none. */
 void wfvae_stub_fail_launch(uint64_t nth) {
     pthread_mutex_lock(&lock);
     fail_launch_in = nth;
     pthread_mutex_unlock(&lock);
 }
 
+/* Counts what the device does, now or when the recording is launched. */
+#define COUNT_WORK(field) \
+    (recording != NULL ? (void)++*recorded_count(offsetof(struct wfvae_stub_counters, field)) : (void)COUNT(field, 1))
+
+static bool launch_fails(void) {
+    pthread_mutex_lock(&lock);
+    bool fails = fail_launch_in > 0 && --fail_launch_in == 0;
+    pthread_mutex_unlock(&lock);
+    return fails;
+}
+
 /* For the functions that build.sh makes. */
 int wfvae_stub_count(char kind) {
     if (kind == 'd')
-        COUNT(cudnn, 1);
+        COUNT_WORK(cudnn);
     if (kind == 'b')
-        COUNT(cublas, 1);
+        COUNT_WORK(cublas);
     return SUCCESS;
 }
 
@@ -163,7 +184,9 @@ static int allocate(void **out, size_t size, bool device) {
         blocks = realloc(blocks, block_room * sizeof *blocks);
     }
     size_t pages = (size + 4096) / 4096 * 4096;
-    char *at = mmap(NULL, device ? 2 * pages : pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* A test may take all of the device's memory, which this machine does not have. */
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    char *at = mmap(NULL, device ? 2 * pages : pages, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (at == MAP_FAILED)
         fprintf(stderr, "cuda-stub: this machine has no %zu bytes left\n", size), abort();
     if (device)
@@ -184,6 +207,8 @@ static int allocate(void **out, size_t size, bool device) {
     return SUCCESS;
 }
 
+static void forget_accesses(const char *at, size_t size);
+
 static int release(const char *call, void *at, bool device) {
     if (at == NULL)
         return SUCCESS;
@@ -195,6 +220,7 @@ static int release(const char *call, void *at, bool device) {
         counters.live--, counters.live_bytes -= block->size;
     else
         counters.pinned--, counters.pinned_bytes -= block->size;
+    forget_accesses(at, block->size);
     munmap(at, device ? 2 * block->pages : block->pages);
     size_t i = (size_t)(block - blocks);
     memmove(blocks + i, blocks + i + 1, (block_count - i - 1) * sizeof *blocks);
@@ -233,17 +259,28 @@ static void counted_copy(int from_device, int to_device, size_t size) {
         COUNT(to_host, 1), COUNT(to_host_bytes, size);
 }
 
+static void access_by(const char *call, void *stream, const void *at, size_t size, bool writes);
+static int record_copy(const char *call, void *to, const void *from, size_t width, size_t rows, size_t to_pitch,
+                       size_t from_pitch, int kind);
+static int record_set(const char *call, void *at, int value, size_t size);
+
 /* Kinds: CPU to CPU, to the device, from it, within it, as the addresses are. */
 static int copy(const char *call, void *to, const void *from, size_t width, size_t rows, size_t to_pitch,
-                size_t from_pitch, int kind) {
+                size_t from_pitch, int kind, void *stream) {
     static const int froms[] = {0, 0, 1, 1, -1}, tos[] = {0, 1, 0, 1, -1};
     if (kind < 0 || kind > 4)
         wrong(call, "no such kind of copy", to);
     if (width == 0 || rows == 0)
         return SUCCESS;
+    if (recording != NULL)
+        return record_copy(call, to, from, width, rows, to_pitch, from_pitch, kind);
     int from_device = froms[kind], to_device = tos[kind];
     const char *source = data_at(call, from, (rows - 1) * from_pitch + width, &from_device);
     char *target = data_at(call, to, (rows - 1) * to_pitch + width, &to_device);
+    if (from_device)
+        access_by(call, stream, from, (rows - 1) * from_pitch + width, false);
+    if (to_device)
+        access_by(call, stream, to, (rows - 1) * to_pitch + width, true);
     for (size_t i = 0; i < rows; i++)
         memmove(target + i * to_pitch, source + i * from_pitch, width);
     counted_copy(from_device, to_device, width * rows);
@@ -252,6 +289,8 @@ static int copy(const char *call, void *to, const void *from, size_t width, size
 
 static int set(const char *call, void *at, int value, size_t size) {
     int device = 1;
+    if (recording != NULL)
+        return record_set(call, at, value, size);
     if (size > 0)
         memset(data_at(call, at, size, &device), value, size);
     return SUCCESS;
@@ -262,8 +301,10 @@ static int set(const char *call, void *at, int value, size_t size) {
 enum kind { STREAM = 0x57f1, EVENT, LIBRARY, POOL, BLAS, BLAS_PART, RANDOM, DNN, DNN_PART };
 struct handle {
     int kind;
-    int detail; /* of cuDNN's descriptors: which */
+    int detail; /* of cuDNN's descriptors: which; of streams: their number, or -1 if there are too many */
+    uint64_t *clock; /* of streams and events: how much of each stream's work comes before */
     void *stream;
+    struct recording *recording; /* of a stream that records */
 };
 
 static int create(void **out, enum kind kind) {
@@ -288,11 +329,126 @@ static int destroy(const char *call, void *handle, enum kind kind) {
 
 /* NULL, 1 and 2 are streams that nobody creates. */
 static void check_stream(const char *call, const void *stream) {
-    if ((uintptr_t)stream > 2)
+    const struct recording *of = NULL;
+    if ((uintptr_t)stream > 2) {
         check(call, stream, STREAM);
+        of = ((const struct handle *)stream)->recording;
+    }
+    if (of != NULL && of != recording)
+        wrong(call, "another thread records with this stream", stream);
+    if (recording != NULL && of != recording)
+        wrong(call, "this is lost, as the thread records with another stream", stream);
+}
+
+/* The order of what streams do. Each counts its copies. A clock has one such number for each stream: what comes before a
+ * point. The last copies of each stream are kept; one that uses the same bytes as another stream's must come after it. */
+
+enum { STREAMS = 64, KEPT = 32 };
+struct access {
+    const char *at;
+    size_t size;
+    uint64_t turn;
+    bool writes;
+};
+static struct {
+    bool used;
+    uint64_t turn;
+    struct access kept[KEPT];
+} tracks[STREAMS];
+/* What the CPU has waited for. All threads count as one. */
+static uint64_t cpu_clock[STREAMS];
+static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
+
+static void later(uint64_t *clock, const uint64_t *other) {
+    for (int i = 0; i < STREAMS; i++)
+        if (clock[i] < other[i])
+            clock[i] = other[i];
+}
+
+static struct handle *lane_of(void *stream) {
+    struct handle *handle = (uintptr_t)stream > 2 ? stream : NULL;
+    return handle != NULL && handle->detail >= 0 ? handle : NULL;
+}
+
+static void access_by(const char *call, void *stream, const void *at, size_t size, bool writes) {
+    struct handle *own = lane_of(stream);
+    const char *first = at;
+    if (own == NULL)
+        return;
+    pthread_mutex_lock(&order);
+    later(own->clock, cpu_clock);
+    for (int i = 0; i < STREAMS; i++)
+        for (int n = 0; i != own->detail && tracks[i].used && n < KEPT; n++) {
+            const struct access *other = &tracks[i].kept[n];
+            if (other->turn > own->clock[i] && (writes || other->writes) && first < other->at + other->size &&
+                other->at < first + size)
+                wrong(call, "another stream may still use these bytes", at);
+        }
+    uint64_t turn = ++tracks[own->detail].turn;
+    own->clock[own->detail] = turn;
+    tracks[own->detail].kept[turn % KEPT] = (struct access){first, size, turn, writes};
+    pthread_mutex_unlock(&order);
+}
+
+static void forget_accesses(const char *at, size_t size) {
+    pthread_mutex_lock(&order);
+    for (int i = 0; i < STREAMS; i++)
+        for (int n = 0; n < KEPT; n++)
+            if (tracks[i].kept[n].at >= at && tracks[i].kept[n].at < at + size)
+                tracks[i].kept[n] = (struct access){0};
+    pthread_mutex_unlock(&order);
+}
+
+static void begin_lane(struct handle *stream) {
+    stream->clock = calloc(STREAMS, sizeof *stream->clock);
+    stream->detail = -1;
+    pthread_mutex_lock(&order);
+    for (int i = 0; i < STREAMS && stream->detail < 0; i++)
+        if (!tracks[i].used)
+            tracks[i].used = true, stream->detail = i;
+    pthread_mutex_unlock(&order);
+}
+
+static void end_lane(struct handle *stream) {
+    pthread_mutex_lock(&order);
+    if (stream->detail >= 0) {
+        tracks[stream->detail].used = false;
+        memset(tracks[stream->detail].kept, 0, sizeof tracks[stream->detail].kept);
+    }
+    pthread_mutex_unlock(&order);
+}
+
+/* What the stream was told so far comes before the event. */
+static void set_event(struct handle *event, void *stream) {
+    pthread_mutex_lock(&order);
+    if (event->clock == NULL)
+        event->clock = calloc(STREAMS, sizeof *event->clock);
+    memset(event->clock, 0, STREAMS * sizeof *event->clock);
+    if (lane_of(stream) != NULL)
+        later(event->clock, lane_of(stream)->clock), later(event->clock, cpu_clock);
+    pthread_mutex_unlock(&order);
+}
+
+static void wait_for_event(uint64_t *clock, const struct handle *event) {
+    pthread_mutex_lock(&order);
+    if (event->clock != NULL)
+        later(clock, event->clock);
+    pthread_mutex_unlock(&order);
+}
+
+static void wait_for_lanes(void *only) {
+    pthread_mutex_lock(&order);
+    for (int i = 0; i < STREAMS; i++)
+        if (only == NULL || (lane_of(only) != NULL && lane_of(only)->detail == i))
+            cpu_clock[i] = tracks[i].turn;
+    if (only != NULL && lane_of(only) != NULL)
+        later(cpu_clock, lane_of(only)->clock);
+    pthread_mutex_unlock(&order);
 }
 
 /* Functions of the CPU that a stream calls: some time later, by a thread of the driver, which must not call CUDA. */
+
+static int record_call(void);
 
 struct call {
     void (*function)(void *);
@@ -337,6 +493,8 @@ static void finish(void) {
 int cudaLaunchHostFunc(void *stream, void (*function)(void *), void *data) {
     static bool begun;
     check_stream("cudaLaunchHostFunc", stream);
+    if (recording != NULL)
+        return record_call();
     struct call *call = malloc(sizeof *call);
     *call = (struct call){function, data, NULL};
     pthread_mutex_lock(&lock);
@@ -455,29 +613,46 @@ int cudaPointerGetAttributes(struct pointer_attributes *out, const void *at) {
 
 int cudaMemcpy(void *to, const void *from, size_t size, int kind) {
     COUNT(synchronizations, 1);
-    return copy("cudaMemcpy", to, from, size, 1, size, size, kind);
+    if (recording != NULL)
+        wrong("cudaMemcpy", "this is lost, as the thread records", to);
+    return copy("cudaMemcpy", to, from, size, 1, size, size, kind, NULL);
 }
 int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) {
     check_stream("cudaMemcpyAsync", stream);
-    return copy("cudaMemcpyAsync", to, from, size, 1, size, size, kind);
+    return copy("cudaMemcpyAsync", to, from, size, 1, size, size, kind, stream);
 }
 int cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t rows,
                       int kind, void *stream) {
     check_stream("cudaMemcpy2DAsync", stream);
-    return copy("cudaMemcpy2DAsync", to, from, width, rows, to_pitch, from_pitch, kind);
+    return copy("cudaMemcpy2DAsync", to, from, width, rows, to_pitch, from_pitch, kind, stream);
 }
-int cudaMemset(void *at, int value, size_t size) { return set("cudaMemset", at, value, size); }
+int cudaMemset(void *at, int value, size_t size) {
+    if (recording != NULL)
+        wrong("cudaMemset", "this is lost, as the thread records", at);
+    return set("cudaMemset", at, value, size);
+}
 int cudaMemsetAsync(void *at, int value, size_t size, void *stream) {
     check_stream("cudaMemsetAsync", stream);
     return set("cudaMemsetAsync", at, value, size);
 }
 
-int cudaStreamCreate(void **out) { return create(out, STREAM); }
-int cudaStreamCreateWithFlags(void **out, unsigned flags) { return (void)flags, create(out, STREAM); }
-int cudaStreamDestroy(void *stream) { return destroy("cudaStreamDestroy", stream, STREAM); }
+int cudaStreamCreate(void **out) {
+    create(out, STREAM);
+    return begin_lane(*out), SUCCESS;
+}
+int cudaStreamCreateWithFlags(void **out, unsigned flags) { return (void)flags, cudaStreamCreate(out); }
+int cudaStreamDestroy(void *stream) {
+    destroy("cudaStreamDestroy", stream, STREAM);
+    return end_lane(stream), SUCCESS;
+}
+static int fail_recording(void);
+
 int cudaStreamSynchronize(void *stream) {
     check_stream("cudaStreamSynchronize", stream);
+    if (recording != NULL)
+        return fail_recording();
     finish();
+    wait_for_lanes(stream);
     COUNT(synchronizations, 1);
     return SUCCESS;
 }
@@ -485,16 +660,21 @@ int cudaStreamWaitEvent(void *stream, void *event, unsigned flags) {
     (void)flags;
     check_stream("cudaStreamWaitEvent", stream);
     check("cudaStreamWaitEvent", event, EVENT);
+    if (lane_of(stream) != NULL)
+        wait_for_event(lane_of(stream)->clock, event);
     return SUCCESS;
 }
 int cudaStreamIsCapturing(void *stream, int *status) {
     check_stream("cudaStreamIsCapturing", stream);
-    return *status = 0, SUCCESS;
+    return *status = recording != NULL, SUCCESS;
 }
 int cudaDeviceSynchronize(void) {
     if (is_caller)
         return NOT_PERMITTED;
+    if (recording != NULL)
+        return fail_recording();
     finish();
+    wait_for_lanes(NULL);
     COUNT(synchronizations, 1);
     return SUCCESS;
 }
@@ -504,7 +684,7 @@ int cudaEventDestroy(void *event) { return destroy("cudaEventDestroy", event, EV
 int cudaEventRecord(void *event, void *stream) {
     check_stream("cudaEventRecord", stream);
     check("cudaEventRecord", event, EVENT);
-    return SUCCESS;
+    return set_event(event, stream), SUCCESS;
 }
 int cudaEventRecordWithFlags(void *event, void *stream, unsigned flags) {
     return (void)flags, cudaEventRecord(event, stream);
@@ -512,6 +692,7 @@ int cudaEventRecordWithFlags(void *event, void *stream, unsigned flags) {
 int cudaEventSynchronize(void *event) {
     check("cudaEventSynchronize", event, EVENT);
     finish();
+    wait_for_event(cpu_clock, event);
     COUNT(synchronizations, 1);
     return SUCCESS;
 }
@@ -523,6 +704,145 @@ int cudaEventElapsedTime(float *ms, void *from, void *to) {
 
 int cudaMemPoolCreate(void **out, const void *properties) { return (void)properties, create(out, POOL); }
 int cudaMemPoolDestroy(void *pool) { return destroy("cudaMemPoolDestroy", pool, POOL); }
+
+/* Recordings: CUDA graphs. WFVAE_CUDA_STUB_NO_RECORDINGS=1: none can begin. A node is a copy, a piece of memory that
+ * is set or that a kernel of libwfvae reads or writes, or a function of the CPU. Other kernels are only counted. */
+
+enum node_type { NODE_KERNEL = 0, NODE_COPY = 1, NODE_SET = 2, NODE_CALL = 3 };
+struct node {
+    int type, kind, value;
+    void *to;
+    const void *from;
+    size_t width, rows, to_pitch, from_pitch;
+};
+struct recording {
+    struct node *nodes;
+    size_t count, room;
+    bool failed;
+    struct wfvae_stub_counters work;
+};
+
+static uint64_t *recorded_count(size_t field) { return (uint64_t *)((char *)&recording->work + field); }
+
+static int record_node(struct node node) {
+    struct recording *r = recording;
+    if (r->count == r->room) {
+        r->room = r->room ? 2 * r->room : 64;
+        r->nodes = realloc(r->nodes, r->room * sizeof *r->nodes);
+    }
+    r->nodes[r->count++] = node;
+    return SUCCESS;
+}
+static int record_copy(const char *call, void *to, const void *from, size_t width, size_t rows, size_t to_pitch,
+                       size_t from_pitch, int kind) {
+    (void)call;
+    return record_node((struct node){NODE_COPY, kind, 0, to, from, width, rows, to_pitch, from_pitch});
+}
+static int record_set(const char *call, void *at, int value, size_t size) {
+    (void)call;
+    return record_node((struct node){.type = NODE_SET, .value = value, .to = at, .width = size});
+}
+static int record_argument(void *at, size_t size) {
+    return record_node((struct node){.type = NODE_KERNEL, .to = at, .width = size});
+}
+static int record_call(void) { return record_node((struct node){.type = NODE_CALL}); }
+static int fail_recording(void) {
+    recording->failed = true;
+    return last_error = NOT_IN_A_RECORDING;
+}
+
+int cudaStreamBeginCapture(void *stream, int mode) {
+    check_stream("cudaStreamBeginCapture", stream);
+    if (mode != 2 || recording != NULL || (uintptr_t)stream <= 2)
+        wrong("cudaStreamBeginCapture", "not in this way", stream);
+    if (getenv("WFVAE_CUDA_STUB_NO_RECORDINGS") != NULL)
+        return last_error = NOT_PERMITTED;
+    recording = calloc(1, sizeof *recording);
+    return ((struct handle *)stream)->recording = recording, SUCCESS;
+}
+int cudaStreamEndCapture(void *stream, struct recording **graph) {
+    check_stream("cudaStreamEndCapture", stream);
+    if (recording == NULL)
+        wrong("cudaStreamEndCapture", "nothing is recorded", stream);
+    *graph = recording;
+    recording = NULL;
+    ((struct handle *)stream)->recording = NULL;
+    if (!(*graph)->failed)
+        return COUNT(handles, 1), SUCCESS;
+    free((*graph)->nodes);
+    free(*graph);
+    return *graph = NULL, last_error = RECORDING_FAILED;
+}
+int cudaGraphGetNodes(struct recording *graph, struct node **nodes, size_t *count) {
+    for (size_t i = 0; nodes != NULL && i < *count && i < graph->count; i++)
+        ((struct node **)nodes)[i] = &graph->nodes[i];
+    return *count = graph->count, SUCCESS;
+}
+int cudaGraphNodeGetType(const struct node *node, int *type) { return *type = node->type, SUCCESS; }
+
+struct pitched {
+    const void *at;
+    size_t pitch, size[2];
+};
+struct copy_parameters {
+    void *from_array;
+    size_t from_position[3];
+    struct pitched from;
+    void *to_array;
+    size_t to_position[3];
+    struct pitched to;
+    size_t extent[3];
+    int kind;
+};
+int cudaGraphMemcpyNodeGetParams(const struct node *node, struct copy_parameters *out) {
+    *out = (struct copy_parameters){
+        .from = {.at = node->from, .pitch = node->from_pitch},
+        .to = {.at = node->to, .pitch = node->to_pitch},
+        .extent = {node->width, node->rows, 1},
+        .kind = node->kind,
+    };
+    return SUCCESS;
+}
+int cudaGraphMemcpyNodeSetParams1D(struct node *node, void *to, const void *from, size_t size, int kind) {
+    *node = (struct node){NODE_COPY, kind, 0, to, from, size, 1, size, size};
+    return SUCCESS;
+}
+int cudaGraphInstantiateWithFlags(struct recording **ready, const struct recording *graph, uint64_t flags) {
+    (void)flags;
+    *ready = malloc(sizeof **ready);
+    **ready = *graph;
+    (*ready)->nodes = malloc((graph->count + 1) * sizeof *graph->nodes);
+    memcpy((*ready)->nodes, graph->nodes, graph->count * sizeof *graph->nodes);
+    COUNT(handles, 1), COUNT(recordings, 1);
+    return SUCCESS;
+}
+static int free_recording(struct recording *of) {
+    free(of->nodes);
+    free(of);
+    return COUNT(handles, -1), SUCCESS;
+}
+int cudaGraphDestroy(struct recording *graph) { return free_recording(graph); }
+int cudaGraphExecDestroy(struct recording *ready) { return COUNT(recordings, -1), free_recording(ready); }
+int cudaGraphLaunch(const struct recording *ready, void *stream) {
+    check_stream("cudaGraphLaunch", stream);
+    if (launch_fails())
+        return last_error = LAUNCH_FAILED;
+    if (recording != NULL)
+        wrong("cudaGraphLaunch", "in a recording", ready);
+    for (size_t i = 0; i < ready->count; i++) {
+        const struct node *node = &ready->nodes[i];
+        int device = 1;
+        if (node->type == NODE_COPY)
+            copy("a recorded copy", node->to, node->from, node->width, node->rows, node->to_pitch, node->from_pitch, node->kind, stream);
+        else if (node->type == NODE_SET)
+            set("recorded", node->to, node->value, node->width);
+        else
+            data_at("a recorded kernel", node->to, node->width, &device);
+    }
+    COUNT(launches, ready->work.launches), COUNT(own, ready->work.own);
+    COUNT(cudnn, ready->work.cudnn), COUNT(cublas, ready->work.cublas);
+    return COUNT(replays, 1), SUCCESS;
+}
 
 /* Kernels: by the address of their function on the CPU, which has their name. */
 
@@ -571,7 +891,7 @@ static int launch(const char *call, const void *function, void *stream) {
     const struct kernel *kernel = bsearch(&key, kernels, kernel_count, sizeof *kernels, by_function);
     if (tracing())
         fprintf(stderr, "cuda-stub: launches %s\n", kernel != NULL ? kernel->name : "a kernel");
-    COUNT(launches, 1);
+    COUNT_WORK(launches);
     pthread_mutex_unlock(&lock);
     return SUCCESS;
 }
@@ -755,6 +1075,8 @@ static void check_argument(const char *kernel, void *at, size_t size, size_t pac
     if ((uintptr_t)at % pack != 0)
         wrong(kernel, "an argument is not aligned", at);
     data_at(kernel, at, size, &device);
+    if (recording != NULL)
+        record_argument(at, size);
 }
 
 static void check_arguments(const char *kernel, void **arguments) {
@@ -831,12 +1153,9 @@ int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned gr
     if (tracing())
         fprintf(stderr, "cuda-stub: launches %s, %u x %u blocks\n", (const char *)function, grid_x, grid_y);
     check_arguments(function, arguments);
-    COUNT(launches, 1);
-    COUNT(own, 1);
-    pthread_mutex_lock(&lock);
-    bool fails = fail_launch_in > 0 && --fail_launch_in == 0;
-    pthread_mutex_unlock(&lock);
-    return fails ? LAUNCH_FAILED : SUCCESS;
+    COUNT_WORK(launches);
+    COUNT_WORK(own);
+    return launch_fails() ? LAUNCH_FAILED : SUCCESS;
 }
 
 /* cuBLAS. */
@@ -980,6 +1299,6 @@ int cudnnBackendExecute(void *handle, void *plan, void *pack) {
     check("cudnnBackendExecute", handle, DNN);
     check("cudnnBackendExecute: the plan", plan, DNN_PART);
     check("cudnnBackendExecute: the pointers", pack, DNN_PART);
-    COUNT(cudnn, 1);
+    COUNT_WORK(cudnn);
     return SUCCESS;
 }

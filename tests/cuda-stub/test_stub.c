@@ -17,9 +17,13 @@ int cudaMemcpy(void *to, const void *from, size_t size, int kind);
 int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream);
 int cudaStreamCreate(void **out);
 int cudaStreamDestroy(void *stream);
+int cudaStreamWaitEvent(void *stream, void *event, unsigned flags);
+int cudaEventCreate(void **out);
+int cudaEventRecord(void *event, void *stream);
+int cudaEventSynchronize(void *event);
 int cudaGetLastError(void);
 /* As many as struct wfvae_stub_counters has. */
-#define COUNTERS 19
+#define COUNTERS 21
 void wfvae_stub_counters(uint64_t *out);
 void wfvae_stub_fail(uint64_t nth);
 
@@ -54,6 +58,30 @@ static void stream_gone(void) {
     void *s;
     cudaStreamCreate(&s), cudaStreamDestroy(s), cudaMemcpyAsync(device(), host, 1, TO_DEVICE, s);
 }
+
+/* Two streams that use the same bytes. `how`: 'n' without order, 'e' by an event that one waits for, 'o' by an event that was
+ * set too early, 'c' by a wait of the CPU, 'r' both only read. */
+static void two_streams(int how) {
+    void *first, *second, *event;
+    char *at = device(), *other = device();
+    cudaStreamCreate(&first), cudaStreamCreate(&second), cudaEventCreate(&event);
+    if (how == 'o')
+        cudaEventRecord(event, first);
+    if (how == 'r')
+        cudaMemcpyAsync(host, at, SIZE, TO_HOST, first);
+    else
+        cudaMemcpyAsync(at, host, SIZE, TO_DEVICE, first);
+    if (how == 'e' || how == 'c')
+        cudaEventRecord(event, first);
+    if (how == 'c')
+        cudaEventSynchronize(event);
+    else if (how != 'n' && how != 'r')
+        cudaStreamWaitEvent(second, event, 0);
+    cudaMemcpyAsync(other, at + 100, 10, ON_DEVICE, second);
+    cudaStreamDestroy(first), cudaStreamDestroy(second);
+}
+static void without_order(void) { two_streams('n'); }
+static void event_too_early(void) { two_streams('o'); }
 
 /* Whether it ends the process with a message that holds `text`. */
 static void ends(void (*wrong)(void), int with, const char *text, const char *what) {
@@ -118,5 +146,8 @@ int main(void) {
     ends(touched_inside, SIGSEGV, "touches device memory", "a read of device memory");
     ends(stream_twice, SIGABRT, "no longer", "a stream that is destroyed twice");
     ends(stream_gone, SIGABRT, "no longer", "a stream that is used afterwards");
+    ends(without_order, SIGABRT, "another stream may still use", "a copy that does not wait for another stream's");
+    ends(event_too_early, SIGABRT, "another stream may still use", "a copy that waits for something before");
+    two_streams('e'), two_streams('c'), two_streams('r');
     return failures > 0;
 }

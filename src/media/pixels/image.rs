@@ -170,7 +170,7 @@ impl<'a> Image<'a> {
 
     /// The same for 8-bit RGB, without conversion. Returns false for other formats and leaves `out` unchanged.
     pub(crate) fn read_bytes_on(&self, threads: usize, out: &mut [u8], part: &Rect) -> bool {
-        let bytes = self.layout.element == Element::U8 && matches!(self.layout.colour, Colour::Rgb(_));
+        let bytes = is_rgb8(&self.layout);
         if bytes {
             self.read_rows(threads, out, part, |[x, y], rows| {
                 for (channel, row) in self.layout.channels.iter().zip(rows) {
@@ -327,16 +327,10 @@ impl<'a> ImageMut<'a> {
         }
         let part = Rect { width: columns, height: rows, ..*part };
         let Some(conversion) = Conversion::of(&self.layout) else {
-            let writing = Writing(&self.layout);
-            let writing = &writing;
             let too_large = Mutex::new(None);
-            let bands = if size_of_val(planes) / 3 < SMALL_PLANE { 1 } else { threads.clamp(1, rows) };
-            let height = rows.div_ceil(bands);
-            parallel::for_each(rows.div_ceil(height), bands, |band| {
-                let y = part.y + band * height;
-                let height = height.min(part.y + rows - y);
+            self.write_rows(threads, size_of_val(planes) / 3, &part, |writing, part| {
                 // SAFETY: each band has rows of its own.
-                if let Some(place) = unsafe { writing.rows(planes, held, &Rect { y, height, ..part }) } {
+                if let Some(place) = unsafe { writing.rows(planes, held, part) } {
                     let mut first = too_large.lock();
                     *first = Some(first.map_or(place, |other: [usize; 3]| other.min(place)));
                 }
@@ -364,6 +358,38 @@ impl<'a> ImageMut<'a> {
         Ok(())
     }
 
+    /// Whether the picture can be written as bytes.
+    pub(crate) fn takes_bytes(&self) -> bool {
+        is_rgb8(&self.layout)
+    }
+
+    /// As `write_on`, for a picture that takes bytes, which it gets as they are.
+    pub(crate) fn write_bytes_on(&mut self, threads: usize, planes: &[u8], held: &Rect, part: &Rect) {
+        let Layout { width, height, .. } = self.layout;
+        let columns = part.width.min(width.saturating_sub(part.x));
+        let rows = part.height.min(height.saturating_sub(part.y));
+        if columns == 0 || rows == 0 {
+            return;
+        }
+        let part = Rect { width: columns, height: rows, ..*part };
+        self.write_rows(threads, planes.len() / 3, &part, |writing, part| {
+            // SAFETY: each band has rows of its own.
+            unsafe { writing.byte_rows(planes, held, part) }
+        });
+    }
+
+    /// Divides a part of the picture among up to so many threads, if a plane's values are many bytes.
+    fn write_rows(&self, threads: usize, plane: usize, part: &Rect, write: impl Fn(&Writing<'_>, &Rect) + Sync) {
+        let writing = Writing(&self.layout);
+        let writing = &writing;
+        let bands = if plane < SMALL_PLANE { 1 } else { threads.clamp(1, part.height) };
+        let height = part.height.div_ceil(bands);
+        parallel::for_each(part.height.div_ceil(height), bands, |band| {
+            let y = part.y + band * height;
+            write(writing, &Rect { y, height: height.min(part.y + part.height - y), ..*part });
+        });
+    }
+
     /// Writes alpha over the opaque one, if the format has any.
     pub(crate) fn write_alpha(&mut self, alpha: &Alpha) -> Result<()> {
         alpha.write(&self.layout)
@@ -377,11 +403,24 @@ struct Writing<'a>(&'a Layout);
 unsafe impl Sync for Writing<'_> {}
 
 impl Writing<'_> {
-    /// Writes a part of R, G and B, of planes that hold `held` of the picture, and opaque alpha. Returns the channel, row and
-    /// column of the first value that is too large for the format.
+    /// Writes a part of R, G and B, of planes that hold `held` of the picture, and opaque alpha.
     ///
     /// # Safety
     /// Nobody else may use these rows meanwhile.
+    unsafe fn byte_rows(&self, planes: &[u8], held: &Rect, part: &Rect) {
+        write_opaque(self.0, part);
+        for (channel, plane) in self.0.channels.iter().zip(planes.chunks_exact(held.width * held.height)) {
+            for y in part.y..part.y + part.height {
+                let row = &plane[(y - held.y) * held.width + part.x - held.x..][..part.width];
+                channel.write(part.x, y, row, |v: u8| v);
+            }
+        }
+    }
+
+    /// The same for floats. Returns the channel, row and column of the first value that is too large for the format.
+    ///
+    /// # Safety
+    /// As above.
     unsafe fn rows(&self, planes: &[f32], held: &Rect, part: &Rect) -> Option<[usize; 3]> {
         let mut too_large = None;
         write_opaque(self.0, part);
@@ -394,6 +433,11 @@ impl Writing<'_> {
         }
         too_large
     }
+}
+
+/// Whether a picture's values are those of 8-bit RGB.
+fn is_rgb8(layout: &Layout) -> bool {
+    layout.element == Element::U8 && matches!(layout.colour, Colour::Rgb(_))
 }
 
 /// Alpha of 1, if the format has any.

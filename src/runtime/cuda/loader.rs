@@ -4,6 +4,9 @@ use crate::platform::{SharedLibrary, Symbols};
 use std::ffi::{CStr, c_void};
 use std::path::PathBuf;
 
+/// A stream, an event or the like of CUDA.
+pub(super) type Handle = *mut c_void;
+
 /// Loads a library from one of the folders, or else from the loader's search path. It stays loaded. The error is the
 /// loader's.
 pub(super) fn open_library(name: &str, folders: &[PathBuf]) -> Result<SharedLibrary, String> {
@@ -20,15 +23,15 @@ pub(super) fn symbol(library: SharedLibrary, name: &CStr) -> Result<*mut c_void,
 /// Declares a table of a library's C functions, and `of`, which looks them up in the open library. The error of that is the
 /// name of one that it lacks.
 macro_rules! functions {
-    (struct $table:ident { $($field:ident = $name:literal: fn($($argument:ty),* $(,)?) -> $result:ty;)* }) => {
-        struct $table {
-            $($field: extern "C" fn($($argument),*) -> $result,)*
+    ($visible:vis struct $table:ident { $($field:ident = $name:literal: fn($($argument:ty),* $(,)?) -> $result:ty;)* }) => {
+        $visible struct $table {
+            $(pub(super) $field: extern "C" fn($($argument),*) -> $result,)*
         }
 
         impl $table {
             /// # Safety
             /// The library's functions must have these signatures.
-            unsafe fn of(library: $crate::platform::SharedLibrary) -> Result<Self, String> {
+            $visible unsafe fn of(library: $crate::platform::SharedLibrary) -> Result<Self, String> {
                 Ok($table {
                     $($field: {
                         let address = $crate::runtime::cuda::loader::symbol(library, $name)?;

@@ -3,6 +3,7 @@
 mod compiler;
 mod driver;
 mod elf;
+mod graph_functions;
 mod kernels;
 mod loader;
 mod memory;
@@ -12,6 +13,7 @@ mod pinned;
 mod probe;
 mod provider;
 mod queue;
+mod recording;
 
 pub(crate) use kernels::Kernels;
 pub(crate) use memory::{address, device_memory, pinned_memory};
@@ -20,5 +22,6 @@ pub(crate) use operators::domain;
 pub(crate) use operators::{inputs, outputs};
 pub(crate) use pinned::PinnedView;
 pub(crate) use probe::{check, runtime_library};
-pub(crate) use provider::{CudaOptions, OUR_KERNELS, PROVIDER_OPTIONS, provider};
-pub(crate) use queue::{CudaEvent, CudaQueue};
+pub(crate) use provider::{CudaOptions, OUR_KERNELS, OUR_RECORDINGS, PROVIDER_OPTIONS, provider};
+pub(crate) use queue::{CudaEvent, CudaQueue, Lane};
+pub(crate) use recording::CudaRecording;

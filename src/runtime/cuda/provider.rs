@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 /// The options of ONNX Runtime's CUDA provider that a user may set. They change its speed and memory use. This library
 /// sets the others itself (device, stream, channels-last convolutions, for which graphs must be built), or they would
-/// give wrong results (CUDA graphs, because tensor addresses change). The last one is ours.
-pub(crate) const PROVIDER_OPTIONS: [&str; 7] = [
+/// give wrong results (ONNX Runtime's own CUDA graphs, because tensor addresses change). The last two are ours.
+pub(crate) const PROVIDER_OPTIONS: [&str; 8] = [
     "arena_extend_strategy",
     "cudnn_conv_algo_search",
     "cudnn_conv_use_max_workspace",
@@ -17,10 +17,13 @@ pub(crate) const PROVIDER_OPTIONS: [&str; 7] = [
     "gpu_mem_limit",
     "use_tf32",
     OUR_KERNELS,
+    OUR_RECORDINGS,
 ];
 
 /// Whether what lies between convolutions is our kernels: 1, the default, or 0.
 pub(crate) const OUR_KERNELS: &str = "wfvae_kernels";
+/// Whether runs with the same tensors are recorded as CUDA graphs: 1, the default, or 0.
+pub(crate) const OUR_RECORDINGS: &str = "wfvae_graphs";
 
 /// Options of sessions on a CUDA device.
 #[derive(Clone, Default)]
@@ -32,15 +35,17 @@ pub(crate) struct CudaOptions {
     pub(crate) channels_last: bool,
     /// Names from `PROVIDER_OPTIONS`, and their values.
     pub(crate) more: Arc<[(String, String)]>,
+    /// Whether runs are recorded.
+    pub(crate) recordings: bool,
     /// For graphs with our operators.
     pub(crate) kernels: Option<Arc<Kernels>>,
 }
 
 /// The provider for sessions on that device, which work in `queue`.
 pub(crate) fn provider(device: u32, options: &CudaOptions, queue: &CudaQueue) -> ExecutionProviderDispatch {
-    // Heuristic takes the first of cuDNN's ranking A. Since 1.20 EXHAUSTIVE measures nothing either; it takes the first of
-    // ranking B. Without tensor cores, A asks for 256 GB of workspace for convolutions to 896 channels, which L has (cuDNN
-    // 9.19 on an H100).
+    // HEURISTIC takes the first of cuDNN's ranking A. Since 1.20 EXHAUSTIVE measures nothing either; it takes the first of
+    // ranking B, which is faster for frames of 256x256 and slower for those of 512x512. Without tensor cores, A asks for 256 GB
+    // of workspace for convolutions to 896 channels, which L has (cuDNN 9.19 on an H100).
     let ranking = match options.tensor_cores {
         true => ConvAlgorithmSearch::Heuristic,
         false => ConvAlgorithmSearch::Exhaustive,
@@ -55,7 +60,7 @@ pub(crate) fn provider(device: u32, options: &CudaOptions, queue: &CudaQueue) ->
         .with_conv_max_workspace(true);
     // SAFETY: a session keeps its queue.
     let cuda = unsafe { cuda.with_compute_stream(queue.stream()) };
-    let more = options.more.iter().filter(|(name, _)| name != OUR_KERNELS);
+    let more = options.more.iter().filter(|(name, _)| ![OUR_KERNELS, OUR_RECORDINGS].contains(&name.as_str()));
     let cuda = more.fold(cuda, |cuda, (name, value)| cuda.with_arbitrary_config(name, value));
     cuda.build().error_on_failure()
 }

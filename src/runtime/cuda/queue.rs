@@ -1,27 +1,31 @@
-//! A CUDA stream: all sessions of a model and all its copies work in it, so the device does them in the order in which they
-//! were asked for, without the CPU waiting between them. Called through the CUDA runtime that ONNX Runtime's provider loaded.
+//! CUDA streams. All sessions of a model work in one of them, so the device does their runs in the order in which they were
+//! asked for, without the CPU waiting between them. What crosses from and to the CPU has a stream for each way, so that it
+//! crosses while the device works. Called through the CUDA runtime that ONNX Runtime's provider loaded.
 
-use super::loader::{functions, open_library};
+use super::graph_functions::GraphFunctions;
+use super::loader::{Handle, functions, open_library};
 use crate::error::{Error, ErrorKind, Result, fail};
+use crate::platform::SharedLibrary;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
 
 const TO_DEVICE: c_int = 1;
 const TO_HOST: c_int = 2;
+const ON_DEVICE: c_int = 3;
 /// Does not wait for the legacy default stream, in which the program may work.
 const NON_BLOCKING: c_uint = 1;
 /// A thread that waits for an event sleeps. Without times, which nobody reads.
 const BLOCKING_SYNC_NO_TIMING: c_uint = 1 | 2;
 
-/// A stream or an event of CUDA.
-type Handle = *mut c_void;
-
 functions! {
     struct Functions {
         set_device = c"cudaSetDevice": fn(c_int) -> c_int;
         error_name = c"cudaGetErrorName": fn(c_int) -> *const c_char;
+        last_error = c"cudaGetLastError": fn() -> c_int;
         stream_create = c"cudaStreamCreateWithFlags": fn(*mut Handle, c_uint) -> c_int;
         stream_synchronize = c"cudaStreamSynchronize": fn(Handle) -> c_int;
+        stream_wait = c"cudaStreamWaitEvent": fn(Handle, Handle, c_uint) -> c_int;
         stream_destroy = c"cudaStreamDestroy": fn(Handle) -> c_int;
         event_create = c"cudaEventCreateWithFlags": fn(*mut Handle, c_uint) -> c_int;
         event_record = c"cudaEventRecord": fn(Handle, Handle) -> c_int;
@@ -31,12 +35,15 @@ functions! {
     }
 }
 
-/// Of the library of that name, which is loaded.
-fn functions_of(library: &str) -> Result<Functions> {
-    let handle = match open_library(library, &[]) {
-        Ok(handle) => handle,
+/// The library of that name, which is loaded.
+fn loaded(library: &str) -> Result<SharedLibrary> {
+    match open_library(library, &[]) {
+        Ok(handle) => Ok(handle),
         Err(reason) => fail!(Provider, "{library} cannot be loaded: {reason}"),
-    };
+    }
+}
+
+fn functions_of(library: &str, handle: SharedLibrary) -> Result<Functions> {
     // SAFETY: the functions of the CUDA runtime have had these signatures in every version.
     match unsafe { Functions::of(handle) } {
         Ok(functions) => Ok(functions),
@@ -46,8 +53,23 @@ fn functions_of(library: &str) -> Result<Functions> {
 
 pub(crate) struct CudaQueue {
     functions: Functions,
+    /// The error is the name of one that the library lacks.
+    pub(super) graph_functions: std::result::Result<GraphFunctions, String>,
+    /// Written while a thread records, when no other thread may put work into the queue.
+    recording: RwLock<()>,
     device: c_int,
-    stream: Handle,
+    streams: [Handle; 3],
+}
+
+/// One of a queue's streams.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Runs, and copies on the device.
+    Work,
+    /// Copies to it.
+    Up,
+    /// Copies from it.
+    Down,
 }
 
 /// A point in a queue.
@@ -65,28 +87,57 @@ unsafe impl Sync for CudaEvent {}
 impl CudaQueue {
     /// `library`: the name of the CUDA runtime that ONNX Runtime's provider needs.
     pub(crate) fn new(library: &str, device: u32) -> Result<Self> {
-        let mut queue =
-            CudaQueue { functions: functions_of(library)?, device: device as c_int, stream: std::ptr::null_mut() };
+        let handle = loaded(library)?;
+        let mut queue = CudaQueue {
+            functions: functions_of(library, handle)?,
+            // SAFETY: as above, since version 11.4.
+            graph_functions: unsafe { GraphFunctions::of(handle) },
+            recording: RwLock::default(),
+            device: device as c_int,
+            streams: [std::ptr::null_mut(); 3],
+        };
         queue.enter()?;
-        let result = (queue.functions.stream_create)(&mut queue.stream, NON_BLOCKING);
-        queue.check("a stream cannot be created", result)?;
+        for lane in [Lane::Work, Lane::Up, Lane::Down] {
+            let result = (queue.functions.stream_create)(&mut queue.streams[lane as usize], NON_BLOCKING);
+            queue.check("a stream cannot be created", result)?;
+        }
         Ok(queue)
     }
 
     /// For ONNX Runtime's provider.
     pub(super) fn stream(&self) -> *mut () {
-        self.stream.cast()
+        self.lane(Lane::Work).cast()
+    }
+
+    fn lane(&self, lane: Lane) -> Handle {
+        self.streams[lane as usize]
+    }
+
+    /// CUDA keeps a thread's last error until somebody asks for it. ONNX Runtime does, and would take it for its own.
+    pub(super) fn forget_error(&self) {
+        (self.functions.last_error)();
+    }
+
+    /// Keeps other threads from recording. Whatever puts work into a lane holds it; runs need not, as they take turns.
+    pub(crate) fn shared(&self) -> RwLockReadGuard<'_, ()> {
+        self.recording.read()
+    }
+
+    /// For a thread that records; `None` if another one works with the stream.
+    pub(super) fn alone(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        self.recording.try_write()
     }
 
     /// Makes the device the thread's, as ONNX Runtime does in each run.
-    fn enter(&self) -> Result<()> {
+    pub(super) fn enter(&self) -> Result<()> {
         self.check("it cannot be used", (self.functions.set_device)(self.device))
     }
 
-    fn check(&self, what: &str, result: c_int) -> Result<()> {
+    pub(super) fn check(&self, what: &str, result: c_int) -> Result<()> {
         if result == 0 {
             return Ok(());
         }
+        self.forget_error();
         let name = (self.functions.error_name)(result);
         let name = match name.is_null() {
             true => "unknown".into(),
@@ -98,38 +149,36 @@ impl CudaQueue {
         Err(Error::new(kind, format!("CUDA device {}: {what}: {name} ({result})", self.device)))
     }
 
-    /// Begins a copy of host memory, which must stay as it is until the copy is done.
+    /// Begins a copy, in its lane.
     ///
     /// # Safety
-    /// Both must have so many bytes until then.
-    pub(crate) unsafe fn upload(&self, from: *const u8, to: *mut u8, bytes: usize) -> Result<()> {
+    /// Both must have so many bytes until it is done, and the CPU must not write what it reads.
+    pub(crate) unsafe fn copy(&self, lane: Lane, from: *const u8, to: *mut u8, bytes: usize) -> Result<()> {
+        let _shared = self.shared();
         self.enter()?;
-        let result = (self.functions.copy)(to.cast(), from.cast(), bytes, TO_DEVICE, self.stream);
-        self.check("a copy to it failed", result)
+        let (kind, what) = match lane {
+            Lane::Work => (ON_DEVICE, "a copy on it failed"),
+            Lane::Up => (TO_DEVICE, "a copy to it failed"),
+            Lane::Down => (TO_HOST, "a copy from it failed"),
+        };
+        let result = (self.functions.copy)(to.cast(), from.cast(), bytes, kind, self.lane(lane));
+        self.check(what, result)
     }
 
-    /// Begins a copy to host memory.
-    ///
-    /// # Safety
-    /// Both must have so many bytes until it is done.
-    pub(crate) unsafe fn download(&self, from: *const u8, to: *mut u8, bytes: usize) -> Result<()> {
-        self.enter()?;
-        let result = (self.functions.copy)(to.cast(), from.cast(), bytes, TO_HOST, self.stream);
-        self.check("a copy from it failed", result)
-    }
-
-    /// Waits until all is done.
+    /// Waits until all runs are done.
     pub(crate) fn finish(&self) -> Result<()> {
+        let _shared = self.shared();
         self.enter()?;
-        self.check("its work failed", (self.functions.stream_synchronize)(self.stream))
+        self.check("its work failed", (self.functions.stream_synchronize)(self.lane(Lane::Work)))
     }
 }
 
 impl Drop for CudaQueue {
     fn drop(&mut self) {
-        if !self.stream.is_null() {
-            let _ = self.finish();
-            (self.functions.stream_destroy)(self.stream);
+        let _ = self.enter();
+        for stream in self.streams.into_iter().filter(|stream| !stream.is_null()) {
+            (self.functions.stream_synchronize)(stream);
+            (self.functions.stream_destroy)(stream);
         }
     }
 }
@@ -143,10 +192,20 @@ impl CudaEvent {
         Ok(event)
     }
 
-    /// Sets it behind all that the queue has to do now.
-    pub(crate) fn record(&self) -> Result<()> {
+    /// Puts it behind all that the lane has to do now.
+    pub(crate) fn set(&self, lane: Lane) -> Result<()> {
+        let _shared = self.queue.shared();
         self.queue.enter()?;
-        self.queue.check("an event cannot be set", (self.queue.functions.event_record)(self.event, self.queue.stream))
+        let result = (self.queue.functions.event_record)(self.event, self.queue.lane(lane));
+        self.queue.check("an event cannot be set", result)
+    }
+
+    /// What the lane is asked for from now on waits until the device has come there.
+    pub(crate) fn hold(&self, lane: Lane) -> Result<()> {
+        let _shared = self.queue.shared();
+        self.queue.enter()?;
+        let result = (self.queue.functions.stream_wait)(self.queue.lane(lane), self.event, 0);
+        self.queue.check("an event cannot be waited for", result)
     }
 
     /// Waits until the device has come there.

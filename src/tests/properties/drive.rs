@@ -144,7 +144,7 @@ impl WholeEncoder {
         let frames = video.chunks_exact(3 * width * height);
         let frames: Vec<Image> = frames.map(|f| Image::planar_f32(f, Range::Signed, width, height).unwrap()).collect();
         let mut moments = vec![];
-        let mut sink = |_: u64, latent: &[f32]| clamp_variance(latent, &mut moments);
+        let mut sink = |_: u64, latent: crate::engine::Values<'_>| clamp_variance(latent.floats(), &mut moments);
         encoder.run(&frames, frames.len(), &mut Run::new(&Canceller::new()?, 0, &mut sink))?;
         Ok(moments)
     }
@@ -175,8 +175,8 @@ impl WholeDecoder {
         let latent = latents.len() / count;
         let source = |n: usize, _: &Rect, values: &mut [f32]| values.copy_from_slice(&latents[n * latent..][..latent]);
         let mut video = vec![];
-        let mut sink = |_: u64, planes: &[f32]| {
-            video.extend(planes);
+        let mut sink = |_: u64, planes: crate::engine::Values<'_>| {
+            video.extend(planes.floats());
             Ok(())
         };
         decoder.run(&source, count, &mut Run::new(&Canceller::new()?, 0, &mut sink))?;
@@ -188,7 +188,7 @@ impl WholeDecoder {
 pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) -> Values {
     let steps = model.load(graph::encoder(&model.network().encoder, model.encoder_options()), Precision::F32)?;
     let mut moments = vec![];
-    let mut sink = |_: u64, latent: &[f32]| clamp_variance(latent, &mut moments);
+    let mut sink = |_: u64, latent: crate::engine::Values<'_>| clamp_variance(latent.floats(), &mut moments);
     let (width, height) = (geometry.width, geometry.height);
     let image = Image::planar_f32(frame, Range::Signed, width, height)?;
     let canceller = Canceller::new()?;
@@ -205,8 +205,8 @@ pub(super) fn decode_image(model: &Model, geometry: &Geometry, latent: &[f32]) -
     let mut frame = vec![];
     let mut decoder = Decoder::new(&steps, model.counting(), geometry.padded)?;
     let source = |_: usize, _: &Rect, z: &mut [f32]| z.copy_from_slice(latent);
-    let mut sink = |_: u64, planes: &[f32]| {
-        frame.extend(planes);
+    let mut sink = |_: u64, planes: crate::engine::Values<'_>| {
+        frame.extend(planes.floats());
         Ok(())
     };
     decoder.push(0, &source, 0, &geometry.latent_rect(), &mut Run::new(&Canceller::new()?, 0, &mut sink))?;

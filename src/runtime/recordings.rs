@@ -1,0 +1,148 @@
+//! Runs that a device repeats without ONNX Runtime.
+//!
+//! A run on a device is a list of kernels and copies with fixed arguments. Streams bind their tensors in rotation, so the same
+//! lists come back every few runs. ONNX Runtime does the first run with certain tensors; the second is recorded, as a CUDA graph;
+//! later ones launch the recording. That takes the CPU some microseconds, where ONNX Runtime takes them for each kernel.
+//!
+//! A recording holds the addresses of the tensors on the device, and what inputs in the CPU's memory contained: sizes, and the
+//! weights of time taps. Between its inputs and outputs it uses memory of the session's arena, as every run of the session does.
+//! Runs of a session follow each other in one queue, and no tensor that outlives a run is in that arena.
+//!
+//! Frames of another size make convolutions plan again, and free the plans that were recorded. So recordings last until then.
+
+use super::cuda::CudaRecording;
+use super::tensor::Tensor;
+use crate::process::Owned;
+use std::collections::HashMap;
+
+/// Of a session; when there are more, all are dropped. A stream, or a tile of one, has up to 12 in the middle of a clip, as its
+/// rings turn, and some at its ends.
+const MOST: usize = 256;
+/// Runs before the next recording, after one that found no memory.
+const PAUSE: u64 = 1000;
+/// Inputs of the CPU that are larger are no sizes and weights, and would be slow to compare.
+const MOST_BYTES: u64 = 256;
+
+/// What a session knows of its runs.
+#[derive(Default)]
+pub(super) struct Recordings {
+    /// Of the inputs of the last run.
+    shapes: Vec<Vec<usize>>,
+    runs: HashMap<Key, Option<Recording>>,
+    /// So many runs are not recorded.
+    pause: u64,
+}
+
+/// The addresses of tensors on the device, and the bytes of inputs in the CPU's memory.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key(Vec<u64>);
+
+pub(super) enum Recording {
+    Cuda(Owned<CudaRecording>),
+    #[cfg(test)]
+    Fake(FakeRecording),
+}
+
+/// What is known of a run with certain tensors.
+pub(super) enum Known<'a> {
+    Nothing,
+    /// There was one.
+    Seen(Key),
+    Recorded(&'a Recording),
+}
+
+impl Recordings {
+    /// Notes a run with these tensors.
+    pub(super) fn of(&mut self, inputs: &[&Tensor], outputs: &[&Tensor]) -> Known<'_> {
+        if !self.shapes.iter().map(|shape| &shape[..]).eq(inputs.iter().map(|input| input.shape())) {
+            self.shapes = inputs.iter().map(|input| input.shape().to_vec()).collect();
+            self.runs.clear();
+        }
+        let Some(key) = Key::of(inputs, outputs) else { return Known::Nothing };
+        if !self.runs.contains_key(&key) {
+            if self.runs.len() == MOST {
+                self.runs.clear();
+            }
+            self.runs.insert(key, None);
+            return Known::Nothing;
+        }
+        match &self.runs[&key] {
+            Some(recording) => Known::Recorded(recording),
+            None if self.pause > 0 => {
+                self.pause -= 1;
+                Known::Nothing
+            }
+            None => Known::Seen(key),
+        }
+    }
+
+    /// A run could not be recorded. If there was no memory, there may be some later.
+    pub(super) fn failed(&mut self, no_memory: bool) {
+        self.pause = if no_memory { PAUSE } else { u64::MAX };
+    }
+
+    /// Drops those that hold one of these addresses.
+    pub(super) fn forget(&mut self, places: &[u64]) {
+        self.runs.retain(|Key(key), _| !places.iter().any(|place| key.contains(place)));
+    }
+
+    pub(super) fn keep(&mut self, key: Key, recording: Recording) {
+        self.runs.insert(key, Some(recording));
+    }
+}
+
+impl Key {
+    /// `None` if the run cannot be repeated: its outputs are not all on the device, or an input of the CPU is large.
+    fn of(inputs: &[&Tensor], outputs: &[&Tensor]) -> Option<Self> {
+        let mut key = Vec::with_capacity(inputs.len() + outputs.len());
+        for input in inputs {
+            if input.is_on_device() {
+                key.extend(input.recorded_place());
+            } else if input.bytes() <= MOST_BYTES {
+                key.extend(input.raw().iter().map(|byte| u64::from(*byte)));
+            } else {
+                return None;
+            }
+        }
+        for output in outputs {
+            key.push(output.recorded_place()?);
+        }
+        Some(Key(key))
+    }
+}
+
+/// What a CUDA graph would hold.
+#[cfg(test)]
+pub(super) struct FakeRecording {
+    /// The addresses of tensors on the device.
+    places: Vec<usize>,
+    /// Copies of the inputs in the CPU's memory.
+    copies: Vec<Option<Tensor>>,
+}
+
+#[cfg(test)]
+impl FakeRecording {
+    pub(super) fn new(inputs: &[&Tensor], outputs: &[&Tensor]) -> crate::error::Result<Self> {
+        let copy = |input: &&Tensor| {
+            let mut copy = Tensor::new(input.shape(), input.element())?;
+            copy.raw_mut().copy_from_slice(input.raw());
+            Ok(copy)
+        };
+        let copies = inputs.iter().map(|input| (!input.is_on_device()).then(|| copy(input)).transpose());
+        Ok(FakeRecording {
+            places: Self::places(inputs, outputs),
+            copies: copies.collect::<crate::error::Result<_>>()?,
+        })
+    }
+
+    fn places(inputs: &[&Tensor], outputs: &[&Tensor]) -> Vec<usize> {
+        let on_device = inputs.iter().chain(outputs).filter(|tensor| tensor.is_on_device());
+        on_device.map(|tensor| tensor.place() as usize).collect()
+    }
+
+    /// The inputs that are repeated; all tensors on the device must be those that were recorded.
+    pub(super) fn inputs<'a>(&'a self, inputs: &[&'a Tensor], outputs: &[&Tensor]) -> Vec<&'a Tensor> {
+        assert_eq!(self.places, Self::places(inputs, outputs), "a recording for other tensors");
+        inputs.iter().zip(&self.copies).map(|(input, copy)| copy.as_ref().unwrap_or(input)).collect()
+    }
+}
