@@ -186,6 +186,9 @@ check-cuda-stub:
 	    tests/cuda-stub/stub.c -lpthread -ldl && $(STUB)/test_stub
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" \
 	    $(CARGO) test --release --test cuda_stub -- --ignored --test-threads 1 --nocapture
+	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" WFVAE_TEST_PROVIDER=stub \
+	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture when_a_cuda two_models snapshots \
+	    recorded_runs frames_of_bytes
 
 #: make check-cuda-kernels   without a GPU: the CUDA kernels, compiled for the CPU, against a reference; then NVRTC, which it
 #:               fetches (58 MB), compiles them for devices of several generations
@@ -211,8 +214,9 @@ bench-cuda: $(BENCH) onnxruntime-gpu
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
 	    target/venv/bin/python tools/bench/bench.py --provider cuda $(ARGS)
 
-#: make gpu-kit  packs what check-cuda and bench-cuda need on a machine with a GPU but without a network into .gpu-kit,
-#:               and prints what to run there; tools/gpu-kit/README.md says more. ARGS: those of thin_cuda.py
+#: make gpu-kit  packs what check-cuda, sanitize-cuda and bench-cuda need on a machine with a GPU but without a network into
+#:               .gpu-kit, with FFmpeg if make ffmpeg built it, and prints what to run there; tools/gpu-kit/README.md says
+#:               more. ARGS: those of thin_cuda.py
 gpu-kit:
 	@tools/gpu-kit/pack $(ARGS)
 

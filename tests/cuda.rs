@@ -4,12 +4,13 @@
 //!
 //! - `WFVAE_TEST_CONVOLUTION`: exact (the default), fast, direct, stacked or volume;
 //! - `WFVAE_TEST_LAYOUT`: auto (the default), planes or channels-last;
-//! - `WFVAE_TEST_CASE`: the name of the only case to run;
-//! - `WFVAE_TEST_PROVIDER`: cpu, to try these tests themselves where there is no device.
+//! - `WFVAE_TEST_CASE`: the names of the only cases to run, separated by commas;
+//! - `WFVAE_TEST_PROVIDER`: cpu, to try these tests themselves where there is no device; stub, which the tests of memory and of
+//!   several streams and models read too: a device that computes nothing (`make check-cuda-stub`).
 
 mod common;
 
-use common::{Lcg, cases, clip, decode, encode, golden, max_abs, open_case, stream, swap_outer, tensor};
+use common::{Lcg, cases, clip, decode, encode, golden, image, max_abs, open_case, stream, swap_outer, tensor};
 use safetensors::SafeTensors;
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -17,7 +18,8 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use wfvae::{
-    Convolution, ErrorKind, Layout, Logger, Model, ModelOptions, Posterior, Precision, Provider, Stream, StreamOptions,
+    Convolution, ErrorKind, Image, ImageMut, Latents, LatentsMut, Layout, Logger, Model, ModelOptions, PixelFormat,
+    Posterior, Precision, Provider, Range, Stream, StreamOptions,
 };
 
 fn options(provider: Provider, precision: Precision) -> ModelOptions {
@@ -39,8 +41,13 @@ fn print_warnings() -> Logger {
     })
 }
 
+/// What runs the tests: a device, or something in its place.
+fn tested() -> (&'static str, Provider) {
+    chosen("WFVAE_TEST_PROVIDER", &[("cuda", DEVICE), ("cpu", Provider::Cpu), ("stub", DEVICE)])
+}
+
 fn builtin_on_device(precision: Precision) -> Model {
-    let mut options = options(DEVICE, precision);
+    let mut options = options(tested().1, precision);
     options.logger = print_warnings();
     println!("builtin, {precision}, convolution exact, layout auto");
     Model::builtin(&options).unwrap_or_else(|e| panic!("builtin: {e}"))
@@ -109,7 +116,7 @@ fn panic_text(panic: Box<dyn Any + Send>) -> String {
 
 /// Runs every case, also after one that fails, and lists all that failed. Results may be off by `limit` of the largest.
 fn golden_cases(precision: Precision, limit: f32) {
-    let (_, provider) = chosen("WFVAE_TEST_PROVIDER", &[("cuda", DEVICE), ("cpu", Provider::Cpu)]);
+    let (_, provider) = tested();
     let convolutions = [
         ("exact", Convolution::Exact),
         ("fast", Convolution::Fast),
@@ -206,6 +213,506 @@ fn two_streams_on_one_cuda_device_do_not_disturb_each_other() {
             std::thread::scope(|scope| [1, 2].map(|seed| scope.spawn(move || run(seed))).map(|t| t.join().unwrap()));
         assert!(together == alone);
     }
+}
+
+/// Rounded on the device, as the CPU rounds.
+#[test]
+#[ignore = "needs a CUDA device: make check-cuda"]
+fn frames_of_bytes_are_those_of_floats_rounded() {
+    const SIZE: [usize; 2] = [64, 48];
+    let [width, height] = SIZE;
+    let (name, provider) = tested();
+    for (case, precision) in [("builtin", Precision::F32), ("builtin", Precision::F16), ("v1-image", Precision::F16)] {
+        let mut options = options(provider, precision);
+        options.logger = print_warnings();
+        let model = open_case(case, &options).unwrap_or_else(|e| panic!("{case}: {e}"));
+        let mut stream = stream(&model, width, height);
+        let latents = encode(&mut stream, &clip(25, width, height, 8), &[5]);
+        // Beyond what bytes hold, too.
+        let latents: Vec<f32> = latents.iter().map(|value| value * 1.5).collect();
+        let floats = decode(&mut stream, &latents, &[2]);
+        let count = floats.len() / (3 * width * height);
+        let mut bytes = vec![0u8; 4 * width * height * count];
+        let pictures = bytes.chunks_exact_mut(4 * width * height);
+        let mut pictures: Vec<ImageMut> =
+            pictures.map(|p| ImageMut::packed(p, PixelFormat::Rgba8, width, height).unwrap()).collect();
+        stream.reset().unwrap();
+        let first = stream.decode(Latents::F32(&latents), &mut pictures).unwrap();
+        let rest = stream.decode_flush(&mut pictures[first..]).unwrap();
+        drop(pictures);
+        assert_eq!(first + rest, count);
+        if name == "stub" {
+            continue;
+        }
+        let plane = width * height;
+        for (n, (floats, bytes)) in floats.chunks(3 * plane).zip(bytes.chunks(4 * plane)).enumerate() {
+            for (i, pixel) in bytes.chunks(4).enumerate() {
+                let of = |c: usize| ((floats[c * plane + i] * 0.5 + 0.5) * 255.0 + 0.5).clamp(0.0, 255.0) as u8;
+                assert_eq!(pixel, [of(0), of(1), of(2), 255], "{case} {precision}: pixel {i} of frame {n}");
+            }
+        }
+        assert!(bytes.contains(&0) && floats.iter().any(|v| v.abs() > 1.0), "nothing was clamped");
+    }
+}
+
+/// In three clips every rotation of a stream's tensors comes three times: it is seen, recorded, launched.
+#[test]
+#[ignore = "needs a CUDA device: make check-cuda"]
+fn recorded_runs_give_what_other_runs_give_bit_for_bit() {
+    let (name, provider) = tested();
+    for case in cases() {
+        let (precisions, latents) = match case.as_str() {
+            _ if provider == Provider::Cpu || case.contains("groupnorm") => (vec![Precision::F32], 12),
+            "builtin" | "v1-image" => (vec![Precision::F32, Precision::Tf32, Precision::F16, Precision::Bf16], 32),
+            _ => (vec![Precision::F16], 12),
+        };
+        for precision in &precisions {
+            let with = |graphs: &str| -> Option<[Vec<f32>; 3]> {
+                let mut options = options(provider, *precision);
+                let failed = Arc::new(Mutex::new(vec![]));
+                let told = failed.clone();
+                options.logger = Logger::new(log::LevelFilter::Warn, move |level, text| {
+                    println!("{level}: {text}");
+                    if text.contains("are not recorded") {
+                        told.lock().unwrap().push(text.to_string());
+                    }
+                });
+                if provider != Provider::Cpu {
+                    options.provider_options = vec![("wfvae_graphs".into(), graphs.into())];
+                }
+                let model = open_case(&case, &options).unwrap_or_else(|e| panic!("{case}: {e}"));
+                if model.info().whole_clips {
+                    return None;
+                }
+                let unit = model.info().temporal_compression as usize;
+                let frames = 1 + unit * (latents - 1);
+                let mut stream = stream(&model, 48, 32);
+                let mut run = |seed, calls: &[usize]| {
+                    stream.reset().unwrap();
+                    let latents = encode(&mut stream, &clip(frames, 48, 32, seed), calls);
+                    [decode(&mut stream, &latents, &[2]), latents].concat()
+                };
+                // Another clip of the same stream launches recordings from its start on.
+                let results = [run(1, &[1 + unit]), run(2, &[unit]), run(1, &[1])];
+                let failed = failed.lock().unwrap();
+                assert!(failed.is_empty(), "{case} {precision}: both ways are the same: {failed:?}");
+                Some(results)
+            };
+            let (Some(recorded), Some(plain)) = (with("1"), with("0")) else { continue };
+            println!("{case} {precision}: {} values", recorded[0].len());
+            if name == "stub" {
+                continue;
+            }
+            assert!(recorded[0] == recorded[2], "{case} {precision}: the same clip again");
+            assert!(recorded[0] != recorded[1], "{case} {precision}: another clip");
+            assert!(recorded == plain, "{case} {precision}: recorded or not");
+        }
+    }
+}
+
+/// Encodes frames in one call, which does not end the clip.
+fn encode_call(stream: &mut Stream, video: &[f32]) -> wfvae::Result<Vec<f32>> {
+    let info = stream.info();
+    let images: Vec<Image> =
+        video.chunks(3 * info.width * info.height).map(|f| image(f, info.width, info.height)).collect();
+    let latent = info.encoded_channels * info.latent_width * info.latent_height;
+    let mut latents = vec![f32::NAN; stream.encode_count(images.len() as u64)? as usize * latent];
+    stream.encode(&images, LatentsMut::F32(&mut latents))?;
+    Ok(latents)
+}
+
+/// Decodes latents in one call, which does not end the clip.
+fn decode_call(stream: &mut Stream, latents: &[f32]) -> wfvae::Result<Vec<f32>> {
+    let info = stream.info();
+    let count = latents.len() / (info.latent_channels * info.latent_width * info.latent_height);
+    let frame = 3 * info.width * info.height;
+    let mut video = vec![f32::NAN; stream.decode_count(count as u64)? as usize * frame];
+    let frames = video.chunks_exact_mut(frame);
+    let mut frames: Vec<ImageMut> =
+        frames.map(|f| ImageMut::planar_f32(f, Range::Signed, info.width, info.height).unwrap()).collect();
+    stream.decode(Latents::F32(latents), &mut frames)?;
+    drop(frames);
+    Ok(video)
+}
+
+/// A clip's latents and the frames that these give.
+fn both(stream: &mut Stream, video: &[f32]) -> [Vec<f32>; 2] {
+    let latents = encode(stream, video, &[4]);
+    let frames = decode(stream, &latents, &[2]);
+    [latents, frames]
+}
+
+/// The frames before `middle` in one call and their latents in another, then the rest of the clip.
+struct Cut<'a> {
+    video: &'a [f32],
+    middle: usize,
+}
+
+impl Cut<'_> {
+    fn head(&self, stream: &mut Stream) -> wfvae::Result<[Vec<f32>; 2]> {
+        let latents = encode_call(stream, &self.video[..self.middle])?;
+        let frames = decode_call(stream, &latents)?;
+        Ok([latents, frames])
+    }
+
+    fn rest(&self, stream: &mut Stream) -> [Vec<f32>; 2] {
+        both(stream, &self.video[self.middle..])
+    }
+}
+
+fn joined([head_latents, head_frames]: &[Vec<f32>; 2], [latents, frames]: &[Vec<f32>; 2]) -> [Vec<f32>; 2] {
+    [[&head_latents[..], latents].concat(), [&head_frames[..], frames].concat()]
+}
+
+/// Bit for bit. What a stub gives is whatever was in its memory.
+fn equal(found: &[Vec<f32>; 2], expected: &[Vec<f32>; 2]) -> bool {
+    match tested().0 {
+        "stub" => found.each_ref().map(Vec::len) == expected.each_ref().map(Vec::len),
+        _ => found == expected,
+    }
+}
+
+/// Else equal results say nothing.
+fn assert_varied(results: &[Vec<f32>; 2]) {
+    if tested().0 == "stub" {
+        return;
+    }
+    for values in results {
+        assert!(values.iter().any(|v| *v != values[0]), "all {} values are {}", values.len(), values[0]);
+    }
+}
+
+#[test]
+#[ignore = "needs a CUDA device: make check-cuda"]
+fn snapshots_and_forks_on_a_cuda_device_go_on_bit_for_bit() {
+    const SIZE: [usize; 2] = [64, 48];
+    let [width, height] = SIZE;
+    for precision in [Precision::F32, Precision::F16] {
+        let model = builtin_on_device(precision);
+        let video = clip(26, width, height, 3);
+        let mut whole = stream(&model, width, height);
+        let expected = both(&mut whole, &video);
+        assert_varied(&expected);
+        // After the first latent, after a group, and inside of one.
+        for frames in [1, 9, 15] {
+            let cut = Cut { video: &video, middle: frames * 3 * width * height };
+            let mut first = stream(&model, width, height);
+            let head = cut.head(&mut first).unwrap();
+            let snapshot = first.snapshot().unwrap();
+            let mut fork = first.fork().unwrap();
+            // This one is in the middle of another clip.
+            let mut other = stream(&model, width, height);
+            Cut { video: &clip(26, width, height, 4), middle: 5 * 3 * width * height }.head(&mut other).unwrap();
+            other.restore(&snapshot).unwrap();
+            for (name, stream) in
+                [("the same stream", &mut first), ("a fork", &mut fork), ("another stream", &mut other)]
+            {
+                let found = joined(&head, &cut.rest(stream));
+                assert!(equal(&found, &expected), "{precision}, {frames} frames, then {name}");
+            }
+            first.restore(&snapshot).unwrap();
+            assert!(equal(&joined(&head, &cut.rest(&mut first)), &expected), "{precision}, {frames} frames, restored");
+        }
+    }
+}
+
+/// What a stream on a device does when memory ends; the tests below collect all that is wrong.
+struct Short<'a> {
+    off: Vec<String>,
+    round: &'a str,
+}
+
+impl Short<'_> {
+    fn check(&mut self, right: bool, text: impl FnOnce() -> String) {
+        if !right {
+            let text = format!("{}: {}", self.round, text());
+            println!("FAILED: {text}");
+            self.off.push(text);
+        }
+    }
+
+    /// The error for lack of memory, which names no other cause.
+    fn refused<T>(&mut self, what: &str, result: wfvae::Result<T>) {
+        match result {
+            Ok(_) => self.check(false, || format!("{what}: there was memory")),
+            Err(e) => {
+                println!("{}: {what}: {:?}: {}", self.round, e.kind(), e.text().chars().take(400).collect::<String>());
+                self.check(e.kind() == ErrorKind::OutOfMemory, || format!("{what}: {:?}: {e}", e.kind()));
+            }
+        }
+    }
+
+    fn same(&mut self, what: &str, found: wfvae::Result<[Vec<f32>; 2]>, expected: &[Vec<f32>; 2]) {
+        match found {
+            Ok(found) => self.check(equal(&found, expected), || format!("{what}: another result")),
+            Err(e) => self.check(false, || format!("{what}: {:?}: {e}", e.kind())),
+        }
+    }
+
+    /// A call in the middle of a stream fails, and then the stream does nothing until it is reset.
+    fn fails_and_needs_reset(&mut self, what: &str, stream: &mut Stream, video: &[f32]) {
+        let result = encode_call(stream, video);
+        self.refused(what, result);
+        self.check(stream.info().needs_reset, || format!("{what}: no reset is asked for"));
+        let next = encode_call(stream, video).map_err(|e| e.kind());
+        self.check(matches!(next, Err(ErrorKind::NeedsReset)), || format!("{what}: the next call is {:?}", next.err()));
+    }
+}
+
+/// A model whose calls take memory: norms span the clip, and each call gets a whole one.
+fn whole_clips_on_device(provider_options: &[(&str, &str)]) -> Model {
+    let mut options = options(DEVICE, Precision::F32);
+    options.provider_options =
+        provider_options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    options.logger = print_warnings();
+    open_case("own-v2-groupnorm", &options).unwrap()
+}
+
+fn whole_clip(stream: &mut Stream, video: &[f32]) -> wfvae::Result<[Vec<f32>; 2]> {
+    let latents = encode_call(stream, video)?;
+    let frames = decode_call(stream, &latents)?;
+    stream.reset()?;
+    Ok([latents, frames])
+}
+
+/// ONNX Runtime's own limit, for each session.
+#[test]
+#[ignore = "needs a CUDA device: make check-cuda"]
+fn streams_go_on_when_a_cuda_device_gives_no_more_memory() {
+    const LIMIT: (&str, &str) = ("gpu_mem_limit", "268435456");
+    const SMALL: [usize; 2] = [64, 48];
+    let [width, height] = SMALL;
+    let video = clip(26, width, height, 5);
+    let cut = Cut { video: &video, middle: 9 * 3 * width * height };
+    let expected = both(&mut stream(&builtin_on_device(Precision::F16), width, height), &video);
+    assert_varied(&expected);
+    let mut limited = options(DEVICE, Precision::F16);
+    limited.provider_options = vec![(LIMIT.0.into(), LIMIT.1.into())];
+    let model = Model::builtin(&limited).unwrap();
+    let mut small = stream(&model, width, height);
+
+    let clips = whole_clips_on_device(&[LIMIT]);
+    let short = clip(5, width, height, 6);
+    let short_expected = whole_clip(&mut stream(&whole_clips_on_device(&[]), width, height), &short).unwrap();
+    assert_varied(&short_expected);
+    let long = clip(17, 512, 512, 7);
+    let mut off = vec![];
+    for round in ["first", "second", "third"] {
+        let mut short_of = Short { off: vec![], round };
+        let head = cut.head(&mut small).unwrap();
+        let before = model.info().device_bytes;
+        short_of.refused("a large stream", Stream::new(&model, &StreamOptions::new(2048, 2048)));
+        let after = model.info().device_bytes;
+        short_of.check(after == before, || format!("the refused stream left {} bytes", after - before));
+        short_of.same("the small stream", Ok(joined(&head, &cut.rest(&mut small))), &expected);
+        small.reset().unwrap();
+        let mut new = stream(&model, width, height);
+        short_of.same("a new stream", Ok(both(&mut new, &video)), &expected);
+
+        let mut failing = stream(&clips, 512, 512);
+        let mut others = stream(&clips, width, height);
+        short_of.same("a short clip before", whole_clip(&mut others, &short), &short_expected);
+        short_of.fails_and_needs_reset("a long clip", &mut failing, &long);
+        short_of.same("a short clip after", whole_clip(&mut others, &short), &short_expected);
+        failing.reset().unwrap();
+        let again = encode_call(&mut failing, &long);
+        short_of.refused("a long clip after a reset", again);
+        drop(failing);
+        short_of.same("a short clip at last", whole_clip(&mut others, &short), &short_expected);
+        off.extend(short_of.off);
+    }
+    assert!(off.is_empty(), "{off:#?}");
+}
+
+/// The device's memory, by the functions of the CUDA runtime that ONNX Runtime's provider works with. They use the thread's
+/// device, which is 0 unless someone changes it.
+#[cfg(unix)]
+mod device_memory {
+    use std::ffi::{CStr, c_int, c_void};
+
+    /// After a model was opened, which loads the library.
+    fn function(name: &CStr) -> *mut c_void {
+        // SAFETY: looks a name up.
+        let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        assert!(!address.is_null(), "no CUDA runtime is loaded");
+        address
+    }
+
+    pub fn free_bytes() -> u64 {
+        // SAFETY: the function's signature.
+        let get: extern "C" fn(&mut usize, &mut usize) -> c_int =
+            unsafe { std::mem::transmute(function(c"cudaMemGetInfo")) };
+        let (mut free, mut total) = (0, 0);
+        assert_eq!(get(&mut free, &mut total), 0, "cudaMemGetInfo");
+        free as u64
+    }
+
+    /// Takes memory so that others find none.
+    #[derive(Default)]
+    pub struct Filler(Vec<*mut c_void>);
+
+    impl Filler {
+        /// Takes all but about so many bytes.
+        pub fn fill(&mut self, leave: u64) {
+            // SAFETY: the function's signature.
+            let take: extern "C" fn(&mut *mut c_void, usize) -> c_int =
+                unsafe { std::mem::transmute(function(c"cudaMalloc")) };
+            let mut size = 32u64 << 30;
+            while size >= 1 << 16 {
+                let mut at = std::ptr::null_mut();
+                if free_bytes() >= leave + size && take(&mut at, size as usize) == 0 {
+                    self.0.push(at);
+                } else {
+                    size /= 2;
+                }
+            }
+        }
+    }
+
+    impl Drop for Filler {
+        fn drop(&mut self) {
+            // SAFETY: the function's signature.
+            let give: extern "C" fn(*mut c_void) -> c_int = unsafe { std::mem::transmute(function(c"cudaFree")) };
+            self.0.drain(..).for_each(|at| assert_eq!(give(at), 0, "cudaFree"));
+        }
+    }
+}
+
+/// Nothing else may run on the device meanwhile.
+#[cfg(unix)]
+#[test]
+#[ignore = "needs a CUDA device: make check-cuda"]
+fn streams_go_on_when_a_cuda_device_is_full() {
+    use device_memory::{Filler, free_bytes};
+    const SMALL: [usize; 2] = [64, 48];
+    let [width, height] = SMALL;
+    let model = builtin_on_device(Precision::F16);
+    let mut small = stream(&model, width, height);
+    let video = clip(26, width, height, 5);
+    let cut = Cut { video: &video, middle: 9 * 3 * width * height };
+    let expected = both(&mut small, &video);
+    assert_varied(&expected);
+    small.reset().unwrap();
+
+    let clips = whole_clips_on_device(&[]);
+    let short = clip(5, width, height, 6);
+    let mut others = stream(&clips, width, height);
+    let short_expected = whole_clip(&mut others, &short).unwrap();
+    assert_varied(&short_expected);
+    let long = clip(17, 512, 512, 7);
+    let mut off = vec![];
+    for round in ["first", "second", "third"] {
+        let mut short_of = Short { off: vec![], round };
+        // Streams are made until no more fits.
+        let head = cut.head(&mut small).unwrap();
+        let mut failing = stream(&clips, 512, 512);
+        let mut filler = Filler::default();
+        filler.fill(1 << 30);
+        let mut held = vec![];
+        let refused = loop {
+            match Stream::new(&model, &StreamOptions::new(512, 384)) {
+                Ok(stream) if held.len() < 300 => held.push(stream),
+                result => break result,
+            }
+        };
+        println!("{round}: {} streams of 512x384 in 1 GiB", held.len());
+        short_of.refused("one more stream", refused);
+        short_of.same("the small stream after that", Ok(joined(&head, &cut.rest(&mut small))), &expected);
+        small.reset().unwrap();
+
+        // No byte is left, and calls of a stream need none.
+        let head = cut.head(&mut small).unwrap();
+        filler.fill(0);
+        println!("{round}: {} bytes are free", free_bytes());
+        short_of.refused("a stream on the full device", Stream::new(&model, &StreamOptions::new(1024, 1024)));
+        short_of.fails_and_needs_reset("a long clip", &mut failing, &long);
+        short_of.same("the small stream", Ok(joined(&head, &cut.rest(&mut small))), &expected);
+        small.reset().unwrap();
+        let more = Model::builtin(&options(DEVICE, Precision::F16))
+            .and_then(|model| Stream::new(&model, &StreamOptions::new(512, 512)));
+        short_of.refused("one more model", more);
+        drop(filler);
+
+        let mut last = held.pop();
+        drop(held);
+        failing.reset().unwrap();
+        short_of.same(
+            "the long clip's stream",
+            whole_clip(&mut failing, &long).map(|_| short_expected.clone()),
+            &short_expected,
+        );
+        short_of.same("a short clip", whole_clip(&mut others, &short), &short_expected);
+        short_of.same("a new stream", Ok(both(&mut stream(&model, width, height), &video)), &expected);
+        if let Some(last) = &mut last {
+            // Of its clip only whether it can be computed.
+            let result = encode_call(last, &clip(5, 512, 384, 8));
+            short_of.check(result.is_ok(), || format!("a held stream: {}", result.unwrap_err()));
+        }
+        off.extend(short_of.off);
+    }
+    assert!(off.is_empty(), "{off:#?}");
+}
+
+/// Nothing else may run on the device meanwhile.
+#[cfg(unix)]
+#[test]
+#[ignore = "needs a CUDA device: make check-cuda"]
+fn two_models_on_one_cuda_device_do_not_disturb_each_other() {
+    use device_memory::free_bytes;
+    const CASES: [(&str, [usize; 2]); 2] = [("builtin", [128, 96]), ("v1-image", [256, 192])];
+    let open = |case: &str| {
+        let mut options = options(DEVICE, Precision::F16);
+        options.logger = print_warnings();
+        open_case(case, &options).unwrap()
+    };
+    let run = |model: &Model, [width, height]: [usize; 2]| {
+        both(&mut stream(model, width, height), &clip(17, width, height, 9))
+    };
+    let alone = CASES.map(|(case, size)| run(&open(case), size));
+    alone.iter().for_each(assert_varied);
+    // CUDA's context and libraries are loaded now, and keep more and more in the first round.
+    let empty = free_bytes();
+    let mut left = vec![];
+    for (kept, dropped) in [(0, 1), (1, 0), (0, 1), (1, 0)] {
+        let model = open(CASES[kept].0);
+        assert!(equal(&run(&model, CASES[kept].1), &alone[kept]));
+        let with_one = free_bytes();
+        let other = open(CASES[dropped].0);
+        for _ in 0..3 {
+            let [first, second] = std::thread::scope(|scope| {
+                let first = scope.spawn(|| run(&model, CASES[kept].1));
+                let second = scope.spawn(|| run(&other, CASES[dropped].1));
+                [first, second].map(|thread| thread.join().unwrap())
+            });
+            assert!(equal(&first, &alone[kept]), "{} beside another", CASES[kept].0);
+            assert!(equal(&second, &alone[dropped]), "{} beside another", CASES[dropped].0);
+        }
+        let with_both = free_bytes();
+        let mut going = stream(&model, CASES[kept].1[0], CASES[kept].1[1]);
+        let video = clip(17, CASES[kept].1[0], CASES[kept].1[1], 9);
+        let cut = Cut { video: &video, middle: 9 * video.len() / 17 };
+        let head = cut.head(&mut going).unwrap();
+        let before = free_bytes();
+        drop(other);
+        let after = free_bytes();
+        assert!(
+            equal(&joined(&head, &cut.rest(&mut going)), &alone[kept]),
+            "{} after another was dropped",
+            CASES[kept].0
+        );
+        drop((going, model));
+        let (took, given) = (with_one.saturating_sub(with_both), after.saturating_sub(before));
+        left.push(empty.saturating_sub(free_bytes()));
+        println!(
+            "{} took {} bytes, {took} more with {}, whose end gave {given} back; {} are left of both",
+            CASES[kept].0,
+            empty.saturating_sub(with_one),
+            CASES[dropped].0,
+            left[left.len() - 1]
+        );
+        assert!(took > 0 && given >= took / 4 * 3, "{given} of {took} bytes were given back");
+    }
+    assert!(left[3] <= left[1], "bytes that were not given back after each round: {left:?}");
 }
 
 /// A bias that float32 holds and float16 does not.

@@ -27,12 +27,13 @@ pub fn open_case(case: &str, options: &ModelOptions) -> wfvae::Result<Model> {
     }
 }
 
-/// The names of all golden cases, or the one that WFVAE_TEST_CASE names.
+/// The names of all golden cases, or those that WFVAE_TEST_CASE names, separated by commas.
 pub fn cases() -> Vec<String> {
     let only = std::env::var("WFVAE_TEST_CASE").ok();
     let entries = std::fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
     let names = entries.filter(|path| path.is_dir()).map(|path| path.file_name().unwrap().to_str().unwrap().into());
-    let mut names: Vec<String> = names.filter(|case| only.as_ref().is_none_or(|only| only == case)).collect();
+    let mut names: Vec<String> =
+        names.filter(|case| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == case))).collect();
     assert!(!names.is_empty(), "there is no case {only:?}");
     names.sort();
     names

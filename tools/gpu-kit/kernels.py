@@ -1,6 +1,7 @@
 """What `on-device` does in Python; run in the project's root, on the GPU machine.
 
     kernels.py fastest BENCH.JSON N      the N fastest entries of --convolutions in the file, by encode and decode together
+    kernels.py command [MODEL... as below]      makes the clip; the program that runs it and its arguments, one a line
     kernels.py profile OUT [MODEL:FRAMESxWIDTHxHEIGHT [encode|decode [CHUNK [PRECISION [CONVOLUTION [LAYOUT]]]]]]
 
 profile runs libwfvae under PyTorch's profiler, in one process (CUPTI sees every kernel of it), and tells which kernels the
@@ -29,10 +30,8 @@ def fastest(path, count):
         print(way)
 
 
-def run_profile(out, *more):
-    import torch
-    from torch.profiler import ProfilerActivity, profile
-
+def prepare(more):
+    """Makes the model and the clip: the benchmark's arguments, the file that it prints to, and what is run."""
     import bench
 
     more = [*more, *["L:17x128x128", "decode", "2", "f16", "exact", "auto"][len(more):]]
@@ -43,16 +42,33 @@ def run_profile(out, *more):
     coded = (model.latents(frames), model.channels, height // model.s_factor, width // model.s_factor)
     paths = [scratch / f"profile-{what}" for what in ("input.f32", "output.f32", "said")]
     bench.make_input(paths[0], (frames, 3, height, width) if direction == "encode" else coded, direction)
-    torch.cuda.init()
-    program = ctypes.CDLL(str(bench.PROGRAMS / "libbench.so"))
     words = ["bench", "-P", os.environ.get("KIT_PROVIDER", "cuda:0"), "-F", more[3], "-C", more[4], "-L", more[5], model.argument,
              direction, frames, width, height, more[2], len(os.sched_getaffinity(0)), 3, 10, paths[0], paths[1]]
+    return words, paths[2], " ".join(more)
+
+
+def command(*more):
+    import bench
+
+    words, _, _ = prepare(more)
+    print(bench.PROGRAMS / "bench", *words[1:], sep="\n")
+
+
+def run_profile(out, *more):
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    import bench
+
+    words, printed, what = prepare(more)
+    torch.cuda.init()
+    program = ctypes.CDLL(str(bench.PROGRAMS / "libbench.so"))
     argv = (ctypes.c_char_p * (len(words) + 1))(*[str(word).encode() for word in words], None)
     # It prints to the C library's standard output, and waits for the end of its input.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdout.flush()
     kept = os.dup(1)
-    os.dup2(os.open(paths[2], os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o666), 1)
+    os.dup2(os.open(printed, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o666), 1)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as p:
         failed = program.bench_main(len(words), argv)
         torch.cuda.synchronize()
@@ -60,10 +76,11 @@ def run_profile(out, *more):
     os.dup2(kept, 1)
     if failed:
         sys.exit("the program failed")
-    p.export_chrome_trace(str(scratch / "trace.json"))
-    said = json.loads(paths[2].read_text().strip().split("\n")[-1])
-    events = json.loads((scratch / "trace.json").read_text())["traceEvents"]
-    report(events, said["seconds"][-1], " ".join(more), Path(out))
+    trace = printed.with_name("trace.json")
+    p.export_chrome_trace(str(trace))
+    said = json.loads(printed.read_text().strip().split("\n")[-1])
+    events = json.loads(trace.read_text())["traceEvents"]
+    report(events, said["seconds"][-1], what, Path(out))
 
 
 def report(events, seconds, what, out):
@@ -90,5 +107,7 @@ if __name__ == "__main__":
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     if sys.argv[1] == "fastest":
         fastest(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "command":
+        command(*sys.argv[2:])
     else:
         run_profile(*sys.argv[2:])
