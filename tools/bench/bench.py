@@ -16,7 +16,7 @@ A row is one program on one clip in one direction, in a process of its own:
     frames, width, height
     chunk                frames (encode) or latents (decode) per call; null: the whole clip in one call
     precision            "f32", "tf32", "f16", "bf16": of weights and activations
-    kind, name           "ours" "libwfvae"; "peer" "onnx rank-5", "torch eager", "torch eager channels-last", "torch compiled"
+    kind, name           "ours" "libwfvae", "libwfvae 8-bit"; "peer" "onnx rank-5", "torch eager", "torch eager channels-last", "torch compiled"
     convolution          libwfvae's option: "exact", its default, or another; null: a peer
     layout               libwfvae's option: "auto", its default, "planes" or "channels-last"; null: a peer
     provider_options     libwfvae's option, "NAME=VALUE,..."; null: none, or a peer
@@ -38,7 +38,8 @@ A row is one program on one clip in one direction, in a process of its own:
     weight_bytes, sessions, state_bytes      reported by libwfvae, only with "ours"
 
 Memory is anonymous resident memory, sampled every 10 ms. It does not contain the clip's own buffers (with libwfvae they are
-mapped files), except PyTorch's results. Random weights are made under target/bench if they are missing.
+mapped files), except PyTorch's results and 8-bit frames. These are made from the clip's floats, and made into floats again.
+Random weights are made under target/bench if they are missing.
 
 An entry of --convolutions is CONVOLUTION[:LAYOUT[:NAME=VALUE,...]], one way to compute the same: stacked,
 volume:channels-last, stacked:planes:fuse_conv_bias=1. Provider options exist only on a CUDA device; on the CPU only direct,
@@ -52,7 +53,8 @@ The programs print a line of JSON when they have loaded, {"event": "loaded", ...
 "done", ...}; then they wait for the end of their input, so that their memory can be measured.
 
 Fails if libwfvae's result depends on the chunks; if the result of other convolutions or of a float32 peer differs from it by more
-than a thousandth of the largest value; or if the result of another precision differs by more than a twentieth.
+than a thousandth of the largest value; if the result of another precision, or the latents of 8-bit frames, by more than a
+twentieth; or if decoded 8-bit frames differ by more than rounding makes.
 """
 import argparse
 import json
@@ -117,12 +119,15 @@ def parse():
     p.add_argument("--device", type=int, default=0, help="index, of a CUDA device")
     p.add_argument("--precisions", nargs="+", choices=["f32", "tf32", "f16", "bf16"],
                    help="of libwfvae; chunks and other convolutions are timed in the first; default f32, cuda: f16 tf32 f32")
+    p.add_argument("--no-f32", action="store_true",
+                   help="does not begin with libwfvae in f32; others are then compared with what comes first")
     p.add_argument("--directions", nargs="+", choices=["encode", "decode"], default=["encode", "decode"])
     p.add_argument("--encode-chunks", nargs="*", type=int, metavar="FRAMES", help="besides the whole clip; default 1 4 8 16")
     p.add_argument("--decode-chunks", nargs="*", type=int, metavar="LATENTS", help="besides the whole clip; default 1 2 4")
     p.add_argument("--convolutions", nargs="*", metavar="CONVOLUTION[:LAYOUT[:NAME=VALUE,...]]",
                    help="besides exact, of exact, fast, direct, stacked, volume; layouts auto, planes, channels-last; "
                    f"default fast direct, cuda: {' '.join(CONVOLUTIONS['cuda'])}")
+    p.add_argument("--bytes", action="store_true", help="times libwfvae with frames of 8-bit RGB, too, of whole clips")
     p.add_argument("--peers", nargs="*", choices=["onnx", "torch"], default=["onnx", "torch"])
     p.add_argument("--torch", metavar="PYTHON", help="a Python that has torch, safetensors and numpy; default: python3 if it has")
     p.add_argument("--torch-precisions", nargs="+", choices=["f32", "tf32", "f16", "bf16"],
@@ -465,18 +470,21 @@ class Bench:
             note(f"{label}: {seconds:.3f} s, {result['gflops']:.1f} GFLOP/s, differs by {result['max_abs_difference']:.2g}")
             self.save()
 
-        def ours(emission, precision, chunk=None):
+        def ours(emission, precision, chunk=None, *options, name="libwfvae"):
             provider = "cpu" if self.device is None else f"cuda:{self.device}"
             program = [PROGRAMS / "bench", "-P", provider, "-F", precision, "-C", emission.convolution, "-L", emission.layout]
             if emission.provider_options:
                 program += ["-O", emission.provider_options]
-            row("ours", "libwfvae", chunk, precision, program, model.argument, emission=emission)
+            row("ours", name, chunk, precision, [*program, *options], model.argument, emission=emission)
 
         main, plain = self.a.precisions[0], Emission()
-        for precision in dict.fromkeys(["f32", *self.a.precisions]):  # float32 first: others are compared with it
+        first = [] if self.a.no_f32 else ["f32"]  # others are compared with it
+        for precision in dict.fromkeys([*first, *self.a.precisions]):
             ours(plain, precision)
         for chunk in (n for n in self.a.chunks[direction] if n < given[0]):
             ours(plain, main, chunk)
+        if self.a.bytes:
+            ours(plain, main, None, "-8", name="libwfvae 8-bit")
         if "onnx" in self.a.peers and self.device is None:
             name = "encoder.clip.onnx" if direction == "encode" else "decoder.clip.onnx"
             try:
@@ -485,25 +493,26 @@ class Bench:
                 row("peer", "onnx rank-5", None, "f32", program, graph, latents, model.interpolation)
             except subprocess.CalledProcessError as error:
                 self.fail("onnx rank-5", f"the graphs were not written: {error}")
-        for precision in self.torch_precisions if self.torch else []:
+        torch_precisions = self.torch_precisions if self.torch else []
+
+        def torch(name, chunk, precision, *options):
             place = "cpu" if self.device is None else self.device
+            row("peer", name, chunk, precision, [self.torch, HERE / "torch_eager.py"], model.folder, precision, place, *options)
 
-            def torch(name, chunk, *options):
-                program = [self.torch, HERE / "torch_eager.py"]
-                row("peer", name, chunk, precision, program, model.folder, precision, place, *options)
-
+        for precision in torch_precisions:
             if "whole" in self.a.torch_ways:
-                torch("torch eager", None)
+                torch("torch eager", None, precision)
             if frames > 1 and "chunks" in self.a.torch_ways:
                 chunk = UPSTREAM_CHUNKS[direction]
-                torch("torch eager", max(chunk, model.t_factor) if direction == "encode" else chunk)
+                torch("torch eager", max(chunk, model.t_factor) if direction == "encode" else chunk, precision)
             if self.device is not None and "channels-last" in self.a.torch_ways:
-                torch("torch eager channels-last", None, "--memory-format", "channels-last")
-            if self.a.torch_compile:
-                torch("torch compiled", None, "--compile")
+                torch("torch eager channels-last", None, precision, "--memory-format", "channels-last")
         # Last, as they are many: a deadline may cut some off.
         for emission in self.a.convolutions:
             ours(emission, main)
+        # And what may take minutes to begin.
+        for precision in torch_precisions if self.a.torch_compile else []:
+            torch("torch compiled", None, precision, "--compile")
         self.clean()
 
     def clean(self):
@@ -515,9 +524,12 @@ class Bench:
         """With the whole clip in float32, and chunks with the whole clip in their own precision."""
         new = np.memmap(paths[1], np.float32, "r", shape=shape)
         precision, mine = result["precision"], result["kind"] == "ours"
+        # 8-bit frames hold no values beyond -1 and 1. Decoded, they are off by half of a code.
+        in_bytes = "8-bit" in result["name"]
+        clamped = in_bytes and result["direction"] == "decode"
 
         def furthest(reference):
-            return max(float(np.abs(a - b).max()) for a, b in zip(reference, new))
+            return max(float(np.abs((np.clip(a, -1, 1) if clamped else a) - b).max()) for a, b in zip(reference, new))
 
         if not paths[2].exists():
             shutil.copy(paths[1], paths[2])
@@ -531,9 +543,11 @@ class Bench:
             return TOLERANCE if precision == "f32" else HALF_TOLERANCE if mine else float("inf")
 
         allowed = max(tolerance(precision, mine), tolerance(*self.reference[1:])) * largest
+        if in_bytes:
+            allowed = allowed + 0.6 * 2 / 255 if clamped else max(allowed, HALF_TOLERANCE * largest)
         if not difference <= allowed:
             self.fail(label, f"differs by {difference:.3g} from {self.reference[0]}, whose largest value is {largest:.3g}")
-        if mine and Emission(*(result[name] for name in Emission._fields)) == Emission():
+        if mine and not in_bytes and Emission(*(result[name] for name in Emission._fields)) == Emission():
             whole = paths[2].with_suffix(f".{precision}")
             if result["chunk"] is None:
                 shutil.copy(paths[1], whole)

@@ -1,7 +1,8 @@
 /* Times one direction of libwfvae on one clip, for bench.py. Arguments and output are those of peer.py, MODEL "-" being
- * the built-in one, after options as the examples have them.
+ * the built-in one, after options as the examples have them, and -8: frames are 8-bit RGB, made from the input's floats before
+ * the time is taken, or made into the output's floats after it.
  *
- * The clip's own buffers are mapped files, so that they are not counted as anonymous memory.
+ * The clip's own buffers are mapped files, so that they are not counted as anonymous memory; but for 8-bit frames.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
@@ -24,7 +25,7 @@
 typedef struct job {
     model_choice model;
     const char *input, *output;
-    int decode;
+    int decode, bytes;
     size_t frames, latents, chunk, repetitions;
     uint32_t width, height;
     double seconds;
@@ -32,6 +33,7 @@ typedef struct job {
     wfvae_stream *stream;
     wfvae_info info;
     float *pixels, *values;   /* [T, 3, H, W] and [T, C, h, w] */
+    unsigned char *rgb;       /* [T, H, W, 3], of 8-bit frames */
     wfvae_frame *pictures;    /* the pixels' descriptions */
     size_t latent;            /* floats of one */
 } job;
@@ -94,7 +96,8 @@ static int map_clip(job *j)
     j->pixels = map(j->decode ? j->output : j->input, j->frames * 3 * plane, j->decode);
     j->values = map(j->decode ? j->input : j->output, j->latents * j->latent, !j->decode);
     j->pictures = calloc(j->frames, sizeof *j->pictures);
-    if (!j->pixels || !j->values || !j->pictures)
+    j->rgb = j->bytes ? malloc(j->frames * 3 * plane) : NULL;
+    if (!j->pixels || !j->values || !j->pictures || (j->bytes && !j->rgb))
         return -1;
     for (t = 0; t < j->frames; t++) {
         wfvae_frame *frame = &j->pictures[t];
@@ -103,12 +106,36 @@ static int map_clip(job *j)
         frame->range = WFVAE_RANGE_SIGNED;
         frame->width = j->width;
         frame->height = j->height;
+        if (j->bytes) {
+            frame->format = WFVAE_PIXEL_FORMAT_RGB8;
+            frame->range = WFVAE_RANGE_UNIT;
+            frame->planes[0] = j->rgb + t * 3 * plane;
+            frame->strides[0] = (ptrdiff_t)(3 * j->width);
+            continue;
+        }
         for (p = 0; p < 3; p++) {
             frame->planes[p] = j->pixels + (3 * t + p) * plane;
             frame->strides[p] = (ptrdiff_t)(j->width * sizeof(float));
         }
     }
     return 0;
+}
+
+/* 8-bit frames from the floats, or the floats from them. */
+static void convert_pixels(job *j, int to_floats)
+{
+    size_t plane = (size_t)j->width * j->height, t, p, i;
+
+    for (t = 0; j->bytes && t < j->frames; t++)
+        for (p = 0; p < 3; p++)
+            for (i = 0; i < plane; i++) {
+                float *value = &j->pixels[(3 * t + p) * plane + i];
+                unsigned char *byte = &j->rgb[(t * plane + i) * 3 + p];
+                if (to_floats)
+                    *value = (float)*byte / 127.5f - 1;
+                else
+                    *byte = (unsigned char)(*value <= -1 ? 0 : *value >= 1 ? 255 : *value * 127.5f + 128);
+            }
 }
 
 /* The whole clip, a chunk in each call. */
@@ -151,7 +178,11 @@ static int measure(job *j)
     wfvae_model_info info;
     double *walls = calloc(2 * j->repetitions, sizeof *walls), *cpus = walls + j->repetitions, total = 0;
     size_t count = 0;
-    int failed = !walls || run(j);
+    int failed;
+
+    if (!j->decode)
+        convert_pixels(j, 0);
+    failed = !walls || run(j);
 
     while (!failed && count < j->repetitions && (count < 2 || total < j->seconds)) {
         double cpu = now(CLOCK_PROCESS_CPUTIME_ID), wall = now(CLOCK_MONOTONIC);
@@ -160,6 +191,8 @@ static int measure(job *j)
         cpus[count] = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
         total += walls[count++];
     }
+    if (j->decode)
+        convert_pixels(j, 1);
     info.struct_size = sizeof info;
     if (!failed && wfvae_model_get_info(j->handle, &info))
         failed = fail_wfvae("info");
@@ -185,12 +218,14 @@ int main(int argc, char **argv)
     int letter, failed;
 
     memset(&j, 0, sizeof j);
-    while ((letter = getopt(argc, argv, MODEL_LETTERS)) != -1)
-        if (model_option(letter, optarg, &j.model) <= 0)
+    while ((letter = getopt(argc, argv, MODEL_LETTERS "8")) != -1)
+        if (letter == '8')
+            j.bytes = 1;
+        else if (model_option(letter, optarg, &j.model) <= 0)
             break;
     argv += optind;
     if (letter != -1 || argc - optind != 11) {
-        fputs("usage: bench [options] MODEL|- encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT\n"
+        fputs("usage: bench [-8] [options] MODEL|- encode|decode FRAMES WIDTH HEIGHT CHUNK THREADS REPETITIONS SECONDS INPUT OUTPUT\n"
               MODEL_USAGE, stderr);
         return 2;
     }
@@ -212,6 +247,7 @@ int main(int argc, char **argv)
     if (!failed)
         while (getchar() != EOF) {}
     free(j.pictures);
+    free(j.rgb);
     wfvae_destroy(j.stream);
     wfvae_model_close(j.handle);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
