@@ -533,6 +533,34 @@ fn a_recording_that_fails_is_run_otherwise_and_a_failed_launch_of_one_is_an_erro
     assert_eq!(warnings.texts(), Vec::<String>::new());
 }
 
+/// Recordings take pinned memory for what they copy, and the device's when they are launched first.
+#[test]
+#[ignore = "needs the stub of CUDA: make check-cuda-stub"]
+fn without_memory_for_a_recording_its_run_is_done_otherwise() {
+    let way = Way { precision: Precision::F16, convolution: Convolution::Stacked, layout: Layout::Auto };
+    let mut failed = 0;
+    for nth in 1.. {
+        let warnings = Warnings::default();
+        let model = open("v1-tiny", way, &warnings).unwrap();
+        // Its start has been seen.
+        let mut first = stream(&model, SIZE).unwrap();
+        fail_allocation(nth);
+        encode(&mut first, 1, true).unwrap();
+        fail_allocation(0);
+        let texts = warnings.0.lock().clone();
+        if texts.is_empty() {
+            break;
+        }
+        failed += 1;
+        assert!(texts.len() == 1 && texts[0].contains("its runs are not recorded"), "{texts:?}");
+        assert!(texts[0].contains("cudaErrorMemoryAllocation"), "{texts:?}");
+        encode(&mut first, 2, true).unwrap();
+    }
+    println!("{failed} allocations of recordings");
+    // At least those of what converts bytes and of two steps.
+    assert!(failed >= 3);
+}
+
 /// Threads work with one model while others record, load the other direction and copy.
 #[test]
 #[ignore = "needs the stub of CUDA: make check-cuda-stub"]

@@ -146,3 +146,105 @@ impl FakeRecording {
         inputs.iter().zip(&self.copies).map(|(input, copy)| copy.as_ref().unwrap_or(input)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::environment::Runtime;
+    use super::super::tensor::DeviceMemory;
+    use super::*;
+    use crate::graph::Element;
+    use crate::logger::Logger;
+    use ort::memory::Allocator;
+    use std::sync::Arc;
+
+    /// Tensors on it are the CPU's.
+    struct Nowhere;
+
+    impl DeviceMemory for Nowhere {
+        fn allocated(&self, _: u64) {}
+
+        fn freed(&self, _: u64) {}
+
+        fn upload(&self, _: &Tensor, _: &Tensor) -> crate::error::Result<()> {
+            unreachable!("nothing is copied")
+        }
+
+        fn download(&self, _: &Tensor, _: &Tensor) -> crate::error::Result<()> {
+            unreachable!("nothing is copied")
+        }
+    }
+
+    fn tensor(size: usize) -> Tensor {
+        Runtime::get(None, &Logger::default()).unwrap();
+        let device: Arc<dyn DeviceMemory> = Arc::new(Nowhere);
+        Tensor::allocate(&Allocator::default(), &[size], Element::F32, Some(device.clone()), Some(device)).unwrap()
+    }
+
+    /// What is known of a run, in a letter: nothing, seen, recorded. What was seen is recorded.
+    fn run(recordings: &mut Recordings, inputs: &[&Tensor], outputs: &[&Tensor]) -> char {
+        let key = match recordings.of(inputs, outputs) {
+            Known::Nothing => return 'n',
+            Known::Recorded(_) => return 'r',
+            Known::Seen(key) => key,
+        };
+        recordings.keep(key, Recording::Fake(FakeRecording::new(inputs, outputs).unwrap()));
+        's'
+    }
+
+    #[test]
+    fn the_third_run_with_the_same_tensors_is_repeated() {
+        let (mut all, [a, b, c]) = (Recordings::default(), [4; 3].map(tensor));
+        let [one, two] = [1, 2].map(|value| Tensor::integers(&[value]).unwrap());
+        for known in ['n', 's', 'r', 'r'] {
+            assert_eq!(run(&mut all, &[&a, &one], &[&b]), known);
+        }
+        // Each of these differs in one thing.
+        for (inputs, output) in [([&c, &one], &b), ([&a, &two], &b), ([&a, &one], &c)] {
+            assert_eq!(run(&mut all, &inputs, &[output]), 'n');
+        }
+        // The value, in another place.
+        let again = Tensor::integers(&[1]).unwrap();
+        assert_eq!(run(&mut all, &[&a, &again], &[&b]), 'r');
+        // Its result, or much that it reads, is the CPU's.
+        let (host, large) = (Tensor::floats(&[0.0]).unwrap(), Tensor::floats(&[0.0; 1000]).unwrap());
+        for (input, output) in [(&one, &host), (&large, &b)] {
+            for _ in 0..3 {
+                assert_eq!(run(&mut all, &[&a, input], &[output]), 'n');
+            }
+        }
+    }
+
+    #[test]
+    fn recordings_end_with_another_size_their_tensors_or_too_many() {
+        let (mut all, [a, b]) = (Recordings::default(), [4; 2].map(tensor));
+        let record = |all: &mut Recordings| (0..2).for_each(|_| assert_ne!(run(all, &[&a], &[&b]), 'r'));
+        record(&mut all);
+        assert_eq!(run(&mut all, &[&tensor(5)], &[&b]), 'n');
+        record(&mut all);
+        all.forget(&[b.recorded_place().unwrap()]);
+        record(&mut all);
+        let others: Vec<Tensor> = (0..MOST).map(|_| tensor(4)).collect();
+        all.forget(&[others[0].recorded_place().unwrap()]);
+        assert_eq!(run(&mut all, &[&a], &[&b]), 'r');
+        others[1..].iter().for_each(|other| assert_eq!(run(&mut all, &[other], &[&b]), 'n'));
+        assert_eq!((all.runs.len(), run(&mut all, &[&a], &[&b])), (MOST, 'r'));
+        assert_eq!(run(&mut all, &[&others[0]], &[&b]), 'n');
+        assert_eq!(all.runs.len(), 1);
+        record(&mut all);
+    }
+
+    #[test]
+    fn after_a_failure_runs_are_recorded_later_or_never() {
+        let (mut all, [a, b]) = (Recordings::default(), [4; 2].map(tensor));
+        all.failed(true);
+        for _ in 0..=PAUSE {
+            assert_eq!(run(&mut all, &[&a], &[&b]), 'n');
+        }
+        assert_eq!(run(&mut all, &[&a], &[&b]), 's');
+        let (mut all, c) = (Recordings::default(), tensor(4));
+        all.failed(false);
+        for _ in 0..2 * PAUSE {
+            assert_eq!(run(&mut all, &[&a], &[&c]), 'n');
+        }
+    }
+}

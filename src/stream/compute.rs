@@ -68,7 +68,7 @@ fn element(precision: Precision) -> Element {
 
 /// The types that our kernels on a CUDA device should compute in.
 pub(super) fn wanted_kernels(options: &ModelOptions) -> Vec<Element> {
-    let off = options.provider_options.iter().any(|(name, value)| name == OUR_KERNELS && value == "0");
+    let off = options.is_off(OUR_KERNELS);
     if off || options.layout == Layout::Planes {
         return vec![];
     }

@@ -150,6 +150,11 @@ pub struct ModelOptions {
 }
 
 impl ModelOptions {
+    /// Whether that one of the library's own provider options is 0.
+    pub(super) fn is_off(&self, own: &str) -> bool {
+        self.provider_options.iter().any(|(name, value)| name == own && value == "0")
+    }
+
     /// What can be checked without the model.
     pub(super) fn check(&self) -> Result<()> {
         if self.threads > MAX_THREADS {

@@ -29,6 +29,8 @@ pub(super) struct Sessions {
     pub(super) threads: usize,
     logger: Logger,
     provider_options: Arc<[(String, String)]>,
+    /// Whether runs on a device are recorded.
+    recordings: bool,
     /// Ours on a CUDA device, for each type that a direction computes in.
     kernels: Vec<(Element, Arc<Kernels>)>,
     scratch: Arc<ScratchPool>,
@@ -48,6 +50,7 @@ impl Sessions {
             threads: if options.threads == 0 { available() } else { options.threads },
             logger: options.logger.clone(),
             provider_options: options.provider_options.clone().into(),
+            recordings: !options.is_off(OUR_RECORDINGS),
             kernels: vec![],
             scratch: Arc::default(),
         };
@@ -96,7 +99,7 @@ impl Sessions {
             queue: None,
             cuda: CudaOptions {
                 more: self.provider_options.clone(),
-                recordings: self.records(),
+                recordings: self.recordings,
                 ..CudaOptions::default()
             },
             threads: 1,
@@ -105,11 +108,6 @@ impl Sessions {
             logger: self.logger.clone(),
         };
         Device::open(self.runtime, &self.checkpoint, &options, self.converting_threads())
-    }
-
-    /// Whether runs on a device are recorded.
-    fn records(&self) -> bool {
-        !self.provider_options.iter().any(|(name, value)| name == OUR_RECORDINGS && value == "0")
     }
 
     /// Compiles our kernels. Without them ONNX's operators do the same.
@@ -170,7 +168,7 @@ impl Sessions {
             tensor_cores: precision != Precision::F32,
             channels_last: graph.channels_last,
             more: self.provider_options.clone(),
-            recordings: self.records(),
+            recordings: self.recordings,
             kernels: match graph.operators {
                 Operators::Device => self.kernels.iter().find(|(compute, _)| *compute == graph.compute),
                 _ => None,

@@ -719,6 +719,7 @@ struct recording {
     struct node *nodes;
     size_t count, room;
     bool failed;
+    bool launched; /* the first launch takes memory, which may fail and is not counted */
     struct wfvae_stub_counters work;
 };
 
@@ -823,8 +824,14 @@ static int free_recording(struct recording *of) {
 }
 int cudaGraphDestroy(struct recording *graph) { return free_recording(graph); }
 int cudaGraphExecDestroy(struct recording *ready) { return COUNT(recordings, -1), free_recording(ready); }
-int cudaGraphLaunch(const struct recording *ready, void *stream) {
+int cudaGraphLaunch(struct recording *ready, void *stream) {
     check_stream("cudaGraphLaunch", stream);
+    pthread_mutex_lock(&lock);
+    bool fails = !ready->launched && fail_in > 0 && --fail_in == 0;
+    pthread_mutex_unlock(&lock);
+    if (fails)
+        return last_error = OUT_OF_MEMORY;
+    ready->launched = true;
     if (launch_fails())
         return last_error = LAUNCH_FAILED;
     if (recording != NULL)

@@ -319,13 +319,8 @@ impl<'a> ImageMut<'a> {
 
     /// The same on up to so many threads, if it is much and RGB.
     pub(crate) fn write_on(&mut self, threads: usize, planes: &[f32], held: &Rect, part: &Rect) -> Result<()> {
+        let Some(part) = self.inside(part) else { return Ok(()) };
         let Layout { width, height, .. } = self.layout;
-        let columns = part.width.min(width.saturating_sub(part.x));
-        let rows = part.height.min(height.saturating_sub(part.y));
-        if columns == 0 || rows == 0 {
-            return Ok(());
-        }
-        let part = Rect { width: columns, height: rows, ..*part };
         let Some(conversion) = Conversion::of(&self.layout) else {
             let too_large = Mutex::new(None);
             self.write_rows(threads, size_of_val(planes) / 3, &part, |writing, part| {
@@ -365,17 +360,18 @@ impl<'a> ImageMut<'a> {
 
     /// As `write_on`, for a picture that takes bytes, which it gets as they are.
     pub(crate) fn write_bytes_on(&mut self, threads: usize, planes: &[u8], held: &Rect, part: &Rect) {
-        let Layout { width, height, .. } = self.layout;
-        let columns = part.width.min(width.saturating_sub(part.x));
-        let rows = part.height.min(height.saturating_sub(part.y));
-        if columns == 0 || rows == 0 {
-            return;
-        }
-        let part = Rect { width: columns, height: rows, ..*part };
+        let Some(part) = self.inside(part) else { return };
         self.write_rows(threads, planes.len() / 3, &part, |writing, part| {
             // SAFETY: each band has rows of its own.
             unsafe { writing.byte_rows(planes, held, part) }
         });
+    }
+
+    /// What of a part is in the picture.
+    fn inside(&self, part: &Rect) -> Option<Rect> {
+        let width = part.width.min(self.layout.width.saturating_sub(part.x));
+        let height = part.height.min(self.layout.height.saturating_sub(part.y));
+        (width > 0 && height > 0).then_some(Rect { width, height, ..*part })
     }
 
     /// Divides a part of the picture among up to so many threads, if a plane's values are many bytes.
