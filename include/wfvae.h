@@ -308,7 +308,8 @@ typedef enum wfvae_provider {
   WFVAE_PROVIDER_CPU = 1,
   /// A CUDA device. Needs the ONNX Runtime of the package onnxruntime-gpu. If it cannot be used, opening the model
   /// fails with WFVAE_STATUS_PROVIDER and a text that names what is missing. Streams keep their causal caches and all
-  /// intermediate tensors on the device; the caller's frames and latents are in the CPU's memory.
+  /// intermediate tensors on the device. The caller's frames and latents are in the CPU's memory, or in the device's: see
+  /// wfvae_options.frame_memory and .latent_memory.
   WFVAE_PROVIDER_CUDA = 2,
 } wfvae_provider;
 
@@ -435,6 +436,19 @@ typedef enum wfvae_tiling {
   WFVAE_TILING_BLENDED = 2,
 } wfvae_tiling;
 
+/// Where the caller's frames or latents are.
+typedef enum wfvae_memory_kind {
+  /// The CPU's memory.
+  WFVAE_MEMORY_KIND_CPU = 0,
+  /// The memory of the model's CUDA device, as cudaMalloc() and cuMemAlloc() give it in the device's primary context. The
+  /// model must run there; on the CPU it is WFVAE_STATUS_INVALID_ARGUMENT. Each call begins, on the device, when all that
+  /// was put into wfvae_options.cuda_stream before the call is done; so do other streams' calls on the model that come
+  /// later. When a call returns, the library neither reads nor writes the memory any more, and all results are there. The
+  /// values are those of WFVAE_MEMORY_KIND_CPU, bit for bit. Pointers to other memory are WFVAE_STATUS_INVALID_ARGUMENT. A
+  /// call may make the model's device the thread's current one (cudaSetDevice).
+  WFVAE_MEMORY_KIND_CUDA = 1,
+} wfvae_memory_kind;
+
 /// Which graphs wfvae_model_save_onnx() writes.
 typedef enum wfvae_graphs {
   /// Those that the library runs: encoder.0, ..., decoder.0, ... Each is one step for one frame; causal caches are
@@ -535,9 +549,12 @@ typedef struct wfvae_model_options {
   /// Options of ONNX Runtime's CUDA provider that replace the library's own choice: "name=value", separated by
   /// commas. NULL or "": none. For tuning and measuring; ONNX Runtime's documentation explains them. The names are
   /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit
-  /// (bytes, of each session) and use_tf32; and two of the library's own: wfvae_kernels=0 turns off its kernels between
-  /// channels-last convolutions, for which ONNX Runtime's then run, and wfvae_graphs=0 turns off CUDA graphs: runs that
-  /// come again are then not recorded. Any other name, and any option with WFVAE_PROVIDER_CPU, is
+  /// (bytes, of each session) and use_tf32; and two of the library's own. wfvae_kernels=0 turns off its kernels between
+  /// channels-last convolutions and for frames; ONNX Runtime's then run, and the CPU converts frames. wfvae_graphs=1 turns
+  /// on CUDA graphs: runs that come again are recorded, and later ones launched by one call, which makes small frames up to
+  /// twice as fast. While a run is recorded, for milliseconds in a stream's first calls, no other code in the process may
+  /// wait for the whole device (cudaDeviceSynchronize, cuCtxSynchronize): CUDA refuses that with error 900. Models of this
+  /// library take care of each other. Any other name, and any option with WFVAE_PROVIDER_CPU, is
   /// WFVAE_STATUS_INVALID_ARGUMENT; a wrong value is WFVAE_STATUS_RUNTIME, or WFVAE_STATUS_INVALID_ARGUMENT for the
   /// library's own. They are not used if WFVAE_PROVIDER_AUTO chooses the CPU.
   const char *provider_options;
@@ -706,8 +723,18 @@ typedef struct wfvae_options {
   /// kept planes take memory, beside that of wfvae_memory, until their frames are decoded: 1 byte per pixel from 8-bit
   /// formats, otherwise 4. 0: alpha is ignored on input and opaque on output.
   uint32_t alpha;
+  /// A wfvae_memory_kind: where all planes of frames are, in both directions. Frames in a CUDA device's memory need a
+  /// stream without tiles and alpha, and a model that takes no whole clips. wfvae_convert_frame() is for the CPU's.
+  uint32_t frame_memory;
+  /// A wfvae_memory_kind: where latents are that encode and decode calls are given. Those of wfvae_latent_writer_write()
+  /// and wfvae_latent_reader_read() are always in the CPU's memory.
+  uint32_t latent_memory;
   /// 0.
   uint32_t reserved;
+  /// With WFVAE_MEMORY_KIND_CUDA: the CUDA stream (cudaStream_t, CUstream) in which the program works on that memory.
+  /// NULL: the device's legacy default stream; cudaStreamPerThread is another one. It must belong to the device's primary
+  /// context, must not record a CUDA graph during a call, and must stay as long as the stream and its forks.
+  void *cuda_stream;
   /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
   /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
   /// wfvae_last_error(NULL) has the text.

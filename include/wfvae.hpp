@@ -152,6 +152,12 @@ enum class Siting : std::uint32_t {
     top_left = WFVAE_SITING_TOP_LEFT,
 };
 
+/// wfvae_memory_kind: where frames or latents are.
+enum class MemoryKind : std::uint32_t {
+    cpu = WFVAE_MEMORY_KIND_CPU,
+    cuda = WFVAE_MEMORY_KIND_CUDA,
+};
+
 /// wfvae_direction: what a stream can do. Combine directions with |.
 enum class Direction : std::uint32_t {
     all = 0,
@@ -994,6 +1000,12 @@ struct StreamOptions {
     std::uint64_t clip_frames = 0;
     /// Above 0: the most bytes that the stream may take.
     std::uint64_t memory_limit = 0;
+    /// Where the planes of frames are. Views take addresses of a CUDA device's memory as they take others.
+    MemoryKind frame_memory = MemoryKind::cpu;
+    /// Where latents are.
+    MemoryKind latent_memory = MemoryKind::cpu;
+    /// The CUDA stream in which the program works on its frames and latents in a device's memory; null: the default stream.
+    void *cuda_stream = nullptr;
 };
 
 namespace detail {
@@ -1027,6 +1039,9 @@ inline wfvae_options c_options(const StreamOptions &options) noexcept
     c.clip_frames = options.clip_frames;
     c.memory_limit = options.memory_limit;
     c.alpha = options.alpha;
+    c.frame_memory = value(options.frame_memory);
+    c.latent_memory = value(options.latent_memory);
+    c.cuda_stream = options.cuda_stream;
     return c;
 }
 

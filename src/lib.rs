@@ -86,6 +86,6 @@ pub use media::{
     PixelFormat, Posterior, Range, Siting, Yuv, YuvRange,
 };
 pub use stream::{
-    CacheType, CallProgress, Canceller, Convolution, Estimate, Graphs, Layout, Model, ModelInfo, ModelOptions,
-    Precision, Provider, Snapshot, SnapshotInfo, Stream, StreamInfo, StreamOptions, Tiling,
+    CacheType, CallProgress, Canceller, Convolution, Estimate, Graphs, Layout, MemoryKind, Model, ModelInfo,
+    ModelOptions, Precision, Provider, Snapshot, SnapshotInfo, Stream, StreamInfo, StreamOptions, Tiling,
 };

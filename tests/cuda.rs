@@ -49,6 +49,9 @@ fn tested() -> (&'static str, Provider) {
 fn builtin_on_device(precision: Precision) -> Model {
     let mut options = options(tested().1, precision);
     options.logger = print_warnings();
+    if tested().1 != Provider::Cpu {
+        options.provider_options = vec![("wfvae_graphs".into(), "1".into())];
+    }
     println!("builtin, {precision}, convolution exact, layout auto");
     Model::builtin(&options).unwrap_or_else(|e| panic!("builtin: {e}"))
 }
@@ -524,58 +527,211 @@ fn streams_go_on_when_a_cuda_device_gives_no_more_memory() {
     assert!(off.is_empty(), "{off:#?}");
 }
 
-/// The device's memory, by the functions of the CUDA runtime that ONNX Runtime's provider works with. They use the thread's
-/// device, which is 0 unless someone changes it.
+/// Formats of all kinds; each has all sizes of elements, one plane and several, chroma of each size.
 #[cfg(unix)]
-mod device_memory {
-    use std::ffi::{CStr, c_int, c_void};
+fn formats() -> Vec<PixelFormat> {
+    use wfvae::{Chroma, Matrix, Siting, Yuv, YuvRange};
+    let yuv = Yuv::default();
+    let other = Yuv { matrix: Matrix::Bt2020, range: YuvRange::Full, siting: Siting::TopLeft };
+    vec![
+        PixelFormat::Rgb8,
+        PixelFormat::Bgra8,
+        PixelFormat::GbrPlanar8,
+        PixelFormat::Rgba16 { bits: 12 },
+        PixelFormat::GbrPlanar16 { bits: 10 },
+        PixelFormat::RgbF16(Range::Unit),
+        PixelFormat::RgbPlanarBf16(Range::Signed),
+        PixelFormat::RgbPlanarF32(Range::Signed),
+        PixelFormat::RgbaF32(Range::Unit),
+        PixelFormat::Gray16 { bits: 16, yuv },
+        PixelFormat::Nv12(yuv),
+        PixelFormat::P010 { bits: 10, yuv: other },
+        PixelFormat::Yuv8 { chroma: Chroma::Half, yuv: other },
+        PixelFormat::Yuv16 { chroma: Chroma::HalfWidth, bits: 10, yuv },
+        PixelFormat::Yuv8 { chroma: Chroma::QuarterWidth, yuv },
+        PixelFormat::Yuv16 { chroma: Chroma::Full, bits: 16, yuv: Yuv { siting: Siting::Left, ..other } },
+    ]
+}
 
-    /// After a model was opened, which loads the library.
-    fn function(name: &CStr) -> *mut c_void {
-        // SAFETY: looks a name up.
-        let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        assert!(!address.is_null(), "no CUDA runtime is loaded");
-        address
+/// A picture without gaps, at an address of any memory.
+#[cfg(unix)]
+fn planes_of(format: PixelFormat, at: *mut u8, [width, height]: [usize; 2]) -> ([*mut u8; 4], [isize; 4]) {
+    use wfvae::Chroma;
+    // The format's planes of one row, and of one column, tell the size of each.
+    let (mut planes, mut strides, mut start) = ([std::ptr::null_mut(); 4], [0; 4], 0);
+    let bytes = |width, height| format.bytes(width, height).unwrap();
+    let chroma = match format {
+        PixelFormat::Nv12(_) | PixelFormat::P010 { .. } => Some(Chroma::Half),
+        PixelFormat::Yuv8 { chroma, .. } | PixelFormat::Yuv16 { chroma, .. } => Some(chroma),
+        _ => None,
+    };
+    let [across, down] = match chroma {
+        Some(Chroma::Half) => [2, 2],
+        Some(Chroma::HalfWidth) => [2, 1],
+        Some(Chroma::QuarterWidth) => [4, 1],
+        _ => [1, 1],
+    };
+    // One pixel has a sample of everything.
+    let samples = if chroma.is_some() { 3 } else { format.planes() };
+    let element = bytes(1, 1) / samples;
+    for plane in 0..format.planes() {
+        let (columns, rows) = if plane > 0 { (width.div_ceil(across), height.div_ceil(down)) } else { (width, height) };
+        let pairs = if plane > 0 && format.planes() == 2 { 2 } else { 1 };
+        planes[plane] = at.wrapping_add(start);
+        strides[plane] = (columns * element * pairs) as isize;
+        start += columns * rows * element * pairs;
     }
+    assert_eq!(start, bytes(width, height), "{format:?}");
+    (planes, strides)
+}
 
-    pub fn free_bytes() -> u64 {
-        // SAFETY: the function's signature.
-        let get: extern "C" fn(&mut usize, &mut usize) -> c_int =
-            unsafe { std::mem::transmute(function(c"cudaMemGetInfo")) };
-        let (mut free, mut total) = (0, 0);
-        assert_eq!(get(&mut free, &mut total), 0, "cudaMemGetInfo");
-        free as u64
-    }
-
-    /// Takes memory so that others find none.
-    #[derive(Default)]
-    pub struct Filler(Vec<*mut c_void>);
-
-    impl Filler {
-        /// Takes all but about so many bytes.
-        pub fn fill(&mut self, leave: u64) {
-            // SAFETY: the function's signature.
-            let take: extern "C" fn(&mut *mut c_void, usize) -> c_int =
-                unsafe { std::mem::transmute(function(c"cudaMalloc")) };
-            let mut size = 32u64 << 30;
-            while size >= 1 << 16 {
-                let mut at = std::ptr::null_mut();
-                if free_bytes() >= leave + size && take(&mut at, size as usize) == 0 {
-                    self.0.push(at);
-                } else {
-                    size /= 2;
-                }
+/// What a program's memory on the device gives is what the CPU's gives, bit for bit, and is used in the program's turn.
+#[cfg(unix)]
+#[test]
+#[ignore = "needs a CUDA device: make check-cuda"]
+fn frames_in_a_device_s_memory_are_those_of_the_cpu_s() {
+    use common::device_memory::{Buffer, ProgramStream};
+    use wfvae::MemoryKind;
+    const SIZE: [usize; 2] = [61, 45];
+    let ([width, height], (name, _)) = (SIZE, tested());
+    let model = builtin_on_device(Precision::F16);
+    let program = ProgramStream::new();
+    // Keeps the program's stream busy.
+    let busy = Buffer::new(if name == "stub" { 1 << 16 } else { 1 << 30 });
+    let mut options = StreamOptions::new(width, height);
+    options.pad = true;
+    let mut plain = Stream::new(&model, &options).unwrap();
+    options.frame_memory = MemoryKind::Cuda;
+    // SAFETY: a stream of the device that stays.
+    unsafe { options.set_cuda_stream(program.0) };
+    let mut there = Stream::new(&model, &options).unwrap();
+    for format in formats() {
+        let bytes = format.bytes(width, height).unwrap();
+        let picture = |frame: usize| -> Vec<u8> {
+            let value = |i: usize| (i * 7 + i / width * 3 + frame * 29) % 251;
+            match bytes / (width * height) {
+                12 | 16 => (0..bytes / 4).flat_map(|i| (value(i) as f32 / 250.0).to_ne_bytes()).collect(),
+                // Floats of two bytes, and words of any number of bits.
+                _ => (0..bytes).map(|i| if i % 2 == 1 { (value(i) % 60) as u8 } else { value(i) as u8 }).collect(),
             }
+        };
+        let pictures: Vec<Vec<u8>> = (0..9).map(picture).collect();
+        let images = |at: &dyn Fn(usize) -> *mut u8, frames: std::ops::Range<usize>| -> Vec<Image<'static>> {
+            let image = |frame: usize| {
+                let (planes, strides) = planes_of(format, at(frame), SIZE);
+                // SAFETY: so many bytes are there, and stay.
+                unsafe { Image::from_raw(format, width, height, planes.map(|p| p.cast_const()), strides, [0; 4]) }
+            };
+            frames.map(|frame| image(frame).unwrap()).collect()
+        };
+        let images_mut = |at: &dyn Fn(usize) -> *mut u8, count: usize| -> Vec<ImageMut<'static>> {
+            let image = |frame: usize| {
+                let (planes, strides) = planes_of(format, at(frame), SIZE);
+                // SAFETY: as above, and nobody else uses them.
+                unsafe { ImageMut::from_raw(format, width, height, planes, strides, [0; 4]) }
+            };
+            (0..count).map(|frame| image(frame).unwrap()).collect()
+        };
+        let latent = plain.info().encoded_channels * plain.info().latent_width * plain.info().latent_height;
+        let encode = |stream: &mut Stream, at: &dyn Fn(usize) -> *mut u8, before: &dyn Fn()| {
+            stream.reset().unwrap();
+            let (mut latents, mut count) = (vec![0.0; 3 * latent], 0);
+            for frames in [0..1, 1..3, 3..9] {
+                before();
+                let room = LatentsMut::F32(&mut latents[count * latent..]);
+                count += stream.encode(&images(at, frames), room).unwrap_or_else(|e| panic!("{format:?}: {e}"));
+            }
+            assert_eq!(count, 3);
+            latents
+        };
+        let expected = encode(&mut plain, &|frame| pictures[frame].as_ptr().cast_mut(), &|| {});
+        let [staging, buffers] = [0, 1].map(|_| (0..9).map(|_| Buffer::new(bytes)).collect::<Vec<_>>());
+        staging.iter().zip(&pictures).for_each(|(buffer, picture)| buffer.write(picture));
+        // The program is still writing the frames when it calls, and writes over them when the call is done.
+        let late = || {
+            (0..20).for_each(|_| busy.fill(3, &program));
+            buffers.iter().zip(&staging).for_each(|(buffer, staging)| buffer.take(staging, &program));
+        };
+        let found = encode(&mut there, &|frame| buffers[frame].at(), &late);
+        buffers.iter().for_each(|buffer| buffer.fill(0xee, &program));
+        assert!(name == "stub" || found == expected, "{format:?}: latents");
+
+        let mut written: Vec<Vec<u8>> = (0..9).map(|_| vec![0xaa; bytes]).collect();
+        let addresses: Vec<*mut u8> = written.iter_mut().map(|bytes| bytes.as_mut_ptr()).collect();
+        let decode = |stream: &mut Stream, at: &dyn Fn(usize) -> *mut u8| {
+            // Zeros are finite on a stub, too.
+            let latents = if name == "stub" { &vec![0.0; 3 * latent] } else { &expected };
+            let mut count = 0;
+            for latents in [&latents[..latent], &latents[latent..]] {
+                let next = stream.decode_count((latents.len() / latent) as u64).unwrap() as usize;
+                let mut images = images_mut(&|frame| at(count + frame), next);
+                count +=
+                    stream.decode(Latents::F32(latents), &mut images).unwrap_or_else(|e| panic!("{format:?}: {e}"));
+            }
+            let next = stream.decode_flush_count().unwrap() as usize;
+            count += stream.decode_flush(&mut images_mut(&|frame| at(count + frame), next)).unwrap();
+            assert_eq!(count, 9);
+        };
+        decode(&mut plain, &|frame| addresses[frame]);
+        (0..20).for_each(|_| busy.fill(3, &program));
+        buffers.iter().for_each(|buffer| buffer.fill(0xaa, &program));
+        decode(&mut there, &|frame| buffers[frame].at());
+        for (frame, (buffer, expected)) in buffers.iter().zip(&written).enumerate() {
+            assert!(name == "stub" || buffer.read() == *expected, "{format:?}: frame {frame}");
         }
+        println!("{format:?}: {} values, {bytes} bytes a frame", found.len());
     }
 
-    impl Drop for Filler {
-        fn drop(&mut self) {
-            // SAFETY: the function's signature.
-            let give: extern "C" fn(*mut c_void) -> c_int = unsafe { std::mem::transmute(function(c"cudaFree")) };
-            self.0.drain(..).for_each(|at| assert_eq!(give(at), 0, "cudaFree"));
-        }
+    // A clip that ends in the middle of a group, as a new stream's first.
+    let mut short = Stream::new(&model, &options).unwrap();
+    let frame = Buffer::new(3 * width * height);
+    frame.fill(7, &program);
+    let rgb = |at: *mut u8| {
+        ([at, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut()], [3 * width as isize, 0, 0, 0])
+    };
+    let (planes, strides) = rgb(frame.at());
+    // SAFETY: so many bytes are there.
+    let image = unsafe {
+        Image::from_raw(PixelFormat::Rgb8, width, height, planes.map(|p| p.cast_const()), strides, [0; 4]).unwrap()
+    };
+    let mut latents =
+        vec![0.0; 2 * short.info().encoded_channels * short.info().latent_width * short.info().latent_height];
+    let mut count = short.encode(&[image, image], LatentsMut::F32(&mut latents)).unwrap();
+    let latent = latents.len() / 2;
+    count += short.encode_flush(LatentsMut::F32(&mut latents[latent..])).unwrap();
+    assert_eq!(count, 2);
+    if name == "stub" {
+        latents.fill(0.0);
     }
+    short.set_frame_count(Some(2)).unwrap();
+    let outs = [0, 1].map(|_| Buffer::new(3 * width * height));
+    let mut images = outs.each_ref().map(|out| {
+        let (planes, strides) = rgb(out.at());
+        // SAFETY: as above, and nobody else uses it.
+        unsafe { ImageMut::from_raw(PixelFormat::Rgb8, width, height, planes, strides, [0; 4]).unwrap() }
+    });
+    let first = short.decode(Latents::F32(&latents), &mut images).unwrap();
+    let rest = short.decode_flush(&mut images[first..]).unwrap();
+    assert_eq!(first + rest, 2);
+
+    // A stream of the program that records is refused: the library would wait for it for ever.
+    short.reset().unwrap();
+    let error = program.recording(|| short.encode(&[image], LatentsMut::F32(&mut latents)).unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.text().contains("is recording a CUDA graph"), "{error}");
+    assert!(short.info().frames_in == 0 && !short.info().needs_reset);
+    assert_eq!(short.encode(&[image], LatentsMut::F32(&mut latents)).unwrap(), 1);
+
+    // Memory that is none of the device's is refused, and nothing is consumed.
+    let (frames, host) = (there.info().frames_in, vec![0u8; 3 * width * height]);
+    let image = Image::packed(&host, PixelFormat::Rgb8, width, height).unwrap();
+    let error = there.encode(&[image], LatentsMut::F32(&mut [])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(
+        error.text().starts_with("frame 0: 0x") && error.text().contains("is not memory of a CUDA device"),
+        "{error}"
+    );
+    assert!(there.info().frames_in == frames && !there.info().needs_reset);
 }
 
 /// Nothing else may run on the device meanwhile.
@@ -583,7 +739,7 @@ mod device_memory {
 #[test]
 #[ignore = "needs a CUDA device: make check-cuda"]
 fn streams_go_on_when_a_cuda_device_is_full() {
-    use device_memory::{Filler, free_bytes};
+    use common::device_memory::{Filler, free_bytes};
     const SMALL: [usize; 2] = [64, 48];
     let [width, height] = SMALL;
     let model = builtin_on_device(Precision::F16);
@@ -658,11 +814,12 @@ fn streams_go_on_when_a_cuda_device_is_full() {
 #[test]
 #[ignore = "needs a CUDA device: make check-cuda"]
 fn two_models_on_one_cuda_device_do_not_disturb_each_other() {
-    use device_memory::free_bytes;
+    use common::device_memory::free_bytes;
     const CASES: [(&str, [usize; 2]); 2] = [("builtin", [128, 96]), ("v1-image", [256, 192])];
     let open = |case: &str| {
         let mut options = options(DEVICE, Precision::F16);
         options.logger = print_warnings();
+        options.provider_options = vec![("wfvae_graphs".into(), "1".into())];
         open_case(case, &options).unwrap()
     };
     let run = |model: &Model, [width, height]: [usize; 2]| {

@@ -193,6 +193,15 @@ namespace Wfvae
         TopLeft = 2,
     }
 
+    /// <summary>Where frames or latents are; wfvae_memory_kind.</summary>
+    public enum MemoryKind : uint
+    {
+        /// <summary>In the CPU's memory.</summary>
+        Cpu = 0,
+        /// <summary>In the memory of the model's CUDA device: give addresses, not arrays or spans.</summary>
+        Cuda = 1,
+    }
+
     /// <summary>Where the network runs; wfvae_provider.</summary>
     public enum Provider : uint
     {
@@ -435,6 +444,12 @@ namespace Wfvae
         public long MemoryLimit;
         /// <summary>Keep the alpha of each input frame and write it to the output frame of the same index.</summary>
         public bool Alpha;
+        /// <summary>Where frames are.</summary>
+        public MemoryKind FrameMemory;
+        /// <summary>Where latents are.</summary>
+        public MemoryKind LatentMemory;
+        /// <summary>The CUDA stream in which the program works on them; zero: the device's legacy default stream.</summary>
+        public IntPtr CudaStream;
     }
 
     /// <summary>What a model is and what it runs on; wfvae_model_info.</summary>
@@ -2234,7 +2249,8 @@ namespace Wfvae
             internal ulong Seed;
             internal uint Scaled, Tiling, TileWidth, TileHeight, TileOverlap, AnyEncoder;
             internal ulong ClipFrames, MemoryLimit;
-            internal uint Alpha, Reserved;
+            internal uint Alpha, FrameMemory, LatentMemory, Reserved;
+            internal IntPtr CudaStream;
             internal IntPtr ErrorText;
             internal UIntPtr ErrorSize;
         }
@@ -2420,6 +2436,9 @@ namespace Wfvae
                 ClipFrames = Unsigned(options.ClipFrames, "ClipFrames"),
                 MemoryLimit = Unsigned(options.MemoryLimit, "MemoryLimit"),
                 Alpha = options.Alpha ? 1u : 0,
+                FrameMemory = (uint)options.FrameMemory,
+                LatentMemory = (uint)options.LatentMemory,
+                CudaStream = options.CudaStream,
             };
         }
 

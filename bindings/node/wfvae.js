@@ -49,7 +49,8 @@ const Options = koffi.struct({
   struct_size: 'size_t', width: 'uint32_t', height: 'uint32_t', directions: 'uint32_t', padding: 'uint32_t',
   latent_type: 'uint32_t', posterior: 'uint32_t', seed: 'uint64_t', scaled: 'uint32_t', tiling: 'uint32_t',
   tile_width: 'uint32_t', tile_height: 'uint32_t', tile_overlap: 'uint32_t', any_encoder: 'uint32_t', clip_frames: 'uint64_t',
-  memory_limit: 'uint64_t', alpha: 'uint32_t', reserved: 'uint32_t', error_text: 'void *', error_size: 'size_t',
+  memory_limit: 'uint64_t', alpha: 'uint32_t', frame_memory: 'uint32_t', latent_memory: 'uint32_t',
+  reserved: 'uint32_t', cuda_stream: 'void *', error_text: 'void *', error_size: 'size_t',
 });
 const Info = koffi.struct({
   struct_size: 'size_t', width: 'uint32_t', height: 'uint32_t', latent_width: 'uint32_t', latent_height: 'uint32_t',

@@ -4,11 +4,11 @@ use super::abi;
 use super::frame::{frames_images, frames_images_mut, images, images_mut, wfvae_frame, wfvae_frames};
 use super::guard::guard;
 use super::handle::wfvae_stream;
-use super::latents::{MAX_PER_CALL, latents_at, latents_at_mut};
+use super::latents::{MAX_PER_CALL, check_latents, latents_at, latents_at_mut};
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::media::Latents;
-use crate::stream::{Ready, Stream};
+use crate::stream::{MemoryKind, Ready, Stream};
 use std::ffi::c_void;
 
 /// Encodes frames and writes the latents that they complete: one for the clip's first frame, then one for every
@@ -282,9 +282,16 @@ unsafe fn encode(
         };
         let call = stream.encode(images.as_ref().map(Vec::len))?;
         let images = images.unwrap_or_default();
+        let (kind, memory) = (handle.latent_type(), call.latent_memory());
+        if memory == MemoryKind::Cuda && call.count() > 0 {
+            check_latents(latents, kind)?;
+            call.check_capacity(capacity)?;
+            // SAFETY: the caller promises memory for `capacity` latents, of which these are some.
+            return unsafe { call.run_to_device(&images, latents, kind) };
+        }
         let len = call.count().min(capacity) * call.latent_len();
-        // SAFETY: the caller promises memory for `capacity` latents, of which these are some.
-        call.run(&images, unsafe { latents_at_mut(latents, len, handle.latent_type())? })
+        // SAFETY: as above.
+        call.run(&images, unsafe { latents_at_mut(latents, len, kind)? })
     };
     unsafe { writes(stream, written, call) }
 }
@@ -323,7 +330,12 @@ unsafe fn decode(
             }
         };
         let latents = match latents {
-            // SAFETY: the caller promises `count` latents.
+            Some((latents, count)) if call.latent_memory() == MemoryKind::Cuda => {
+                check_latents(latents, handle.latent_type())?;
+                // SAFETY: the caller promises `count` latents.
+                return unsafe { call.run_from_device(latents, count, handle.latent_type(), &mut images) };
+            }
+            // SAFETY: as above.
             Some((latents, count)) => unsafe { latents_at(latents, count * call.latent_len(), handle.latent_type())? },
             None => Latents::F32(&[]),
         };

@@ -31,7 +31,7 @@ pub(super) unsafe fn latents_at<'a>(latents: *const c_void, len: usize, kind: La
     if len == 0 {
         return Ok(Latents::F32(&[]));
     }
-    check(latents, kind)?;
+    check_latents(latents, kind)?;
     // SAFETY: the caller promises so many values.
     Ok(unsafe {
         match kind {
@@ -46,7 +46,7 @@ pub(super) unsafe fn latents_at_mut<'a>(latents: *mut c_void, len: usize, kind: 
     if len == 0 {
         return Ok(LatentsMut::F32(&mut []));
     }
-    check(latents, kind)?;
+    check_latents(latents, kind)?;
     // SAFETY: the caller promises memory for so many values.
     Ok(unsafe {
         match kind {
@@ -56,7 +56,7 @@ pub(super) unsafe fn latents_at_mut<'a>(latents: *mut c_void, len: usize, kind: 
     })
 }
 
-fn check(latents: *const c_void, kind: LatentType) -> Result<()> {
+pub(super) fn check_latents(latents: *const c_void, kind: LatentType) -> Result<()> {
     let size = kind.bytes();
     if latents.is_null() || !(latents as usize).is_multiple_of(size) {
         fail!(InvalidArgument, "latents is {latents:p}, expected memory aligned to {size} bytes");

@@ -21,7 +21,8 @@ pub enum wfvae_provider {
     Cpu = 1,
     /// A CUDA device. Needs the ONNX Runtime of the package onnxruntime-gpu. If it cannot be used, opening the model
     /// fails with WFVAE_STATUS_PROVIDER and a text that names what is missing. Streams keep their causal caches and all
-    /// intermediate tensors on the device; the caller's frames and latents are in the CPU's memory.
+    /// intermediate tensors on the device. The caller's frames and latents are in the CPU's memory, or in the device's: see
+    /// wfvae_options.frame_memory and .latent_memory.
     Cuda = 2,
 }
 
@@ -171,9 +172,12 @@ pub struct wfvae_model_options {
     /// Options of ONNX Runtime's CUDA provider that replace the library's own choice: "name=value", separated by
     /// commas. NULL or "": none. For tuning and measuring; ONNX Runtime's documentation explains them. The names are
     /// arena_extend_strategy, cudnn_conv_algo_search, cudnn_conv_use_max_workspace, fuse_conv_bias, gpu_mem_limit
-    /// (bytes, of each session) and use_tf32; and two of the library's own: wfvae_kernels=0 turns off its kernels between
-    /// channels-last convolutions, for which ONNX Runtime's then run, and wfvae_graphs=0 turns off CUDA graphs: runs that
-    /// come again are then not recorded. Any other name, and any option with WFVAE_PROVIDER_CPU, is
+    /// (bytes, of each session) and use_tf32; and two of the library's own. wfvae_kernels=0 turns off its kernels between
+    /// channels-last convolutions and for frames; ONNX Runtime's then run, and the CPU converts frames. wfvae_graphs=1 turns
+    /// on CUDA graphs: runs that come again are recorded, and later ones launched by one call, which makes small frames up to
+    /// twice as fast. While a run is recorded, for milliseconds in a stream's first calls, no other code in the process may
+    /// wait for the whole device (cudaDeviceSynchronize, cuCtxSynchronize): CUDA refuses that with error 900. Models of this
+    /// library take care of each other. Any other name, and any option with WFVAE_PROVIDER_CPU, is
     /// WFVAE_STATUS_INVALID_ARGUMENT; a wrong value is WFVAE_STATUS_RUNTIME, or WFVAE_STATUS_INVALID_ARGUMENT for the
     /// library's own. They are not used if WFVAE_PROVIDER_AUTO chooses the CPU.
     pub provider_options: *const c_char,

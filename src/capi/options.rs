@@ -9,8 +9,8 @@ use super::model_info::wfvae_direction;
 use super::status::wfvae_status;
 use crate::error::{Result, fail};
 use crate::media::{LatentType, Posterior};
-use crate::stream::{Estimate, ModelInfo, Stream, StreamOptions, Tiling};
-use std::ffi::c_char;
+use crate::stream::{Estimate, MemoryKind, ModelInfo, Stream, StreamOptions, Tiling};
+use std::ffi::{c_char, c_void};
 
 /// Which latent the encoder writes. The network gives a mean and a variance for each value.
 #[repr(C)]
@@ -23,6 +23,21 @@ pub enum wfvae_posterior {
     Sample = 1,
     /// The mean's C channels, then those of the log-variance, clamped to -30..20: 2C channels. Never scaled.
     Moments = 2,
+}
+
+/// Where the caller's frames or latents are.
+#[repr(C)]
+#[allow(dead_code)]
+pub enum wfvae_memory_kind {
+    /// The CPU's memory.
+    Cpu = 0,
+    /// The memory of the model's CUDA device, as cudaMalloc() and cuMemAlloc() give it in the device's primary context. The
+    /// model must run there; on the CPU it is WFVAE_STATUS_INVALID_ARGUMENT. Each call begins, on the device, when all that
+    /// was put into wfvae_options.cuda_stream before the call is done; so do other streams' calls on the model that come
+    /// later. When a call returns, the library neither reads nor writes the memory any more, and all results are there. The
+    /// values are those of WFVAE_MEMORY_KIND_CPU, bit for bit. Pointers to other memory are WFVAE_STATUS_INVALID_ARGUMENT. A
+    /// call may make the model's device the thread's current one (cudaSetDevice).
+    Cuda = 1,
 }
 
 /// Whether frames are processed in tiles. Tiles take less working memory but more computation: tiles of size t that
@@ -133,8 +148,18 @@ pub struct wfvae_options {
     /// kept planes take memory, beside that of wfvae_memory, until their frames are decoded: 1 byte per pixel from 8-bit
     /// formats, otherwise 4. 0: alpha is ignored on input and opaque on output.
     pub alpha: u32,
+    /// A wfvae_memory_kind: where all planes of frames are, in both directions. Frames in a CUDA device's memory need a
+    /// stream without tiles and alpha, and a model that takes no whole clips. wfvae_convert_frame() is for the CPU's.
+    pub frame_memory: u32,
+    /// A wfvae_memory_kind: where latents are that encode and decode calls are given. Those of wfvae_latent_writer_write()
+    /// and wfvae_latent_reader_read() are always in the CPU's memory.
+    pub latent_memory: u32,
     /// 0.
     pub reserved: u32,
+    /// With WFVAE_MEMORY_KIND_CUDA: the CUDA stream (cudaStream_t, CUstream) in which the program works on that memory.
+    /// NULL: the device's legacy default stream; cudaStreamPerThread is another one. It must belong to the device's primary
+    /// context, must not record a CUDA graph during a call, and must stay as long as the stream and its forks.
+    pub cuda_stream: *mut c_void,
     /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
     /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
     /// wfvae_last_error(NULL) has the text.
@@ -241,7 +266,19 @@ impl wfvae_options {
         if self.reserved != 0 {
             fail!(InvalidArgument, "{name}: reserved is {}, expected 0", self.reserved);
         }
+        options.frame_memory = to_memory_kind(self.frame_memory, "wfvae_options: frame_memory")?;
+        options.latent_memory = to_memory_kind(self.latent_memory, "wfvae_options: latent_memory")?;
+        // SAFETY: the caller promises a stream.
+        unsafe { options.set_cuda_stream(self.cuda_stream) };
         options.any_encoder = abi::flag(self.any_encoder, "wfvae_options: any_encoder")?;
         Ok((options, latent_type))
+    }
+}
+
+pub(super) fn to_memory_kind(value: u32, name: &str) -> Result<MemoryKind> {
+    match value {
+        0 => Ok(MemoryKind::Cpu),
+        1 => Ok(MemoryKind::Cuda),
+        other => fail!(InvalidArgument, "{name} is {other}, expected a wfvae_memory_kind"),
     }
 }

@@ -1,7 +1,7 @@
 //! The decoder, without lookahead: each step runs once for each frame at its rate (docs/spec.md section 6).
 
 use super::counting::{Counting, doubled};
-use super::ends::{Inlet, Outlet};
+use super::ends::{Inlet, Outlet, Results};
 use super::frame_size::FrameSize;
 use super::interface::{Engine, LatentSource, Progress, Run, Values};
 use super::interpolation::{held_back, made_final, under_taps};
@@ -10,9 +10,9 @@ use super::step::Step;
 use super::whole_clip::WholeClipDecoder;
 use crate::error::Result;
 use crate::graph::{Port, StepGraph, port};
-use crate::media::Rect;
+use crate::media::{Packing, Rect};
 use crate::model::{Half, Interpolation};
-use crate::runtime::{Canceller, Tensor};
+use crate::runtime::{CallersMemory, Canceller, Tensor};
 use std::sync::Arc;
 
 /// Between two steps: the temporal interpolation, and the side branch's pictures, which are ahead of it by one.
@@ -60,7 +60,12 @@ impl Engine for Decoder {
         if at.ended { counting.frames(at.count) } else { counting.decoded(at.count) }
     }
 
-    fn new(steps: &[Arc<Step>], counting: Counting, size: FrameSize) -> Result<Self> {
+    fn new(
+        steps: &[Arc<Step>],
+        counting: Counting,
+        size: FrameSize,
+        callers: Option<&Arc<CallersMemory>>,
+    ) -> Result<Self> {
         let stages = steps.iter().map(|step| Stage::new(step, size)).collect::<Result<Vec<_>>>()?;
         let boundary = |stage: &Stage| -> Result<Boundary> {
             let tensor = |port| size.tensor(stage.output(port), stage.step().device.as_ref());
@@ -77,7 +82,8 @@ impl Engine for Decoder {
         let last = steps.last().expect("a decoder has steps");
         let boundaries = stages[..stages.len() - 1].iter().map(boundary).collect::<Result<_>>()?;
         let latent = Inlet::new(&steps[0].inputs[0], size, last.device.as_ref())?;
-        let pictures = Outlet::new(last, "frame", size, true)?;
+        let pictures =
+            Outlet::new(last, "frame", size, if callers.is_some() { Results::OnDevice } else { Results::Frames })?;
         Ok(Decoder { counting, stages, boundaries, latent, pictures })
     }
 
@@ -118,8 +124,9 @@ impl Engine for Decoder {
     fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
         let zeros: &LatentSource<'_> = &|_, _, latent| latent.fill(0.0);
         let (sink, part) = (&mut |_, _: Values<'_>| Ok(()), Rect::of(0, 0));
-        // What converts frames to bytes is made warm, too.
-        let mut run = Run::new(canceller, 0, sink).taking_bytes(true);
+        let [.., height, width] = *self.pictures.tensors()[0].shape() else { unreachable!("frames have four axes") };
+        // What converts frames is made warm, too.
+        let mut run = Run::new(canceller, 0, sink).taking(Some((Packing::RGB8, [width, height])));
         let warmed = self.push(0, zeros, 0, &part, &mut run).and_then(|()| self.finish(&mut run));
         self.reset();
         self.stages.iter_mut().for_each(Stage::forget_runs);

@@ -1,7 +1,7 @@
 //! The encoder: every two frames run the first step (every frame of an image model), every two of its results the next.
 
 use super::counting::Counting;
-use super::ends::{FrameSenders, Outlet};
+use super::ends::{FrameInlet, Outlet, Results};
 use super::frame_size::FrameSize;
 use super::interface::{Engine, Progress, Run, Values};
 use super::stage::{Stage, unless_not_finite};
@@ -9,10 +9,9 @@ use super::step::Step;
 use super::whole_clip::WholeClipEncoder;
 use crate::error::Result;
 use crate::graph::{Port, StepGraph, port};
-use crate::media::{Image, PixelFormat, Rect};
-use crate::memory;
+use crate::media::{Image, Rect};
 use crate::model::Half;
-use crate::runtime::{Canceller, Tensor};
+use crate::runtime::{CallersMemory, Canceller, Tensor};
 use std::sync::Arc;
 
 /// What waits between two steps: the pair that is not complete, and the main path's last frame of the pair before.
@@ -30,8 +29,7 @@ pub(crate) struct Encoder {
     pairs: Vec<Pair>,
     /// As many as the first step takes.
     frames: Vec<Tensor>,
-    /// If these are on a device.
-    senders: Option<FrameSenders>,
+    inlet: FrameInlet,
     moments: Outlet,
 }
 
@@ -49,7 +47,12 @@ impl Engine for Encoder {
         if at.ended { counting.latents(at.count) } else { counting.encoded(at.count) }
     }
 
-    fn new(steps: &[Arc<Step>], counting: Counting, size: FrameSize) -> Result<Self> {
+    fn new(
+        steps: &[Arc<Step>],
+        counting: Counting,
+        size: FrameSize,
+        callers: Option<&Arc<CallersMemory>>,
+    ) -> Result<Self> {
         let stages = steps.iter().map(|step| Stage::new(step, size)).collect::<Result<Vec<_>>>()?;
         let pair = |stage: &Stage| -> Result<Pair> {
             let tensor = |port| size.tensor(stage.output(port), stage.step().device.as_ref());
@@ -64,19 +67,16 @@ impl Engine for Encoder {
         let pairs = inner.iter().map(pair).collect::<Result<_>>()?;
         debug_assert_eq!(last.output(port::MOMENTS), &last.step().outputs[0]);
         let device = steps[0].device.as_ref();
-        let moments = Outlet::new(&steps[steps.len() - 1], "latent", size, false)?;
-        let senders = device.map(|device| FrameSenders::new(device, size)).transpose()?;
+        let moments = Outlet::new(&steps[steps.len() - 1], "latent", size, Results::Latents)?;
+        let inlet = FrameInlet::new(device, callers, size)?;
         let frames = steps[0].inputs.iter().map(|port| size.tensor(port, device)).collect::<Result<_>>()?;
-        Ok(Encoder { counting, size, stages, pairs, frames, senders, moments })
+        Ok(Encoder { counting, size, stages, pairs, frames, inlet, moments })
     }
 
     fn push(&mut self, index: u64, inputs: &[Image<'_>], n: usize, part: &Rect, run: &mut Run<'_>) -> Result<()> {
         // Frame 0 is a pair of its own, later frames come in twos.
         let slot = usize::from(index != 0 && index.is_multiple_of(2)) % self.frames.len();
-        match &mut self.senders {
-            None => inputs[n].read(self.frames[slot].data_mut(), part),
-            Some(senders) => senders.send(&inputs[n], part, &self.frames[slot])?,
-        }
+        self.inlet.fill(&inputs[n], part, &mut self.frames[slot])?;
         match (index, slot) {
             _ if self.frames.len() == 1 => self.run_first([0, 0], run),
             (0, _) => self.run_first([0, 0], run),
@@ -115,12 +115,10 @@ impl Engine for Encoder {
     }
 
     fn warm_up(&mut self, canceller: &Canceller) -> Result<()> {
-        let FrameSize { width, height } = self.size;
-        let black = memory::zeros(3 * width * height, "a frame")?;
-        let frame = Image::packed(&black, PixelFormat::RgbPlanar8, width, height)?;
-        let (sink, part) = (&mut |_, _: Values<'_>| Ok(()), self.size.rect());
+        self.inlet.fill_black(self.size, &mut self.frames[0])?;
+        let sink = &mut |_, _: Values<'_>| Ok(());
         let mut run = Run::new(canceller, 0, sink);
-        let warmed = self.push(0, &[frame], 0, &part, &mut run).and_then(|()| self.finish(&mut run));
+        let warmed = self.run_first([0, 0], &mut run).and_then(|()| self.finish(&mut run));
         self.reset();
         self.stages.iter_mut().for_each(Stage::forget_runs);
         unless_not_finite(warmed)

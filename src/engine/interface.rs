@@ -5,9 +5,9 @@ use super::frame_size::FrameSize;
 use super::step::Step;
 use crate::error::Result;
 use crate::graph::{Port, StepGraph};
-use crate::media::Rect;
+use crate::media::{Packing, Rect};
 use crate::model::Half;
-use crate::runtime::{Canceller, Tensor};
+use crate::runtime::{CallersMemory, Canceller, Found, Tensor};
 use std::sync::Arc;
 
 /// How far a clip is in one direction. All other counters follow from it.
@@ -26,8 +26,13 @@ pub(super) type LatentSource<'a> = dyn Fn(usize, &Rect, &mut [f32]) + 'a;
 #[derive(Clone, Copy)]
 pub(crate) enum Values<'a> {
     Floats(&'a [f32]),
-    /// Of a frame, rounded as in 8-bit RGB. Only where the run takes them.
-    Bytes(&'a [u8]),
+    /// Of a frame, as the run takes it, of so many columns and rows, and the index of its first value that is too large for it.
+    Packed(&'a [u8], [usize; 2], Option<u64>),
+    /// A frame on a device, for a caller whose frames are there: its planes, and where a kernel says what it finds in them. Its
+    /// values are not known yet; `Written` follows.
+    OnDevice(&'a Tensor, &'a Tensor),
+    /// The caller's frame on the device is written, and was finite. The index of its first value that is too large for it.
+    Written(Option<u64>),
 }
 
 impl<'a> Values<'a> {
@@ -35,7 +40,7 @@ impl<'a> Values<'a> {
     pub(crate) fn floats(self) -> &'a [f32] {
         match self {
             Values::Floats(values) => values,
-            Values::Bytes(_) => unreachable!("nobody takes bytes"),
+            _ => unreachable!("nobody takes anything else"),
         }
     }
 }
@@ -49,19 +54,19 @@ pub(crate) struct Run<'a> {
     /// The index in the clip of the next output.
     next: u64,
     sink: &'a mut Sink<'a>,
-    /// Whether frames may be given as bytes.
-    pub(super) takes_bytes: bool,
+    /// How frames may be given by a device, and what of them is in the picture.
+    pub(super) takes: Option<(Packing, [usize; 2])>,
 }
 
 impl<'a> Run<'a> {
     /// The first output is the clip's output `first`.
     pub(crate) fn new(canceller: &'a Canceller, first: u64, sink: &'a mut Sink<'a>) -> Self {
-        Run { canceller, next: first, sink, takes_bytes: false }
+        Run { canceller, next: first, sink, takes: None }
     }
 
-    /// Frames may be given as bytes, if that is true.
-    pub(crate) fn taking_bytes(self, takes_bytes: bool) -> Self {
-        Run { takes_bytes, ..self }
+    /// Frames may be given by a device in this way, which has converted them to so many columns and rows.
+    pub(crate) fn taking(self, takes: Option<(Packing, [usize; 2])>) -> Self {
+        Run { takes, ..self }
     }
 
     /// Hands an output on, if its values are finite.
@@ -70,10 +75,33 @@ impl<'a> Run<'a> {
         self.hand_on(Values::Floats(values))
     }
 
-    /// The same for bytes. `finite` is what the device made of the values.
-    pub(super) fn give_bytes(&mut self, step: &Step, what: &str, bytes: &[u8], finite: &[f32]) -> Result<()> {
-        step.check_finite(finite, what, self.next)?;
-        self.hand_on(Values::Bytes(bytes))
+    /// The same for a frame that a device has converted, and what it found in it.
+    pub(super) fn give_packed(
+        &mut self,
+        step: &Step,
+        what: &str,
+        bytes: &[u8],
+        size: [usize; 2],
+        found: Found,
+    ) -> Result<()> {
+        match found.not_finite {
+            Some(_) => Err(step.not_finite(what, self.next)),
+            None => self.hand_on(Values::Packed(bytes, size, found.too_large)),
+        }
+    }
+
+    /// Hands on a frame whose values are on a device and not known yet. Returns its index.
+    pub(super) fn give_on_device(&mut self, planes: &Tensor, found: &Tensor) -> Result<u64> {
+        self.hand_on(Values::OnDevice(planes, found))?;
+        Ok(self.next - 1)
+    }
+
+    /// Says what was found in such a frame.
+    pub(super) fn give_found(&mut self, step: &Step, what: &str, index: u64, found: Found) -> Result<()> {
+        match found.not_finite {
+            Some(_) => Err(step.not_finite(what, index)),
+            None => (self.sink)(index, Values::Written(found.too_large)),
+        }
     }
 
     fn hand_on(&mut self, values: Values<'_>) -> Result<()> {
@@ -100,8 +128,13 @@ pub(crate) trait Engine: Sized {
     /// Outputs of the clip so far.
     fn outputs(counting: Counting, at: Progress) -> u64;
 
-    /// Allocates caches and buffers.
-    fn new(steps: &[Arc<Step>], counting: Counting, size: FrameSize) -> Result<Self>;
+    /// Allocates caches and buffers. `callers`: of a caller whose frames are on the model's device.
+    fn new(
+        steps: &[Arc<Step>],
+        counting: Counting,
+        size: FrameSize,
+        callers: Option<&Arc<CallersMemory>>,
+    ) -> Result<Self>;
 
     /// Takes `part` of the n-th of `inputs`, which is the clip's input `index`. Outputs may be handed on by the next call, or
     /// by `finish`, which has to follow the last one.

@@ -1,7 +1,7 @@
 //! One step of the network: a loaded session, which all streams of a model share.
 
 use super::frame_size::FrameSize;
-use crate::error::{Result, fail};
+use crate::error::{Error, ErrorKind, Result};
 use crate::finite::first_not_finite;
 use crate::graph::{Port, SizeList};
 use crate::runtime::{Device, Session, Tensor};
@@ -33,21 +33,23 @@ impl Step {
 
     /// Fails if an output of the network, the clip's `what` of that index, holds a NaN or an infinity.
     pub(super) fn check_finite(&self, values: &[f32], what: &str, index: u64) -> Result<()> {
-        if first_not_finite(values).is_none() {
-            return Ok(());
-        }
+        first_not_finite(values).map_or(Ok(()), |_| Err(self.not_finite(what, index)))
+    }
+
+    /// The error for an output that holds a NaN or an infinity.
+    pub(super) fn not_finite(&self, what: &str, index: u64) -> Error {
         let name = self.session.name();
-        if self.narrow {
-            fail!(
-                NotFinite,
-                "{name}: {what} {index} holds a NaN or an infinity: float16 or bfloat16 cannot hold what this input makes; \
-                 open the model with precision f32 or tf32 for this direction and cache_type f32"
-            );
-        }
-        fail!(
-            NotFinite,
-            "{name}: {what} {index} holds a NaN or an infinity: the weights are damaged, which opening the model with \
-             check_finite finds out, or the input is far larger than any that it was trained for"
-        )
+        let advice = match self.narrow {
+            true => {
+                "float16 or bfloat16 cannot hold what this input makes; open the model with precision f32 or tf32 for this \
+                 direction and cache_type f32"
+            }
+            false => {
+                "the weights are damaged, which opening the model with check_finite finds out, or the input is far larger than \
+                 any that it was trained for"
+            }
+        };
+        let text = format!("{name}: {what} {index} holds a NaN or an infinity: {advice}");
+        Error::new(ErrorKind::NotFinite, text)
     }
 }

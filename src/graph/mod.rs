@@ -68,5 +68,5 @@ pub(crate) use operators::{DOMAIN as OPERATOR_DOMAIN, Operator, PackedWeight};
 pub(crate) use options::{Operators, Options, Taps};
 pub(crate) use size::SizeList;
 pub(crate) use step::{Source, StepGraph};
-pub(crate) use transfer::{bytes, copy, pixels};
+pub(crate) use transfer::copy;
 pub(crate) use value::{Element, Layout, Port};

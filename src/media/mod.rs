@@ -10,4 +10,4 @@ pub use latents::{LatentType, Latents, LatentsMut, Posterior};
 pub use pixels::{Chroma, Image, ImageMut, Matrix, PixelFormat, Range, Siting, Yuv, YuvRange};
 
 pub(crate) use latent_codec::LatentCodec;
-pub(crate) use pixels::{Alpha, Rect};
+pub(crate) use pixels::{Alpha, DevicePicture, Packing, Rect};

@@ -4,8 +4,9 @@
 //! tensors between steps. Inputs and outputs cross by `queue`, snapshots and forks by sessions of this module.
 
 use super::cancel::Canceller;
-use super::cuda;
+use super::cuda::{self, PixelKernels};
 use super::environment::Runtime;
+use super::pictures::Pictures;
 use super::place::Place;
 use super::queue::Queue;
 use super::session::{Loaded, Session, SessionOptions};
@@ -26,8 +27,7 @@ pub(crate) struct Device {
     allocator: Mutex<Owned<Allocator>>,
     /// Allocates pinned CPU memory; `None` if there is none.
     staging: Option<Mutex<Owned<Allocator>>>,
-    pixels: Session,
-    bytes: Session,
+    pictures: Option<Pictures>,
     /// Sessions that copy float32, float16, bfloat16 and bytes. Only the first is loaded from the start.
     copies: [OnceCell<Session>; 4],
     load: Box<dyn Fn(Element) -> Result<Session> + Send + Sync>,
@@ -46,31 +46,34 @@ pub(crate) struct Device {
 #[cfg(test)]
 #[derive(Default)]
 pub(crate) struct Traffic {
-    pub(crate) pixels: AtomicU64,
     pub(crate) uploads: AtomicU64,
     pub(crate) downloads: AtomicU64,
     /// Tensors that crossed to the device, and from it, while the CPU went on.
     pub(crate) sent: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
     pub(crate) fetched: AtomicU64,
+    pub(crate) fetched_bytes: AtomicU64,
     /// Steps of streams that ran.
     pub(crate) steps: AtomicU64,
 }
 
 impl Device {
-    /// `threads`: how many of the CPU's may prepare what crosses to the device. Loads the first sessions on `options.place`, so that an unusable device is reported now.
+    /// Loads the first session on `options.place`, so that an unusable device is reported now. `threads`: how many of the CPU's
+    /// may prepare what crosses to the device.
+    ///
+    /// `kernels`: if they can be used, pictures are converted on the device.
     pub(crate) fn open(
         runtime: &'static Runtime,
         checkpoint: &Arc<Checkpoint>,
         options: &SessionOptions,
         threads: usize,
+        kernels: Option<Arc<PixelKernels>>,
     ) -> Result<Arc<Self>> {
         let (own, place) = (checkpoint.clone(), options.place);
         let queue = Arc::new(Queue::new(runtime, place)?);
-        let options = SessionOptions { threads: 1, loading_threads: 1, queue: Some(queue.clone()), ..options.clone() };
-        let pixels = Session::load(runtime, &graph::pixels(), checkpoint, &options)?;
-        let bytes = Session::load(runtime, &graph::bytes(), checkpoint, &options)?;
+        let mut options =
+            SessionOptions { threads: 1, loading_threads: 1, queue: Some(queue.clone()), ..options.clone() };
         // Each copy is between tensors of its own.
-        let mut options = options;
         options.cuda.recordings = false;
         let load = move |element| Session::load(runtime, &graph::copy(element), &own, &options);
         let first = load(Element::F32)?;
@@ -86,8 +89,7 @@ impl Device {
         Ok(Arc::new(Device {
             allocator: Mutex::new(Owned::new(allocator)),
             staging: staging.map(|staging| Mutex::new(Owned::new(staging))),
-            pixels,
-            bytes,
+            pictures: Pictures::new(&queue, kernels),
             copies: [OnceCell::with_value(first), OnceCell::new(), OnceCell::new(), OnceCell::new()],
             load: Box::new(load),
             canceller: Canceller::new()?,
@@ -121,32 +123,19 @@ impl Device {
         &self.queue
     }
 
-    /// Converts planes of bytes to the network's input; both are on the device.
-    pub(crate) fn convert_pixels(&self, bytes: &Tensor, frame: &Tensor) -> Result<()> {
+    /// What converts pictures there, if it can.
+    pub(crate) fn pictures(&self) -> Option<&Pictures> {
+        self.pictures.as_ref()
+    }
+
+    pub(super) fn count_crossing(&self, _to_device: bool, _bytes: usize) {
         #[cfg(test)]
-        self.traffic.pixels.fetch_add(1, Ordering::Relaxed);
-        self.pixels.run(&[bytes], &[frame], &self.canceller)
-    }
-
-    /// Converts planes of the network's output to bytes. `finite` gets a NaN if a value is not finite, else 0. All are on the
-    /// device.
-    pub(crate) fn convert_to_bytes(&self, frame: &Tensor, bytes: &Tensor, finite: &Tensor) -> Result<()> {
-        self.bytes.run(&[frame], &[bytes, finite], &self.canceller)
-    }
-
-    /// A tensor of bytes is about to be dropped: what its conversions recorded goes.
-    pub(crate) fn forget(&self, tensor: &Tensor) {
-        let places: Vec<u64> = tensor.recorded_place().into_iter().collect();
-        [&self.pixels, &self.bytes].into_iter().for_each(|session| session.forget(&places));
-    }
-
-    pub(super) fn count_crossing(&self, _to_device: bool) {
-        #[cfg(test)]
-        match _to_device {
-            true => &self.traffic.sent,
-            false => &self.traffic.fetched,
+        {
+            let Traffic { sent, sent_bytes, fetched, fetched_bytes, .. } = &self.traffic;
+            let (count, bytes) = if _to_device { (sent, sent_bytes) } else { (fetched, fetched_bytes) };
+            count.fetch_add(1, Ordering::Relaxed);
+            bytes.fetch_add(_bytes as u64, Ordering::Relaxed);
         }
-        .fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn copy(&self, from: &Tensor, to: &Tensor) -> Result<()> {

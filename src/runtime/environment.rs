@@ -87,4 +87,9 @@ impl Runtime {
     pub(crate) fn cuda_kernels(&self, device: u32, compute: Element) -> Result<Arc<cuda::Kernels>> {
         cuda::Kernels::get(&self.library.path, device, compute)
     }
+
+    /// Those that read and write pictures there.
+    pub(crate) fn cuda_pixel_kernels(&self, device: u32) -> Result<Arc<cuda::PixelKernels>> {
+        cuda::PixelKernels::get(&self.library.path, device)
+    }
 }

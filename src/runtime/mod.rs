@@ -1,14 +1,18 @@
 //! ONNX Runtime: finding the library, the process-wide environment, sessions, tensors, devices and cancelling.
 
+mod callers_memory;
 mod cancel;
 mod cuda;
 mod device;
 #[cfg(test)]
 mod device_reference;
 mod environment;
+#[cfg(test)]
+mod fake_kernels;
 mod library;
 mod messages;
 mod operators;
+mod pictures;
 mod place;
 mod queue;
 mod recordings;
@@ -22,9 +26,11 @@ mod weights;
 
 pub use cancel::{CallProgress, Canceller};
 
-pub(crate) use cuda::{CudaOptions, Kernels, OUR_KERNELS, OUR_RECORDINGS, PROVIDER_OPTIONS};
+pub(crate) use callers_memory::{CallersMemory, Lent};
+pub(crate) use cuda::{CudaOptions, Kernels, OUR_KERNELS, OUR_RECORDINGS, PROVIDER_OPTIONS, PixelKernels};
 pub(crate) use device::Device;
 pub(crate) use environment::Runtime;
+pub(crate) use pictures::{FOUND_BYTES, Found};
 pub(crate) use place::Place;
 pub(crate) use session::{Session, SessionOptions};
 pub(crate) use staged::Staged;

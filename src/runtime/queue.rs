@@ -65,8 +65,8 @@ impl Queue {
         self.turn.lock()
     }
 
-    /// Keeps other threads from recording. Whatever may put work into the queue without a turn holds it.
-    pub(super) fn shared(&self) -> Option<RwLockReadGuard<'_, ()>> {
+    /// Keeps other threads from recording, also for other models.
+    pub(super) fn shared(&self) -> Option<RwLockReadGuard<'static, ()>> {
         self.cuda.as_ref().map(|cuda| cuda.shared())
     }
 

@@ -319,6 +319,8 @@ impl Session {
         let mut outputs: Vec<*mut ort::sys::OrtValue> = outputs.iter().map(|t| t.ptr()).collect();
         let is_one_to_wait = || self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(RUNS_OF_A_WAIT);
         let waits = !recorded && (!on_device || is_one_to_wait());
+        // A thread's first run makes handles of CUDA's libraries.
+        let _shared = self.queue.as_ref().filter(|_| !recorded).map(|queue| queue.shared());
         // SAFETY: all pointers are valid during the call, and the counts match. The runtime writes to the given outputs, or
         // copies to them if they are in other memory than the session's. OrtApi::Run is safe to call from several threads on
         // one session. ort's wrapper takes `&mut` because some providers' allocators are not; none of these is used here.

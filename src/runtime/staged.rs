@@ -66,24 +66,23 @@ impl Staged {
         Ok(&mut self.host)
     }
 
-    /// Begins a copy to a tensor of the device.
-    pub(crate) fn send(&mut self, to: &Tensor) -> Result<()> {
-        self.begin(to, true)
+    /// Begins a copy of the first so many bytes to a tensor of the device.
+    pub(crate) fn send(&mut self, to: &Tensor, bytes: usize) -> Result<()> {
+        self.begin(to, bytes, true)
     }
 
-    /// Begins a copy of a tensor of the device.
-    pub(crate) fn fetch(&mut self, from: &Tensor) -> Result<()> {
-        self.begin(from, false)
+    /// Begins a copy of the first so many bytes of a tensor of the device.
+    pub(crate) fn fetch(&mut self, from: &Tensor, bytes: usize) -> Result<()> {
+        self.begin(from, bytes, false)
     }
 
-    fn begin(&mut self, other: &Tensor, to_device: bool) -> Result<()> {
-        let bytes = self.host()?.bytes();
-        assert_eq!(bytes, other.bytes(), "a copy of one size");
-        self.device.count_crossing(to_device);
+    fn begin(&mut self, other: &Tensor, bytes: usize, to_device: bool) -> Result<()> {
+        let room = self.host()?.bytes();
+        assert!(bytes as u64 <= room && room == other.bytes(), "copies are between tensors of one size");
+        self.device.count_crossing(to_device, bytes);
         match &mut self.way {
             Way::Cuda { queue, there, worked, crossed } => {
-                let bytes = bytes as usize;
-                // SAFETY: all have these bytes. Those of the host stay until `host` or `drop` has waited. Those of the device
+                // SAFETY: all have room for these bytes. Those of the host stay until `host` or `drop` has waited. Those of the device
                 // are freed only for work that is asked for later, for which a new crossing waits, too.
                 unsafe {
                     if to_device {

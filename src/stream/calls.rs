@@ -2,7 +2,7 @@
 //! The steps are apart so that the C door can convert its arguments in between.
 
 use super::alpha::AlphaTrack;
-use super::options::StreamOptions;
+use super::options::{MemoryKind, StreamOptions};
 use super::plan::Plan;
 use super::stream::Stream;
 use super::tiled::Call;
@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::{Image, ImageMut, Latents, LatentsMut, Rect};
 use crate::parallel;
+use crate::runtime::Lent;
 use parking_lot::Mutex;
 use std::ops::Range;
 
@@ -22,7 +23,7 @@ pub(crate) struct Ready<'a>(&'a mut Stream);
 
 /// A call that fits the state of its stream.
 pub(crate) struct EncodeCall<'a> {
-    stream: &'a mut Stream,
+    pub(super) stream: &'a mut Stream,
     flush: bool,
     /// The clip's latents that it writes.
     latents: Range<u64>,
@@ -30,7 +31,7 @@ pub(crate) struct EncodeCall<'a> {
 
 /// A call that fits the state of its stream and has room for its frames.
 pub(crate) struct DecodeCall<'a> {
-    stream: &'a mut Stream,
+    pub(super) stream: &'a mut Stream,
     flush: bool,
     /// The clip's frames that it writes.
     frames: Range<u64>,
@@ -132,20 +133,34 @@ impl EncodeCall<'_> {
         self.stream.codec.encoded_len()
     }
 
+    pub(crate) fn latent_memory(&self) -> MemoryKind {
+        self.stream.options.latent_memory
+    }
+
+    pub(crate) fn check_capacity(&self, latents: usize) -> Result<()> {
+        check_capacity(latents, self.count())
+    }
+
     /// Takes the frames that it was checked for, none for a flush.
-    pub(crate) fn run(self, frames: &[Image<'_>], mut latents: LatentsMut<'_>) -> Result<usize> {
+    pub(crate) fn run(mut self, frames: &[Image<'_>], latents: LatentsMut<'_>) -> Result<usize> {
+        self.run_once(frames, latents)
+    }
+
+    pub(super) fn run_once(&mut self, frames: &[Image<'_>], mut latents: LatentsMut<'_>) -> Result<usize> {
         let (count, capacity) = (self.count(), latents.len() / self.latent_len());
         let EncodeCall { stream, flush, latents: wanted } = self;
+        let flush = *flush;
         stream.check_sizes(frames.iter().map(|frame| (frame.width(), frame.height())))?;
-        if capacity < count {
-            fail!(Capacity, "room for {capacity} latents, this call writes {count}");
-        }
+        check_capacity(capacity, count)?;
+        let mut lent = None;
         if !flush {
             if frames.is_empty() {
                 return Ok(0);
             }
-            let threads = stream.model.converting_threads();
-            check_finite(frames, threads, stream.encoder.as_ref().map_or(0, |encoder| encoder.progress().count))?;
+            let lending = stream.lend(frames.iter().map(Image::extents));
+            lent = stream.settle_runtime(lending)?;
+            let checked = stream.check_finite(frames);
+            stream.settle_runtime(checked)?;
             stream.check_clip(frames.len() as u64, |longest| longest)?;
         }
         let mut alpha = vec![];
@@ -153,13 +168,13 @@ impl EncodeCall<'_> {
             alpha = AlphaTrack::of(frames)?;
             track.reserve(alpha.len())?;
         }
-        let Stream { codec, encoder, canceller, .. } = stream;
+        let Stream { codec, encoder, canceller, .. } = &mut **stream;
         let encoder = encoder.as_mut().expect("the call was checked");
         let _counted = canceller.begin(encoder.runs_of((!flush).then_some(frames.len())));
         let mut sink = |index: u64, moments: Values<'_>, _: &Rect, _: &Rect| {
             codec.encode(moments.floats(), index, (index - wanted.start) as usize, &mut latents)
         };
-        let mut call = Call { canceller, takes_bytes: false, sink: &mut sink };
+        let mut call = Call { canceller, takes: None, sink: &mut sink };
         let result = match flush {
             true => encoder.flush(&mut call),
             false => encoder.push(frames, frames.len(), &mut call),
@@ -167,6 +182,7 @@ impl EncodeCall<'_> {
         if let Some(track) = &mut stream.alpha {
             track.append(alpha);
         }
+        let result = result.and(lent.map_or(Ok(()), Lent::end));
         stream.settle(result.map(|()| count))
     }
 }
@@ -182,10 +198,19 @@ impl DecodeCall<'_> {
         self.stream.codec.decoded_len()
     }
 
+    pub(crate) fn latent_memory(&self) -> MemoryKind {
+        self.stream.options.latent_memory
+    }
+
     /// Takes the latents that it was checked for, none for a flush, and room for at least as many frames.
-    pub(crate) fn run(self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
+    pub(crate) fn run(mut self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
+        self.run_once(latents, frames)
+    }
+
+    pub(super) fn run_once(&mut self, latents: Latents<'_>, frames: &mut [ImageMut<'_>]) -> Result<usize> {
         let (count, latent_count) = (self.count(), latents.len() / self.latent_len());
         let DecodeCall { stream, flush, frames: wanted } = self;
+        let (flush, wanted) = (*flush, wanted.clone());
         stream.check_sizes(frames[..count].iter().map(|frame| (frame.width(), frame.height())))?;
         if !flush {
             if latent_count == 0 {
@@ -196,32 +221,45 @@ impl DecodeCall<'_> {
             let longest = |frames| counting.frames(counting.latents(frames));
             stream.check_clip(counting.frames(latent_count as u64), longest)?;
         }
+        let lending = stream.lend(frames[..count].iter().map(ImageMut::extents));
+        let lent = stream.settle_runtime(lending)?;
         let threads = stream.model.converting_threads();
-        let Stream { codec, decoder, canceller, .. } = stream;
+        let size = [stream.geometry.width, stream.geometry.height];
+        let Stream { codec, decoder, canceller, callers, .. } = &mut **stream;
         let decoder = decoder.as_mut().expect("the call was checked");
         let _counted = canceller.begin(decoder.runs_of((!flush).then_some(latent_count)));
         let source = |n: usize, part: &Rect, values: &mut [f32]| codec.decode(&latents, n, part, values);
-        let takes_bytes = frames[..count].iter().all(ImageMut::takes_bytes);
+        let packing = frames[..count].first().map(ImageMut::packing);
+        let packing = packing.filter(|packing| frames[..count].iter().all(|frame| frame.packing() == *packing));
         let mut sink = |index: u64, planes: Values<'_>, held: &Rect, part: &Rect| {
+            if let (Values::OnDevice(planes, found), false) = (planes, wanted.contains(&index)) {
+                callers.as_ref().expect("its frames are there").find(planes, found)?;
+            }
             // Others are behind the limit.
             if wanted.contains(&index) {
                 let frame = &mut frames[(index - wanted.start) as usize];
                 match planes {
                     Values::Floats(planes) => frame.write_on(threads, planes, held, part),
-                    Values::Bytes(planes) => {
-                        frame.write_bytes_on(threads, planes, held, part);
-                        Ok(())
+                    Values::Packed(bytes, size, too_large) => {
+                        frame.unpack_on(threads, bytes, size, held, part);
+                        too_large.map_or(Ok(()), |index| Err(frame.too_large_in(index, size, held)))
                     }
+                    Values::OnDevice(planes, found) => {
+                        callers.as_ref().expect("its frames are there").write(planes, frame, found)
+                    }
+                    Values::Written(None) => Ok(()),
+                    Values::Written(Some(too_large)) => Err(frame.too_large(too_large)),
                 }
                 .map_err(|e| e.prefixed(&of_clip(index)))?;
             }
             Ok(())
         };
-        let mut call = Call { canceller, takes_bytes, sink: &mut sink };
+        let mut call = Call { canceller, takes: packing.map(|packing| (packing, size)), sink: &mut sink };
         let result = match flush {
             true => decoder.flush(&mut call),
             false => decoder.push(&source, latent_count, &mut call),
         };
+        let result = result.and(lent.map_or(Ok(()), Lent::end));
         let result = result.and_then(|()| stream.write_alpha(wanted, frames));
         stream.settle(result.map(|()| count))
     }
@@ -257,6 +295,42 @@ impl Stream {
         Ok(())
     }
 
+    /// Begins to use the caller's frames, of which each channel has a lowest and a highest address, if they are on the
+    /// device.
+    fn lend(&self, frames: impl Iterator<Item = impl Iterator<Item = [*mut u8; 2]>>) -> Result<Option<Lent>> {
+        let callers = self.callers.as_ref().filter(|_| self.options.frame_memory == MemoryKind::Cuda);
+        let Some(callers) = callers else { return Ok(None) };
+        for (i, mut channels) in frames.enumerate() {
+            channels.try_for_each(|ends| callers.check(ends)).map_err(|e| e.prefixed(&format!("frame {i}")))?;
+        }
+        callers.lend().map(Some)
+    }
+
+    /// For what comes before anything is consumed: only after a failure of the device does the stream need a reset.
+    pub(super) fn settle_runtime<T>(&mut self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(e) if e.kind() == ErrorKind::Runtime => self.settle(Err(e)),
+            result => result,
+        }
+    }
+
+    /// Before anything is consumed. Outputs are checked too, but a frame with a NaN may give no latent in this call.
+    fn check_finite(&self, frames: &[Image<'_>]) -> Result<()> {
+        let found = match &self.callers {
+            Some(callers) if self.options.frame_memory == MemoryKind::Cuda => callers.first_not_finite(frames)?,
+            _ => first_not_finite(frames, self.model.converting_threads()),
+        };
+        let Some((i, [channel, y, x])) = found else { return Ok(()) };
+        let first = self.encoder.as_ref().map_or(0, |encoder| encoder.progress().count);
+        fail!(
+            NotFinite,
+            "frame {i} of the call, frame {} of the clip: {} at column {x}, row {y} is a NaN or an infinity, or too large \
+             for float32",
+            first + i as u64,
+            ["R", "G", "B"][channel]
+        );
+    }
+
     fn check_sizes(&self, sizes: impl Iterator<Item = (usize, usize)>) -> Result<()> {
         let (w, h) = (self.geometry.width, self.geometry.height);
         if let Some((i, (width, height))) = sizes.enumerate().find(|(_, size)| *size != (w, h)) {
@@ -269,14 +343,20 @@ impl Stream {
     }
 }
 
+fn check_capacity(latents: usize, count: usize) -> Result<()> {
+    if latents < count {
+        fail!(Capacity, "room for {latents} latents, this call writes {count}");
+    }
+    Ok(())
+}
+
 /// For errors.
 fn of_clip(index: u64) -> String {
     format!("frame {index} of the clip")
 }
 
-/// Before anything is consumed. Outputs are checked too, but a frame with a NaN may give no latent in this call. `first`: the
-/// first frame's index in the clip.
-fn check_finite(frames: &[Image<'_>], threads: usize, first: u64) -> Result<()> {
+/// The first frame, with channel, row and column, that holds a value that is not finite.
+fn first_not_finite(frames: &[Image<'_>], threads: usize) -> Option<(usize, [usize; 3])> {
     let found = Mutex::new(None);
     let threads = if frames.len() < 2 || size_of_frames(frames) < LARGE_CALL { 1 } else { threads };
     parallel::for_each(frames.len(), threads, |i| {
@@ -286,14 +366,7 @@ fn check_finite(frames: &[Image<'_>], threads: usize, first: u64) -> Result<()> 
             *found = Some(found.map_or((i, place), |other: (usize, [usize; 3])| other.min((i, place))));
         }
     });
-    let Some((i, [channel, y, x])) = found.into_inner() else { return Ok(()) };
-    fail!(
-        NotFinite,
-        "frame {i} of the call, frame {} of the clip: {} at column {x}, row {y} is a NaN or an infinity, or too large \
-         for float32",
-        first + i as u64,
-        ["R", "G", "B"][channel]
-    );
+    found.into_inner()
 }
 
 fn size_of_frames(frames: &[Image<'_>]) -> usize {

@@ -68,8 +68,7 @@ fn element(precision: Precision) -> Element {
 
 /// The types that our kernels on a CUDA device should compute in.
 pub(super) fn wanted_kernels(options: &ModelOptions) -> Vec<Element> {
-    let off = options.is_off(OUR_KERNELS);
-    if off || options.layout == Layout::Planes {
+    if !options.is_on(OUR_KERNELS, true) || options.layout == Layout::Planes {
         return vec![];
     }
     // Channels-last convolutions of bfloat16 do not exist.

@@ -7,7 +7,7 @@ use crate::engine::{Counting, Engine, Progress, Run, Step, Values, WholeClip};
 use crate::error::Result;
 use crate::graph::Port;
 use crate::media::Rect;
-use crate::runtime::{Canceller, Tensor};
+use crate::runtime::{CallersMemory, Canceller, Tensor};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,8 +32,9 @@ impl<E: Engine> Direction<E> {
         geometry: &Geometry,
         tiles: Tiles,
         at_once: bool,
+        callers: Option<&Arc<CallersMemory>>,
     ) -> Result<Self> {
-        let way = Way::Tiles(Tiled::new(steps, counting, geometry, tiles, at_once)?);
+        let way = Way::Tiles(Tiled::new(steps, counting, geometry, tiles, at_once, callers)?);
         Ok(Direction { counting, progress: Progress::default(), at_once, way })
     }
 

@@ -3,6 +3,7 @@
 use super::compute;
 use super::model_info::ModelInfo;
 use super::model_options::{ModelOptions, Precision};
+use super::options::{MemoryKind, StreamOptions};
 use super::sessions::Sessions;
 use crate::engine::{Counting, Step};
 use crate::error::{Result, fail};
@@ -11,7 +12,7 @@ use crate::graph::{self, StepGraph};
 use crate::memory;
 use crate::model::{self, Checkpoint, Half, Network};
 use crate::process::Process;
-use crate::runtime::{Device, Place};
+use crate::runtime::{CallersMemory, Device, Place};
 use once_cell::sync::OnceCell;
 use std::fmt;
 use std::path::Path;
@@ -89,6 +90,18 @@ impl Model {
     pub(crate) fn open_on_fake_device(path: Option<&Path>, options: &ModelOptions) -> Result<Self> {
         let (network, checkpoint) = model::open(path, options.check_finite)?;
         Self::with(network, Sessions::on_fake_device(checkpoint, options)?, options)
+    }
+
+    /// For a stream whose caller has frames or latents in the device's memory.
+    pub(super) fn callers_memory(&self, options: &StreamOptions) -> Result<Option<Arc<CallersMemory>>> {
+        let frames = options.frame_memory == MemoryKind::Cuda;
+        if !frames && options.latent_memory == MemoryKind::Cpu {
+            return Ok(None);
+        }
+        let (sessions, stream) = (&self.0.sessions, options.cuda_stream());
+        let device = self.device().expect("the plan was checked");
+        // SAFETY: whoever set the options promised a CUDA stream.
+        Ok(Some(unsafe { CallersMemory::new(sessions.runtime, device, sessions.place, stream, frames)? }))
     }
 
     /// Threads that may check and convert what a call gets.

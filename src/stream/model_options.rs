@@ -134,8 +134,10 @@ pub struct ModelOptions {
     /// Options of ONNX Runtime's CUDA provider, as names and values, instead of the library's choice:
     /// `arena_extend_strategy`, `cudnn_conv_algo_search`, `cudnn_conv_use_max_workspace`, `fuse_conv_bias`, `gpu_mem_limit`
     /// (bytes for each session), `use_tf32`. For tuning and measuring; ONNX Runtime's documentation explains them. Two more
-    /// are the library's, each 1, the default, or 0: `wfvae_kernels`, whether its own kernels run between channels-last
-    /// convolutions; and `wfvae_graphs`, whether runs that come again are recorded as CUDA graphs. Any other name is an
+    /// are the library's, each 0 or 1. `wfvae_kernels`, 1 by default: whether its own kernels convert frames and run between
+    /// channels-last convolutions. `wfvae_graphs`, 0 by default: whether runs that come again are recorded as CUDA graphs, which
+    /// makes small frames up to twice as fast. While a run is recorded, for milliseconds in a stream's first calls, no other
+    /// code in the process may wait for the whole device (`cudaDeviceSynchronize`): CUDA refuses that. Any other name is an
     /// error, and so is any option with [`Provider::Cpu`]. Ignored if [`Provider::Auto`] takes the CPU.
     pub provider_options: Vec<(String, String)>,
     /// Maximum bytes of the attention score matrix; queries are processed in blocks to fit. 0: 64 MiB. Does not change
@@ -150,9 +152,10 @@ pub struct ModelOptions {
 }
 
 impl ModelOptions {
-    /// Whether that one of the library's own provider options is 0.
-    pub(super) fn is_off(&self, own: &str) -> bool {
-        self.provider_options.iter().any(|(name, value)| name == own && value == "0")
+    /// Whether that one of the library's own provider options is on.
+    pub(super) fn is_on(&self, own: &str, by_default: bool) -> bool {
+        let given = self.provider_options.iter().rev().find(|(name, _)| name == own);
+        given.map_or(by_default, |(_, value)| value == "1")
     }
 
     /// What can be checked without the model.

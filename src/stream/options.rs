@@ -1,6 +1,7 @@
 //! How a stream is made.
 
 use crate::media::Posterior;
+use std::ffi::c_void;
 
 /// How a stream is made. [`new`](Self::new) gives the defaults, of which you change fields:
 ///
@@ -46,6 +47,12 @@ pub struct StreamOptions {
     /// have alpha. Needs both directions. The kept planes take memory until their frames are decoded: 1 byte per pixel from
     /// 8-bit formats, otherwise 4.
     pub alpha: bool,
+    /// Where the frames are, in both directions. Those in a CUDA device's memory need a stream without tiles and alpha, and a
+    /// model that takes no whole clips.
+    pub frame_memory: MemoryKind,
+    /// Where latents are, for the C door. Those of Rust are slices.
+    pub(crate) latent_memory: MemoryKind,
+    pub(super) cuda_stream: usize,
 }
 
 impl StreamOptions {
@@ -66,8 +73,40 @@ impl StreamOptions {
             tile_height: 0,
             memory_limit: 0,
             alpha: false,
+            frame_memory: MemoryKind::Cpu,
+            latent_memory: MemoryKind::Cpu,
+            cuda_stream: 0,
         }
     }
+
+    /// The CUDA stream (`cudaStream_t`) in which the program works on its frames in a device's memory; null, the default: the
+    /// device's default stream.
+    ///
+    /// # Safety
+    /// It must be null, or a stream of the primary context of the model's device that stays as long as the [`Stream`] and its
+    /// forks.
+    ///
+    /// [`Stream`]: crate::Stream
+    pub unsafe fn set_cuda_stream(&mut self, stream: *mut c_void) {
+        self.cuda_stream = stream as usize;
+    }
+
+    pub(super) fn cuda_stream(&self) -> *mut c_void {
+        self.cuda_stream as *mut c_void
+    }
+}
+
+/// Where the caller's frames are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryKind {
+    /// In the CPU's memory.
+    #[default]
+    Cpu,
+    /// In the memory of the model's CUDA device; [`Image::from_raw`](crate::Image::from_raw) takes their addresses. The model
+    /// must run there. Each call begins, on the device, when all is done that was put into the program's CUDA stream before.
+    /// When it returns, the library neither reads nor writes the frames any more, and all results are there. Frames elsewhere
+    /// are an [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    Cuda,
 }
 
 /// Whether frames are processed in tiles, which takes less memory at a time and more work in all.

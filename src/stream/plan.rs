@@ -3,7 +3,7 @@
 use super::estimate::{Estimate, Needs};
 use super::geometry::{Geometry, MAX_SIDE};
 use super::model::Model;
-use super::options::{StreamOptions, Tiling};
+use super::options::{MemoryKind, StreamOptions, Tiling};
 use super::tiles::Tiles;
 use crate::engine::{FrameSize, check_count};
 use crate::error::{Result, fail};
@@ -43,6 +43,7 @@ impl Plan {
         if options.alpha && !(options.encode && options.decode) {
             fail!(InvalidArgument, "alpha is carried from encoding to decoding: it needs a stream of both directions");
         }
+        check_memory(model, options)?;
         check_count("clip_frames", options.clip_frames)?;
         let whole = model.network().needs_whole_clip();
         if whole && options.memory_limit > 0 && options.clip_frames == 0 {
@@ -83,6 +84,38 @@ impl Plan {
             }
         }
         planner.refuse(&last.expect("the whole frame was tried").estimate)
+    }
+}
+
+/// Frames or latents in a device's memory.
+fn check_memory(model: &Model, options: &StreamOptions) -> Result<()> {
+    let kinds = [("frame_memory", options.frame_memory), ("latent_memory", options.latent_memory)];
+    for (name, _) in kinds.into_iter().filter(|(_, kind)| *kind == MemoryKind::Cuda) {
+        if model.device().is_none() {
+            let why = model.info().fallback.map_or(String::new(), |why| format!(" ({why})"));
+            fail!(
+                InvalidArgument,
+                "{name} cuda: the model runs on the CPU{why}; open it on the CUDA device whose memory it is"
+            );
+        }
+    }
+    if options.frame_memory == MemoryKind::Cpu {
+        return Ok(());
+    }
+    let name = &model.info().name;
+    match options {
+        _ if model.network().needs_whole_clip() => fail!(
+            InvalidArgument,
+            "frame_memory cuda: {name} has norm_type \"groupnorm\" and takes whole clips, whose frames must be in the CPU's memory"
+        ),
+        StreamOptions { alpha: true, .. } => {
+            fail!(
+                InvalidArgument,
+                "frame_memory cuda with alpha: alpha is carried in the CPU's memory; give frames that are there"
+            )
+        }
+        StreamOptions { tiling: Tiling::Off, .. } => Ok(()),
+        _ => fail!(InvalidArgument, "frame_memory cuda with tiles: these need frames in the CPU's memory"),
     }
 }
 

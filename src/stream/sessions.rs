@@ -3,14 +3,15 @@
 use super::compute;
 use super::model_options::{ModelOptions, Precision, Provider};
 use crate::engine::Step;
-use crate::error::{Result, fail};
+use crate::error::{Error, Result, fail};
 use crate::graph::{self, Element, Operators, StepGraph};
 use crate::kernels::ScratchPool;
 use crate::logger::Logger;
 use crate::memory;
 use crate::model::Checkpoint;
 use crate::runtime::{
-    CudaOptions, Device, Kernels, OUR_KERNELS, OUR_RECORDINGS, Place, Runtime, Session, SessionOptions, threads,
+    CudaOptions, Device, Kernels, OUR_KERNELS, OUR_RECORDINGS, PixelKernels, Place, Runtime, Session, SessionOptions,
+    threads,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ impl Sessions {
             threads: if options.threads == 0 { available() } else { options.threads },
             logger: options.logger.clone(),
             provider_options: options.provider_options.clone().into(),
-            recordings: !options.is_off(OUR_RECORDINGS),
+            recordings: options.is_on(OUR_RECORDINGS, false),
             kernels: vec![],
             scratch: Arc::default(),
         };
@@ -72,9 +73,12 @@ impl Sessions {
     fn take_cuda(&mut self, device: u32, options: &ModelOptions) -> Result<()> {
         self.runtime.check_cuda(device)?;
         let place = Place::Cuda(device);
-        self.device = Some(self.open_device(place)?);
+        let pixels = if options.is_on(OUR_KERNELS, true) { self.open_pixel_kernels(device) } else { None };
+        // What keeps those from being compiled keeps all.
+        let wanted = if pixels.is_some() { compute::wanted_kernels(options) } else { vec![] };
+        self.device = Some(self.open_device(place, pixels)?);
         self.place = place;
-        self.open_kernels(device, compute::wanted_kernels(options));
+        self.open_kernels(device, wanted);
         Ok(())
     }
 
@@ -84,7 +88,7 @@ impl Sessions {
         let cpu = ModelOptions { provider: Provider::Cpu, threads: 1, ..options.clone() };
         let mut sessions = Sessions::new(checkpoint, &cpu)?;
         sessions.place = Place::Fake;
-        sessions.device = Some(sessions.open_device(Place::Fake)?);
+        sessions.device = Some(sessions.open_device(Place::Fake, None)?);
         Ok(sessions)
     }
 
@@ -93,7 +97,7 @@ impl Sessions {
         self.threads.min(CONVERTING_THREADS)
     }
 
-    fn open_device(&self, place: Place) -> Result<Arc<Device>> {
+    fn open_device(&self, place: Place, pixels: Option<Arc<PixelKernels>>) -> Result<Arc<Device>> {
         let options = SessionOptions {
             place,
             queue: None,
@@ -107,25 +111,34 @@ impl Sessions {
             scratch: Arc::default(),
             logger: self.logger.clone(),
         };
-        Device::open(self.runtime, &self.checkpoint, &options, self.converting_threads())
+        Device::open(self.runtime, &self.checkpoint, &options, self.converting_threads(), pixels)
     }
 
-    /// Compiles our kernels. Without them ONNX's operators do the same.
+    /// Compiles our kernels that convert frames. Without them the CPU does.
+    fn open_pixel_kernels(&self, device: u32) -> Option<Arc<PixelKernels>> {
+        self.runtime.cuda_pixel_kernels(device).map_err(|e| self.warn_of_kernels(device, &e)).ok()
+    }
+
+    /// Compiles our kernels of the network. Without them ONNX's operators do the same.
     fn open_kernels(&mut self, device: u32, wanted: Vec<Element>) {
         for compute in wanted {
             match self.runtime.cuda_kernels(device, compute) {
                 Ok(kernels) => self.kernels.push((compute, kernels)),
-                Err(e) => self.logger.log(
-                    log::Level::Warn,
-                    format_args!(
-                        "CUDA device {device}: the library's own kernels cannot be used, because {}. The model runs on ONNX \
-                         Runtime's, which is slower. They need NVRTC: install the Python package nvidia-cuda-nvrtc beside \
-                         onnxruntime-gpu, or NVRTC of the same CUDA version; {OUR_KERNELS}=0 in provider_options does without",
-                        e.text()
-                    ),
-                ),
+                Err(e) => self.warn_of_kernels(device, &e),
             }
         }
+    }
+
+    fn warn_of_kernels(&self, device: u32, error: &Error) {
+        self.logger.log(
+            log::Level::Warn,
+            format_args!(
+                "CUDA device {device}: the library's own kernels cannot be used, because {}. The model runs on ONNX \
+                 Runtime's, which is slower. They need NVRTC: install the Python package nvidia-cuda-nvrtc beside \
+                 onnxruntime-gpu, or NVRTC of the same CUDA version; {OUR_KERNELS}=0 in provider_options does without",
+                error.text()
+            ),
+        );
     }
 
     /// The types that our kernels on the device compute in.

@@ -5,16 +5,17 @@ use super::direction::Direction;
 use super::estimate::Estimate;
 use super::geometry::Geometry;
 use super::model::Model;
-use super::options::StreamOptions;
+use super::options::{MemoryKind, StreamOptions};
 use super::plan::Plan;
 use super::tiles::Tiles;
 use crate::engine::{Decoder, Encoder, Engine, check_count};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::LatentCodec;
-use crate::runtime::Canceller;
+use crate::runtime::{CallersMemory, Canceller};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Sizes and counters of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct Stream {
     /// If the stream carries alpha.
     pub(super) alpha: Option<AlphaTrack>,
     pub(super) canceller: Canceller,
+    /// Of a caller whose frames or latents are on the model's device.
+    pub(super) callers: Option<Arc<CallersMemory>>,
     failure: Option<Error>,
 }
 
@@ -97,8 +100,12 @@ impl Stream {
         if at_once != Some(0) {
             estimate.check_available(model, options)?;
         }
-        let mut encoder: Option<Direction<Encoder>> = direction(model, &geometry, encode, at_once.is_some())?;
-        let mut decoder: Option<Direction<Decoder>> = direction(model, &geometry, decode, at_once.is_some())?;
+        let callers = model.callers_memory(options)?;
+        let of_frames = callers.as_ref().filter(|_| options.frame_memory == MemoryKind::Cuda);
+        let mut encoder: Option<Direction<Encoder>> =
+            direction(model, &geometry, encode, at_once.is_some(), of_frames)?;
+        let mut decoder: Option<Direction<Decoder>> =
+            direction(model, &geometry, decode, at_once.is_some(), of_frames)?;
         let canceller = Canceller::new()?;
         // Loading kernels, choosing algorithms and growing the arena take seconds, for which the first call should not
         // wait. If memory is too small, the caller is told now.
@@ -118,6 +125,7 @@ impl Stream {
             frame_limit: None,
             alpha: options.alpha.then(AlphaTrack::default),
             canceller,
+            callers,
             failure: None,
         })
     }
@@ -338,11 +346,12 @@ fn direction<E: Engine>(
     geometry: &Geometry,
     tiles: Option<Tiles>,
     at_once: bool,
+    callers: Option<&Arc<CallersMemory>>,
 ) -> Result<Option<Direction<E>>> {
     let Some(tiles) = tiles else { return Ok(None) };
     let (steps, counting) = (model.steps(E::HALF)?, model.counting());
     Ok(Some(match model.network().needs_whole_clip() {
         true => Direction::of_whole_clips(&steps[0], counting, geometry),
-        false => Direction::new(steps, counting, geometry, tiles, at_once)?,
+        false => Direction::new(steps, counting, geometry, tiles, at_once, callers)?,
     }))
 }

@@ -5,9 +5,9 @@ use super::tiles::Tiles;
 use crate::engine::{Counting, Engine, Progress, Run, Step, Values};
 use crate::error::{Result, fail};
 use crate::graph::Port;
-use crate::media::Rect;
+use crate::media::{Packing, Rect};
 use crate::memory;
-use crate::runtime::{Canceller, Tensor};
+use crate::runtime::{CallersMemory, Canceller, Tensor};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub(super) type PartSink<'a> = dyn FnMut(u64, Values<'_>, &Rect, &Rect) -> Resul
 /// How a call is stopped, and where its outputs go.
 pub(super) struct Call<'a, 's> {
     pub(super) canceller: &'a Canceller,
-    /// Whether frames may be given as bytes.
-    pub(super) takes_bytes: bool,
+    /// How frames of so many columns and rows may be given by a device.
+    pub(super) takes: Option<(Packing, [usize; 2])>,
     pub(super) sink: &'a mut PartSink<'s>,
 }
 
@@ -38,9 +38,10 @@ impl<E: Engine> Tiled<E> {
         geometry: &Geometry,
         tiles: Tiles,
         at_once: bool,
+        callers: Option<&Arc<CallersMemory>>,
     ) -> Result<Self> {
         let count = if at_once { 1 } else { tiles.count() };
-        let engines = (0..count).map(|_| E::new(steps, counting, tiles.size())).collect::<Result<_>>()?;
+        let engines = (0..count).map(|_| E::new(steps, counting, tiles.size(), callers)).collect::<Result<_>>()?;
         let [input_divisor, output_divisor] = E::divisors(geometry.compression);
         Ok(Tiled { tiles, engines, input_divisor, output_divisor })
     }
@@ -109,7 +110,12 @@ impl<E: Engine> Tiled<E> {
                 tiles.join(i, divisor, values, &mut whole[n]);
                 Ok(())
             };
-            let run = Run::new(call.canceller, first, &mut take).taking_bytes(call.takes_bytes && !joins);
+            let takes = call.takes.filter(|(packing, _)| !joins && (tiles.count() == 1 || packing.is_of_pixels()));
+            let inside = |(packing, [width, height]): (Packing, [usize; 2])| {
+                let size = [held.width.min(width.checked_sub(held.x)?), held.height.min(height.checked_sub(held.y)?)];
+                (!size.contains(&0)).then_some((packing, size))
+            };
+            let run = Run::new(call.canceller, first, &mut take).taking(takes.and_then(inside));
             let (engine, mut run) = (&mut self.engines[i % engines], run);
             work(engine, &part, &mut run)?;
             engine.finish(&mut run)?;

@@ -6,7 +6,9 @@
 
 use crate::error::ErrorKind;
 use crate::graph::{Element, Operators};
-use crate::media::{Image, ImageMut, Latents, LatentsMut, PixelFormat, Posterior, Range};
+use crate::media::{
+    Image, ImageMut, Latents, LatentsMut, Matrix, PixelFormat, Posterior, Range, Siting, Yuv, YuvRange,
+};
 use crate::model::Half;
 use crate::runtime::Tensor;
 use crate::stream::{
@@ -36,16 +38,19 @@ fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// Frames of bytes that were converted; tensors that crossed there and back in the queue; tensors that were copied there and
+/// Tensors that crossed there and back in the queue, and their bytes; tensors that were copied there and
 /// back otherwise.
-fn traffic(model: &Model) -> [u64; 5] {
-    let traffic = &model.device().expect("it has a device").traffic;
-    [&traffic.pixels, &traffic.sent, &traffic.fetched, &traffic.uploads, &traffic.downloads].map(count)
+fn traffic(model: &Model) -> [u64; 6] {
+    let t = &model.device().expect("it has a device").traffic;
+    [&t.sent, &t.sent_bytes, &t.fetched, &t.fetched_bytes, &t.uploads, &t.downloads].map(count)
 }
 
-fn more(before: [u64; 5], more: [u64; 5]) -> [u64; 5] {
+fn more(before: [u64; 6], more: [u64; 6]) -> [u64; 6] {
     std::array::from_fn(|i| before[i] + more[i])
 }
+
+/// Bytes of what a device says of each frame that it gives.
+const FOUND: usize = 16;
 
 fn moments(mut options: StreamOptions) -> StreamOptions {
     options.posterior = Posterior::Moments;
@@ -109,7 +114,10 @@ fn cuda_streams_copy_nothing_but_their_ends() {
                 let info = stream.info();
                 let latents = results.0.len() / (latent * info.latent_width * info.latent_height);
                 let frames = results.1.len() / frame;
-                let expected = more(before, [18, 18 + 4, (latents + frames) as u64, 0, 0]);
+                let sent = 18 * frame + 4 * 4 * latent / 2 * info.latent_width * info.latent_height;
+                let fetched = 4 * results.0.len() + 4 * results.1.len() + frames * FOUND;
+                let counts = [18 + 4, sent, latents + 2 * frames, fetched, 0, 0];
+                let expected = more(before, counts.map(|n| n as u64));
                 assert_eq!(traffic(&model), expected, "{case}: each frame and latent crosses once, and nothing else");
             }
             results
@@ -168,12 +176,19 @@ fn cuda_streams_may_be_too_many_to_record() {
     }
 }
 
-/// Rounded on the device, and the same as those that the CPU rounds. Other frames of the same clip cross as float32.
+/// Converted on the device, and the same as those that the CPU converts; also of tiles, but for those of which chroma samples
+/// need pixels of others. Of each format, the bytes of a frame that crosses.
 #[test]
-fn cuda_results_for_8_bit_frames_cross_as_bytes() {
-    const FORMATS: [(PixelFormat, usize); 3] =
-        [(PixelFormat::RgbPlanar8, 3), (PixelFormat::Rgb8, 3), (PixelFormat::Bgra8, 4)];
-    const FLOATS: (PixelFormat, usize) = (PixelFormat::RgbPlanarF32(Range::Signed), 3);
+fn cuda_results_cross_in_the_elements_of_their_frames() {
+    const FORMATS: [(PixelFormat, usize); 6] = [
+        (PixelFormat::RgbPlanar8, 3),
+        (PixelFormat::Bgra8, 3),
+        (PixelFormat::Gray16 { bits: 12, yuv: YUV }, 2),
+        (PixelFormat::RgbPlanarF32(Range::Signed), 12),
+        (PixelFormat::RgbaF16(Range::Unit), 6),
+        (PixelFormat::Nv12(YUV), 0),
+    ];
+    const YUV: Yuv = Yuv { matrix: Matrix::Auto, range: YuvRange::Limited, siting: Siting::Left };
     for (case, tiled) in [("v1-tiny", false), ("v1-tiny-8x", false), ("own-8x-image", false), ("own-noattn", true)] {
         let results = models(case, &ModelOptions::default()).map(|model| {
             let mut options = StreamOptions::new(SIZE.0, SIZE.1);
@@ -191,33 +206,37 @@ fn cuda_results_for_8_bit_frames_cross_as_bytes() {
             let info = stream.info();
             let size = info.latent_channels * info.latent_width * info.latent_height;
             let mut video = vec![];
-            let mut decode = |latent: &[f32], (format, channels): (PixelFormat, usize)| -> crate::Result<usize> {
+            let mut decode = |latent: &[f32], format: PixelFormat| -> crate::Result<usize> {
                 let count = stream.decode_count(1)? as usize;
-                let mut pixels = vec![7u32; count * channels * width * height];
+                let bytes = format.bytes(width, height).unwrap();
+                let mut pixels = vec![7u32; count * bytes.div_ceil(4)];
                 // SAFETY: any integers are bytes.
                 let (_, pixels, _) = unsafe { pixels.align_to_mut::<u8>() };
-                let bytes = pixels.len() / count / if format == FLOATS.0 { 1 } else { 4 };
-                let pictures = pixels.chunks_exact_mut(bytes).take(count);
+                let pictures = pixels.chunks_exact_mut(bytes.next_multiple_of(4)).map(|pixels| &mut pixels[..bytes]);
                 let mut pictures: Vec<ImageMut> =
                     pictures.map(|pixels| ImageMut::packed(pixels, format, width, height).unwrap()).collect();
                 stream.decode(Latents::F32(latent), &mut pictures)?;
                 drop(pictures);
-                video.extend_from_slice(&pixels[..count * bytes]);
+                video.extend_from_slice(pixels);
                 Ok(count)
             };
-            for n in 0..6 {
+            for (n, (format, bytes)) in FORMATS.into_iter().enumerate() {
                 // The values go beyond those of bytes.
                 let latent: Vec<f32> = (0..size).map(|i| ((i * 31 + n * 17) % 97) as f32 / 12.0 - 4.0).collect();
                 let before = model.device().map(|_| traffic(&model));
-                let format = if n == 3 { FLOATS } else { FORMATS[n % 3] };
                 let count = decode(&latent, format).unwrap() as u64;
-                if let Some(before) = before {
-                    // With the bytes comes a value that says whether all are finite.
-                    let fetched = tiles * count * if n == 3 { 1 } else { 2 };
-                    assert_eq!(traffic(&model), more(before, [0, tiles, fetched, 0, 0]), "{case}");
+                let Some(before) = before else { continue };
+                let after = traffic(&model);
+                let as_floats = tiled && bytes == 0;
+                let crossed = if bytes == 0 { width * height * 3 / 2 } else { bytes * width * height };
+                let fetched = tiles * count * if as_floats { 1 } else { 2 };
+                assert_eq!([after[0], after[2]], [before[0] + tiles, before[2] + fetched], "{case} {format:?}");
+                if !tiled {
+                    let bytes = count * (crossed + FOUND) as u64;
+                    assert_eq!(after[3], before[3] + bytes, "{case} {format:?}");
                 }
             }
-            let error = decode(&vec![f32::MAX; size], FORMATS[0]).unwrap_err();
+            let error = decode(&vec![f32::MAX; size], FORMATS[0].0).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFinite, "{error}");
             (video, error.to_string())
         });
@@ -227,9 +246,9 @@ fn cuda_results_for_8_bit_frames_cross_as_bytes() {
     }
 }
 
-/// Other pixels cross as float32, by one copy a frame.
+/// By one copy a frame.
 #[test]
-fn cuda_uploads_of_deep_pixels_are_one_tensor_a_frame() {
+fn cuda_uploads_of_deep_pixels_are_their_words() {
     let results = models("v1-tiny", &ModelOptions::default()).map(|model| {
         let mut stream = Stream::new(&model, &moments(StreamOptions::new(SIZE.0, SIZE.1))).unwrap();
         let words: Vec<u16> = bytes(3).iter().map(|byte| u16::from(*byte) * 4).collect();
@@ -241,7 +260,8 @@ fn cuda_uploads_of_deep_pixels_are_one_tensor_a_frame() {
         let before = model.device().map(|_| traffic(&model));
         assert_eq!(stream.encode(&[image; 5], LatentsMut::F32(&mut latents)).unwrap(), 2);
         if let Some(before) = before {
-            assert_eq!(traffic(&model), more(before, [0, 5, 2, 0, 0]));
+            let [sent, fetched] = [5 * 2 * 3 * SIZE.0 * SIZE.1, 4 * latents.len()].map(|bytes| bytes as u64);
+            assert_eq!(traffic(&model), more(before, [5, sent, 2, fetched, 0, 0]));
         }
         latents
     });
@@ -306,11 +326,15 @@ fn cuda_streams_are_made_warm() {
     let runs = || count(&model.device().unwrap().traffic.steps) as usize;
     let (encoder_steps, decoder_steps) = (model.graphs(Half::Encoder).len(), model.graphs(Half::Decoder).len());
     let decoder = Stream::new(&model, &options).unwrap();
-    // The clip's first latent makes one frame, which crosses as bytes and a value.
-    assert_eq!((traffic(&model), runs()), ([0, 1, 2, 0, 0], decoder_steps));
+    // The clip's first latent makes one frame, which crosses as a picture and what was found in it.
+    let crossings = || {
+        let [sent, _, fetched, _, others @ ..] = traffic(&model);
+        ([sent, fetched], others)
+    };
+    assert_eq!((crossings(), runs()), (([1, 2], [0, 0]), decoder_steps));
     (options.encode, options.decode) = (true, false);
     let encoder = Stream::new(&model, &options).unwrap();
-    assert_eq!((traffic(&model), runs()), ([1, 2, 3, 0, 0], decoder_steps + encoder_steps));
+    assert_eq!((crossings(), runs()), (([2, 3], [0, 0]), decoder_steps + encoder_steps));
     for stream in [decoder, encoder] {
         let info = stream.info();
         assert_eq!([info.frames_in, info.latents_out, info.latents_in, info.frames_out], [0; 4]);
@@ -326,9 +350,10 @@ fn cuda_memory_is_flat_and_freed_with_the_streams() {
     let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
     let one = bytes();
     let info = stream.info();
-    // All of the state, the bytes of a frame in each direction, and a value that says whether a result is finite. A CUDA device
-    // has a second tensor for each that crosses.
-    assert_eq!(one, info.encode_state_bytes + info.decode_state_bytes + 2 * (3 * SIZE.0 * SIZE.1) as u64 + 4);
+    // All of the state, a picture in each direction, and what is found in four frames that are on their way. A CUDA device has a
+    // second tensor for each that crosses.
+    let own = 2 * 4 * 3 * SIZE.0 * SIZE.1 + 4 * FOUND;
+    assert_eq!(one, info.encode_state_bytes + info.decode_state_bytes + own as u64);
     for clip in 0..10 {
         encode(&mut stream, 0..40);
         decode(&mut stream, 0..20);
@@ -358,7 +383,7 @@ fn cuda_snapshots_and_forks_go_through_copies() {
         encode(&mut stream, 0..7);
         decode(&mut stream, 0..3);
         let snapshot = stream.snapshot().unwrap();
-        assert!(traffic(&device)[4] > 0, "nothing was copied from the device");
+        assert!(traffic(&device)[5] > 0, "nothing was copied from the device");
         let mut fork = stream.fork().unwrap();
         let expected = (encode(&mut stream, 7..14), decode(&mut stream, 3..6));
         assert!((encode(&mut fork, 7..14), decode(&mut fork, 3..6)) == expected, "{precision}: the fork");

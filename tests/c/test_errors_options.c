@@ -103,6 +103,14 @@ static void test_options(void)
     CREATE("latent_type", INVALID_ARGUMENT, "latent_type is 2", o.latent_type = 2);
     CREATE("posterior", INVALID_ARGUMENT, "posterior is 3", o.posterior = 3);
     CREATE("scaled", INVALID_ARGUMENT, "scaled is 2, expected 0 or 1", o.scaled = 2);
+    CREATE("frame_memory", INVALID_ARGUMENT, "frame_memory is 2, expected a wfvae_memory_kind", o.frame_memory = 2);
+    CREATE("latent_memory", INVALID_ARGUMENT, "latent_memory is 2, expected a wfvae_memory_kind", o.latent_memory = 2);
+    CREATE("frames on a device that there is not", INVALID_ARGUMENT, "frame_memory cuda: the model runs on the CPU",
+           o.frame_memory = WFVAE_MEMORY_KIND_CUDA);
+    CREATE("latents on a device that there is not", INVALID_ARGUMENT, "latent_memory cuda: the model runs on the CPU",
+           o.latent_memory = WFVAE_MEMORY_KIND_CUDA);
+    CREATE("a CUDA stream that nothing uses", OK, NULL, o.cuda_stream = &o);
+    CREATE("reserved", INVALID_ARGUMENT, "reserved is 1, expected 0", o.reserved = 1);
     CREATE("tiling", INVALID_ARGUMENT, "tiling is 3, expected a wfvae_tiling", o.tiling = 3);
     CREATE("exact tiles with attention", INVALID_ARGUMENT, "attention makes every pixel depend on all others",
            o.tiling = WFVAE_TILING_EXACT);

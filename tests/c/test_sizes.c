@@ -74,7 +74,7 @@ int main(void)
     FIELD(wfvae_frame, pixel_steps, 96);
     FIELD(wfvae_frame, yuv_range, 128);
     FIELD(wfvae_frame, siting, 132);
-    SIZE(wfvae_options, 104);
+    SIZE(wfvae_options, 120);
     FIELD(wfvae_options, struct_size, 0);
     FIELD(wfvae_options, width, 8);
     FIELD(wfvae_options, height, 12);
@@ -92,9 +92,12 @@ int main(void)
     FIELD(wfvae_options, clip_frames, 64);
     FIELD(wfvae_options, memory_limit, 72);
     FIELD(wfvae_options, alpha, 80);
-    FIELD(wfvae_options, reserved, 84);
-    FIELD(wfvae_options, error_text, 88);
-    FIELD(wfvae_options, error_size, 96);
+    FIELD(wfvae_options, frame_memory, 84);
+    FIELD(wfvae_options, latent_memory, 88);
+    FIELD(wfvae_options, reserved, 92);
+    FIELD(wfvae_options, cuda_stream, 96);
+    FIELD(wfvae_options, error_text, 104);
+    FIELD(wfvae_options, error_size, 112);
     SIZE(wfvae_memory, 72);
     FIELD(wfvae_memory, struct_size, 0);
     FIELD(wfvae_memory, total_bytes, 8);

@@ -1,6 +1,8 @@
 //! Shared by the integration tests: models, clips and comparisons.
 #![allow(dead_code)]
 
+#[cfg(unix)]
+pub mod device_memory;
 pub mod system;
 
 use safetensors::SafeTensors;

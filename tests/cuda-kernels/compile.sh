@@ -13,5 +13,12 @@ if ! cmp -s target/cuda-kernels/nvrtc.txt $fetched/list; then
     cp target/cuda-kernels/nvrtc.txt $fetched/list
 fi
 ${CC:-cc} -std=c11 -O2 -Wall -Wextra -o target/cuda-kernels/compile tests/cuda-kernels/compile.c -ldl
-target/cuda-kernels/compile "$(ls $fetched/nvidia/*/lib/libnvrtc.so.*)" src/runtime/cuda/kernels.cu \
-    ${*:-sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120}
+[ $# -gt 0 ] || set -- sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120
+compile() { # FILE OPTION ARCHITECTURE...: as src/runtime/cuda does
+    file=$1
+    shift
+    target/cuda-kernels/compile "$(ls $fetched/nvidia/*/lib/libnvrtc.so.*)" "src/runtime/cuda/$file" "$@"
+}
+compile kernels.cu -DOF_F32 "$@"
+compile kernels.cu -DOF_F16 "$@"
+compile pixels.cu --fmad=false "$@"

@@ -16,6 +16,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,6 +56,7 @@ static struct wfvae_stub_counters counters;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* What a stream is told while it records: it is done when the recording is launched. Of the thread that records. */
 static _Thread_local struct recording *recording;
+static atomic_int open_recordings; /* of all threads */
 static uint64_t *recorded_count(size_t field);
 
 /* 1: the next allocation fails; 0: none will. */
@@ -673,6 +675,8 @@ int cudaDeviceSynchronize(void) {
         return NOT_PERMITTED;
     if (recording != NULL)
         return fail_recording();
+    if (atomic_load(&open_recordings) > 0)
+        wrong("cudaDeviceSynchronize", "another thread records, and CUDA would end that", NULL);
     finish();
     wait_for_lanes(NULL);
     COUNT(synchronizations, 1);
@@ -759,6 +763,7 @@ int cudaStreamBeginCapture(void *stream, int mode) {
     if (getenv("WFVAE_CUDA_STUB_NO_RECORDINGS") != NULL)
         return last_error = NOT_PERMITTED;
     recording = calloc(1, sizeof *recording);
+    atomic_fetch_add(&open_recordings, 1);
     return ((struct handle *)stream)->recording = recording, SUCCESS;
 }
 int cudaStreamEndCapture(void *stream, struct recording **graph) {
@@ -767,6 +772,7 @@ int cudaStreamEndCapture(void *stream, struct recording **graph) {
         wrong("cudaStreamEndCapture", "nothing is recorded", stream);
     *graph = recording;
     recording = NULL;
+    atomic_fetch_sub(&open_recordings, 1);
     ((struct handle *)stream)->recording = NULL;
     if (!(*graph)->failed)
         return COUNT(handles, 1), SUCCESS;
@@ -980,25 +986,41 @@ int cuGetErrorName(int error, const char **name) {
     return *name = error == LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR", SUCCESS;
 }
 
-/* Contexts are a stack of each thread. */
+/* Contexts are a stack of each thread. The other one is for ffmpeg.c. */
 static char primary_context;
+extern char wfvae_stub_other_context;
+char wfvae_stub_other_context;
+static _Thread_local void *in_use[16];
 static _Thread_local int contexts;
 int cuDevicePrimaryCtxRetain(void **context, int device) {
     return *context = &primary_context, device == 0 ? SUCCESS : NO_SUCH_DEVICE;
 }
 int cuCtxPushCurrent_v2(void *context) {
-    if (context != &primary_context)
-        wrong("cuCtxPushCurrent", "no such context", context);
-    return contexts++, SUCCESS;
+    if ((context != &primary_context && context != &wfvae_stub_other_context) || contexts == 16)
+        wrong("cuCtxPushCurrent", "no such context, or too many", context);
+    return in_use[contexts++] = context, SUCCESS;
 }
 int cuCtxPopCurrent_v2(void **context) {
     if (contexts == 0)
         wrong("cuCtxPopCurrent", "no context was pushed", context);
-    return contexts--, *context = &primary_context, SUCCESS;
+    return *context = in_use[--contexts], SUCCESS;
 }
 static void check_context(const char *call) {
     if (contexts == 0)
         wrong(call, "the thread has no context", NULL);
+}
+int cuPointerGetAttribute(void *out, int attribute, uint64_t at) {
+    struct pointer_attributes known;
+    cudaPointerGetAttributes(&known, (void *)(uintptr_t)at);
+    if (known.type == 0)
+        return 1; /* CUDA_ERROR_INVALID_VALUE */
+    switch (attribute) {
+    case 1: *(void **)out = &primary_context; break;
+    case 2: *(unsigned *)out = (unsigned)known.type; break;
+    case 9: *(int *)out = known.device; break;
+    default: wrong("cuPointerGetAttribute", "the stub does not know this attribute", out);
+    }
+    return SUCCESS;
 }
 
 /* NVRTC. Code is the text that it was made of. WFVAE_CUDA_STUB_NO_COMPILER=1: nothing compiles. */
@@ -1046,7 +1068,8 @@ int nvrtcGetCUBIN(void *program, char *code) {
     return strcat(code, ((struct program *)program)->text), SUCCESS;
 }
 
-/* The kernels of libwfvae: src/runtime/cuda/kernels.cu names them. What a launch would read and write has to be there. */
+/* The kernels of libwfvae: src/runtime/cuda/kernels.cu and pixels.cu name them. What a launch would read and write has to be
+ * there. */
 
 int cuModuleLoadData(void **module, const void *code) {
     check_context("cuModuleLoadData");
@@ -1059,7 +1082,10 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
     check_context("cuModuleGetFunction");
     const char *form = strrchr(name, '_');
     char listed[64];
-    snprintf(listed, sizeof listed, "(%.*s,", (int)(form - name), name);
+    if (strncmp(name, "pixels_", 7) == 0)
+        snprintf(listed, sizeof listed, "KERNEL %s(", name);
+    else
+        snprintf(listed, sizeof listed, "(%.*s,", (int)(form - name), name);
     if (strstr(module, listed) == NULL)
         return NO_SUCH_SYMBOL;
     return *function = strdup(name), SUCCESS;
@@ -1084,6 +1110,57 @@ static void check_argument(const char *kernel, void *at, size_t size, size_t pac
     data_at(kernel, at, size, &device);
     if (recording != NULL)
         record_argument(at, size);
+}
+
+/* As pixels.cu has it. */
+struct picture {
+    char *first[4];
+    int64_t strides[4], steps[4];
+    int size[2], samples[2], element, shift, colour, axes[2];
+    float numbers[7];
+};
+
+/* The program's own pictures are used in the order of streams, too. */
+static void check_channel(const char *kernel, void *stream, const struct picture *of, int channel, const int *size,
+                          bool writes) {
+    int64_t across = of->steps[channel] * (size[0] - 1), down = of->strides[channel] * (size[1] - 1);
+    char *lowest = of->first[channel] + (across < 0 ? across : 0) + (down < 0 ? down : 0);
+    size_t bytes = of->element == 0 ? 1 : of->element == 4 ? 4 : 2;
+    size_t span = (size_t)(llabs(across) + llabs(down)) + bytes;
+    check_argument(kernel, lowest, span, bytes);
+    access_by(kernel, stream, lowest, span, writes);
+}
+
+static void check_picture(const char *kernel, void *stream, const struct picture *of, bool luma, bool chroma, bool writes) {
+    bool yuv = of->colour == 3, grey = of->colour == 4;
+    for (int i = 0; i < 3; i++)
+        if (i == 0 || yuv ? (i == 0 ? luma : chroma) : luma && !grey)
+            check_channel(kernel, stream, of, i, yuv && i > 0 ? of->samples : of->size, writes);
+    if (writes && luma && of->first[3] != NULL)
+        check_channel(kernel, stream, of, 3, of->size, true);
+}
+
+static void check_pixels(const char *kernel, void *stream, void **arguments) {
+    const struct picture *picture = arguments[0];
+    if (recording != NULL)
+        wrong(kernel, "pictures are the program's and are not recorded", picture->first[0]);
+    if (strcmp(kernel, "pixels_check") == 0) {
+        check_picture(kernel, stream, picture, true, true, false);
+        check_argument(kernel, address_of(arguments, 2), sizeof(uint64_t), sizeof(uint64_t));
+        return;
+    }
+    size_t values = 3 * (size_t)*(int *)arguments[2] * (size_t)*(int *)arguments[3];
+    check_argument(kernel, address_of(arguments, 1), values * sizeof(float), sizeof(float));
+    bool none = picture->size[0] == 0 && strcmp(kernel, "pixels_write") == 0; /* only what is found counts */
+    if (*(int *)arguments[2] < picture->size[0] || *(int *)arguments[3] < picture->size[1])
+        wrong(kernel, "the planes are smaller than the picture", address_of(arguments, 1));
+    bool write = strcmp(kernel, "pixels_write") == 0, chroma = strcmp(kernel, "pixels_write_chroma") == 0;
+    if (!write && !chroma && strcmp(kernel, "pixels_read") != 0)
+        wrong(kernel, "the stub does not know this kernel", NULL);
+    if (!none)
+        check_picture(kernel, stream, picture, !chroma, !write, write || chroma);
+    if (write)
+        check_argument(kernel, address_of(arguments, 4), 2 * sizeof(uint64_t), sizeof(uint64_t));
 }
 
 static void check_arguments(const char *kernel, void **arguments) {
@@ -1159,7 +1236,10 @@ int cuLaunchKernel(void *function, unsigned grid_x, unsigned grid_y, unsigned gr
         wrong("cuLaunchKernel", "no such grid or block", function);
     if (tracing())
         fprintf(stderr, "cuda-stub: launches %s, %u x %u blocks\n", (const char *)function, grid_x, grid_y);
-    check_arguments(function, arguments);
+    if (strncmp(function, "pixels_", 7) == 0)
+        check_pixels(function, stream, arguments);
+    else
+        check_arguments(function, arguments);
     COUNT_WORK(launches);
     COUNT_WORK(own);
     return launch_fails() ? LAUNCH_FAILED : SUCCESS;

@@ -43,7 +43,7 @@ Random weights are made under target/bench if they are missing.
 
 An entry of --convolutions is CONVOLUTION[:LAYOUT[:NAME=VALUE,...]], one way to compute the same: stacked,
 volume:channels-last, stacked:planes:fuse_conv_bias=1. Provider options exist only on a CUDA device; on the CPU only direct,
-stacked and volume have layouts.
+stacked and volume have layouts. On a CUDA device all rows of libwfvae have wfvae_graphs=1, unless the option is given.
 
 A row that fails does not end the run: "failed" has its program's last message. With --deadline SECONDS no row starts after that
 time, and a row that is still running is stopped; "left_out" says which. The last table has a line for each row: how many times
@@ -473,8 +473,12 @@ class Bench:
         def ours(emission, precision, chunk=None, *options, name="libwfvae"):
             provider = "cpu" if self.device is None else f"cuda:{self.device}"
             program = [PROGRAMS / "bench", "-P", provider, "-F", precision, "-C", emission.convolution, "-L", emission.layout]
-            if emission.provider_options:
-                program += ["-O", emission.provider_options]
+            own = emission.provider_options.split(",") if emission.provider_options else []
+            # Nothing else in the program waits for the whole device.
+            if self.device is not None and not any(option.startswith("wfvae_graphs=") for option in own):
+                own.append("wfvae_graphs=1")
+            if own:
+                program += ["-O", ",".join(own)]
             row("ours", name, chunk, precision, [*program, *options], model.argument, emission=emission)
 
         main, plain = self.a.precisions[0], Emission()

@@ -377,6 +377,13 @@ internal static unsafe class Tests
         Fails(Status.InvalidArgument, () => Model.Open(null, new ModelOptions { Provider = (Provider)77 }), "77");
         Fails(Status.InvalidArgument, () => Model.Open(null, new ModelOptions { Threads = 100000 }), "threads");
         Throws<ArgumentException>(() => Model.Open(null, new ModelOptions { Threads = -1 }), "Threads");
+        using (Model model = Model.Open(null, new ModelOptions { Provider = Provider.Cpu }))
+            foreach (StreamOptions there in new[]
+            {
+                new StreamOptions { Width = 64, Height = 64, FrameMemory = MemoryKind.Cuda },
+                new StreamOptions { Width = 64, Height = 64, LatentMemory = MemoryKind.Cuda, CudaStream = (IntPtr)8 },
+            })
+                Fails(Status.InvalidArgument, () => model.CreateStream(there), "_memory cuda: the model runs on the CPU");
         // Each thread has its own text.
         string[] texts = new string[4];
         Thread[] threads = Enumerable.Range(0, 4).Select(i => new Thread(() =>

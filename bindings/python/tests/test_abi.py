@@ -38,6 +38,7 @@ ENUMS = {
     "wfvae_posterior": _abi.POSTERIORS,
     "wfvae_latent_type": _abi.LATENT_TYPES,
     "wfvae_tiling": _abi.TILINGS,
+    "wfvae_memory_kind": _abi.MEMORY_KINDS,
     "wfvae_range": _abi.RANGES,
     "wfvae_graphs": _abi.GRAPHS,
     "wfvae_direction": _abi.DIRECTIONS,

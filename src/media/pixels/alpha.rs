@@ -1,6 +1,7 @@
 //! The alpha of a picture, carried beside the network.
 
 use super::layout::Layout;
+use super::rect::Rect;
 use super::shape::Element;
 use super::values::BLOCK;
 use crate::error::{Result, fail};
@@ -124,5 +125,18 @@ impl Alpha {
             Values::Floats(Arc::new(floats))
         };
         Ok(Alpha { width, height, values })
+    }
+}
+
+/// Alpha of 1, if the format has any.
+pub(super) fn write_opaque(layout: &Layout, part: &Rect) {
+    let Some(channel) = layout.alpha else { return };
+    let (ones, element) = ([1.0; BLOCK], layout.element);
+    let largest = element.largest();
+    for y in part.y..part.y + part.height {
+        for x in (part.x..part.x + part.width).step_by(BLOCK) {
+            let count = (part.x + part.width - x).min(BLOCK);
+            channel.write_floats(element, [x, y], &ones[..count], |v| v * largest);
+        }
     }
 }

@@ -189,9 +189,9 @@ fn table() -> Vec<Plain> {
 }
 
 /// A picture in guarded memory.
-struct Memory<'a> {
+pub(super) struct Memory<'a> {
     plain: &'a Plain,
-    size: [usize; 2],
+    pub(super) size: [usize; 2],
     words: Vec<u32>,
     starts: [usize; 4],
     strides: [isize; 4],
@@ -233,7 +233,7 @@ impl<'a> Memory<'a> {
         }
     }
 
-    fn bytes(&mut self) -> &mut [u8] {
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
         let len = size_of_val(&self.words[..]);
         // SAFETY: all of the words, viewed as bytes.
         unsafe { std::slice::from_raw_parts_mut(self.words.as_mut_ptr().cast(), len) }
@@ -250,7 +250,7 @@ impl<'a> Memory<'a> {
     }
 
     /// Fills all elements, alpha too.
-    fn fill(&mut self) {
+    pub(super) fn fill(&mut self) {
         let kind = self.plain.kind;
         for at in self.plain.channels.iter().copied().chain(self.plain.alpha) {
             let [width, height] = self.plane_size(at.0);
@@ -261,7 +261,7 @@ impl<'a> Memory<'a> {
         }
     }
 
-    fn image_mut(&mut self) -> ImageMut<'_> {
+    pub(super) fn image_mut(&mut self) -> ImageMut<'_> {
         let (starts, strides, steps) = (self.starts, self.strides, if self.natural { [0; 4] } else { self.steps });
         let (format, [width, height]) = (self.plain.format, self.size);
         let planes = self.bytes().as_mut_ptr();
@@ -272,7 +272,7 @@ impl<'a> Memory<'a> {
         .unwrap()
     }
 
-    fn image(&mut self) -> Image<'_> {
+    pub(super) fn image(&mut self) -> Image<'_> {
         let (starts, strides, steps) = (self.starts, self.strides, if self.natural { [0; 4] } else { self.steps });
         let (format, [width, height]) = (self.plain.format, self.size);
         let planes = self.bytes().as_ptr();
@@ -375,7 +375,11 @@ fn expected_element(
     }
 }
 
-fn each(test: impl Fn(&mut Memory, &str)) {
+pub(super) fn formats() -> Vec<PixelFormat> {
+    table().iter().map(|plain| plain.format).collect()
+}
+
+pub(super) fn each(test: impl Fn(&mut Memory, &str)) {
     for plain in table() {
         for size in [[7, 5], [1, 1], [10, 8]] {
             for (wider, flips) in

@@ -1,13 +1,14 @@
 //! Reads and writes pictures in the caller's memory.
 
-use super::alpha::Alpha;
+use super::alpha::{Alpha, write_opaque};
+use super::device_picture::DevicePicture;
 use super::format::{PixelFormat, Range};
 use super::layout::{Layout, Planes};
 use super::rect::Rect;
-use super::shape::{Colour, Element};
+use super::shape::Colour;
 use super::values::BLOCK;
 use super::yuv::{Conversion, Differences, Held};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::finite::first_not_finite;
 use crate::{memory, parallel};
 use parking_lot::Mutex;
@@ -168,19 +169,6 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// The same for 8-bit RGB, without conversion. Returns false for other formats and leaves `out` unchanged.
-    pub(crate) fn read_bytes_on(&self, threads: usize, out: &mut [u8], part: &Rect) -> bool {
-        let bytes = is_rgb8(&self.layout);
-        if bytes {
-            self.read_rows(threads, out, part, |[x, y], rows| {
-                for (channel, row) in self.layout.channels.iter().zip(rows) {
-                    channel.read(x, y, row, |v: u8| v);
-                }
-            });
-        }
-        bytes
-    }
-
     /// The channel, row and column of the first value that is not finite once converted for the network. Integer
     /// formats have none.
     pub(crate) fn first_not_finite(&self) -> Option<[usize; 3]> {
@@ -200,6 +188,35 @@ impl<'a> Image<'a> {
         None
     }
 
+    #[cfg(test)]
+    pub(super) fn with_layout(layout: Layout) -> Self {
+        Image { layout, lifetime: PhantomData }
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// For kernels of the device in whose memory it is.
+    pub(crate) fn on_device(&self) -> DevicePicture {
+        DevicePicture::of(&self.layout)
+    }
+
+    /// The lowest and the highest address of each channel.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = [*mut u8; 2]> {
+        self.layout.extents()
+    }
+
+    /// Channel, row and column of an index in `[3, height, width]`.
+    pub(crate) fn place(&self, index: u64) -> [usize; 3] {
+        self.layout.place(index)
+    }
+
+    /// Whether values may be no finite ones.
+    pub(crate) fn is_float(&self) -> bool {
+        self.layout.element.is_float()
+    }
+
     /// The picture's alpha, if it has any. A NaN or an infinity in it is an error.
     pub(crate) fn alpha(&self) -> Result<Option<Alpha>> {
         Alpha::read(&self.layout)
@@ -213,12 +230,12 @@ impl<'a> Image<'a> {
 
     /// `read` gets the position of a row's first pixel in the picture, and the output for the pixels inside it: a row of each
     /// plane.
-    fn read_rows<T: Copy + Send>(
+    fn read_rows(
         &self,
         threads: usize,
-        out: &mut [T],
+        out: &mut [f32],
         part: &Rect,
-        read: impl Fn([usize; 2], [&mut [T]; 3]) + Sync,
+        read: impl Fn([usize; 2], [&mut [f32]; 3]) + Sync,
     ) {
         let (start, inside) = self.inside(part);
         let plane = part.width * part.height;
@@ -227,7 +244,7 @@ impl<'a> Image<'a> {
         let bands = if size_of_val(r) < SMALL_PLANE { 1 } else { threads.clamp(1, part.height) };
         let rows = part.height.div_ceil(bands);
         let [r, g, b] = [r, g, b].map(|plane| plane.chunks_mut(rows * part.width));
-        let planes: Vec<Mutex<[&mut [T]; 3]>> = r.zip(g).zip(b).map(|((r, g), b)| Mutex::new([r, g, b])).collect();
+        let planes: Vec<Mutex<[&mut [f32]; 3]>> = r.zip(g).zip(b).map(|((r, g), b)| Mutex::new([r, g, b])).collect();
         parallel::for_each(planes.len(), bands, |band| {
             let [r, g, b] = &mut *planes[band].lock();
             let [r, g, b] = [r, g, b].map(|plane| plane.chunks_exact_mut(part.width));
@@ -322,17 +339,10 @@ impl<'a> ImageMut<'a> {
         let Some(part) = self.inside(part) else { return Ok(()) };
         let Layout { width, height, .. } = self.layout;
         let Some(conversion) = Conversion::of(&self.layout) else {
-            let too_large = Mutex::new(None);
-            self.write_rows(threads, size_of_val(planes) / 3, &part, |writing, part| {
-                // SAFETY: each band has rows of its own.
-                if let Some(place) = unsafe { writing.rows(planes, held, part) } {
-                    let mut first = too_large.lock();
-                    *first = Some(first.map_or(place, |other: [usize; 3]| other.min(place)));
-                }
-            });
-            return too_large.into_inner().map_or(Ok(()), |[channel, y, x]| {
-                Err(self.layout.element.too_large(["R", "G", "B"][channel], [x, y]))
-            });
+            return match self.write_rgb_on(threads, planes, held, &part) {
+                Some(place) => Err(self.too_large(self.layout.index(place))),
+                None => Ok(()),
+            };
         };
         write_opaque(&self.layout, &part);
         let held = Held { planes, rect: held };
@@ -353,22 +363,59 @@ impl<'a> ImageMut<'a> {
         Ok(())
     }
 
-    /// Whether the picture can be written as bytes.
-    pub(crate) fn takes_bytes(&self) -> bool {
-        is_rgb8(&self.layout)
+    #[cfg(test)]
+    pub(super) fn with_layout(layout: Layout) -> Self {
+        ImageMut { layout, differences: None, lifetime: PhantomData }
     }
 
-    /// As `write_on`, for a picture that takes bytes, which it gets as they are.
-    pub(crate) fn write_bytes_on(&mut self, threads: usize, planes: &[u8], held: &Rect, part: &Rect) {
-        let Some(part) = self.inside(part) else { return };
-        self.write_rows(threads, planes.len() / 3, &part, |writing, part| {
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Writes a part that is in the picture, which is RGB. Returns channel, row and column of the first value that is too large
+    /// for it.
+    fn write_rgb_on(&self, threads: usize, planes: &[f32], held: &Rect, part: &Rect) -> Option<[usize; 3]> {
+        let too_large = Mutex::new(None);
+        self.write_rows(threads, size_of_val(planes) / 3, part, |writing, part| {
             // SAFETY: each band has rows of its own.
-            unsafe { writing.byte_rows(planes, held, part) }
+            if let Some(place) = unsafe { writing.rows(planes, held, part) } {
+                let mut first = too_large.lock();
+                *first = Some(first.map_or(place, |other: [usize; 3]| other.min(place)));
+            }
         });
+        too_large.into_inner()
+    }
+
+    /// Writes the picture from planes, as a device's kernels do. Returns the index in `[3, height, width]` of the first value
+    /// that is too large.
+    #[cfg(test)]
+    pub(crate) fn write_as_device(&mut self, planes: &[f32], held: &Rect) -> Option<u64> {
+        let whole = Rect::of(self.layout.width, self.layout.height);
+        if Conversion::of(&self.layout).is_none() {
+            return self.write_rgb_on(1, planes, held, &whole).map(|place| self.layout.index(place));
+        }
+        self.write(planes, held, &whole).expect("codes are clamped");
+        None
+    }
+
+    /// Like [`Image::on_device`].
+    pub(crate) fn on_device(&self) -> DevicePicture {
+        DevicePicture::of(&self.layout)
+    }
+
+    /// Like [`Image::extents`].
+    pub(crate) fn extents(&self) -> impl Iterator<Item = [*mut u8; 2]> {
+        self.layout.extents()
+    }
+
+    /// The error for the value of that index in `[3, height, width]`, which is too large for the picture.
+    pub(crate) fn too_large(&self, index: u64) -> Error {
+        let [channel, y, x] = self.layout.place(index);
+        self.layout.element.too_large(["R", "G", "B"][channel], [x, y])
     }
 
     /// What of a part is in the picture.
-    fn inside(&self, part: &Rect) -> Option<Rect> {
+    pub(super) fn inside(&self, part: &Rect) -> Option<Rect> {
         let width = part.width.min(self.layout.width.saturating_sub(part.x));
         let height = part.height.min(self.layout.height.saturating_sub(part.y));
         (width > 0 && height > 0).then_some(Rect { width, height, ..*part })
@@ -399,24 +446,11 @@ struct Writing<'a>(&'a Layout);
 unsafe impl Sync for Writing<'_> {}
 
 impl Writing<'_> {
-    /// Writes a part of R, G and B, of planes that hold `held` of the picture, and opaque alpha.
+    /// Writes a part of R, G and B, of planes that hold `held` of the picture, and opaque alpha. Returns the channel, row and
+    /// column of the first value that is too large for the format.
     ///
     /// # Safety
     /// Nobody else may use these rows meanwhile.
-    unsafe fn byte_rows(&self, planes: &[u8], held: &Rect, part: &Rect) {
-        write_opaque(self.0, part);
-        for (channel, plane) in self.0.channels.iter().zip(planes.chunks_exact(held.width * held.height)) {
-            for y in part.y..part.y + part.height {
-                let row = &plane[(y - held.y) * held.width + part.x - held.x..][..part.width];
-                channel.write(part.x, y, row, |v: u8| v);
-            }
-        }
-    }
-
-    /// The same for floats. Returns the channel, row and column of the first value that is too large for the format.
-    ///
-    /// # Safety
-    /// As above.
     unsafe fn rows(&self, planes: &[f32], held: &Rect, part: &Rect) -> Option<[usize; 3]> {
         let mut too_large = None;
         write_opaque(self.0, part);
@@ -428,24 +462,6 @@ impl Writing<'_> {
             }
         }
         too_large
-    }
-}
-
-/// Whether a picture's values are those of 8-bit RGB.
-fn is_rgb8(layout: &Layout) -> bool {
-    layout.element == Element::U8 && matches!(layout.colour, Colour::Rgb(_))
-}
-
-/// Alpha of 1, if the format has any.
-fn write_opaque(layout: &Layout, part: &Rect) {
-    let Some(channel) = layout.alpha else { return };
-    let (ones, element) = ([1.0; BLOCK], layout.element);
-    let largest = element.largest();
-    for y in part.y..part.y + part.height {
-        for x in (part.x..part.x + part.width).step_by(BLOCK) {
-            let count = (part.x + part.width - x).min(BLOCK);
-            channel.write_floats(element, [x, y], &ones[..count], |v| v * largest);
-        }
     }
 }
 

@@ -126,6 +126,17 @@ impl Layout {
         Ok(Layout { width, height, element, colour, channels: [of(0), of(1), of(2)], alpha })
     }
 
+    /// Channel, row and column of an index in `[3, height, width]`.
+    pub(super) fn place(&self, index: u64) -> [usize; 3] {
+        let (index, plane) = (index as usize, self.width * self.height);
+        [index / plane, index % plane / self.width, index % self.width]
+    }
+
+    /// The reverse.
+    pub(super) fn index(&self, [channel, y, x]: [usize; 3]) -> u64 {
+        ((channel * self.height + y) * self.width + x) as u64
+    }
+
     /// Columns and rows of a channel.
     pub(super) fn channel_size(&self, channel: usize) -> [usize; 2] {
         match self.colour {

@@ -1,11 +1,17 @@
 //! Pictures in the caller's layout. The network reads and writes planes R, G, B of float32 from -1 to 1.
 
 mod alpha;
+mod device_picture;
+#[cfg(test)]
+mod device_tests;
 mod format;
 #[cfg(test)]
 mod format_tests;
 mod image;
 mod layout;
+mod packing;
+#[cfg(test)]
+mod packing_tests;
 mod rect;
 #[cfg(test)]
 mod reference_tests;
@@ -16,6 +22,8 @@ mod values;
 mod yuv;
 
 pub(crate) use alpha::Alpha;
+pub(crate) use device_picture::DevicePicture;
 pub use format::{Chroma, Matrix, PixelFormat, Range, Siting, Yuv, YuvRange};
 pub use image::{Image, ImageMut};
+pub(crate) use packing::Packing;
 pub(crate) use rect::Rect;

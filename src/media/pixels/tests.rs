@@ -90,15 +90,17 @@ fn reading_on_several_threads_gives_the_same() {
         let image = Image::packed(&bytes[..size], format, width, height).unwrap();
         let mut one = vec![0.0; 3 * part.width * part.height];
         image.read(&mut one, &part);
-        let mut one_bytes = vec![0; one.len()];
-        let has_bytes = image.read_bytes_on(1, &mut one_bytes, &part);
+        let whole = Rect::of(width, height);
+        let mut packed = vec![0; size];
+        assert_eq!(image.pack_on(1, &mut packed, &whole), [width, height]);
         for threads in [2, 3, 7, 1000] {
             let mut more = vec![9.0; one.len()];
             image.read_on(threads, &mut more, &part);
             assert!(more == one, "{format:?} on {threads}");
-            let mut more_bytes = vec![0; one.len()];
-            assert_eq!(image.read_bytes_on(threads, &mut more_bytes, &part), has_bytes);
-            assert!(more_bytes == one_bytes, "{format:?}, bytes, on {threads}");
+            let mut more = vec![1; size];
+            image.pack_on(threads, &mut more, &whole);
+            let used = image.packing().bytes([width, height]);
+            assert!(more[..used] == packed[..used], "{format:?}, packed, on {threads}");
         }
         let mut written = [vec![7; size], vec![7; size]];
         for (threads, bytes) in [1, 3].into_iter().zip(&mut written) {

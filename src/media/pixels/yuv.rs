@@ -12,7 +12,7 @@ const MARGIN: usize = 8;
 /// Where the chroma samples of one axis are: one for each pixel; one for two, on the first or between both; one for four, on
 /// the first.
 #[derive(Clone, Copy, PartialEq)]
-enum Axis {
+pub(super) enum Axis {
     Every,
     Cosited,
     Centred,
@@ -21,9 +21,9 @@ enum Axis {
 
 /// A code is `zero + span * value`, with luma from 0 to 1 and chroma from -0.5 to 0.5.
 #[derive(Clone, Copy)]
-struct Scale {
-    zero: f32,
-    span: f32,
+pub(super) struct Scale {
+    pub(super) zero: f32,
+    pub(super) span: f32,
 }
 
 /// How a picture converts.
@@ -31,12 +31,12 @@ struct Scale {
 pub(super) struct Conversion<'a> {
     layout: &'a Layout,
     /// The weights of R and B in luma; that of G makes the sum 1.
-    kr: f32,
-    kb: f32,
-    luma: Scale,
-    chroma: Scale,
-    across: Axis,
-    down: Axis,
+    pub(super) kr: f32,
+    pub(super) kb: f32,
+    pub(super) luma: Scale,
+    pub(super) chroma: Scale,
+    pub(super) across: Axis,
+    pub(super) down: Axis,
     grey: bool,
 }
 
@@ -84,6 +84,17 @@ impl Axis {
     }
 }
 
+impl Matrix {
+    /// The matrix of pictures of so many lines.
+    pub(super) fn for_height(self, height: usize) -> Matrix {
+        match self {
+            Matrix::Auto if height >= 720 => Matrix::Bt709,
+            Matrix::Auto => Matrix::Bt601,
+            matrix => matrix,
+        }
+    }
+}
+
 impl<'a> Conversion<'a> {
     /// `None` for RGB.
     pub(super) fn of(layout: &'a Layout) -> Option<Self> {
@@ -92,8 +103,7 @@ impl<'a> Conversion<'a> {
             Colour::Yuv(yuv, chroma) => (yuv, chroma),
             Colour::Gray(yuv) => (yuv, Chroma::Full),
         };
-        let (kr, kb) = match yuv.matrix {
-            Matrix::Auto if layout.height >= 720 => (0.2126, 0.0722),
+        let (kr, kb) = match yuv.matrix.for_height(layout.height) {
             Matrix::Auto | Matrix::Bt601 => (0.299, 0.114),
             Matrix::Bt709 => (0.2126, 0.0722),
             Matrix::Bt2020 => (0.2627, 0.0593),

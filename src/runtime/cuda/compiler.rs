@@ -4,6 +4,12 @@ use super::loader::{functions, open_library};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::PathBuf;
 
+/// What is compiled: CUDA C++, and the name of its file.
+pub(super) struct Text {
+    pub(super) name: &'static str,
+    pub(super) text: &'static str,
+}
+
 /// NVRTC, called through its C interface.
 pub(super) struct Compiler(Functions);
 
@@ -44,18 +50,19 @@ impl Compiler {
         }
     }
 
-    /// The code for devices of this compute capability.
-    pub(super) fn compile(&self, text: &str, defined: &str, [major, minor]: [i32; 2]) -> Result<Vec<u8>, String> {
-        let text = CString::new(text).expect("the text holds no NUL");
+    /// The code of a text for devices of this compute capability, with one more option.
+    pub(super) fn compile(&self, text: &Text, option: &str, [major, minor]: [i32; 2]) -> Result<Vec<u8>, String> {
+        let name = CString::new(text.name).expect("no NUL");
+        let text = CString::new(text.text).expect("the text holds no NUL");
         let asked = |name: &str, result: c_int| match result {
             0 => Ok(()),
             error => Err(format!("{name} gives error {error}")),
         };
         let mut program = Program(&self.0, std::ptr::null_mut());
         let no_headers = std::ptr::null();
-        let created = (self.0.create)(&mut program.1, text.as_ptr(), c"kernels.cu".as_ptr(), 0, no_headers, no_headers);
+        let created = (self.0.create)(&mut program.1, text.as_ptr(), name.as_ptr(), 0, no_headers, no_headers);
         asked("nvrtcCreateProgram", created)?;
-        let options = [format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".into(), format!("-D{defined}")];
+        let options = [format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".into(), option.into()];
         let options = options.map(|option| CString::new(option).expect("no NUL"));
         let options = options.each_ref().map(|option| option.as_ptr());
         let result = (self.0.compile)(program.1, options.len() as c_int, options.as_ptr());

@@ -1,6 +1,6 @@
 //! Our kernels on a CUDA device: compiled once in a process for each device and precision, and started on any stream.
 
-use super::compiler::Compiler;
+use super::compiler::{Compiler, Text};
 use super::module::{Context, Function};
 use super::probe;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,12 +12,8 @@ use std::ffi::c_void;
 use std::path::Path;
 use std::sync::Arc;
 
-const TEXT: &str = include_str!("kernels.cu");
-/// Of a block, as the text has it.
-const THREADS: u32 = 256;
+const TEXT: Text = Text { name: "kernels.cu", text: include_str!("kernels.cu") };
 const WARP: usize = 32;
-/// More blocks than a multiprocessor runs at once would only add to the work of starting them.
-const BLOCKS_PER_MULTIPROCESSOR: u32 = 16;
 /// Bytes that a thread reads or writes at once, at most.
 const PACK_BYTES: usize = 16;
 
@@ -54,13 +50,9 @@ impl Kernels {
     }
 
     fn compile(runtime: &Path, device: u32, compute: Element) -> Result<Self, String> {
-        let (names, folders) = probe::compilers(runtime);
-        let compiler = Compiler::open(&names, &folders)?;
-        let context = Context::open(device)?;
-        let defined = format!("OF_{compute:?}").to_uppercase();
-        let code = compiler.compile(TEXT, &defined, context.capability)?;
         let names: Vec<String> = DeviceOperator::all(compute).into_iter().flat_map(Forms::names).collect();
-        let functions = context.load(&code, &names)?;
+        let defined = format!("-DOF_{}", format!("{compute:?}").to_uppercase());
+        let (context, functions) = build(runtime, device, &TEXT, &defined, &names)?;
         Ok(Kernels { device, compute, context, functions: names.into_iter().zip(functions).collect() })
     }
 
@@ -75,13 +67,10 @@ impl Kernels {
     pub(super) unsafe fn start(
         &self,
         function: Function,
-        [work, rows]: [usize; 2],
+        work: [usize; 2],
         stream: *mut c_void,
         mut arguments: Vec<Argument>,
     ) -> Result<(), String> {
-        let blocks = |work: usize, most: u32| work.min(most as usize) as u32;
-        let most = BLOCKS_PER_MULTIPROCESSOR * self.context.multiprocessors;
-        let grid = [blocks(work.div_ceil(THREADS as usize), most), blocks(rows, u16::MAX.into())];
         let mut addresses: Vec<*mut c_void> = arguments
             .iter_mut()
             .map(|argument| match argument {
@@ -92,8 +81,24 @@ impl Kernels {
             })
             .collect();
         // SAFETY: the driver copies the arguments before it returns.
-        unsafe { self.context.launch(function, grid, THREADS, stream, &mut addresses) }
+        unsafe { self.context.launch(function, work, stream, &mut addresses) }
     }
+}
+
+/// Compiles a text for a device, loads it there and finds kernels in it.
+pub(super) fn build(
+    runtime: &Path,
+    device: u32,
+    text: &Text,
+    option: &str,
+    names: &[String],
+) -> Result<(Context, Vec<Function>), String> {
+    let (libraries, folders) = probe::compilers(runtime);
+    let compiler = Compiler::open(&libraries, &folders)?;
+    let context = Context::open(device)?;
+    let code = compiler.compile(text, option, context.capability)?;
+    let functions = context.load(&code, names)?;
+    Ok((context, functions))
 }
 
 /// The kernels of an operator.
@@ -165,7 +170,7 @@ mod tests {
         for compute in [Element::F32, Element::F16] {
             for operator in DeviceOperator::all(compute) {
                 let name = operator.name();
-                assert!(TEXT.contains(&format!("({name}, ")), "{name}");
+                assert!(TEXT.text.contains(&format!("({name}, ")), "{name}");
             }
         }
     }

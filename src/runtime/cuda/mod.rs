@@ -10,6 +10,7 @@ mod memory;
 mod module;
 mod operators;
 mod pinned;
+mod pixels;
 mod probe;
 mod provider;
 mod queue;
@@ -21,6 +22,7 @@ pub(crate) use operators::domain;
 #[cfg(test)]
 pub(crate) use operators::{inputs, outputs};
 pub(crate) use pinned::PinnedView;
+pub(crate) use pixels::{CallersContext, DevicePlanes, PixelKernels};
 pub(crate) use probe::{check, runtime_library};
 pub(crate) use provider::{CudaOptions, OUR_KERNELS, OUR_RECORDINGS, PROVIDER_OPTIONS, provider};
 pub(crate) use queue::{CudaEvent, CudaQueue, Lane};

@@ -2,6 +2,7 @@
 
 use super::driver;
 use super::loader::{functions, open_library};
+use super::queue::recording_lock;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
 /// A device's context, which ONNX Runtime uses too, and the driver's functions to run code in it. Both stay for the process's
@@ -9,9 +10,10 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 pub(super) struct Context {
     functions: Functions,
     context: Handle,
+    device: c_int,
     /// The compute capability.
     pub(super) capability: [i32; 2],
-    pub(super) multiprocessors: u32,
+    multiprocessors: u32,
 }
 
 type Handle = *mut c_void;
@@ -26,6 +28,7 @@ functions! {
         pop = c"cuCtxPopCurrent_v2": fn(*mut Handle) -> c_int;
         load = c"cuModuleLoadData": fn(*mut Handle, *const c_void) -> c_int;
         find = c"cuModuleGetFunction": fn(*mut Handle, Handle, *const c_char) -> c_int;
+        pointer = c"cuPointerGetAttribute": fn(*mut c_void, c_int, u64) -> c_int;
         launch = c"cuLaunchKernel": fn(
             Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, Addresses, Addresses
         ) -> c_int;
@@ -45,6 +48,17 @@ unsafe impl Sync for Function {}
 
 const MULTIPROCESSORS: c_int = 16;
 const CAPABILITY: [c_int; 2] = [75, 76];
+
+/// What the driver knows of an address.
+const CONTEXT: c_int = 1;
+const MEMORY_TYPE: c_int = 2;
+const DEVICE_ORDINAL: c_int = 9;
+/// A type of memory.
+const DEVICE_MEMORY: c_uint = 2;
+/// More blocks than a multiprocessor runs at once would only add to the work of starting them.
+const BLOCKS_PER_MULTIPROCESSOR: u32 = 16;
+/// Of a block, as the texts of kernels have it.
+pub(super) const THREADS: u32 = 256;
 
 impl Functions {
     fn asked(&self, name: &str, result: c_int) -> Result<(), String> {
@@ -78,7 +92,7 @@ impl Context {
         let multiprocessors = value(MULTIPROCESSORS)?.max(1) as u32;
         let mut context = std::ptr::null_mut();
         functions.asked("cuDevicePrimaryCtxRetain", (functions.retain)(&mut context, found))?;
-        Ok(Context { functions, context, capability, multiprocessors })
+        Ok(Context { functions, context, device: found, capability, multiprocessors })
     }
 
     /// Runs `what` with this context as the thread's.
@@ -92,6 +106,7 @@ impl Context {
 
     /// Loads code, which stays, and finds these kernels in it.
     pub(super) fn load(&self, code: &[u8], names: &[String]) -> Result<Vec<Function>, String> {
+        let _shared = recording_lock().read();
         self.inside(|| {
             let mut module = std::ptr::null_mut();
             self.functions.asked("cuModuleLoadData", (self.functions.load)(&mut module, code.as_ptr().cast()))?;
@@ -106,23 +121,52 @@ impl Context {
         })
     }
 
-    /// Starts a kernel with blocks of so many threads.
+    /// Starts a kernel. `work` is the number of threads that have something to do, in each of two directions.
     ///
     /// # Safety
     /// `arguments` must point to the kernel's arguments, and what these point to must stay until the kernel has run.
     pub(super) unsafe fn launch(
         &self,
         Function(function): Function,
-        grid: [u32; 2],
-        threads: u32,
+        [work, rows]: [usize; 2],
         stream: *mut c_void,
         arguments: &mut [*mut c_void],
     ) -> Result<(), String> {
-        let [x, y] = grid;
+        let blocks = |work: usize, most: u32| work.min(most as usize) as u32;
+        let x = blocks(work.div_ceil(THREADS as usize), BLOCKS_PER_MULTIPROCESSOR * self.multiprocessors);
+        let y = blocks(rows, u16::MAX.into());
         let (arguments, none) = (arguments.as_mut_ptr(), std::ptr::null_mut());
         self.inside(|| {
-            let result = (self.functions.launch)(function, x, y, 1, threads, 1, 1, 0, stream, arguments, none);
+            let result = (self.functions.launch)(function, x, y, 1, THREADS, 1, 1, 0, stream, arguments, none);
             self.functions.asked("cuLaunchKernel", result)
         })
+    }
+
+    /// Fails unless work in this context may use the memory at that address.
+    pub(super) fn check_memory(&self, address: *mut u8) -> Result<(), String> {
+        let ask = |which: c_int, value: *mut c_void| (self.functions.pointer)(value, which, address as u64) == 0;
+        let (mut kind, mut device, mut context): (c_uint, c_int, Handle) = (0, -1, std::ptr::null_mut());
+        let known = self.inside(|| {
+            Ok([
+                ask(MEMORY_TYPE, (&raw mut kind).cast()),
+                ask(DEVICE_ORDINAL, (&raw mut device).cast()),
+                ask(CONTEXT, (&raw mut context).cast()),
+            ])
+        })?;
+        if !known[0] || kind != DEVICE_MEMORY {
+            return Err("is not memory of a CUDA device, such as cudaMalloc() and cuMemAlloc() give".into());
+        }
+        if known[1] && device != self.device {
+            return Err(format!("is memory of CUDA device {device}, the model runs on device {}", self.device));
+        }
+        // Memory of a pool has none.
+        if known[2] && !context.is_null() && context != self.context {
+            return Err(
+                "is memory of another CUDA context than the device's primary one, in which the model runs; allocate it there \
+                 (FFmpeg: primary_ctx=1 of the device)"
+                    .into(),
+            );
+        }
+        Ok(())
     }
 }

@@ -6,13 +6,20 @@ use super::graph_functions::GraphFunctions;
 use super::loader::{Handle, functions, open_library};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::platform::SharedLibrary;
+use crate::process::Process;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 const TO_DEVICE: c_int = 1;
 const TO_HOST: c_int = 2;
 const ON_DEVICE: c_int = 3;
+/// cudaErrorStreamCaptureImplicit
+const CAPTURE_IMPLICIT: c_int = 906;
+/// cudaErrorInvalidValue, ...DeviceUninitialized, ...InvalidResourceHandle, ...ContextIsDestroyed.
+const NO_STREAM: [c_int; 4] = [1, 201, 400, 709];
+const OF_OTHERS: &str = "cuda_stream is no CUDA stream of the device's primary context";
 /// Does not wait for the legacy default stream, in which the program may work.
 const NON_BLOCKING: c_uint = 1;
 /// A thread that waits for an event sleeps. Without times, which nobody reads.
@@ -32,6 +39,8 @@ functions! {
         event_synchronize = c"cudaEventSynchronize": fn(Handle) -> c_int;
         event_destroy = c"cudaEventDestroy": fn(Handle) -> c_int;
         copy = c"cudaMemcpyAsync": fn(*mut c_void, *const c_void, usize, c_int, Handle) -> c_int;
+        is_capturing = c"cudaStreamIsCapturing": fn(Handle, *mut c_int) -> c_int;
+        fill = c"cudaMemsetAsync": fn(*mut c_void, c_int, usize, Handle) -> c_int;
     }
 }
 
@@ -51,12 +60,35 @@ fn functions_of(library: &str, handle: SharedLibrary) -> Result<Functions> {
     }
 }
 
+/// Written while a thread records. While anyone in the process records, CUDA lets nobody wait for the whole device, and ends
+/// the recording if somebody tries. A forked child gets a lock of its own, as another thread of its parent may hold this one.
+pub(super) fn recording_lock() -> &'static RwLock<()> {
+    struct Lock(Process, RwLock<()>);
+    static LOCK: AtomicPtr<Lock> = AtomicPtr::new(std::ptr::null_mut());
+    let known = LOCK.load(Ordering::Acquire);
+    // SAFETY: a lock is never freed.
+    if let Some(Lock(owner, lock)) = unsafe { known.as_ref() }
+        && owner.is_current()
+    {
+        return lock;
+    }
+    let new = Box::into_raw(Box::new(Lock(Process::current(), RwLock::default())));
+    match LOCK.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: as above.
+        Ok(_) => unsafe { &(*new).1 },
+        Err(_) => {
+            // SAFETY: nobody else knows this one.
+            drop(unsafe { Box::from_raw(new) });
+            recording_lock()
+        }
+    }
+}
+
 pub(crate) struct CudaQueue {
     functions: Functions,
     /// The error is the name of one that the library lacks.
     pub(super) graph_functions: std::result::Result<GraphFunctions, String>,
-    /// Written while a thread records, when no other thread may put work into the queue.
-    recording: RwLock<()>,
+    recording: &'static RwLock<()>,
     device: c_int,
     streams: [Handle; 3],
 }
@@ -92,10 +124,11 @@ impl CudaQueue {
             functions: functions_of(library, handle)?,
             // SAFETY: as above, since version 11.4.
             graph_functions: unsafe { GraphFunctions::of(handle) },
-            recording: RwLock::default(),
+            recording: recording_lock(),
             device: device as c_int,
             streams: [std::ptr::null_mut(); 3],
         };
+        let _shared = queue.shared();
         queue.enter()?;
         for lane in [Lane::Work, Lane::Up, Lane::Down] {
             let result = (queue.functions.stream_create)(&mut queue.streams[lane as usize], NON_BLOCKING);
@@ -118,13 +151,14 @@ impl CudaQueue {
         (self.functions.last_error)();
     }
 
-    /// Keeps other threads from recording. Whatever puts work into a lane holds it; runs need not, as they take turns.
-    pub(crate) fn shared(&self) -> RwLockReadGuard<'_, ()> {
+    /// Keeps other threads from recording, also for other models. Whatever puts work into a lane, or may wait for the whole
+    /// device as loading does, holds it.
+    pub(crate) fn shared(&self) -> RwLockReadGuard<'static, ()> {
         self.recording.read()
     }
 
     /// For a thread that records; `None` if another one works with the stream.
-    pub(super) fn alone(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+    pub(super) fn alone(&self) -> Option<RwLockWriteGuard<'static, ()>> {
         self.recording.try_write()
     }
 
@@ -165,6 +199,16 @@ impl CudaQueue {
         self.check(what, result)
     }
 
+    /// Sets all bits of memory on the device.
+    ///
+    /// # Safety
+    /// It must have so many bytes until that is done.
+    pub(crate) unsafe fn fill(&self, at: *mut u8, bytes: usize) -> Result<()> {
+        let _shared = self.shared();
+        self.enter()?;
+        self.check("it cannot be written", (self.functions.fill)(at.cast(), 0xff, bytes, self.lane(Lane::Work)))
+    }
+
     /// Waits until all runs are done.
     pub(crate) fn finish(&self) -> Result<()> {
         let _shared = self.shared();
@@ -175,6 +219,7 @@ impl CudaQueue {
 
 impl Drop for CudaQueue {
     fn drop(&mut self) {
+        let _shared = self.shared();
         let _ = self.enter();
         for stream in self.streams.into_iter().filter(|stream| !stream.is_null()) {
             (self.functions.stream_synchronize)(stream);
@@ -198,6 +243,34 @@ impl CudaEvent {
         self.queue.enter()?;
         let result = (self.queue.functions.event_record)(self.event, self.queue.lane(lane));
         self.queue.check("an event cannot be set", result)
+    }
+
+    /// Puts it behind all that a stream of the program has to do now.
+    ///
+    /// # Safety
+    /// It must be one, or null for the device's default stream.
+    pub(crate) unsafe fn set_in(&self, stream: *mut c_void) -> Result<()> {
+        let _shared = self.queue.shared();
+        let (queue, functions) = (&self.queue, &self.queue.functions);
+        queue.enter()?;
+        let mut capturing = 0;
+        let refused = |result, what: &str| {
+            let text = queue.check(what, result).expect_err("a failure").text().to_string();
+            Err(Error::new(ErrorKind::InvalidArgument, text))
+        };
+        const RECORDS: &str = "the program's CUDA stream is recording a CUDA graph; call the library outside of that";
+        match (functions.is_capturing)(stream, &mut capturing) {
+            0 if capturing == 0 => {}
+            0 => fail!(InvalidArgument, "CUDA device {}: {RECORDS}", queue.device),
+            // Another stream does, for which the default stream would wait.
+            result @ CAPTURE_IMPLICIT => return refused(result, RECORDS),
+            result if NO_STREAM.contains(&result) => return refused(result, OF_OTHERS),
+            result => return queue.check("the program's CUDA stream cannot be asked", result),
+        }
+        match (functions.event_record)(self.event, stream) {
+            result if NO_STREAM.contains(&result) => refused(result, OF_OTHERS),
+            result => queue.check("the program's CUDA stream cannot be waited for", result),
+        }
     }
 
     /// What the lane is asked for from now on waits until the device has come there.

@@ -192,7 +192,7 @@ pub(super) fn encode_image(model: &Model, geometry: &Geometry, frame: &[f32]) ->
     let (width, height) = (geometry.width, geometry.height);
     let image = Image::planar_f32(frame, Range::Signed, width, height)?;
     let canceller = Canceller::new()?;
-    let mut encoder = Encoder::new(&steps, model.counting(), geometry.padded)?;
+    let mut encoder = Encoder::new(&steps, model.counting(), geometry.padded, None)?;
     encoder.push(0, &[image], 0, &geometry.padded.rect(), &mut Run::new(&canceller, 0, &mut sink))?;
     Ok(moments)
 }
@@ -203,7 +203,7 @@ pub(super) fn decode_image(model: &Model, geometry: &Geometry, latent: &[f32]) -
     let steps = model
         .load(graph::decoder(&network.decoder, network.latent_channels, model.encoder_options()), Precision::F32)?;
     let mut frame = vec![];
-    let mut decoder = Decoder::new(&steps, model.counting(), geometry.padded)?;
+    let mut decoder = Decoder::new(&steps, model.counting(), geometry.padded, None)?;
     let source = |_: usize, _: &Rect, z: &mut [f32]| z.copy_from_slice(latent);
     let mut sink = |_: u64, planes: crate::engine::Values<'_>| {
         frame.extend(planes.floats());

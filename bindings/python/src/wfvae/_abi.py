@@ -100,7 +100,10 @@ class Options(Struct):
         ("clip_frames", c_uint64),
         ("memory_limit", c_uint64),
         ("alpha", c_uint32),
+        ("frame_memory", c_uint32),
+        ("latent_memory", c_uint32),
         ("reserved", c_uint32),
+        ("cuda_stream", c_void_p),
         ("error_text", c_void_p),
         ("error_size", c_size_t),
     ]
@@ -237,6 +240,7 @@ LAYOUTS = ("auto", "planes", "channels-last")
 POSTERIORS = ("mean", "sample", "moments")
 LATENT_TYPES = ("f32", "f16")
 TILINGS = ("off", "exact", "blended")
+MEMORY_KINDS = ("cpu", "cuda")
 RANGES = ("unit", "signed")
 GRAPHS = ("steps", "clip")
 # Both at once are WFVAE_DIRECTION_ENCODE | WFVAE_DIRECTION_DECODE; zero is what the model has.
