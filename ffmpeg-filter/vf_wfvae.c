@@ -28,15 +28,22 @@
 #include <math.h>
 #include <wfvae.h>
 
+#include "config.h"
+
 #include "libavutil/common.h"
 #include "libavutil/crc.h"
 #include "libavutil/fifo.h"
+#include "libavutil/hwcontext.h"
 #include "libavutil/imgutils.h"
 #include "libavutil/intfloat.h"
 #include "libavutil/intreadwrite.h"
 #include "libavutil/mem.h"
 #include "libavutil/opt.h"
 #include "libavutil/pixdesc.h"
+#if CONFIG_CUDA
+#include "libavutil/cuda_check.h"
+#include "libavutil/hwcontext_cuda_internal.h"
+#endif
 #include "avfilter.h"
 #include "filters.h"
 #include "formats.h"
@@ -134,6 +141,10 @@ typedef struct WFVAEContext {
     wfvae_info info;
 
     int in_width, in_height, in_format; ///< of the input, as configured
+    int sw_format;               ///< the layout of these frames: in_format, or what is in a device's memory
+    AVBufferRef *device_ref;     ///< of frames in a CUDA device's memory, else NULL
+    int frames_device;           ///< the index of that device
+    void *cuda_stream;           ///< in which FFmpeg works on them
     AVFrame **batch;             ///< input frames of the next call
     int nb_batch;
     wfvae_frame *frames;         ///< descriptions of as many frames as a call takes or gives
@@ -237,8 +248,8 @@ static int open_model(AVFilterContext *ctx)
     WFVAEContext *s = ctx->priv;
     wfvae_model_options options = {
         .struct_size  = sizeof(options),
-        .provider     = s->provider,
-        .device       = s->device,
+        .provider     = s->device_ref ? WFVAE_PROVIDER_CUDA : s->provider,
+        .device       = s->device_ref ? s->frames_device : FFMAX(s->device, 0),
         .n_threads    = s->n_threads,
         .log_callback = log_message,
         .log_user     = ctx,
@@ -253,6 +264,9 @@ static int open_model(AVFilterContext *ctx)
 
     if (s->model || (s->mode == MODE_SUBBANDS && !s->model_path))
         return 0;
+    /* FFmpeg never waits for the whole device. */
+    if (options.provider != WFVAE_PROVIDER_CPU)
+        options.provider_options = "wfvae_graphs=1";
     status = wfvae_model_open(s->model_path, &options, &s->model);
     if (status)
         return fail(ctx, status);
@@ -307,6 +321,8 @@ static av_cold void uninit(AVFilterContext *ctx)
     av_frame_free(&s->held);
     free_frames(&s->properties);
     free_frames(&s->ready);
+    /* The stream used it until here. */
+    av_buffer_unref(&s->device_ref);
 }
 
 /* Formats with alpha come first: decoded latents have none. */
@@ -341,14 +357,163 @@ static int query_formats(AVFilterContext *ctx)
     AVFilterFormats **in = &ctx->inputs[0]->outcfg.formats, **out = &ctx->outputs[0]->incfg.formats;
 #endif
     AVFilterFormats *formats = ff_make_format_list((const int *)formats_of(s, 0));
-    int ret = ff_formats_ref(formats, in);
+    int ret = 0;
 
-    if (ret < 0)
+#if CONFIG_CUDA
+    if (s->mode == MODE_ROUNDTRIP || s->mode == MODE_ENCODE)
+        ret = ff_add_format(&formats, AV_PIX_FMT_CUDA);
+#endif
+    if (ret < 0 || (ret = ff_formats_ref(formats, in)) < 0)
         return ret;
     /* A round trip keeps the format. In other modes input and output differ. */
     if (s->mode != MODE_ROUNDTRIP)
         formats = ff_make_format_list((const int *)formats_of(s, 1));
     return ff_formats_ref(formats, out);
+}
+
+/* What the library takes of the formats that frames in a CUDA device's memory have. */
+static const struct {
+    enum AVPixelFormat sw_format;
+    uint32_t format, bit_depth;
+} device_formats[] = {
+    { AV_PIX_FMT_NV12,      WFVAE_PIXEL_FORMAT_NV12 },
+    { AV_PIX_FMT_P010,      WFVAE_PIXEL_FORMAT_P010, 10 },
+#ifdef AV_PIX_FMT_P012
+    { AV_PIX_FMT_P012,      WFVAE_PIXEL_FORMAT_P010, 12 },
+#endif
+    { AV_PIX_FMT_P016,      WFVAE_PIXEL_FORMAT_P010, 16 },
+    { AV_PIX_FMT_YUV420P,   WFVAE_PIXEL_FORMAT_YUV420P8 },
+    { AV_PIX_FMT_YUV420P10, WFVAE_PIXEL_FORMAT_YUV420P16, 10 },
+    { AV_PIX_FMT_YUV422P,   WFVAE_PIXEL_FORMAT_YUV422P8 },
+    { AV_PIX_FMT_YUV422P10, WFVAE_PIXEL_FORMAT_YUV422P16, 10 },
+    { AV_PIX_FMT_YUV444P,   WFVAE_PIXEL_FORMAT_YUV444P8 },
+    { AV_PIX_FMT_YUV444P10, WFVAE_PIXEL_FORMAT_YUV444P16, 10 },
+    { AV_PIX_FMT_YUV444P16, WFVAE_PIXEL_FORMAT_YUV444P16, 16 },
+    { AV_PIX_FMT_RGB0,      WFVAE_PIXEL_FORMAT_RGBA8 },
+    { AV_PIX_FMT_BGR0,      WFVAE_PIXEL_FORMAT_BGRA8 },
+    { AV_PIX_FMT_RGBA,      WFVAE_PIXEL_FORMAT_RGBA8 },
+    { AV_PIX_FMT_BGRA,      WFVAE_PIXEL_FORMAT_BGRA8 },
+};
+
+static int device_format(enum AVPixelFormat sw_format)
+{
+    for (int i = 0; i < FF_ARRAY_ELEMS(device_formats); i++)
+        if (device_formats[i].sw_format == sw_format)
+            return i;
+    return -1;
+}
+
+#if CONFIG_CUDA
+#define CHECK_CU(call) FF_CUDA_CHECK_DL(ctx, cu, call)
+
+/* Finds the device of a context of FFmpeg's. The library works in the device's primary context, and no other one's memory
+ * can be used there. */
+static int primary_device(AVFilterContext *ctx, const AVCUDADeviceContext *cuda, int *device)
+{
+    CudaFunctions *cu = cuda->internal->cuda_dl;
+    CUcontext popped, primary = NULL;
+    CUdevice found;
+    unsigned flags;
+    int active, ret;
+
+    if ((ret = CHECK_CU(cu->cuCtxPushCurrent(cuda->cuda_ctx))) < 0)
+        return ret;
+    ret = CHECK_CU(cu->cuCtxGetDevice(&found));
+    CHECK_CU(cu->cuCtxPopCurrent(&popped));
+    if (ret < 0 || (ret = CHECK_CU(cu->cuDevicePrimaryCtxGetState(found, &flags, &active))) < 0)
+        return ret;
+    /* Only asked for if it is there: to make one takes time and memory. */
+    if (active) {
+        if ((ret = CHECK_CU(cu->cuDevicePrimaryCtxRetain(&primary, found))) < 0)
+            return ret;
+        CHECK_CU(cu->cuDevicePrimaryCtxRelease(found));
+    }
+    if (primary != cuda->cuda_ctx) {
+        av_log(ctx, AV_LOG_ERROR, "The frames are not in the primary context of CUDA device %d, where libwfvae works. Make the "
+               "device with -init_hw_device cuda=cu:%d,primary_ctx=1 and use it with -hwaccel_device cu or "
+               "-filter_hw_device cu.\n", found, found);
+        return AVERROR(EINVAL);
+    }
+    *device = found;
+    return 0;
+}
+#endif
+
+/* Frames in a CUDA device's memory: checks what can be checked of them, and notes where they are. */
+static int use_device(AVFilterContext *ctx)
+{
+    WFVAEContext *s = ctx->priv;
+    AVFilterLink *inlink = ctx->inputs[0];
+
+    av_buffer_unref(&s->device_ref);
+    s->cuda_stream = NULL;
+    s->sw_format   = inlink->format;
+#if CONFIG_CUDA
+    if (inlink->format == AV_PIX_FMT_CUDA) {
+        AVBufferRef *frames_ref = ff_filter_link(inlink)->hw_frames_ctx;
+        const AVHWFramesContext *frames;
+        const AVCUDADeviceContext *cuda;
+        int device, ret;
+
+        if (!frames_ref) {
+            av_log(ctx, AV_LOG_ERROR, "The frames in a CUDA device's memory come without a hardware frames context.\n");
+            return AVERROR(EINVAL);
+        }
+        frames       = (const AVHWFramesContext *)frames_ref->data;
+        cuda         = frames->device_ctx->hwctx;
+        s->sw_format = frames->sw_format;
+        if (device_format(s->sw_format) < 0) {
+            av_log(ctx, AV_LOG_ERROR, "Frames of format %s in a CUDA device's memory are not supported. Convert them to nv12, "
+                   "p010, yuv444p or rgb0, with scale_cuda=format=nv12 for example, or put hwdownload,format=%s before this "
+                   "filter.\n", av_get_pix_fmt_name(s->sw_format), av_get_pix_fmt_name(s->sw_format));
+            return AVERROR(ENOSYS);
+        }
+        if (s->provider == WFVAE_PROVIDER_CPU) {
+            av_log(ctx, AV_LOG_ERROR, "provider=cpu cannot run on frames in a CUDA device's memory: use provider=cuda, or put "
+                   "hwdownload,format=%s before this filter.\n", av_get_pix_fmt_name(s->sw_format));
+            return AVERROR(EINVAL);
+        }
+        if (s->tiling) {
+            av_log(ctx, AV_LOG_ERROR, "tiles cannot be used on frames in a CUDA device's memory: leave them out, or put "
+                   "hwdownload,format=%s before this filter.\n", av_get_pix_fmt_name(s->sw_format));
+            return AVERROR(EINVAL);
+        }
+        if ((ret = primary_device(ctx, cuda, &device)) < 0)
+            return ret;
+        if (s->device >= 0 && s->device != device) {
+            av_log(ctx, AV_LOG_ERROR, "device=%d, but the frames are in the memory of CUDA device %d: leave the option out.\n",
+                   s->device, device);
+            return AVERROR(EINVAL);
+        }
+        s->frames_device = device;
+        s->cuda_stream   = cuda->stream;
+        s->device_ref    = av_buffer_ref(frames->device_ref);
+        if (!s->device_ref)
+            return AVERROR(ENOMEM);
+    }
+#endif
+    return 0;
+}
+
+/* A round trip's frames are in the memory where the input is, in a pool of their own: the input's may be a decoder's. */
+static int make_output_pool(AVFilterLink *outlink)
+{
+    WFVAEContext *s = outlink->src->priv;
+    FilterLink *out = ff_filter_link(outlink);
+    AVHWFramesContext *frames;
+
+    av_buffer_unref(&out->hw_frames_ctx);
+    if (!s->device_ref)
+        return 0;
+    out->hw_frames_ctx = av_hwframe_ctx_alloc(s->device_ref);
+    if (!out->hw_frames_ctx)
+        return AVERROR(ENOMEM);
+    frames = (AVHWFramesContext *)out->hw_frames_ctx->data;
+    frames->format    = s->in_format;
+    frames->sw_format = s->sw_format;
+    frames->width     = outlink->w;
+    frames->height    = outlink->h;
+    return av_hwframe_ctx_init(out->hw_frames_ctx);
 }
 
 static int create_stream(AVFilterContext *ctx, int width, int height)
@@ -368,6 +533,8 @@ static int create_stream(AVFilterContext *ctx, int width, int height)
         .tile_height  = s->tile,
         .tile_overlap = s->overlap,
         .memory_limit = s->memory,
+        .frame_memory = s->device_ref ? WFVAE_MEMORY_KIND_CUDA : WFVAE_MEMORY_KIND_CPU,
+        .cuda_stream  = s->cuda_stream,
     };
     wfvae_memory memory = { .struct_size = sizeof(memory) };
     wfvae_status status;
@@ -437,7 +604,7 @@ static int config_output(AVFilterLink *outlink)
     FilterLink *in = ff_filter_link(inlink), *out = ff_filter_link(outlink);
     int unit, ret;
 
-    if ((ret = open_model(ctx)) < 0)
+    if ((ret = use_device(ctx)) < 0 || (ret = open_model(ctx)) < 0)
         return ret;
     unit = s->model_info.temporal_compression;
     s->in_width                  = inlink->w;
@@ -451,6 +618,8 @@ static int config_output(AVFilterLink *outlink)
 
     switch (s->mode) {
     case MODE_ROUNDTRIP:
+        if ((ret = make_output_pool(outlink)) < 0)
+            return ret;
         return create_stream(ctx, inlink->w, inlink->h);
     case MODE_ENCODE:
         if ((ret = create_stream(ctx, inlink->w, inlink->h)) < 0)
@@ -511,9 +680,9 @@ static int push(AVFifo *fifo, AVFrame *frame)
     return ret;
 }
 
-static int has_alpha(const AVFrame *frame)
+static int has_alpha(enum AVPixelFormat format)
 {
-    return !!(av_pix_fmt_desc_get(frame->format)->flags & AV_PIX_FMT_FLAG_ALPHA);
+    return !!(av_pix_fmt_desc_get(format)->flags & AV_PIX_FMT_FLAG_ALPHA);
 }
 
 /* Keeps a frame's properties until its result comes, and its picture only for the alpha. */
@@ -522,7 +691,7 @@ static int push_properties(WFVAEContext *s, const AVFrame *frame, int64_t pts, i
     AVFrame *properties;
     int ret;
 
-    if (s->mode == MODE_ROUNDTRIP && has_alpha(frame)) {
+    if (s->mode == MODE_ROUNDTRIP && has_alpha(frame->format)) {
         properties = av_frame_clone(frame);
     } else if ((properties = av_frame_alloc()) && (ret = av_frame_copy_props(properties, frame)) < 0) {
         av_frame_free(&properties);
@@ -535,25 +704,58 @@ static int push_properties(WFVAEContext *s, const AVFrame *frame, int64_t pts, i
     return push(s->properties, properties);
 }
 
-static wfvae_frame describe(const AVFrame *frame)
+/* The matrix, range and siting of YUV. What is not specified is as players take it. */
+static int describe_colour(AVFilterContext *ctx, const AVFrame *tags, const AVPixFmtDescriptor *desc, wfvae_frame *f)
 {
-    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(frame->format);
-    wfvae_frame f = { .struct_size = sizeof(f), .width = frame->width, .height = frame->height };
+    switch (tags->colorspace) {
+    case AVCOL_SPC_UNSPECIFIED: f->matrix = WFVAE_MATRIX_AUTO;   break;
+    case AVCOL_SPC_BT470BG:
+    case AVCOL_SPC_SMPTE170M:   f->matrix = WFVAE_MATRIX_BT601;  break;
+    case AVCOL_SPC_BT709:       f->matrix = WFVAE_MATRIX_BT709;  break;
+    case AVCOL_SPC_BT2020_NCL:  f->matrix = WFVAE_MATRIX_BT2020; break;
+    default:
+        av_log(ctx, AV_LOG_ERROR, "Frames of color space %s in a CUDA device's memory are not supported: convert them to "
+               "bt709, smpte170m or bt2020nc, or, if the tag is wrong, put setparams=colorspace=bt709 before this filter.\n",
+               av_color_space_name(tags->colorspace));
+        return AVERROR(ENOSYS);
+    }
+    f->yuv_range = tags->color_range == AVCOL_RANGE_JPEG ? WFVAE_YUV_RANGE_FULL : WFVAE_YUV_RANGE_LIMITED;
+    if (desc->log2_chroma_w || desc->log2_chroma_h)
+        f->siting = tags->chroma_location == AVCHROMA_LOC_CENTER  ? WFVAE_SITING_CENTRE :
+                    tags->chroma_location == AVCHROMA_LOC_TOPLEFT ? WFVAE_SITING_TOP_LEFT : WFVAE_SITING_LEFT;
+    return 0;
+}
 
-    if (desc->flags & AV_PIX_FMT_FLAG_FLOAT) {
-        f.format = WFVAE_PIXEL_FORMAT_GBRP_F32;
-        f.range  = WFVAE_RANGE_UNIT;
+/* Describes a frame to the library. Its colour's tags are those of another frame if it is still empty. */
+static int describe(AVFilterContext *ctx, const AVFrame *frame, const AVFrame *tags, wfvae_frame *f)
+{
+    const WFVAEContext *s = ctx->priv;
+    int on_device = !!(av_pix_fmt_desc_get(frame->format)->flags & AV_PIX_FMT_FLAG_HWACCEL);
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(on_device ? s->sw_format : frame->format);
+    int nb_planes = 3, ret;
+
+    *f = (wfvae_frame){ .struct_size = sizeof(*f), .width = frame->width, .height = frame->height };
+    if (on_device) {
+        int i = device_format(s->sw_format);
+        f->format    = device_formats[i].format;
+        f->bit_depth = device_formats[i].bit_depth;
+        nb_planes    = av_pix_fmt_count_planes(s->sw_format);
+        if (!(desc->flags & AV_PIX_FMT_FLAG_RGB) && (ret = describe_colour(ctx, tags, desc, f)) < 0)
+            return ret;
+    } else if (desc->flags & AV_PIX_FMT_FLAG_FLOAT) {
+        f->format = WFVAE_PIXEL_FORMAT_GBRP_F32;
+        f->range  = WFVAE_RANGE_UNIT;
     } else if (desc->comp[0].depth > 8) {
-        f.format    = WFVAE_PIXEL_FORMAT_GBRP16;
-        f.bit_depth = desc->comp[0].depth;
+        f->format    = WFVAE_PIXEL_FORMAT_GBRP16;
+        f->bit_depth = desc->comp[0].depth;
     } else {
-        f.format = WFVAE_PIXEL_FORMAT_GBRP8;
+        f->format = WFVAE_PIXEL_FORMAT_GBRP8;
     }
-    for (int i = 0; i < 3; i++) {
-        f.planes[i]  = frame->data[i];
-        f.strides[i] = frame->linesize[i];
+    for (int i = 0; i < nb_planes; i++) {
+        f->planes[i]  = frame->data[i];
+        f->strides[i] = frame->linesize[i];
     }
-    return f;
+    return 0;
 }
 
 static int reserve_frames(WFVAEContext *s, size_t count)
@@ -600,14 +802,16 @@ static int decode(AVFilterContext *ctx, const float *latents, size_t nb_latents,
         return fail(ctx, status);
     if ((ret = reserve_frames(s, count)) < 0)
         return ret;
-    for (; allocated < count; allocated++) {
-        AVFrame *frame = ff_get_video_buffer(outlink, outlink->w, outlink->h);
+    while (allocated < count) {
+        AVFrame *frame = ff_get_video_buffer(outlink, outlink->w, outlink->h), *tags = frame;
         if (!frame) {
             ret = AVERROR(ENOMEM);
             goto end;
         }
         s->decoded[allocated] = frame;
-        s->frames[allocated]  = describe(frame);
+        av_fifo_peek(s->properties, &tags, 1, allocated);
+        if ((ret = describe(ctx, frame, tags, &s->frames[allocated++])) < 0)
+            goto end;
     }
     status = flush ? wfvae_decode_flush(s->stream, s->frames, count, &written)
                    : wfvae_decode_chunk(s->stream, latents, nb_latents, s->frames, count, &written);
@@ -905,8 +1109,8 @@ static int encode_batch(AVFilterContext *ctx)
     if ((ret = reserve_frames(s, s->nb_batch)) < 0)
         return ret;
     for (int i = 0; i < s->nb_batch; i++) {
-        s->frames[i] = describe(s->batch[i]);
-        if ((ret = push_properties(s, s->batch[i], s->batch[i]->pts, FRAME_DURATION(s->batch[i]))) < 0)
+        if ((ret = describe(ctx, s->batch[i], s->batch[i], &s->frames[i])) < 0 ||
+            (ret = push_properties(s, s->batch[i], s->batch[i]->pts, FRAME_DURATION(s->batch[i]))) < 0)
             return ret;
     }
     status = wfvae_encode_count(s->stream, s->nb_batch, &count);
@@ -1364,9 +1568,27 @@ static void warn_of(AVFilterContext *ctx, const AVFrame *frame)
     if (INTERLACED(frame) && !s->interlaced_warned++)
         av_log(ctx, AV_LOG_WARNING, "Interlaced frames: the model takes both fields for one picture and blurs motion. "
                "Deinterlace them first, with bwdif for example.\n");
-    if (s->mode != MODE_ROUNDTRIP && has_alpha(frame) && !s->alpha_warned++)
+    if ((s->mode != MODE_ROUNDTRIP || s->device_ref) && has_alpha(s->sw_format) && !s->alpha_warned++)
         av_log(ctx, AV_LOG_WARNING, "Alpha is dropped: %s.\n",
-               s->mode == MODE_ENCODE ? "latents do not hold it" : "sub-bands are shown without it");
+               s->mode == MODE_ENCODE    ? "latents do not hold it" :
+               s->mode == MODE_ROUNDTRIP ? "frames in a CUDA device's memory come out opaque" :
+                                           "sub-bands are shown without it");
+}
+
+/* A frame in a device's memory has a context of its own, which need not be the link's. */
+static int check_memory(AVFilterContext *ctx, const AVFrame *frame)
+{
+    WFVAEContext *s = ctx->priv;
+    const AVHWFramesContext *frames;
+
+    if (!s->device_ref)
+        return 0;
+    frames = frame->hw_frames_ctx ? (const AVHWFramesContext *)frame->hw_frames_ctx->data : NULL;
+    if (!frames || frames->sw_format != s->sw_format || frames->device_ref->data != s->device_ref->data) {
+        av_log(ctx, AV_LOG_ERROR, "Frames in the memory of the CUDA device changed their device or format in the middle.\n");
+        return AVERROR(EINVAL);
+    }
+    return 0;
 }
 
 static int activate(AVFilterContext *ctx)
@@ -1402,6 +1624,10 @@ static int activate(AVFilterContext *ctx)
             av_frame_free(&frame);
             return AVERROR(EINVAL);
         }
+        if ((ret = check_memory(ctx, frame)) < 0) {
+            av_frame_free(&frame);
+            return ret;
+        }
         warn_of(ctx, frame);
         s->batch[s->nb_batch++] = frame;
     }
@@ -1436,7 +1662,7 @@ static const AVOption wfvae_options_table[] = {
     {   "auto",      "the best there is", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_AUTO }, 0, 0, FLAGS, "provider" },
     {   "cpu",       "the CPU",           0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_CPU },  0, 0, FLAGS, "provider" },
     {   "cuda",      "a CUDA device, where libwfvae can", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PROVIDER_CUDA }, 0, 0, FLAGS, "provider" },
-    { "device",    "set device index of the provider", OFFSET(device), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 255, FLAGS },
+    { "device",    "set device index of the provider, -1 for that of frames on a device, else 0", OFFSET(device), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, 255, FLAGS },
     { "precision", "set number type that the network computes in", OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = WFVAE_PRECISION_F32 }, 0, WFVAE_PRECISION_BF16, FLAGS, "precision" },
     {   "f32",       "single precision", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_F32 }, 0, 0, FLAGS, "precision" },
     {   "tf32",      "single precision with shorter factors, CUDA only", 0, AV_OPT_TYPE_CONST, { .i64 = WFVAE_PRECISION_TF32 }, 0, 0, FLAGS, "precision" },
@@ -1513,6 +1739,7 @@ const AVFilter ff_vf_wfvae = {
     .init               = init,
     .uninit             = uninit,
     .activate           = activate,
+    .flags_internal     = FF_FILTER_FLAG_HWFRAME_AWARE,
     FILTER_INPUTS(wfvae_inputs),
     FILTER_OUTPUTS(wfvae_outputs),
 #if NEW_QUERY

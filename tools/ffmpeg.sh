@@ -2,7 +2,8 @@
 # Builds FFmpeg with the wfvae filter under target/ffmpeg: tools/ffmpeg.sh [SUITE]
 # SUITE says which Debian or Ubuntu release the source is from: bookworm has FFmpeg 5.1, trixie 7.1, sid the newest. The
 # machine's own release is the default, and is linked as target/ffmpeg/ffmpeg and ffprobe. The source comes from the machine's
-# package sources. FFMPEG_ASAN=1 builds with ASan, and UBSan in the filter, in a folder of its own.
+# package sources, and from there come the headers with which FFmpeg loads NVIDIA's driver where it runs; without them it is built
+# without CUDA. FFMPEG_ASAN=1 builds with ASan, and UBSan in the filter, in a folder of its own.
 # Exits with 3 where it cannot be built: no apt-get, missing packages, or a path that FFmpeg cannot take.
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,6 +13,7 @@ own=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2> /dev/null | tr -d '"')
 suite=${1:-$own}
 folder=$root/$suite
 src=$folder/src
+headers=$folder/libffmpeg-nvenc-dev
 prefix=$root/prefix
 
 die() {
@@ -28,7 +30,7 @@ have() {
     command -v "$1" > /dev/null 2>&1
 }
 
-# Writes the machine's package sources, changed to source packages of the suite, to folder $1.
+# Writes the machine's package sources, changed to the suite and with its source packages, to folder $1.
 write_sources() {
     python3 - "$suite" "$own" "$1" << 'END'
 import glob, re, sys
@@ -49,7 +51,7 @@ for path in ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d
         continue
     for options, uri, name, components in re.findall(r"^\s*deb\s+(\[.*?\]\s+)?(\S+)\s+(\S+)\s+(.*)", text, re.M):
         if "main" in components.split():
-            lines += [f"deb-src {options}{uri} {word} {components}" for word in renamed(name)]
+            lines += [f"{kind} {options}{uri} {word} {components}" for word in renamed(name) for kind in ("deb", "deb-src")]
 for path in sorted(glob.glob("/etc/apt/sources.list.d/*.sources")):
     text = re.sub(r"^#.*\n", "", open(path).read() + "\n", flags=re.M)
     for stanza in re.split(r"\n\s*\n", text):
@@ -57,7 +59,7 @@ for path in sorted(glob.glob("/etc/apt/sources.list.d/*.sources")):
         suites = renamed(fields.get("suites", ""))
         if (suites and "deb" in fields.get("types", "").split() and "main" in fields.get("components", "").split()
                 and fields.get("enabled", "yes").strip() not in ("no", "false", "0")):
-            fields.update(types=" deb-src", suites=" " + " ".join(suites))
+            fields.update(types=" deb deb-src", suites=" " + " ".join(suites))
             stanzas.append("\n".join(f"{name}:{value.rstrip()}" for name, value in fields.items()))
 if not lines and not stanzas:
     sys.exit(1)
@@ -66,25 +68,46 @@ open(folder + "/ffmpeg.sources", "w").write("\n\n".join(stanzas) + "\n")
 END
 }
 
-# Fetches the source that the suite's index names, checked with the machine's keys, to $src.
-fetch() {
+# With lists of our own, so that the machine's stay as they are.
+own_apt() {
+    apt-get -qq -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$folder/apt/parts" \
+        -o Dir::State::Lists="$folder/apt/lists" -o Dir::Cache="$folder/apt/cache" -o APT::Sandbox::User=root \
+        -o APT::Update::Error-Mode=any -o Acquire::AllowInsecureRepositories=false -o APT::Get::AllowUnauthenticated=false "$@"
+}
+
+# Reads the suite's index.
+read_index() {
+    [ ! -e "$folder/apt/ready" ] || return 0
     have apt-get || skip "no apt-get: FFmpeg's source is fetched from Debian or Ubuntu"
     [ -n "$suite" ] || skip "/etc/os-release names no release: say which, as in tools/ffmpeg.sh bookworm"
-    rm -rf "$folder/apt" "$folder/src.new"
-    mkdir -p "$folder/apt/parts" "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial" "$folder/src.new"
+    rm -rf "$folder/apt"
+    mkdir -p "$folder/apt/parts" "$folder/apt/lists/partial" "$folder/apt/cache/archives/partial"
     write_sources "$folder/apt/parts" || skip "no package source of Debian or Ubuntu in /etc/apt"
-    # Lists of our own, so that the machine's stay as they are.
-    set -- -qq -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$folder/apt/parts" \
-        -o Dir::State::Lists="$folder/apt/lists" -o Dir::Cache="$folder/apt/cache" -o APT::Sandbox::User=root \
-        -o APT::Update::Error-Mode=any -o Acquire::AllowInsecureRepositories=false -o APT::Get::AllowUnauthenticated=false
-    apt-get "$@" update || die "cannot read the index of $suite"
-    (cd "$folder/apt" && apt-get "$@" source --only-source --download-only --tar-only ffmpeg) ||
+    own_apt update || die "cannot read the index of $suite"
+    touch "$folder/apt/ready"
+}
+
+# Fetches the source that the suite's index names, checked with the machine's keys, to $src.
+fetch_source() {
+    read_index
+    rm -rf "$folder/src.new"
+    mkdir "$folder/src.new"
+    (cd "$folder/apt" && own_apt source --only-source --download-only --tar-only ffmpeg) ||
         die "cannot fetch FFmpeg's source of $suite"
     rm -f "$folder"/*.orig.tar.*
     mv "$folder"/apt/*.orig.tar.* "$folder/"
     tar xf "$folder"/*.orig.tar.* -C "$folder/src.new" --strip-components=1
     mv "$folder/src.new" "$src"
-    rm -rf "$folder/apt"
+}
+
+# The same for the headers, to $headers. They are of the suite, because FFmpeg's version says how new they must be.
+fetch_headers() {
+    read_index
+    (cd "$folder/apt" && own_apt download libffmpeg-nvenc-dev) || die "cannot fetch libffmpeg-nvenc-dev of $suite"
+    rm -rf "$headers.new"
+    dpkg-deb -x "$folder"/apt/libffmpeg-nvenc-dev_*.deb "$headers.new" || die "cannot unpack libffmpeg-nvenc-dev"
+    sed -i "s|^prefix=.*|prefix=$headers/usr|" "$headers.new/usr/share/pkgconfig/ffnvcodec.pc" || die "no ffnvcodec.pc"
+    mv "$headers.new" "$headers"
 }
 
 # FFmpeg's configure splits words at spaces, and its make accepts only these letters.
@@ -114,7 +137,15 @@ if have flock; then
     flock 9
 fi
 
-[ -d "$src" ] || fetch
+rm -rf "$folder/apt"
+[ -d "$src" ] || fetch_source
+cuda=
+if [ -d "$headers" ] || (fetch_headers); then
+    cuda=$headers/usr/share/pkgconfig
+else
+    echo "ffmpeg.sh: no NVIDIA headers: this ffmpeg takes no frames in a CUDA device's memory" >&2
+fi
+rm -rf "$folder/apt"
 ffmpeg-filter/apply "$src"
 
 make -s library
@@ -129,14 +160,16 @@ set -- --disable-everything --disable-autodetect --disable-doc --disable-network
     --disable-x86asm --disable-inline-asm --enable-zlib --enable-libwfvae \
     --enable-protocol=file,pipe --enable-indev=lavfi \
     --enable-demuxer=mov,matroska,nut,avi,yuv4mpegpipe,rawvideo,image2,image2pipe,image_png_pipe,concat,h264 \
-    --enable-muxer=mov,matroska,nut,avi,yuv4mpegpipe,rawvideo,image2,image2pipe,framecrc,framemd5,md5,null \
+    --enable-muxer=mov,mp4,matroska,nut,avi,yuv4mpegpipe,rawvideo,image2,image2pipe,framecrc,framemd5,md5,null \
     --enable-decoder=h264,ffv1,rawvideo,png,wrapped_avframe,pcm_s16le \
     --enable-encoder=ffv1,rawvideo,png,wrapped_avframe,pcm_s16le \
     --enable-parser=h264,png --enable-bsf=h264_mp4toannexb \
     --enable-filter=wfvae,scale,format,null,psnr,ssim,crop,pad,hstack,vstack,split,concat,trim,tpad,loop,fps,setpts,settb \
     --enable-filter=setsar,setparams,setfield,select,showinfo,metadata,drawbox,addroi,aresample \
-    --enable-filter=testsrc,testsrc2,life,mandelbrot,color,nullsrc,nullsink,sine \
+    --enable-filter=testsrc,testsrc2,life,mandelbrot,color,nullsrc,nullsink,sine,hwupload,hwdownload \
     --extra-ldflags="-Wl,-rpath,$prefix/lib"
+[ -z "$cuda" ] || set -- "$@" --enable-ffnvcodec --enable-nvdec --enable-nvenc --enable-hwaccel=h264_nvdec \
+    --enable-encoder=h264_nvenc,hevc_nvenc --enable-filter=hwupload_cuda
 if [ "${FFMPEG_ASAN:-0}" = 1 ]; then
     build=$folder/build-asan
     set -- "$@" --disable-stripping --optflags=-O0 --extra-cflags="-g1 -fsanitize=address -fno-omit-frame-pointer" \
@@ -157,7 +190,7 @@ cd "$build"
 } > configured.new
 if ! cmp -s configured.new configured; then
     rm -f configured
-    PKG_CONFIG_PATH=$prefix/lib/pkgconfig "$src/configure" --cc="${CC:-cc}" "$@" > configure.log 2>&1 || {
+    PKG_CONFIG_PATH=$prefix/lib/pkgconfig:$cuda "$src/configure" --cc="${CC:-cc}" "$@" > configure.log 2>&1 || {
         tail -n 20 configure.log ffbuild/config.log >&2
         die "configure failed; all of it is in $build/configure.log and ffbuild/config.log"
     }

@@ -10,7 +10,7 @@ libraries=nvidia/stub/lib
 build=nvidia/stub/build
 last=$libraries/libcuda.so.1
 # Newer than what it is made of.
-if [ -e "$last" ] && [ -z "$(find "$here/stub.c" "$here/build.sh" "$provider" -newer "$last")" ]; then
+if [ -e "$last" ] && [ -z "$(find "$here/stub.c" "$here/ffmpeg.c" "$here/build.sh" "$provider" -newer "$last")" ]; then
     exit 0
 fi
 rm -rf nvidia/stub
@@ -18,7 +18,8 @@ mkdir -p "$libraries" "$build"
 cc=${CC:-cc}
 flags="-std=c11 -O2 -g -fPIC -Wall -Wextra -Wshadow"
 $cc $flags -c -o "$build/stub.o" "$here/stub.c"
-nm "$build/stub.o" | sed -n 's/.* T //p' | sort > "$build/defined"
+$cc $flags -c -o "$build/ffmpeg.o" "$here/ffmpeg.c"
+nm "$build/stub.o" "$build/ffmpeg.o" | sed -n 's/.* [TW] //p' | sort -u > "$build/defined"
 {
     nm -D --undefined-only "$provider" | sed -n 's/.* U \([^@]*\).*/\1/p' | grep -E '^(cu|__cuda)'
     # cuDNN's are looked up by name.
@@ -38,7 +39,7 @@ nm "$build/stub.o" | sed -n 's/.* T //p' | sort > "$build/defined"
 } > "$build/missing.c"
 # Any of these names may be one that the compiler knows with another signature.
 $cc $flags -fno-builtin -c -o "$build/missing.o" "$build/missing.c"
-$cc -shared -o "$libraries/libwfvae_cuda_stub.so" "$build/stub.o" "$build/missing.o" -lpthread -ldl
+$cc -shared -o "$libraries/libwfvae_cuda_stub.so" "$build/stub.o" "$build/ffmpeg.o" "$build/missing.o" -lpthread -ldl
 # The names that are asked for, each an empty library that needs the one above. The driver is found by its name alone:
 # it is loaded with the others, which need it too.
 empty() {

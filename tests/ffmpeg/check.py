@@ -1,12 +1,13 @@
 """Tests of the FFmpeg filter and the frei0r plugin, as their users run them: through ffmpeg's command line.
 
     check.py FFMPEG FFPROBE [--full] [--frei0r FOLDER] [--stock FFMPEG]
-    check.py FFMPEG FFPROBE --sanitizers | --long
+    check.py FFMPEG FFPROBE --sanitizers | --long | --cuda-stub FOLDER
 
 Runs in the repository's root. Ends with the number of checks that passed and failed.
 """
 
 import argparse
+import ctypes
 import fractions
 import itertools
 import json
@@ -734,6 +735,104 @@ def c_api(ffmpeg):
         check(f"C API {size}", out == c_program(raw, size))
 
 
+def has_cuda(ffmpeg):
+    """Whether the build takes frames in a CUDA device's memory: where NVIDIA's headers could be had."""
+    hwaccels = subprocess.run([ffmpeg.path, "-v", "error", "-hwaccels"], capture_output=True, text=True).stdout
+    return "cuda" in hwaccels.split()
+
+
+def without_device(ffmpeg):
+    """Frames on the CPU stay there in a build with CUDA, whatever comes after the filter. Where there is no driver, FFmpeg says so."""
+    if not has_cuda(ffmpeg):
+        return
+    clip = source(6, "64x48")
+    for name, vf, size in [
+        ("roundtrip", "wfvae,format=nv12|cuda", 64 * 48 * 3 // 2),
+        ("roundtrip of gray", "format=gray,wfvae,format=cuda|gray", 64 * 48),
+        ("decode", "wfvae=mode=encode,wfvae=mode=decode,format=cuda|gbrp", 64 * 48 * 3),
+    ]:
+        equal(f"no device: {name}", len(ffmpeg.run(*clip, "-vf", vf, "-f", "rawvideo", "-")), 6 * size)
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        pass
+    else:
+        return
+    device = ["-init_hw_device", "cuda=cu:0,primary_ctx=1"]
+    text = ffmpeg.run(*device, *clip, "-vf", "format=nv12,hwupload,wfvae", "-f", "null", "-", ok=False)
+    check("no device: none is made", text is not None and "libcuda.so.1" in text and "wfvae" not in text, text)
+    # The encoder takes frames of both kinds and comes as far as its driver.
+    text = ffmpeg.run(*clip, "-vf", "wfvae", "-c:v", "h264_nvenc", "-f", "null", "-", ok=False)
+    check("no device: an encoder on a device", text is not None and "libcuda.so.1" in text and "convert" not in text, text)
+
+
+def cuda_stub(ffmpeg, stub):
+    """Frames in the memory of a device that computes nothing. What is checked: that they never leave it, how many come out, and when.
+    The stub ends the process where the CPU touches the device's memory."""
+    check("built with CUDA", has_cuda(ffmpeg))
+    environment = {
+        "LD_LIBRARY_PATH": f"{os.path.abspath(stub)}/wheel/nvidia/stub/lib",
+        "WFVAE_ONNXRUNTIME": f"{os.path.abspath(stub)}/libonnxruntime.so.1",
+    }
+    primary = ["-init_hw_device", "cuda=cu:0,primary_ctx=1"]
+    run = lambda *arguments, **more: ffmpeg.run(*arguments, environment=environment, **more)
+
+    def on_device(fmt, options, after=None):
+        return f"format={fmt},hwupload,wfvae{options},{after or f'hwdownload,format={fmt}'}"
+
+    def moments(*arguments):
+        lines = run(*primary, *arguments, *ffmpeg.exact, "-f", "framecrc", "-").decode().splitlines()
+        return [line.split(",")[2:5] for line in lines if not line.startswith("#")]
+
+    formats = ["nv12", "p010", "p016", "yuv420p", "yuv444p", "yuv444p16", "0rgb32", "0bgr32"]
+    formats += [] if ffmpeg.is_5 else ["rgb32", "bgr32"]
+    lengths = [1, 2, 5, 7, 12]
+    little = {"p010": "p010le", "p016": "p016le", "yuv444p16": "yuv444p16le", "0rgb32": "bgr0", "0bgr32": "rgb0"}
+    little.update({"rgb32": "bgra", "bgr32": "rgba"})
+    for i, fmt in enumerate(formats):
+        name, size, vfr = little.get(fmt, fmt), ["64x48", "62x36"][i % 2], i % 3 == 0
+        clip = source(lengths[i % len(lengths)], size, vfr, name)
+        expected = moments(*clip, "-vf", f"format={name},hwupload,hwdownload,format={name}")
+        text = f"{name} on the device, {len(expected)} frames {size} vfr={vfr}"
+        equal(text, moments(*clip, "-vf", on_device(name, "=provider=cuda")), expected)
+        check(f"{text}: as many as there are", len(expected) == lengths[i % len(lengths)])
+    clip = source(13, "64x48")
+    expected = moments(*clip, "-vf", "format=nv12,hwupload,hwdownload,format=nv12")
+    for options in ["", "=chunk=1", "=chunk=7:device=0", "=cache=f16:memory=8G"]:
+        equal(f"on the device, {options}", moments(*clip, "-vf", on_device("nv12", options)), expected)
+    equal("on the device, two in series", moments(*clip, "-vf", on_device("nv12", ",wfvae")), expected)
+    stop = [*clip, "-vf", on_device("nv12", ""), "-frames:v", 5]
+    equal("on the device, early stop", moments(*stop), expected[:5])
+    beside = "format=nv12,hwupload,split[a][b];[a]wfvae,hwdownload,format=nv12[c];[b]hwdownload,format=nv12[d];[c][d]hstack"
+    equal("on the device, beside the original", len(moments(*clip, "-vf", beside)), 13)
+    latents = run(*primary, *clip, "-vf", on_device("nv12", "=mode=encode", "format=gray16"), *ffmpeg.exact, "-f", "rawvideo", "-")
+    plain = run(*clip, "-vf", "wfvae=mode=encode:provider=cpu", *ffmpeg.exact, "-f", "rawvideo", "-")
+    equal("on the device, latents", len(latents), len(plain))
+    back = on_device("nv12", "=mode=encode", "wfvae=mode=decode,format=gbrp")
+    equal("on the device, latents and back", len(moments(*clip, "-vf", back)), 13)
+
+    def refused(name, vf, *needles, device=primary):
+        text = run(*device, *clip, "-vf", vf, "-f", "null", "-", ok=False)
+        check(f"on the device, {name}", text is not None and "cuda-stub" not in text and all(n in text for n in needles), text)
+
+    other = ["-init_hw_device", "cuda=cu:0"]
+    refused("another context", on_device("nv12", ""), "primary context of CUDA device 0", "primary_ctx=1", device=other)
+    refused("its own context", "format=nv12,hwupload_cuda,wfvae", "primary_ctx=1", device=[])
+    refused("another device", on_device("nv12", "=device=1"), "device=1", "CUDA device 0")
+    refused("provider=cpu", on_device("nv12", "=provider=cpu"), "provider=cpu", "hwdownload,format=nv12")
+    refused("tiles", on_device("nv12", "=tiles=blended"), "tiles", "hwdownload,format=nv12")
+    refused("another format", on_device("yuva420p", ""), "yuva420p", "scale_cuda")
+    tagged = on_device("nv12", "").replace("wfvae", "setparams=colorspace=ycgco,wfvae")
+    refused("another color space", tagged, "ycgco", "setparams")
+    repaired = tagged.replace("wfvae", "setparams=colorspace=bt709,wfvae")
+    equal("on the device, another color space, repaired", len(moments(*clip, "-vf", repaired)), 13)
+    alpha = [] if ffmpeg.is_5 else ["bgra", "rgba"]
+    for fmt in alpha:
+        command = [ffmpeg.path, "-v", "warning", *primary, *clip, "-vf", on_device(fmt, ""), "-f", "null", "-"]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=TIME, env={**os.environ, **environment})
+        check(f"on the device, {fmt}: a warning", result.stderr.count("Alpha is dropped") == 1, result.stderr[-500:])
+
+
 def frei0r(ffmpeg, stock, plugins):
     """In an ffmpeg that knows nothing of libwfvae."""
     delay = 5
@@ -927,6 +1026,7 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--sanitizers", action="store_true", help="FFMPEG has them: only run it for their reports")
     parser.add_argument("--long", action="store_true", help="only stream a long clip")
+    parser.add_argument("--cuda-stub", help="only run on a device that computes nothing; the folder that tests/cuda-stub/build.sh made")
     parser.add_argument("--frei0r", help="folder of the plugin")
     parser.add_argument("--stock", default="ffmpeg", help="an ffmpeg that loads frei0r plugins")
     options = parser.parse_args()
@@ -937,6 +1037,8 @@ def main():
             sanitizers(ffmpeg, folder)
         elif options.long:
             long(ffmpeg)
+        elif options.cuda_stub:
+            cuda_stub(ffmpeg, options.cuda_stub)
         else:
             timestamps(ffmpeg, options.full)
             properties(ffmpeg, options.ffprobe, folder)
@@ -955,6 +1057,7 @@ def main():
             image_subbands(ffmpeg)
             memory(ffmpeg, folder)
             computing(ffmpeg)
+            without_device(ffmpeg)
             c_api(ffmpeg)
             documentation(ffmpeg, options.frei0r)
             if options.frei0r:
