@@ -218,12 +218,71 @@ def test_objects_that_describe_memory(model, video, latents):
         def __dlpack_device__(self):
             return 2, 0
 
-    with pytest.raises(ValueError, match="CPU"):
+    with pytest.raises(ValueError, match="copy it to the CPU first, or set frame_memory='cuda'"):
         model.encode(OnDevice(video))
+    with pytest.raises(ValueError, match="copy it to the CPU first$"):
+        wfvae.save("never.safetensors", OnDevice(latents), model)
     references = sys.getrefcount(video)
     for _ in range(10):
         model.encode(DLPack(video[:1]))
     assert sys.getrefcount(video) == references
+
+
+def test_memory_of_a_device_and_a_model_on_the_cpu(model, video, latents):
+    class OnDevice:
+        def __init__(self, of, device=(2, 0)):
+            self.of, self.device = of, device
+
+        def __dlpack__(self, *, stream, max_version):
+            assert stream == 1
+            return self.of.__dlpack__(max_version=max_version)
+
+        def __dlpack_device__(self):
+            return self.device
+
+    class Interface:
+        def __init__(self, of, **more):
+            self.__cuda_array_interface__ = {**of.__array_interface__, **more}
+
+    for there in OnDevice(video), Interface(video):
+        # All is as asked for, except that the model has no device.
+        with pytest.raises(wfvae.ArgumentError, match="frame_memory"):
+            model.encode(there, frame_memory="cuda")
+        with pytest.raises(ValueError, match="or set frame_memory='cuda'"):
+            model.encode(there)
+    for there in OnDevice(latents), Interface(latents):
+        with pytest.raises(wfvae.ArgumentError, match="latent_memory"):
+            model.decode(there, latent_memory="cuda")
+        with pytest.raises(ValueError, match="or set latent_memory='cuda'"):
+            model.decode(there)
+    for wrong, kind, text in [
+        (video, ValueError, "video is in the CPU's memory, must be in the memory of the model's CUDA device 0, as frame_memory is 'cuda'"),
+        (bytes(100), TypeError, "video is a bytes"),
+        ([video], TypeError, "video is a list"),
+        (OnDevice(video, (1, 0)), ValueError, "in the CPU's memory"),
+        (OnDevice(video, (2, 1)), ValueError, "on CUDA device 1"),
+        (OnDevice(video, (13, 0)), ValueError, "in managed memory"),
+        (OnDevice(video, (10, 0)), ValueError, "DLPack device 10"),
+        (Interface(video, stream=7), ValueError, "set cuda_stream=7"),
+        (Interface(video, typestr="<i4"), TypeError, "<i4"),
+        (Interface(video, mask=video), TypeError, "mask"),
+    ]:
+        with pytest.raises(kind, match=text):
+            model.encode(wrong, frame_memory="cuda")
+    with pytest.raises(ValueError, match="z is in the CPU's memory"):
+        model.decode(latents, latent_memory="cuda")
+    with pytest.raises(ValueError, match="out is needed: with frame_memory='cuda'"):
+        model.decode(latents, frame_memory="cuda")
+    with pytest.raises(ValueError, match="out is in the CPU's memory"):
+        model.decode(latents, frame_memory="cuda", out=np.empty_like(video))
+    for call in model.stream, model.estimate:
+        for options in {"frame_memory": "cuda"}, {"latent_memory": "cuda", "cuda_stream": 4096}:
+            with pytest.raises(wfvae.ArgumentError, match="_memory"):
+                call(48, 32, **options)
+        with pytest.raises(ValueError, match="latent_memory is 'gpu'"):
+            call(48, 32, latent_memory="gpu")
+        with pytest.raises(ValueError, match="cuda_stream is -1"):
+            call(48, 32, cuda_stream=-1)
 
 
 WRONG_VIDEOS = {

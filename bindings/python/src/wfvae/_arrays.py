@@ -2,14 +2,15 @@
 """Arrays of others as the library takes them: an address, an element type and strides. Nothing is copied where strides can say it.
 
 Arrays are recognised by what they can do: NumPy arrays, PyTorch tensors (by their methods; torch is never imported), DLPack,
-__array_interface__ and the buffer protocol.
+__array_interface__ and the buffer protocol. On a CUDA device: PyTorch tensors, DLPack and __cuda_array_interface__.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from typing import Any
+import sys
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,12 @@ from ._abi import FRAME_SIZE, FRAMES_SIZE, RANGES, Frame, Frames, unsigned, valu
 
 # Element types by name, with their bytes.
 SIZES = {"u8": 1, "u16": 2, "f16": 2, "bf16": 2, "f32": 4}
-_KINDS = {np.dtype(np.uint8): "u8", np.dtype(np.uint16): "u16", np.dtype(np.float16): "f16", np.dtype(np.float32): "f32"}
+_KINDS: dict[np.dtype[Any], str] = {
+    np.dtype(np.uint8): "u8",
+    np.dtype(np.uint16): "u16",
+    np.dtype(np.float16): "f16",
+    np.dtype(np.float32): "f32",
+}
 _NAMES = {
     **{name: name for name in SIZES},
     "uint8": "u8",
@@ -30,20 +36,46 @@ _NAMES = {
 }
 _DTYPES: dict[str, np.dtype[Any]] = {"u8": np.dtype(np.uint8), "u16": np.dtype(np.uint16), "f16": np.dtype(np.float16), "f32": np.dtype(np.float32)}
 
+_TORCH_NAMES = {"u8": "uint8", "u16": "uint16", "f16": "float16", "bf16": "bfloat16", "f32": "float32"}
+
 # wfvae_pixel_format of planar pictures, and of packed ones with 3 and with 4 channels.
 _PLANAR = {"u8": 3, "u16": 5, "f16": 17, "bf16": 18, "f32": 7}
 _PACKED = {("u8", 3): 1, ("u8", 4): 2, ("u16", 3): 11, ("u16", 4): 12, ("f16", 3): 13, ("f16", 4): 14, ("f32", 3): 15, ("f32", 4): 16}
 # DLPack's codes of types and of devices whose memory the CPU can read: the CPU's own, and what CUDA and ROCm pinned.
 _DLPACK_KINDS = {(1, 8): "u8", (1, 16): "u16", (2, 16): "f16", (2, 32): "f32", (4, 16): "bf16"}
 _CPU_DEVICES = (1, 3, 11)
+_CUDA, _CUDA_MANAGED = 2, 13
+# Types of __cuda_array_interface__.
+_TYPESTRS = {dtype.str: kind for dtype, kind in _KINDS.items()}
+
+
+class Place(NamedTuple):
+    """Where the arrays of a stream are: on the CPU, or on a CUDA device."""
+
+    #: The option that says so, for errors.
+    option: str
+    #: None: the CPU.
+    device: int | None
+    #: The CUDA stream that the library waits for, as DLPack numbers it: 1 is the default stream.
+    stream: int
 
 
 class View:
     """An array: the address of its first element, the element type's name, shape, and strides in bytes."""
 
-    __slots__ = ("address", "kind", "owner", "shape", "strides", "writable")
+    __slots__ = ("address", "kind", "like", "on_cpu", "owner", "shape", "strides", "writable")
 
-    def __init__(self, address: int, kind: str, shape: tuple[int, ...], strides: tuple[int, ...], writable: bool, owner: Any) -> None:
+    def __init__(
+        self,
+        address: int,
+        kind: str,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        writable: bool,
+        owner: Any,
+        on_cpu: bool = True,
+        like: Any = None,
+    ) -> None:
         self.address = address
         self.kind = kind
         self.shape = shape
@@ -51,23 +83,28 @@ class View:
         self.writable = writable
         # Keeps the memory alive.
         self.owner = owner
+        self.on_cpu = on_cpu
+        # PyTorch's tensor on a CUDA device, from which results are made that are like it.
+        self.like = like
 
 
-def view(array: Any, what: str, writing: bool = False) -> View:
+def view(array: Any, what: str, writing: bool = False, place: Place | None = None) -> View:
     """Describes an array without a copy, unless it is read and has elements in foreign byte order.
 
-    what: the argument's name, for errors.
+    what: the argument's name, for errors. place: where it must be; None: on the CPU, and no option changes that.
     """
-    if isinstance(array, np.ndarray):
-        found = _of_numpy(array, what, writing)
-    elif hasattr(array, "data_ptr") and hasattr(array, "element_size"):
-        found = _of_torch(array, what, writing)
-    elif isinstance(array, View):
+    if isinstance(array, View):
         found = array
+    elif place is not None and place.device is not None:
+        found = _on_cuda(array, what, writing, place, place.device)
+    elif isinstance(array, np.ndarray):
+        found = _of_numpy(array, what, writing)
+    elif _is_torch(array):
+        found = _of_torch(array, what, writing, place)
     elif hasattr(array, "__dlpack__"):
-        found = _of_dlpack(array, what)
+        found = _of_dlpack(array, what, place)
     else:
-        found = _of_numpy(_as_numpy(array, what, writing), what, writing)
+        found = _of_numpy(_as_numpy(array, what, writing, place), what, writing)
     if writing and not found.writable:
         raise ValueError(f"{what} is read-only")
     return found
@@ -117,12 +154,20 @@ def _of_numpy(array: np.ndarray[Any, Any], what: str, writing: bool) -> View:
     return View(address, kind, array.shape, array.strides, array.flags.writeable, array)
 
 
-def _of_torch(tensor: Any, what: str, writing: bool) -> View:
+def _is_torch(array: Any) -> bool:
+    return hasattr(array, "data_ptr") and hasattr(array, "element_size")
+
+
+def _of_torch(tensor: Any, what: str, writing: bool, place: Place | None) -> View:
     device = tensor.device.type
     if device != "cpu":
         # A copy of `out` would be lost.
         more = ", must be on the CPU" if writing else f": pass {what}.cpu()"
-        raise ValueError(f"{what} is on the device {tensor.device}{more}")
+        raise ValueError(f"{what} is on the device {tensor.device}{more}{_or_cuda(place) if device == 'cuda' else ''}")
+    return _described_by_torch(tensor, what, writing)
+
+
+def _described_by_torch(tensor: Any, what: str, writing: bool) -> View:
     if str(tensor.layout) != "torch.strided":
         raise ValueError(f"{what} has the layout {tensor.layout}: pass {what}.to_dense()")
     name = str(tensor.dtype).removeprefix("torch.")
@@ -138,6 +183,59 @@ def _of_torch(tensor: Any, what: str, writing: bool) -> View:
     if address == 0 and 0 not in shape:
         raise ValueError(f"{what} has no memory of its own")
     return View(address, kind, shape, tuple(s * size for s in tensor.stride()), True, tensor)
+
+
+def _or_cuda(place: Place | None) -> str:
+    return "" if place is None else f", or set {place.option}='cuda'"
+
+
+def _on_cuda(array: Any, what: str, writing: bool, place: Place, device: int) -> View:
+    """An array in the memory of a CUDA device. Afterwards place.stream waits for the work on it that its owner has begun."""
+    if _is_torch(array):
+        kind, index = array.device.type, array.device.index
+        if kind == "cuda" and index == device:
+            found = _described_by_torch(array, what, writing)
+            found.on_cpu, found.like = False, array
+            # Only DLPack can make another CUDA stream wait for PyTorch's current one without torch itself. The capsule is not needed:
+            # the methods tell more, namely gradients and, in all versions, that the memory may be written.
+            array.detach().__dlpack__(stream=place.stream)
+            return found
+        raise ValueError(_elsewhere(what, "in the CPU's memory" if kind == "cpu" else f"on the device {array.device}", place))
+    if hasattr(array, "__dlpack__"):
+        kind, index = map(int, array.__dlpack_device__())
+        if (kind, index) == (_CUDA, device):
+            return _of_capsule(array, what, place.stream)
+        if kind in _CPU_DEVICES:
+            where = "in the CPU's memory"
+        elif kind == _CUDA_MANAGED:
+            where = "in managed memory"
+        else:
+            where = f"on CUDA device {index}" if kind == _CUDA else f"on another device (DLPack device {kind})"
+        raise ValueError(_elsewhere(what, where, place))
+    if hasattr(array, "__cuda_array_interface__"):
+        return _of_cuda_interface(array, what, place)
+    if isinstance(array, np.ndarray) or hasattr(array, "__array_interface__") or hasattr(array, "__array__"):
+        raise ValueError(_elsewhere(what, "in the CPU's memory", place))
+    raise TypeError(f"{what} is a {type(array).__name__}, must be an array or a tensor on CUDA device {device}")
+
+
+def _elsewhere(what: str, where: str, place: Place) -> str:
+    return f"{what} is {where}, must be in the memory of the model's CUDA device {place.device}, as {place.option} is 'cuda'"
+
+
+def _of_cuda_interface(array: Any, what: str, place: Place) -> View:
+    interface = array.__cuda_array_interface__
+    kind = _TYPESTRS.get(interface["typestr"])
+    if kind is None or interface.get("mask") is not None:
+        raise TypeError(_wrong_type(what, interface["typestr"]) if kind is None else f"{what} has a mask")
+    # Work that its owner has begun is in this stream. Only DLPack can make another one wait for it.
+    stream = interface.get("stream")
+    if stream not in (None, place.stream):
+        raise ValueError(f"{what} has work pending in the CUDA stream {stream}: set cuda_stream={stream}")
+    shape = tuple(interface["shape"])
+    strides = interface.get("strides") or compact(shape, SIZES[kind])
+    address, read_only = interface["data"]
+    return View(address or 0, kind, shape, tuple(strides), not read_only, (array, interface), on_cpu=False)
 
 
 class _DLTensor(ctypes.Structure):
@@ -172,16 +270,25 @@ _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.restype, _capsule_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
 
-def _of_dlpack(array: Any, what: str) -> View:
-    """Reads the capsule without taking it over: it stays whole and frees its tensor when it is forgotten."""
-    device = array.__dlpack_device__()
-    if int(device[0]) not in _CPU_DEVICES:
-        raise ValueError(f"{what} is on a device that the CPU cannot read (DLPack device {int(device[0])}): copy it to the CPU first")
+def _of_dlpack(array: Any, what: str, place: Place | None) -> View:
+    device = int(array.__dlpack_device__()[0])
+    if device not in _CPU_DEVICES:
+        more = _or_cuda(place) if device == _CUDA else ""
+        raise ValueError(f"{what} is on a device that the CPU cannot read (DLPack device {device}): copy it to the CPU first{more}")
+    return _of_capsule(array, what, None)
+
+
+def _of_capsule(array: Any, what: str, stream: int | None) -> View:
+    """Reads the capsule without taking it over: it stays whole and frees its tensor when it is forgotten.
+
+    stream: of CUDA, which waits for the work that the array's owner has begun; None: the array is on the CPU.
+    """
+    options = {} if stream is None else {"stream": stream}
     try:
-        capsule = array.__dlpack__(max_version=(1, 0))
+        capsule = array.__dlpack__(max_version=(1, 0), **options)
     except TypeError:
         # Producers from before DLPack 1.0.
-        capsule = array.__dlpack__()
+        capsule = array.__dlpack__(**options)
     name = _capsule_name(capsule)
     address = _capsule_pointer(capsule, name)
     if name == b"dltensor_versioned":
@@ -191,8 +298,9 @@ def _of_dlpack(array: Any, what: str) -> View:
         # Read-only, or a copy that its owner would never see.
         tensor, writable = versioned.tensor, not versioned.flags & 3
     elif name == b"dltensor":
-        # Old capsules do not tell whether they may be written.
-        tensor, writable = _DLTensor.from_address(address), False
+        # Old capsules do not tell whether they may be written, but CUDA's interface does.
+        tensor = _DLTensor.from_address(address)
+        writable = stream is not None and not getattr(array, "__cuda_array_interface__", {"data": (0, True)})["data"][1]
     else:
         raise TypeError(f"{what}: __dlpack__() gave a capsule {name!r}")
     kind = _DLPACK_KINDS.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
@@ -201,15 +309,15 @@ def _of_dlpack(array: Any, what: str) -> View:
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
     size = SIZES[kind]
     strides = tuple(tensor.strides[i] * size for i in range(tensor.ndim)) if tensor.strides else compact(shape, size)
-    return View((tensor.data or 0) + tensor.byte_offset, kind, shape, strides, writable, (array, capsule))
+    return View((tensor.data or 0) + tensor.byte_offset, kind, shape, strides, writable, (array, capsule), on_cpu=stream is None)
 
 
-def _as_numpy(array: Any, what: str, writing: bool) -> np.ndarray[Any, Any]:
+def _as_numpy(array: Any, what: str, writing: bool, place: Place | None) -> np.ndarray[Any, Any]:
     # What __array__() returns may be a copy.
     if hasattr(array, "__array_interface__") or (hasattr(array, "__array__") and not writing):
         return np.asarray(array)
     if hasattr(array, "__cuda_array_interface__"):
-        raise ValueError(f"{what} is on a CUDA device: copy it to the CPU first")
+        raise ValueError(f"{what} is on a CUDA device: copy it to the CPU first{_or_cuda(place)}")
     try:
         return np.asarray(memoryview(array))
     except TypeError:
@@ -251,8 +359,10 @@ class _Interface:
         self.owner = array
 
 
-def copied(array: View) -> View:
-    """A copy without gaps. Its elements are integers to NumPy, whatever they are."""
+def copied(array: View, what: str, need: str) -> View:
+    """A copy without gaps. Its elements are integers to NumPy, whatever they are. need: why, for errors: nothing is copied on a device."""
+    if not array.on_cpu:
+        raise ValueError(f"{what} {need}, and is copied for that only on the CPU: pass a copy of it")
     new = np.array(np.asarray(_Interface(array)), order="C", copy=True)
     return View(new.ctypes.data, array.kind, new.shape, new.strides, True, new)
 
@@ -280,18 +390,30 @@ def axes_of(layout: str, expected: str = "THWC") -> tuple[int, ...]:
     return tuple(layout.index(axis) for axis in expected)
 
 
-def new_frames(dtype: Any, layout: str, count: int, height: int, width: int, channels: int) -> np.ndarray[Any, Any]:
+def new_frames(dtype: Any, layout: str, count: int, height: int, width: int, channels: int, place: Place, like: Any) -> Any:
     axes_of(layout)
     if channels not in (3, 4):
         raise ValueError(f"channels is {channels}, must be 3 or 4")
     sizes = {"T": count, "H": height, "W": width, "C": channels}
-    return np.empty([sizes[axis] for axis in layout.upper()], dtype_of(dtype, "dtype"))
+    shape = tuple(sizes[axis] for axis in layout.upper())
+    if place.device is None:
+        return np.empty(shape, dtype_of(dtype, "dtype"))
+    return _new_tensor(kind_of(dtype, "dtype"), shape, place, like)
 
 
-def clip_of(array: Any, layout: str, range: str, bit_depth: int, what: str, writing: bool = False, axes: str = "THWC") -> Clip:
-    """Describes a clip, or with the axes "HWC" one frame. Copies what is read if strides cannot say it."""
+def clip_of(
+    array: Any,
+    layout: str,
+    range: str,
+    bit_depth: int,
+    what: str,
+    writing: bool = False,
+    axes: str = "THWC",
+    place: Place | None = None,
+) -> Clip:
+    """Describes a clip, or with the axes "HWC" one frame. Copies what is read if strides cannot say it, on the CPU."""
     places = axes_of(layout, axes)
-    found = view(array, what, writing)
+    found = view(array, what, writing, place)
     if len(found.shape) != len(axes):
         raise ValueError(f"{what} has {len(found.shape)} axes, must have {len(axes)}: {layout}{_also(found.shape, axes)}")
     range_value = value_of("range", RANGES, range)
@@ -313,7 +435,7 @@ def clip_of(array: Any, layout: str, range: str, bit_depth: int, what: str, writ
     if not _expressible(found, steps, width, height, size):
         if writing:
             raise ValueError(f"{what} cannot be written with its strides {found.strides}: rows must not overlap, and elements must be aligned")
-        found = copied(found)
+        found = copied(found, what, f"has the strides {found.strides}, must have rows that do not overlap and aligned elements")
         steps = _steps(found, places)
     if writing and not (isinstance(array, np.ndarray) and array.flags.c_contiguous) and _overlaps(found, size):
         raise ValueError(f"{what} has elements that share memory, such as those of a broadcast axis: its strides are {found.strides}")
@@ -392,20 +514,20 @@ def _also(shape: tuple[int, ...], axes: str) -> str:
     return ""
 
 
-def one_latent(array: Any) -> View:
+def one_latent(array: Any, place: Place | None = None) -> View:
     """A latent [C, h, w] as [1, C, h, w]."""
-    found = view(array, "a latent")
+    found = view(array, "a latent", place=place)
     if len(found.shape) != 3:
         raise ValueError(f"a latent has the shape {found.shape}, must be [C, h, w]")
-    return View(found.address, found.kind, (1, *found.shape), (0, *found.strides), False, found.owner)
+    return View(found.address, found.kind, (1, *found.shape), (0, *found.strides), False, found.owner, found.on_cpu, found.like)
 
 
-def latents_of(array: Any, kind: str | None, channels: tuple[int, ...], what: str) -> View:
-    """Latents to read, [T, C, h, w] without gaps, as float32 or float16. Copies those with gaps and those of other types.
+def latents_of(array: Any, kind: str | None, channels: tuple[int, ...], what: str, place: Place | None = None) -> View:
+    """Latents to read, [T, C, h, w] without gaps, as float32 or float16. On the CPU, copies those with gaps and those of other types.
 
     kind: the type that is needed; None: the array's own. channels: how many are allowed.
     """
-    found = view(array, what)
+    found = view(array, what, place=place)
     if len(found.shape) != 4:
         more = "; for one latent, pass z[None]" if len(found.shape) == 3 else ""
         raise ValueError(f"{what} has the shape {found.shape}, must be [T, C, h, w]{more}")
@@ -419,23 +541,42 @@ def latents_of(array: Any, kind: str | None, channels: tuple[int, ...], what: st
     if found.kind == "bf16":
         if kind == "f16":
             raise TypeError(f"{what} holds bfloat16, which float16 cannot hold exactly: use a stream with latent_dtype='f32'")
-        bits = copied(found).owner.astype(np.uint32)
+        bits = copied(found, what, "holds bfloat16, must be float32 or float16").owner.astype(np.uint32)
         bits <<= 16
         found = View(bits.ctypes.data, "f32", found.shape, bits.strides, True, bits)
     elif not is_compact(found) or found.address % SIZES[found.kind]:
-        found = copied(found)
+        found = copied(found, what, "must have no gaps or permuted axes, and aligned elements")
     if kind is None or found.kind == kind:
         return found
     if kind == "f16":
         raise TypeError(f"{what} holds float32, but the stream's latents are float16: convert it, or use latent_dtype='f32'")
+    if not found.on_cpu:
+        raise TypeError(f"{what} holds float16, but the stream's latents are float32: convert it, or use latent_dtype='f16'")
     wide = np.asarray(_Interface(found)).view(np.float16).astype(np.float32)
     return View(wide.ctypes.data, "f32", found.shape, wide.strides, True, wide)
 
 
-def latents_for(array: Any, kind: str, shape: tuple[int, ...]) -> View:
+def new_latents(kind: str, shape: tuple[int, ...], place: Place, like: Any) -> Any:
+    if place.device is None:
+        return np.empty(shape, _DTYPES[kind])
+    return _new_tensor(kind, shape, place, like)
+
+
+def _new_tensor(kind: str, shape: tuple[int, ...], place: Place, like: Any) -> Any:
+    """Memory on a CUDA device. like: PyTorch's tensor; None: there is nobody who can give any."""
+    if like is None:
+        raise ValueError(f"out is needed: with {place.option}='cuda' a result is made only if the input is a PyTorch tensor on the CUDA device")
+    # There is a tensor, so torch is loaded.
+    dtype = getattr(sys.modules["torch"], _TORCH_NAMES[kind], None)
+    if dtype is None:
+        raise ValueError(f"this PyTorch has no {_TORCH_NAMES[kind]}: choose another dtype")
+    return like.new_empty(shape, dtype=dtype)
+
+
+def latents_for(array: Any, kind: str, shape: tuple[int, ...], place: Place | None = None) -> View:
     """Latents to write. It must live as long as it is written to: what DLPack gives may belong to it alone."""
     what = "out"
-    found = view(array, what, writing=True)
+    found = view(array, what, writing=True, place=place)
     if found.kind != kind:
         raise TypeError(f"{what} has elements of type {found.kind}, must be {kind}")
     if found.shape != shape:

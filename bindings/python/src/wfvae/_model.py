@@ -15,7 +15,7 @@ from ._abi import AnyPath, library, path_bytes, text_bytes, unsigned, value_of
 from ._arrays import View, clip_of, latents_of, new_frames
 from ._calls import Handle, opened
 from ._runtime import runtime_path
-from ._stream import Array, Direction, Layout, Memory, Posterior, Stream, Tiling, stream_options
+from ._stream import Array, Direction, Layout, Memory, MemoryKind, Posterior, Stream, Tiling, places_of, stream_options
 
 Precision = str
 
@@ -152,6 +152,7 @@ class Model:
         self._handle: Handle = opened("model", library.model_close, library.model_open, name, ctypes.byref(options), keep=options)
         info = self.info
         self._channels = info.latent_channels
+        self._device = info.device
         self._spatial = info.spatial_compression
         self._whole_clips = info.whole_clips
 
@@ -199,6 +200,9 @@ class Model:
         clip_frames: int = 0,
         memory_limit: int = 0,
         alpha: bool = False,
+        frame_memory: MemoryKind = "cpu",
+        latent_memory: MemoryKind = "cpu",
+        cuda_stream: int = 0,
     ) -> Stream:
         """Makes a stream for clips of one size. It is a context manager, which closes it.
 
@@ -214,22 +218,32 @@ class Model:
         clip_frames: 0: a clip is split across any number of calls. Above: each call takes one whole clip of at most so many frames.
         memory_limit: bytes; OutOfMemoryError if the stream would take more. 0: no limit.
         alpha: keep the alpha of encoded frames for the decoded frames of the same index; both then have 4 channels.
+        frame_memory, latent_memory: "cpu", or "cuda": all frames, or all latents, of the stream's calls are in the memory of the model's
+            CUDA device: tensors of PyTorch, or objects with DLPack or __cuda_array_interface__. Nothing is copied: latents need the
+            stream's type and no gaps. Results are tensors if the input is a tensor on the device (for flushes, that of the call before);
+            otherwise pass out=. Frames on a device need a stream without tiles and alpha, and a model that takes no whole clips.
+        cuda_stream: with "cuda", the address of the cudaStream_t in which the library's work on that memory takes its turn, such as
+            torch.cuda.current_stream().cuda_stream; 0: the device's default stream. It must stay as long as the stream. PyTorch's
+            current stream, and those that other objects tell, are waited for in any case. When a call returns, its work is done.
 
         Raises SizeError, ArgumentError, OutOfMemoryError, OnnxRuntimeError, ModelError.
         """
         options = stream_options(
             width, height, directions, padding, latent_dtype, posterior, seed, scaled,
             tiling, tile_width, tile_height, tile_overlap, any_encoder, clip_frames, memory_limit, alpha,
+            frame_memory, latent_memory, cuda_stream,
         )  # fmt: skip
-        return Stream(self._handle, options)
+        return Stream(self._handle, options, places_of(frame_memory, latent_memory, cuda_stream, self._device))
 
     def estimate(self, width: int, height: int, **options: Any) -> Memory:
         """Estimates the memory of a stream with these options, those of stream(), in bytes. Allocates and loads nothing."""
         names = ("directions", "padding", "latent_dtype", "posterior", "seed", "scaled", "tiling", "tile_width", "tile_height",
-                 "tile_overlap", "any_encoder", "clip_frames", "memory_limit", "alpha")  # fmt: skip
+                 "tile_overlap", "any_encoder", "clip_frames", "memory_limit", "alpha", "frame_memory", "latent_memory",
+                 "cuda_stream")  # fmt: skip
         if unknown := options.keys() - set(names):
             raise TypeError(f"estimate() got an unexpected option {sorted(unknown)[0]!r}; it takes those of stream()")
-        defaults = dict(zip(names, ("all", False, "f32", "mean", 0, False, "off", 0, 0, 0, False, 0, 0, False), strict=True))
+        values = "all", False, "f32", "mean", 0, False, "off", 0, 0, 0, False, 0, 0, False, "cpu", "cpu", 0
+        defaults = dict(zip(names, values, strict=True))
         raw = _abi.Memory()
         chosen = stream_options(width, height, **{**defaults, **options})
         self._handle.run(library.estimate, ctypes.byref(chosen), ctypes.byref(raw), keep=(chosen, raw))
@@ -252,6 +266,9 @@ class Model:
         tile_height: int = 0,
         tile_overlap: int = 0,
         memory_limit: int = 0,
+        frame_memory: MemoryKind = "cpu",
+        latent_memory: MemoryKind = "cpu",
+        cuda_stream: int = 0,
         out: Any = None,
     ) -> Any:
         """Encodes a whole clip.
@@ -261,7 +278,7 @@ class Model:
             float32 are 0 to 1, or -1 to 1 with range="signed". A NumPy array, a tensor of PyTorch on the CPU, or any object with DLPack,
             __array_interface__ or the buffer protocol. Any strides; what strides cannot say is copied: a row or column that is
             broadcast, elements that are not aligned or are in foreign byte order.
-        posterior, seed, scaled, padding, tiling, ...: as for stream().
+        posterior, seed, scaled, padding, tiling, ..., frame_memory, latent_memory, cuda_stream: as for stream().
         dtype: of the latents, float32 or float16.
         out: memory for the result: [T, C, h, w] without gaps. It may not overlap video.
 
@@ -270,12 +287,13 @@ class Model:
 
         Raises TypeError and ValueError for a wrong array; SizeError, NotFiniteError, OutOfMemoryError and others of Error.
         """
-        clip = clip_of(video, layout, range, bit_depth, "video")
+        places = places_of(frame_memory, latent_memory, cuda_stream, self._device)
+        clip = clip_of(video, layout, range, bit_depth, "video", place=places[0])
         options = stream_options(
             clip.width, clip.height, "encode", padding, dtype, posterior, seed, scaled,
-            tiling, tile_width, tile_height, tile_overlap, False, 0, memory_limit, False,
+            tiling, tile_width, tile_height, tile_overlap, False, 0, memory_limit, False, frame_memory, latent_memory, cuda_stream,
         )  # fmt: skip
-        with Stream(self._handle, options) as stream:
+        with Stream(self._handle, options, places) as stream:
             return stream._encode_clip(clip, self.latents_for_frames(clip.count), out)
 
     def decode(
@@ -296,6 +314,9 @@ class Model:
         tile_height: int = 0,
         tile_overlap: int = 0,
         memory_limit: int = 0,
+        frame_memory: MemoryKind = "cpu",
+        latent_memory: MemoryKind = "cpu",
+        cuda_stream: int = 0,
         out: Any = None,
     ) -> Any:
         """Decodes a whole clip.
@@ -307,7 +328,7 @@ class Model:
         width, height: of the frames, by default w and h times spatial_compression; smaller ones crop the padding of encode(padding=True).
         dtype, layout, range, bit_depth: of the result, as for encode()'s video. Integers are rounded and clamped, floats are not.
         channels: 3, or 4 with opaque alpha.
-        scaled, tiling, ...: as for stream().
+        scaled, tiling, ..., frame_memory, latent_memory, cuda_stream: as for stream().
         out: memory for the result, of its exact shape in layout: an array or tensor with any strides, written in place. Its elements
             set dtype and channels. It must be writable, no two of its elements may share memory, and it may not overlap z.
 
@@ -315,20 +336,21 @@ class Model:
 
         Raises as encode().
         """
-        latents = latents_of(z, None, (self._channels,), "z")
+        places = places_of(frame_memory, latent_memory, cuda_stream, self._device)
+        latents = latents_of(z, None, (self._channels,), "z", places[1])
         frames, width, height, padding = self._clip_of(latents, frames, width, height)
         if out is None:
-            result = new_frames(dtype, layout, frames, height, width, channels)
+            result = new_frames(dtype, layout, frames, height, width, channels, places[0], latents.like)
         else:
             result = out
-        clip = clip_of(result, layout, range, bit_depth, "out" if out is not None else "the result", writing=True)
+        clip = clip_of(result, layout, range, bit_depth, "out" if out is not None else "the result", writing=True, place=places[0])
         if (clip.count, clip.height, clip.width) != (frames, height, width):
             raise ValueError(f"out holds {clip.count} frames of {clip.width}x{clip.height}, must hold {frames} of {width}x{height}")
         options = stream_options(
             width, height, "decode", padding, latents.kind, "mean", 0, scaled,
-            tiling, tile_width, tile_height, tile_overlap, True, 0, memory_limit, False,
+            tiling, tile_width, tile_height, tile_overlap, True, 0, memory_limit, False, frame_memory, latent_memory, cuda_stream,
         )  # fmt: skip
-        with Stream(self._handle, options) as stream:
+        with Stream(self._handle, options, places) as stream:
             stream._decode_clip(latents, clip, frames)
         return result
 

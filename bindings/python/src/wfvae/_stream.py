@@ -12,7 +12,23 @@ import numpy as np
 
 from . import _abi
 from ._abi import CALL_LIMIT, library, unsigned, value_of
-from ._arrays import SIZES, Clip, View, axes_of, check_apart, clip_of, dtype_of, kind_of, latents_for, latents_of, new_frames, one_latent
+from ._arrays import (
+    SIZES,
+    Clip,
+    Place,
+    View,
+    axes_of,
+    check_apart,
+    clip_of,
+    dtype_of,
+    kind_of,
+    latents_for,
+    latents_of,
+    new_frames,
+    new_latents,
+    one_latent,
+    view,
+)
 from ._calls import Handle, made, opened
 from ._errors import ArgumentError, Error, error_of
 
@@ -24,6 +40,7 @@ SHORT_S = 0.008
 Array = Any
 Direction = str
 Layout = str
+MemoryKind = str
 Posterior = str
 Tiling = str
 
@@ -95,6 +112,9 @@ def stream_options(
     clip_frames: int,
     memory_limit: int,
     alpha: object,
+    frame_memory: str = "cpu",
+    latent_memory: str = "cpu",
+    cuda_stream: int = 0,
 ) -> _abi.Options:
     kind = kind_of(latent_dtype, "the latents' dtype")
     if kind not in _abi.LATENT_TYPES:
@@ -116,7 +136,22 @@ def stream_options(
         clip_frames=unsigned("clip_frames", clip_frames, 64),
         memory_limit=unsigned("memory_limit", memory_limit, 64),
         alpha=bool(alpha),
+        frame_memory=value_of("frame_memory", _abi.MEMORY_KINDS, frame_memory),
+        latent_memory=value_of("latent_memory", _abi.MEMORY_KINDS, latent_memory),
+        cuda_stream=unsigned("cuda_stream", cuda_stream, 64) or None,
     )
+
+
+def places_of(frame_memory: str, latent_memory: str, cuda_stream: int, device: int) -> tuple[Place, Place]:
+    """Where a stream's frames and latents are."""
+    stream = unsigned("cuda_stream", cuda_stream, 64) or 1
+    if stream == 2:
+        raise ValueError("cuda_stream is 2, the default stream of each thread, but calls run in several threads: pass another one")
+    kinds = {"frame_memory": frame_memory, "latent_memory": latent_memory}
+    frames, latents = (
+        Place(option, device if value_of(option, _abi.MEMORY_KINDS, kind) else None, stream) for option, kind in kinds.items()
+    )
+    return frames, latents
 
 
 class Snapshot:
@@ -165,14 +200,17 @@ class Stream:
     It closes itself when it is forgotten; `with` closes it at once.
     """
 
-    def __init__(self, model: Handle, options: _abi.Options) -> None:
-        self._kind = _abi.LATENT_TYPES[options.latent_type]
+    def __init__(self, model: Handle, options: _abi.Options, places: tuple[Place, Place]) -> None:
         handle = made(model, "stream", library.destroy, library.create, ctypes.byref(options), keep=options)
-        self._start(handle, self._kind)
+        self._start(handle, _abi.LATENT_TYPES[options.latent_type], places)
 
-    def _start(self, handle: Handle, kind: str) -> None:
+    def _start(self, handle: Handle, kind: str, places: tuple[Place, Place]) -> None:
         self._handle = handle
         self._kind = kind
+        self._frames_at, self._latents_at = places
+        # Empty tensors like those that the last call of each direction was given, for the results of the flushes.
+        self._encode_like: Any = None
+        self._decode_like: Any = None
         # Of each function, the most seconds that it took for one latent.
         self._paces: dict[str, float] = {}
         # Only read by calls that keep the GIL.
@@ -210,7 +248,7 @@ class Stream:
 
         A failure with a status below 300 leaves the stream as it was. Raises as Model.encode(); StateError after encode_flush().
         """
-        return self._encode(clip_of(video, layout, range, bit_depth, "video"), out)
+        return self._encode(clip_of(video, layout, range, bit_depth, "video", place=self._frames_at), out)
 
     def encode_flush(self, *, out: Any = None) -> Any:
         """Ends the clip: returns the latent of an incomplete last group, [0 or 1, C, h, w]. The last frame is repeated for missing ones."""
@@ -230,25 +268,29 @@ class Stream:
 
     def _encode_each(self, frames: Iterator[Array], layout: str, range: str, bit_depth: int) -> Iterator[Any]:
         for frame in frames:
-            yield from self._encode(clip_of(frame, layout, range, bit_depth, "a frame", axes="HWC"), None, "a frame")
+            yield from self._encode(clip_of(frame, layout, range, bit_depth, "a frame", axes="HWC", place=self._frames_at), None, "a frame")
         yield from self.encode_flush()
 
     def _encode(self, clip: Clip, out: Any, what: str = "video") -> Any:
         self._check_size(clip, what)
+        self._encode_like = _empty_like(clip.view)
         count = ctypes.c_size_t()
         self._handle.short(library.encode_count, clip.count, ctypes.byref(count))
         return self._write_latents(count.value, out, library.encode_frames, ctypes.byref(clip.frames), keep=clip)
 
     def _write_latents(self, count: int, out: Any, function: Callable[..., Any], *arguments: Any, keep: Clip | None = None) -> Any:
         shape = (count, *self._encoded)
+        target: Any
         if out is None:
-            out = result = np.empty(shape, np.float16 if self._kind == "f16" else np.float32)
-            address, target = result.__array_interface__["data"][0], out
+            result = new_latents(self._kind, shape, self._latents_at, self._encode_like)
+            # The shorter way for NumPy. A tensor may reuse memory on which there is work: view() waits for that.
+            target = result if self._latents_at.device is None else view(result, "the result", place=self._latents_at)
+            address = result.__array_interface__["data"][0] if target is result else target.address
         else:
             room = _first_axis(out, "out")
             if room < count:
                 raise ValueError(f"out has room for {room} latents, needed are {count}")
-            target = latents_for(out, self._kind, (room, *self._encoded))
+            target = latents_for(out, self._kind, (room, *self._encoded), self._latents_at)
             if keep is not None:
                 check_apart(target, keep.view, "video")
             address = target.address
@@ -259,8 +301,8 @@ class Stream:
 
     def _encode_clip(self, clip: Clip, count: int, out: Any) -> Any:
         shape = (count, *self._encoded)
-        result = np.empty(shape, np.float16 if self._kind == "f16" else np.float32) if out is None else out
-        target = latents_for(result, self._kind, shape)
+        result = new_latents(self._kind, shape, self._latents_at, clip.view.like) if out is None else out
+        target = latents_for(result, self._kind, shape, self._latents_at)
         check_apart(target, clip.view, "video")
         address = target.address
         size = SIZES[self._kind] * int(np.prod(self._encoded))
@@ -292,9 +334,10 @@ class Stream:
         dtype, layout, range, bit_depth, channels, out: as for Model.decode(); out has room for m or more frames, and its first m are
         returned.
         """
-        latents = latents_of(z, self._kind, (self._decoded[0],), "z")
+        latents = latents_of(z, self._kind, (self._decoded[0],), "z", self._latents_at)
         if latents.shape[1:] != self._decoded:
             raise ValueError(f"z has the shape {latents.shape}, must be [T, {', '.join(map(str, self._decoded))}]")
+        self._decode_like = _empty_like(latents)
         count = ctypes.c_size_t()
         self._handle.short(library.decode_count, latents.shape[0], ctypes.byref(count))
         return self._write_frames(
@@ -341,7 +384,7 @@ class Stream:
 
     def _decode_each(self, latents: Iterator[Array], dtype: Any, layout: str, range: str, bit_depth: int, channels: int) -> Iterator[Any]:
         for z in latents:
-            yield from self.decode(one_latent(z), dtype=dtype, layout=layout, range=range, bit_depth=bit_depth, channels=channels)
+            yield from self.decode(one_latent(z, self._latents_at), dtype=dtype, layout=layout, range=range, bit_depth=bit_depth, channels=channels)
         yield from self.decode_flush(dtype=dtype, layout=layout, range=range, bit_depth=bit_depth, channels=channels)
 
     def _write_frames(
@@ -361,7 +404,7 @@ class Stream:
         width, height = self._size
         places = axes_of(layout)
         if out is None:
-            result = new_frames(dtype, layout, count, height, width, channels)
+            result = new_frames(dtype, layout, count, height, width, channels, self._frames_at, self._decode_like)
         else:
             room = _first_axis(out, "out", places[0])
             if room < count:
@@ -373,7 +416,7 @@ class Stream:
             empty = _abi.Frames(_abi.FRAMES_SIZE, ctypes.pointer(_abi.Frame(_abi.FRAME_SIZE)), 0)
             self._run_counted(units, function, *arguments, ctypes.byref(empty), ctypes.byref(written), keep=(keep, empty, written))
             return result
-        clip = clip_of(result, layout, range, bit_depth, "out" if out is not None else "the result", writing=True)
+        clip = clip_of(result, layout, range, bit_depth, "out" if out is not None else "the result", writing=True, place=self._frames_at)
         self._check_size(clip, "out")
         if keep is not None:
             check_apart(clip.view, keep, "z")
@@ -434,7 +477,8 @@ class Stream:
     def fork(self) -> Stream:
         """A second stream at the same point of the clip, independent of this one."""
         stream = type(self).__new__(type(self))
-        stream._start(made(self._handle, "stream", library.destroy, library.fork), self._kind)
+        stream._start(made(self._handle, "stream", library.destroy, library.fork), self._kind, (self._frames_at, self._latents_at))
+        stream._encode_like, stream._decode_like = self._encode_like, self._decode_like
         return stream
 
     def close(self) -> None:
@@ -493,6 +537,11 @@ def _with(other: Handle, function: Callable[..., Any]) -> Callable[..., Any]:
         return other.value(lambda second: function(pointer, second, *arguments))
 
     return call
+
+
+def _empty_like(given: View) -> Any:
+    """It keeps the tensor's kind and device, but not its memory."""
+    return None if given.like is None else given.like.new_empty(0)
 
 
 def _first_axis(out: Any, what: str, axis: int = 0) -> int:
