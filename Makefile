@@ -68,7 +68,7 @@ LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
 .PHONY: all library c-tests demo check check-fresh check-windows check-aarch64 check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
-.PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-long
+.PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
 #: make          the library and the examples
@@ -171,15 +171,25 @@ onnxruntime-gpu:
 	@tools/fetch-onnxruntime-gpu.sh
 
 #: make check-cuda   the tests that need a CUDA device; fails where there is none
-check-cuda: onnxruntime-gpu
+check-cuda: onnxruntime-gpu $(C)/device_memory
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
 	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture
+	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" $(C)/device_memory
+	@export WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" WFVAE_TEST_PROVIDER=cuda; $(PYTHON_ON_DEVICE)
+
+# Of the Python package, which needs NumPy.
+PYTHON_ON_DEVICE = if tools/venv.sh; then \
+	    WFVAE_LIBRARY="$(CURDIR)/$(BUILD)/libwfvae.so" PYTHONPATH=bindings/python/src PYTHONDONTWRITEBYTECODE=1 \
+	        target/venv/bin/python bindings/python/tests/test_device.py; \
+	else \
+	    echo "bindings/python/tests/test_device.py is left out: pip cannot fetch what it needs"; \
+	fi
 
 #: make check-cuda-stub   loads and runs all models in ONNX Runtime's CUDA provider on a machine without a GPU, over a stub
 #:               of the CUDA libraries that moves memory and computes nothing; fetches the provider (250 MB).
 #:               WFVAE_TEST_CASE=NAME: one golden case; WFVAE_CUDA_STUB_ALL=1: lets every allocation fail in turn
 STUB = target/onnxruntime-gpu-stub
-check-cuda-stub:
+check-cuda-stub: $(C)/device_memory
 	@tools/fetch-onnxruntime-gpu.sh --runtime-only
 	@tests/cuda-stub/build.sh $(STUB)
 	@$(CC) -std=c11 $(WARNINGS) -Wno-conversion $(CFLAGS) -o $(STUB)/test_stub tests/cuda-stub/test_stub.c \
@@ -188,7 +198,9 @@ check-cuda-stub:
 	    $(CARGO) test --release --test cuda_stub -- --ignored --test-threads 1 --nocapture
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" WFVAE_TEST_PROVIDER=stub \
 	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture when_a_cuda two_models snapshots \
-	    recorded_runs frames_of_bytes
+	    recorded_runs frames_of_bytes frames_in_a_device
+	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" $(C)/device_memory stub
+	@export WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" WFVAE_TEST_PROVIDER=stub; $(PYTHON_ON_DEVICE)
 
 #: make check-cuda-kernels   without a GPU: the CUDA kernels, compiled for the CPU, against a reference; then NVRTC, which it
 #:               fetches (58 MB), compiles them for devices of several generations
@@ -241,8 +253,9 @@ $(C)/test_png$(EXE): examples/png.c
 $(C)/test_header_loop$(EXE): $(C)/header_loop.inc
 $(C)/test_runtime$(EXE): $(C)/old_onnxruntime.so
 $(BENCH): tools/bench/libwfvae.c
+$(C)/device_memory: tests/c/device_memory.c
 
-$(EXAMPLES) $(C_TESTS) $(BENCH): $(wildcard examples/*.h) include/wfvae.h | library
+$(EXAMPLES) $(C_TESTS) $(BENCH) $(C)/device_memory: $(wildcard examples/*.h) include/wfvae.h | library
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
 
@@ -333,7 +346,8 @@ frei0r: library
 
 FFMPEG_CHECK = python3 tests/ffmpeg/check.py
 #: make check-ffmpeg        the filter's tests; -full: the whole grid, on 5.1, 7.1 and the newest; -asan: under
-#:                          sanitizers; -long: 15,000 frames
+#:                          sanitizers; -long: 15,000 frames; -stub: frames on a CUDA device, over the stub of
+#:                          check-cuda-stub
 check-ffmpeg: ffmpeg frei0r c-tests target/demo/box-320x240.y4m
 	@$(FFMPEG_CHECK) target/ffmpeg/ffmpeg target/ffmpeg/ffprobe --frei0r $(BUILD)/frei0r
 
@@ -347,6 +361,11 @@ check-ffmpeg-asan:
 	@FFMPEG_ASAN=1 tools/ffmpeg.sh $(SUITE)
 	@build=$$(ls -d target/ffmpeg/$(or $(SUITE),*)/build-asan | head -n 1) && \
 	    $(FFMPEG_CHECK) $$build/ffmpeg $$build/ffprobe --sanitizers
+
+check-ffmpeg-stub: ffmpeg
+	@tools/fetch-onnxruntime-gpu.sh --runtime-only
+	@tests/cuda-stub/build.sh $(STUB)
+	@$(FFMPEG_CHECK) target/ffmpeg/ffmpeg target/ffmpeg/ffprobe --cuda-stub $(STUB)
 
 check-ffmpeg-long: ffmpeg
 	@$(FFMPEG_CHECK) target/ffmpeg/ffmpeg target/ffmpeg/ffprobe --long

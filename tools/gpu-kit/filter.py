@@ -153,9 +153,10 @@ def speed(size):
     source.unlink()
 
 
-FOLDER.mkdir(parents=True, exist_ok=True)
-round_trips("848x480")
-check("a device that is not there", error)
-speed("1920x1080")
-round_trips("426x239")
-sys.exit(failed > 0)
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    round_trips("848x480")
+    check("a device that is not there", error)
+    speed("1920x1080")
+    round_trips("426x239")
+    sys.exit(failed > 0)
