@@ -732,8 +732,9 @@ typedef struct wfvae_options {
   /// 0.
   uint32_t reserved;
   /// With WFVAE_MEMORY_KIND_CUDA: the CUDA stream (cudaStream_t, CUstream) in which the program works on that memory.
-  /// NULL: the device's legacy default stream; cudaStreamPerThread is another one. It must belong to the device's primary
-  /// context, must not record a CUDA graph during a call, and must stay as long as the stream and its forks.
+  /// NULL: the device's legacy default stream; a program that is built for default streams of each thread gives
+  /// cudaStreamPerThread. It must belong to the device's primary context, must not record a CUDA graph during a call, and
+  /// must stay as long as the stream and its forks.
   void *cuda_stream;
   /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
   /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only

@@ -232,27 +232,26 @@ impl DecodeCall<'_> {
         let packing = frames[..count].first().map(ImageMut::packing);
         let packing = packing.filter(|packing| frames[..count].iter().all(|frame| frame.packing() == *packing));
         let mut sink = |index: u64, planes: Values<'_>, held: &Rect, part: &Rect| {
-            if let (Values::OnDevice(planes, found), false) = (planes, wanted.contains(&index)) {
-                callers.as_ref().expect("its frames are there").find(planes, found)?;
+            let callers = || callers.as_ref().expect("its frames are there");
+            if !wanted.contains(&index) {
+                // Behind the limit. Its values must be finite all the same.
+                return match planes {
+                    Values::OnDevice(planes, found) => callers().find(planes, found),
+                    _ => Ok(()),
+                };
             }
-            // Others are behind the limit.
-            if wanted.contains(&index) {
-                let frame = &mut frames[(index - wanted.start) as usize];
-                match planes {
-                    Values::Floats(planes) => frame.write_on(threads, planes, held, part),
-                    Values::Packed(bytes, size, too_large) => {
-                        frame.unpack_on(threads, bytes, size, held, part);
-                        too_large.map_or(Ok(()), |index| Err(frame.too_large_in(index, size, held)))
-                    }
-                    Values::OnDevice(planes, found) => {
-                        callers.as_ref().expect("its frames are there").write(planes, frame, found)
-                    }
-                    Values::Written(None) => Ok(()),
-                    Values::Written(Some(too_large)) => Err(frame.too_large(too_large)),
+            let frame = &mut frames[(index - wanted.start) as usize];
+            match planes {
+                Values::Floats(planes) => frame.write_on(threads, planes, held, part),
+                Values::Packed(bytes, size, too_large) => {
+                    frame.unpack_on(threads, bytes, size, held, part);
+                    too_large.map_or(Ok(()), |index| Err(frame.too_large_in(index, size, held)))
                 }
-                .map_err(|e| e.prefixed(&of_clip(index)))?;
+                Values::OnDevice(planes, found) => callers().write(planes, frame, found),
+                Values::Written(None) => Ok(()),
+                Values::Written(Some(too_large)) => Err(frame.too_large(too_large)),
             }
-            Ok(())
+            .map_err(|e| e.prefixed(&of_clip(index)))
         };
         let mut call = Call { canceller, takes: packing.map(|packing| (packing, size)), sink: &mut sink };
         let result = match flush {

@@ -1,6 +1,9 @@
 // Runs the CUDA kernels of src/runtime/cuda/kernels.cu on the CPU and compares them with a reference in float64. The threads of
 // a warp are coroutines, which wait for each other where the kernel adds up over lanes. Around every array lie values that are
 // not numbers, so that what is read or written outside of it is seen.
+
+#include "half.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -27,28 +30,8 @@ struct Index {
 };
 static Index threadIdx, blockIdx, blockDim, gridDim;
 
-static float to_float(unsigned short bits) {
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    float value = exponent == 31  ? (fraction ? NAN : INFINITY)
-                  : exponent == 0 ? std::ldexp(float(fraction), -24)
-                                  : std::ldexp(float(fraction + 1024), exponent - 25);
-    return bits >> 15 ? -value : value;
-}
-
-// To the nearest, ties to even: the default of the CPU's arithmetic.
-static void from_float(float value, unsigned short& out) {
-    const unsigned sign = std::signbit(value) ? 0x8000 : 0;
-    const float size = std::fabs(value);
-    if (std::isnan(value)) {
-        out = 0x7e00;
-    } else if (size >= 65520) {
-        out = (unsigned short)(sign | 0x7c00);
-    } else {
-        const int exponent = size < std::ldexp(1.0f, -14) ? -14 : std::ilogb(size);
-        const unsigned fraction = (unsigned)std::nearbyint(std::ldexp(size, 10 - exponent));
-        out = (unsigned short)(sign | (fraction + ((unsigned)(exponent + 14) << 10)));
-    }
-}
+static float to_float(unsigned short bits) { return of_half(bits); }
+static void from_float(float value, unsigned short& out) { out = to_half(value); }
 
 static float silu(float x, float) { return x / (1 + std::exp(-x)); }
 static float silu(float x, unsigned short) { return x / (1 + std::exp(-x)); }
