@@ -101,7 +101,7 @@ impl FrameSenders {
                     size = frame.pack_on(threads, host.raw_mut(), part);
                     packing.bytes(size)
                 })?;
-                pictures.read(packing, size, arrived, to)
+                pictures.read_crossed(packing, size, arrived, to)
             }
             _ => self.senders.send(to, |host| {
                 frame.read_on(threads, host.data_mut(), part);
@@ -253,7 +253,7 @@ impl Way {
             (Way::Values(staged, Some(outlet)), Some((packing, size))) => {
                 let (found, pictures) = (&mut outlet.found[place], outlet.device.pictures());
                 let pictures = pictures.expect("it was made for them");
-                pictures.write(tensor, packing, size, &outlet.picture, &found.0)?;
+                pictures.write_to_cross(tensor, packing, size, &outlet.picture, &found.0)?;
                 let bytes = packing.bytes(size);
                 staged[place].fetch(&outlet.picture, bytes)?;
                 found.fetch()?;

@@ -6,15 +6,13 @@
 use super::cuda::{CallersContext, CudaEvent, CudaQueue, Lane, PixelKernels};
 use super::device::Device;
 use super::environment::Runtime;
-#[cfg(test)]
-use super::fake_kernels;
-use super::pictures::{FOUND_BYTES, Found, clear, planes};
+use super::pictures::{FOUND_BYTES, Found, Pictures};
 use super::place::Place;
 use super::staged::Staged;
 use super::tensor::Tensor;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::graph::Element;
-use crate::media::{DevicePicture, Image, ImageMut};
+use crate::media::{Image, ImageMut};
 use crate::process::Owned;
 use parking_lot::Mutex;
 use std::ffi::c_void;
@@ -24,6 +22,8 @@ use std::sync::Arc;
 pub(crate) struct CallersMemory {
     /// For frames that come in.
     found: Mutex<(Tensor, Staged)>,
+    /// If frames are there.
+    pictures: Option<Pictures>,
     way: Way,
 }
 
@@ -37,8 +37,6 @@ enum Way {
 struct Cuda {
     queue: Arc<CudaQueue>,
     context: Arc<CallersContext>,
-    /// If frames are there.
-    kernels: Option<Arc<PixelKernels>>,
     /// The program's CUDA stream.
     stream: usize,
     /// What the program asked for before the call.
@@ -53,18 +51,6 @@ impl Cuda {
         // SAFETY: whoever made this promised a stream.
         unsafe { self.before.set_in(self.stream as *mut c_void)? };
         self.before.hold(lane)
-    }
-
-    /// Puts work on the caller's frames into the queue.
-    fn ask(&self, work: impl FnOnce(&PixelKernels) -> Result<()>) -> Result<()> {
-        let done = work(self.kernels.as_ref().expect("frames are on the device"));
-        // Also after a failure: some of it may be there.
-        let set = self.used.set(Lane::Work);
-        if set.is_err() {
-            // Nothing else tells when it is done.
-            let _ = self.queue.finish();
-        }
-        done.and(set)
     }
 }
 
@@ -86,7 +72,6 @@ impl CallersMemory {
         let way = match (place, device.queue().cuda()) {
             (Place::Cuda(index), Some(queue)) => Way::Cuda(Cuda {
                 context: CallersContext::get(index)?,
-                kernels: frames.then(|| kernels(runtime, index)).transpose()?,
                 stream: stream as usize,
                 before: Owned::new(CudaEvent::new(&queue)?),
                 used: Owned::new(CudaEvent::new(&queue)?),
@@ -96,11 +81,16 @@ impl CallersMemory {
             (Place::Fake, _) => Way::Fake,
             _ => unreachable!("the model is on a device"),
         };
+        let kernels = match place {
+            Place::Cuda(index) if frames => Some(kernels(runtime, index)?),
+            _ => None,
+        };
+        let pictures = if frames { Pictures::new(device.queue(), kernels) } else { None };
         let found = Mutex::new((
             Tensor::on(Some(device), &[FOUND_BYTES], Element::U8)?,
             Staged::new(device, &[FOUND_BYTES], Element::U8)?,
         ));
-        Ok(Arc::new(CallersMemory { found, way }))
+        Ok(Arc::new(CallersMemory { found, pictures, way }))
     }
 
     /// Begins a call with frames.
@@ -145,76 +135,45 @@ impl CallersMemory {
             return Ok(None);
         }
         let values = (3 * frames[0].width() * frames[0].height()) as u64;
-        let first = match &self.way {
-            Way::Cuda(cuda) => {
-                let (found, staged) = &mut *self.found.lock();
-                clear(&cuda.queue, found)?;
-                for (i, frame) in frames.iter().enumerate().filter(|(_, frame)| frame.is_float()) {
-                    let before = i as u64 * values;
-                    // SAFETY: the frames were checked, and the call waits for the device.
-                    cuda.ask(|kernels| unsafe {
-                        kernels.check(&cuda.queue, frame.on_device(), before, found.place())
-                    })?;
-                }
-                staged.fetch(found, FOUND_BYTES)?;
-                Found::of(staged.host()?).not_finite
-            }
-            #[cfg(test)]
-            Way::Fake => fake_kernels::check(frames),
-        };
+        let (found, staged) = &mut *self.found.lock();
+        self.ask(|pictures| pictures.clear(found))?;
+        for (i, frame) in frames.iter().enumerate().filter(|(_, frame)| frame.is_float()) {
+            // SAFETY: the frames were checked, and the call waits for the device.
+            self.ask(|pictures| unsafe { pictures.check(frame, i as u64 * values, found) })?;
+        }
+        staged.fetch(found, FOUND_BYTES)?;
+        let first = Found::of(staged.host()?).not_finite;
         Ok(first.map(|first| ((first / values) as usize, frames[0].place(first % values))))
     }
 
     /// Puts a conversion of a frame to the network's input into the queue.
     pub(crate) fn read(&self, frame: &Image<'_>, to: &Tensor) -> Result<()> {
-        match &self.way {
-            // SAFETY: the frame was checked, and the call waits for the device.
-            Way::Cuda(cuda) => cuda.ask(|kernels| unsafe { kernels.read(&cuda.queue, frame.on_device(), planes(to)) }),
-            // SAFETY: a fake device does everything at once.
-            #[cfg(test)]
-            Way::Fake => unsafe {
-                fake_kernels::read(frame, planes(to));
-                Ok(())
-            },
-        }
+        // SAFETY: the frame was checked, and the call waits for the device.
+        self.ask(|pictures| unsafe { pictures.read(frame, to) })
     }
 
-    /// Puts a conversion of the network's output to a frame into the queue. `found` is told what is found in it.
-    pub(crate) fn write(&self, from: &Tensor, frame: &mut ImageMut<'_>, found: &Tensor) -> Result<()> {
-        match &self.way {
-            Way::Cuda(cuda) => {
-                clear(&cuda.queue, found)?;
-                let picture = frame.on_device();
-                // SAFETY: as above.
-                cuda.ask(|kernels| unsafe { kernels.write(&cuda.queue, planes(from), picture, found.place()) })
-            }
-            // SAFETY: as above.
-            #[cfg(test)]
-            Way::Fake => unsafe {
-                fake_kernels::clear(found);
-                fake_kernels::write(planes(from), frame, found);
-                Ok(())
-            },
-        }
+    /// Puts a conversion of the network's output to a frame into the queue. `found` is told what is found in it. `None`: a frame
+    /// that the caller does not get.
+    pub(crate) fn write(&self, from: &Tensor, frame: Option<&mut ImageMut<'_>>, found: &Tensor) -> Result<()> {
+        // SAFETY: as above.
+        self.ask(|pictures| unsafe { pictures.write(from, frame, found) })
     }
 
-    /// The same for a frame that the caller does not get: only what is found is told.
-    pub(crate) fn find(&self, from: &Tensor, found: &Tensor) -> Result<()> {
+    /// Puts work on the caller's frames into the queue.
+    fn ask(&self, work: impl FnOnce(&Pictures) -> Result<()>) -> Result<()> {
+        let done = work(self.pictures.as_ref().expect("frames are on the device"));
         match &self.way {
             Way::Cuda(cuda) => {
-                clear(&cuda.queue, found)?;
-                // SAFETY: as above; there is no picture.
-                cuda.ask(|kernels| unsafe {
-                    kernels.write(&cuda.queue, planes(from), DevicePicture::EMPTY, found.place())
-                })
+                // Also after a failure: some of it may be there.
+                let set = cuda.used.set(Lane::Work);
+                if set.is_err() {
+                    // Nothing else tells when it is done.
+                    let _ = cuda.queue.finish();
+                }
+                done.and(set)
             }
-            // SAFETY: as above.
             #[cfg(test)]
-            Way::Fake => unsafe {
-                fake_kernels::clear(found);
-                fake_kernels::find(planes(from), found);
-                Ok(())
-            },
+            Way::Fake => done,
         }
     }
 

@@ -17,35 +17,31 @@ pub(super) unsafe fn read(from: &Image<'_>, to: DevicePlanes) {
     from.read(unsafe { planes(to) }, &Rect::of(to.width, to.height));
 }
 
-/// The index of the first value of the frames that is not finite, as one frame after the other.
-pub(super) fn check(frames: &[Image<'_>]) -> Option<u64> {
-    frames.iter().enumerate().find_map(|(i, frame)| {
-        let [channel, y, x] = frame.first_not_finite()?;
-        Some((((i * 3 + channel) * frame.height() + y) * frame.width() + x) as u64)
-    })
+pub(super) unsafe fn check(picture: &Image<'_>, before: u64, found: &Tensor) {
+    let Some([channel, y, x]) = picture.first_not_finite() else { return };
+    let index = before + ((channel * picture.height() + y) * picture.width() + x) as u64;
+    // SAFETY: the caller promises it.
+    let [first, _] = unsafe { numbers(found) };
+    *first = index.min(*first);
 }
 
 /// `found` was cleared.
-pub(super) unsafe fn write(from: DevicePlanes, to: &mut ImageMut<'_>, found: &Tensor) {
+pub(super) unsafe fn write(from: DevicePlanes, to: Option<&mut ImageMut<'_>>, found: &Tensor) {
     // SAFETY: the caller promises it.
-    unsafe {
-        find(from, found);
-        if let Some(index) = to.write_as_device(planes(from), &Rect::of(from.width, from.height)) {
-            (*found.place().cast::<[u64; 2]>())[1] = index;
-        }
+    let (planes, [not_finite, too_large]) = unsafe { (planes(from), numbers(found)) };
+    if finite::first_not_finite(planes).is_some() {
+        *not_finite = 0;
     }
-}
-
-pub(super) unsafe fn find(planes_of: DevicePlanes, found: &Tensor) {
-    // SAFETY: the caller promises it.
-    unsafe {
-        if finite::first_not_finite(planes(planes_of)).is_some() {
-            (*found.place().cast::<[u64; 2]>())[0] = 0;
-        }
-    }
+    let first = to.and_then(|picture| picture.write_as_device(planes, &Rect::of(from.width, from.height)));
+    *too_large = first.unwrap_or(*too_large);
 }
 
 pub(super) fn clear(found: &Tensor) {
-    // SAFETY: two numbers, which nobody else uses now.
-    unsafe { *found.place().cast::<[u64; 2]>() = [u64::MAX; 2] };
+    // SAFETY: nobody else uses them now.
+    unsafe { *numbers(found) = [u64::MAX; 2] };
+}
+
+unsafe fn numbers<'a>(found: &Tensor) -> &'a mut [u64; 2] {
+    // SAFETY: the caller promises it.
+    unsafe { &mut *found.place().cast() }
 }

@@ -6,7 +6,7 @@ use super::fake_kernels;
 use super::queue::Queue;
 use super::tensor::Tensor;
 use crate::error::Result;
-use crate::media::Packing;
+use crate::media::{DevicePicture, Image, ImageMut, Packing};
 use std::sync::Arc;
 
 /// Two 64-bit numbers, which are the largest if nothing is found.
@@ -42,23 +42,13 @@ impl Pictures {
     }
 
     /// Converts a picture of so many columns and rows that has crossed to planes, `[1, 3, height, width]`, which may be larger.
-    pub(crate) fn read(&self, packing: Packing, size: [usize; 2], from: &Tensor, to: &Tensor) -> Result<()> {
-        match &self.0 {
-            // SAFETY: the tensors are freed only for work that is asked for later.
-            Way::Cuda(queue, kernels) => unsafe {
-                kernels.read(queue, packing.on_device(from.place(), size), planes(to))
-            },
-            // SAFETY: a fake device does everything at once.
-            #[cfg(test)]
-            Way::Fake => unsafe {
-                fake_kernels::read(&packing.image(from.place(), size), planes(to));
-                Ok(())
-            },
-        }
+    pub(crate) fn read_crossed(&self, packing: Packing, size: [usize; 2], from: &Tensor, to: &Tensor) -> Result<()> {
+        // SAFETY: the tensors are freed only for work that is asked for later.
+        unsafe { self.read(&packing.image(from.place(), size), to) }
     }
 
     /// The reverse. `found` is told what is found in the planes.
-    pub(crate) fn write(
+    pub(crate) fn write_to_cross(
         &self,
         from: &Tensor,
         packing: Packing,
@@ -66,31 +56,76 @@ impl Pictures {
         to: &Tensor,
         found: &Tensor,
     ) -> Result<()> {
-        match &self.0 {
-            Way::Cuda(queue, kernels) => {
-                clear(queue, found)?;
-                // SAFETY: as above.
-                unsafe { kernels.write(queue, planes(from), packing.on_device(to.place(), size), found.place()) }
+        // SAFETY: as above, and nobody else uses the picture now.
+        unsafe { self.write(from, Some(&mut packing.image_mut(to.place(), size)), found) }
+    }
+
+    /// Converts a picture to planes, which may be larger.
+    ///
+    /// # Safety
+    /// The picture must be in the device's memory until that is done; so below.
+    pub(super) unsafe fn read(&self, from: &Image<'_>, to: &Tensor) -> Result<()> {
+        // SAFETY: the caller promises it.
+        unsafe {
+            match &self.0 {
+                Way::Cuda(queue, kernels) => kernels.read(queue, from.on_device(), planes(to))?,
+                #[cfg(test)]
+                Way::Fake => fake_kernels::read(from, planes(to)),
             }
-            // SAFETY: as above.
-            #[cfg(test)]
-            Way::Fake => unsafe {
-                fake_kernels::clear(found);
-                fake_kernels::write(planes(from), &mut packing.image_mut(to.place(), size), found);
-                Ok(())
-            },
         }
+        Ok(())
+    }
+
+    /// Finds the first value of a picture that is not finite: its index in `[3, height, width]`, from `before` on.
+    ///
+    /// # Safety
+    /// As above.
+    pub(super) unsafe fn check(&self, picture: &Image<'_>, before: u64, found: &Tensor) -> Result<()> {
+        // SAFETY: the caller promises it.
+        unsafe {
+            match &self.0 {
+                Way::Cuda(queue, kernels) => kernels.check(queue, picture.on_device(), before, found.place())?,
+                #[cfg(test)]
+                Way::Fake => fake_kernels::check(picture, before, found),
+            }
+        }
+        Ok(())
+    }
+
+    /// Converts planes to a picture, if there is one. `found` is told what is found in the planes.
+    ///
+    /// # Safety
+    /// As above.
+    pub(super) unsafe fn write(&self, from: &Tensor, to: Option<&mut ImageMut<'_>>, found: &Tensor) -> Result<()> {
+        self.clear(found)?;
+        // SAFETY: the caller promises it.
+        unsafe {
+            match &self.0 {
+                Way::Cuda(queue, kernels) => {
+                    let picture = to.map_or(DevicePicture::EMPTY, |picture| picture.on_device());
+                    kernels.write(queue, planes(from), picture, found.place())?;
+                }
+                #[cfg(test)]
+                Way::Fake => fake_kernels::write(planes(from), to, found),
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is found yet.
+    pub(super) fn clear(&self, found: &Tensor) -> Result<()> {
+        match &self.0 {
+            // SAFETY: the tensor is freed only for work that is asked for later.
+            Way::Cuda(queue, _) => unsafe { queue.fill(found.place(), found.bytes() as usize)? },
+            #[cfg(test)]
+            Way::Fake => fake_kernels::clear(found),
+        }
+        Ok(())
     }
 }
 
-/// Nothing is found yet.
-pub(super) fn clear(queue: &CudaQueue, found: &Tensor) -> Result<()> {
-    // SAFETY: the tensor is freed only for work that is asked for later.
-    unsafe { queue.fill(found.place(), found.bytes() as usize) }
-}
-
 /// A tensor `[1, 3, height, width]` of a device.
-pub(super) fn planes(tensor: &Tensor) -> DevicePlanes {
+fn planes(tensor: &Tensor) -> DevicePlanes {
     let [.., height, width] = *tensor.shape() else { unreachable!("frames have four axes") };
     DevicePlanes { first: tensor.place(), width, height }
 }

@@ -236,7 +236,7 @@ impl DecodeCall<'_> {
             if !wanted.contains(&index) {
                 // Behind the limit. Its values must be finite all the same.
                 return match planes {
-                    Values::OnDevice(planes, found) => callers().find(planes, found),
+                    Values::OnDevice(planes, found) => callers().write(planes, None, found),
                     _ => Ok(()),
                 };
             }
@@ -247,7 +247,7 @@ impl DecodeCall<'_> {
                     frame.unpack_on(threads, bytes, size, held, part);
                     too_large.map_or(Ok(()), |index| Err(frame.too_large_in(index, size, held)))
                 }
-                Values::OnDevice(planes, found) => callers().write(planes, frame, found),
+                Values::OnDevice(planes, found) => callers().write(planes, Some(frame), found),
                 Values::Written(None) => Ok(()),
                 Values::Written(Some(too_large)) => Err(frame.too_large(too_large)),
             }

@@ -188,7 +188,6 @@ impl<'a> Image<'a> {
         None
     }
 
-    #[cfg(test)]
     pub(super) fn with_layout(layout: Layout) -> Self {
         Image { layout, lifetime: PhantomData }
     }
@@ -363,7 +362,6 @@ impl<'a> ImageMut<'a> {
         Ok(())
     }
 
-    #[cfg(test)]
     pub(super) fn with_layout(layout: Layout) -> Self {
         ImageMut { layout, differences: None, lifetime: PhantomData }
     }

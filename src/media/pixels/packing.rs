@@ -2,7 +2,6 @@
 //! device converts them.
 
 use super::alpha::write_opaque;
-use super::device_picture::DevicePicture;
 use super::format::{Range, Yuv};
 use super::image::{Image, ImageMut};
 use super::layout::{Channel, Layout};
@@ -50,23 +49,18 @@ impl Packing {
         (0..self.channels()).map(values).sum::<usize>() * self.element.bytes()
     }
 
-    /// A picture of so many columns and rows at that address, for a device's kernels.
-    pub(crate) fn on_device(self, first: *mut u8, size: [usize; 2]) -> DevicePicture {
-        DevicePicture::of(&self.layout(first, size))
-    }
-
-    /// The same for a fake device.
+    /// A picture that has crossed, of so many columns and rows, at that address.
     ///
     /// # Safety
-    /// So many bytes must be there.
-    #[cfg(test)]
+    /// As for [`Image::from_raw`].
     pub(crate) unsafe fn image<'a>(self, first: *mut u8, size: [usize; 2]) -> Image<'a> {
         Image::with_layout(self.layout(first, size))
     }
 
+    /// One that will cross.
+    ///
     /// # Safety
-    /// As above, and nobody else may use them.
-    #[cfg(test)]
+    /// As for [`ImageMut::from_raw`].
     pub(crate) unsafe fn image_mut<'a>(self, first: *mut u8, size: [usize; 2]) -> ImageMut<'a> {
         ImageMut::with_layout(self.layout(first, size))
     }
