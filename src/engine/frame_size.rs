@@ -37,6 +37,19 @@ impl FrameSize {
         Tensor::on(device, &port.shape(self.axes(), 1), port.element)
     }
 
+    /// Tensors of these ports, side by side if they are in CPU memory.
+    pub(super) fn tensors<'a>(
+        self,
+        ports: impl Iterator<Item = &'a Port>,
+        device: Option<&Arc<Device>>,
+    ) -> Result<Vec<Tensor>> {
+        if device.is_some() {
+            return ports.map(|port| self.tensor(port, device)).collect();
+        }
+        let shapes: Vec<_> = ports.map(|port| (port.shape(self.axes(), 1), port.element)).collect();
+        Tensor::together(&shapes)
+    }
+
     /// A tensor of several frames.
     pub(super) fn clip_tensor(self, port: &Port, frames: usize) -> Result<Tensor> {
         Tensor::new(&port.shape(self.axes(), frames), port.element)

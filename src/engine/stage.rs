@@ -26,12 +26,11 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(step: &Arc<Step>, size: FrameSize) -> Result<Self> {
-        let ring = |port| -> Result<_> {
-            memory::check("a stream")?;
-            let tensor = || size.tensor(port, step.device.as_ref());
-            Ok(CacheRing([tensor()?, tensor()?, tensor()?]))
-        };
-        let caches = step.caches.iter().map(ring).collect::<Result<_>>()?;
+        memory::check("a stream")?;
+        let slots = step.caches.iter().flat_map(|port| [port; 3]);
+        let mut tensors = size.tensors(slots, step.device.as_ref())?.into_iter();
+        let mut slot = || tensors.next().expect("three for each cache");
+        let caches = step.caches.iter().map(|_| CacheRing([slot(), slot(), slot()])).collect();
         let sizes = step.size_tensors(size, 1)?;
         Ok(Stage { step: step.clone(), caches, sizes, position: 0, runs: 0, places: vec![] })
     }

@@ -2,8 +2,7 @@
 //! costs time. A convolution allocates what all of its threads may need before it starts. So the amount follows from sizes
 //! and the number of threads, not from which threads did the work.
 
-use crate::platform;
-use memmap2::MmapMut;
+use crate::memory::Pages;
 use parking_lot::Mutex;
 
 /// The system gave no memory; there is no result, or it is incomplete.
@@ -52,10 +51,9 @@ struct State {
     idle: Vec<(Thread, Memory)>,
 }
 
-/// Starts on a large page, and consists of large pages if the system has them: transforms write to more addresses at once
-/// than the CPU keeps translations of small pages for.
+/// Whole large pages, if the system has them.
 struct Memory {
-    mapping: MmapMut,
+    pages: Pages,
     floats: usize,
 }
 
@@ -63,7 +61,6 @@ struct Memory {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Thread(usize);
 
-const LARGE_PAGE: usize = 2 << 20;
 /// No system has smaller pages.
 const SMALL_PAGE: usize = 4 << 10;
 
@@ -85,7 +82,7 @@ impl ScratchSize {
 
 /// Bytes that the system gives for so many elements.
 fn bytes(floats: usize) -> usize {
-    (floats * size_of::<f32>()).next_multiple_of(LARGE_PAGE)
+    (floats * size_of::<f32>()).next_multiple_of(Pages::LARGE)
 }
 
 impl ScratchPool {
@@ -187,10 +184,8 @@ impl Drop for Scratch<'_> {
 impl Memory {
     fn new(floats: usize) -> Result<Self, NoMemory> {
         let bytes = bytes(floats);
-        let mapping = MmapMut::map_anon(bytes + LARGE_PAGE).map_err(|_| NoMemory)?;
-        // Only advice: small pages work too.
-        platform::advise_large_pages(&mapping);
-        let mut memory = Memory { mapping, floats: bytes / size_of::<f32>() };
+        let pages = Pages::new(bytes).map_err(|_| NoMemory)?;
+        let memory = Memory { pages, floats: bytes / size_of::<f32>() };
         // The system allocates a page when it is first written to.
         for offset in (0..memory.floats).step_by(SMALL_PAGE / size_of::<f32>()) {
             // SAFETY: within the mapping.
@@ -199,10 +194,8 @@ impl Memory {
         Ok(memory)
     }
 
-    fn start(&mut self) -> *mut f32 {
-        let start = self.mapping.as_mut_ptr();
-        // SAFETY: `new` maps one large page more than was asked for.
-        unsafe { start.add(start.align_offset(LARGE_PAGE)).cast() }
+    fn start(&self) -> *mut f32 {
+        self.pages.start().cast()
     }
 }
 

@@ -5,8 +5,10 @@
 //! reserve for them.
 
 mod fallible;
+mod pages;
 #[cfg_attr(not(feature = "reserve"), path = "no_reserve.rs")]
 mod reserve;
 
 pub(crate) use fallible::{check, check_room, list, push, with_room, zeros};
+pub(crate) use pages::Pages;
 pub(crate) use reserve::unlock_in_child;

@@ -32,7 +32,7 @@ pub(crate) fn trim_heap() {
     };
 }
 
-/// Asks for large pages, which the system gives if it can.
-pub(crate) fn advise_large_pages(memory: &memmap2::MmapMut) {
-    drop(memory.advise(memmap2::Advice::HugePage));
+/// Asks for large pages in a part of a mapping, which the system gives if it can.
+pub(crate) fn advise_large_pages(memory: &memmap2::MmapMut, start: usize, bytes: usize) {
+    drop(memory.advise_range(memmap2::Advice::HugePage, start, bytes));
 }

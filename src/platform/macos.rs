@@ -30,7 +30,7 @@ pub(crate) fn stay_loaded() {
 pub(crate) fn trim_heap() {}
 
 /// Asks for large pages. macOS has none for this memory.
-pub(crate) fn advise_large_pages(_: &memmap2::MmapMut) {}
+pub(crate) fn advise_large_pages(_: &memmap2::MmapMut, _: usize, _: usize) {}
 
 /// How much memory the process can still get, in bytes; `None` if the system does not say. What is free, and what the system
 /// drops when memory is needed. macOS has no control groups.

@@ -290,7 +290,7 @@ pub(crate) const MORE_THREADS: &str = "close other programs";
 pub(crate) fn trim_heap() {}
 
 /// Asks for large pages. On Windows they take a privilege that programs rarely have.
-pub(crate) fn advise_large_pages(_: &memmap2::MmapMut) {}
+pub(crate) fn advise_large_pages(_: &memmap2::MmapMut, _: usize, _: usize) {}
 
 #[cfg(test)]
 pub(crate) use std::os::windows::fs::symlink_file as symlink;

@@ -22,6 +22,7 @@ mod staged;
 mod telemetry;
 mod tensor;
 pub(crate) mod threads;
+mod view;
 mod weights;
 
 pub use cancel::{CallProgress, Canceller};

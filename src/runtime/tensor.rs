@@ -1,9 +1,10 @@
 //! Tensors that ONNX Runtime reads and writes in place.
 
-use super::cuda::{self, PinnedView};
+use super::cuda;
+use super::view::View;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Element;
-use crate::memory;
+use crate::memory::{self, Pages};
 use crate::process::Owned;
 use ort::AsPointer;
 use ort::memory::Allocator;
@@ -12,6 +13,9 @@ use std::borrow::Cow;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
+
+/// Tensors that share memory start on cache lines.
+const ALIGNMENT: usize = 64;
 
 /// What a tensor needs of the device that it is on.
 pub(super) trait DeviceMemory: Send + Sync {
@@ -27,14 +31,37 @@ pub(super) trait DeviceMemory: Send + Sync {
 /// A tensor of fixed shape. Its address never changes, so it can be bound to many runs.
 pub(crate) struct Tensor {
     /// If `value` is pinned memory, sessions get this view of it instead. Dropped before `value`.
-    pinned: Option<Owned<PinnedView>>,
-    value: Owned<DynTensor>,
+    pinned: Option<Owned<View>>,
+    value: Memory,
     shape: Vec<usize>,
     element: Element,
     /// The device whose memory holds the value; `None`: CPU memory.
     device: Option<Arc<dyn DeviceMemory>>,
     /// Owns the allocator that frees `value`, so it is dropped after it.
     _owner: Option<Arc<dyn DeviceMemory>>,
+}
+
+/// A tensor's memory.
+enum Memory {
+    /// Of an allocator of ONNX Runtime.
+    Runtime(Owned<DynTensor>),
+    /// Of this library; other tensors may have parts of it, too.
+    Pages { view: Owned<View>, _pages: Arc<Pages> },
+}
+
+impl Memory {
+    fn ptr(&self) -> *mut ort::sys::OrtValue {
+        match self {
+            Memory::Runtime(value) => value.ptr().cast_mut(),
+            Memory::Pages { view, .. } => view.ptr(),
+        }
+    }
+
+    /// The address of the first element. ort's own accessors refuse pinned memory, which ONNX Runtime treats as device memory.
+    fn address(&self) -> ort::Result<*mut c_void> {
+        // SAFETY: a live tensor.
+        unsafe { cuda::address(self.ptr()) }
+    }
 }
 
 fn type_of(element: Element) -> TensorElementType {
@@ -45,13 +72,6 @@ fn type_of(element: Element) -> TensorElementType {
         Element::U8 => TensorElementType::Uint8,
         Element::I64 => TensorElementType::Int64,
     }
-}
-
-/// The address of the first element. ort's own accessors refuse pinned memory, which ONNX Runtime treats as device
-/// memory.
-fn address(value: &DynTensor) -> ort::Result<*mut c_void> {
-    // SAFETY: a live tensor.
-    unsafe { cuda::address(value.ptr().cast_mut()) }
 }
 
 impl Tensor {
@@ -76,17 +96,49 @@ impl Tensor {
             let text = format!("cannot allocate {bytes} bytes{location} for a tensor {shape:?}: {e}");
             Error::new(ErrorKind::OutOfMemory, text)
         })?;
+        let value = Memory::Runtime(Owned::new(value));
         let is_pinned = device.is_none() && owner.is_some();
         // SAFETY: the value has that size and outlives its view.
-        let view = || unsafe { PinnedView::new(address(&value)?, bytes, &dims, type_of(element)) };
+        let view = || unsafe { View::new(value.address()?, bytes, &dims, type_of(element)) };
         let pinned = is_pinned.then(view).transpose();
         let pinned = pinned.map_err(|e| Error::new(ErrorKind::Runtime, format!("pinned memory: {e}")))?;
-        let (pinned, value) = (pinned.map(Owned::new), Owned::new(value));
-        let tensor = Tensor { pinned, value, shape: shape.into(), element, device, _owner: owner };
+        let tensor =
+            Tensor { pinned: pinned.map(Owned::new), value, shape: shape.into(), element, device, _owner: owner };
         if let Some(device) = &tensor.device {
             device.allocated(tensor.bytes());
         }
         Ok(tensor)
+    }
+
+    /// Tensors side by side in CPU memory, in large pages if they are large enough together.
+    pub(crate) fn together(ports: &[(Vec<usize>, Element)]) -> Result<Vec<Self>> {
+        let bytes = |(shape, element): &(Vec<usize>, Element)| shape.iter().product::<usize>() * element.bytes();
+        let total = ports.iter().map(|port| bytes(port).next_multiple_of(ALIGNMENT)).sum();
+        if total < Pages::LARGE {
+            return ports.iter().map(|(shape, element)| Tensor::new(shape, *element)).collect();
+        }
+        let no_memory = |e: &dyn std::fmt::Display| {
+            Error::new(
+                ErrorKind::OutOfMemory,
+                format!("cannot allocate {total} bytes for {} tensors: {e}", ports.len()),
+            )
+        };
+        memory::check("tensors")?;
+        let pages = Arc::new(Pages::new(total).map_err(|e| no_memory(&e))?);
+        let mut at = 0;
+        let tensor = |port: &(Vec<usize>, Element)| -> Result<Self> {
+            let (shape, element) = port;
+            let dims: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
+            // SAFETY: the pages have room for all, and outlive their views.
+            let view = unsafe {
+                let start = pages.start().add(at);
+                View::new(start.cast(), bytes(port), &dims, type_of(*element)).map_err(|e| no_memory(&e))?
+            };
+            at += bytes(port).next_multiple_of(ALIGNMENT);
+            let value = Memory::Pages { view: Owned::new(view), _pages: pages.clone() };
+            Ok(Tensor { pinned: None, value, shape: shape.clone(), element: *element, device: None, _owner: None })
+        };
+        ports.iter().map(tensor).collect()
     }
 
     pub(crate) fn zeros(shape: &[usize], element: Element) -> Result<Self> {
@@ -145,7 +197,7 @@ impl Tensor {
 
     fn address(&self) -> *mut u8 {
         self.check_host();
-        let address = address(&self.value).expect("a tensor has an address");
+        let address = self.value.address().expect("a tensor has an address");
         // An empty tensor may have a null address.
         if address.is_null() { NonNull::<u64>::dangling().as_ptr().cast() } else { address.cast() }
     }
@@ -175,7 +227,7 @@ impl Tensor {
 
     /// The address of the first element, which only copies between the CPU and a device may use.
     pub(super) fn place(&self) -> *mut u8 {
-        address(&self.value).expect("a tensor has an address").cast()
+        self.value.address().expect("a tensor has an address").cast()
     }
 
     /// Where recordings of runs with it would find it; `None`: they need not.
@@ -190,13 +242,16 @@ impl Tensor {
 
     /// Whether this process made it, rather than one that it was forked from.
     pub(super) fn is_ours(&self) -> bool {
-        self.value.owner().is_current()
+        match &self.value {
+            Memory::Runtime(value) => value.owner().is_current(),
+            Memory::Pages { view, .. } => view.owner().is_current(),
+        }
     }
 
     pub(super) fn ptr(&self) -> *mut ort::sys::OrtValue {
         match &self.pinned {
             Some(pinned) => pinned.ptr(),
-            None => self.value.ptr().cast_mut(),
+            None => self.value.ptr(),
         }
     }
 

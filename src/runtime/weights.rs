@@ -26,7 +26,7 @@ fn bytes_of(floats: &mut [f32]) -> &mut [u8] {
 pub(super) fn pack(weight: &PackedWeight, checkpoint: &Checkpoint, threads: usize) -> Result<Tensor> {
     let PackedWeight { key, convolution, taps_apart } = weight;
     let target = Target::current();
-    let mut packed = Tensor::new(&[target.packed_len(*convolution)], Element::F32)?;
+    let mut packed = Tensor::together(&[(vec![target.packed_len(*convolution)], Element::F32)])?.remove(0);
     let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| match taps_apart {
         true => checkpoint.read_rows_of_taps(key, rows, out),
         false => checkpoint.read_rows(key, rows, out),

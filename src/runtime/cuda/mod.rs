@@ -9,7 +9,6 @@ mod loader;
 mod memory;
 mod module;
 mod operators;
-mod pinned;
 mod pixels;
 mod probe;
 mod provider;
@@ -21,7 +20,6 @@ pub(crate) use memory::{address, device_memory, pinned_memory};
 pub(crate) use operators::domain;
 #[cfg(test)]
 pub(crate) use operators::{inputs, outputs};
-pub(crate) use pinned::PinnedView;
 pub(crate) use pixels::{CallersContext, DevicePlanes, PixelKernels};
 pub(crate) use probe::{check, runtime_library};
 pub(crate) use provider::{CudaOptions, OUR_KERNELS, OUR_RECORDINGS, PROVIDER_OPTIONS, provider};

@@ -1,4 +1,4 @@
-//! Pinned memory as sessions see it.
+//! Memory that ONNX Runtime did not allocate, or that it takes for a device's, as sessions see it.
 
 use ort::AsPointer;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
@@ -6,15 +6,15 @@ use ort::value::TensorElementType;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-/// A view of a pinned tensor as a tensor in CPU memory. Since version 1.23 ONNX Runtime treats pinned memory as device
-/// memory: kernels write outputs there directly, and then copying to the same memory fails.
-pub(crate) struct PinnedView(NonNull<ort::sys::OrtValue>);
+/// A tensor in CPU memory that belongs to somebody else. Pinned memory needs this too: since version 1.23 ONNX Runtime treats it as
+/// device memory, so kernels write outputs there directly, and then copying to the same memory fails.
+pub(crate) struct View(NonNull<ort::sys::OrtValue>);
 
 // SAFETY: a tensor, like ort's own, which are `Send` and `Sync`.
-unsafe impl Send for PinnedView {}
-unsafe impl Sync for PinnedView {}
+unsafe impl Send for View {}
+unsafe impl Sync for View {}
 
-impl PinnedView {
+impl View {
     /// # Safety
     /// `memory` must have `bytes` bytes, match the shape, and outlive the view.
     pub(crate) unsafe fn new(
@@ -32,7 +32,7 @@ impl PinnedView {
             let status = create(info.ptr(), memory, bytes, shape, axes, element.into(), &mut out);
             ort::Error::result_from_status(status)?;
         }
-        NonNull::new(out).map(PinnedView).ok_or_else(|| ort::Error::new("no tensor"))
+        NonNull::new(out).map(View).ok_or_else(|| ort::Error::new("no tensor"))
     }
 
     pub(crate) fn ptr(&self) -> *mut ort::sys::OrtValue {
@@ -40,7 +40,7 @@ impl PinnedView {
     }
 }
 
-impl Drop for PinnedView {
+impl Drop for View {
     fn drop(&mut self) {
         // SAFETY: created above and not shared.
         unsafe { (ort::api().ReleaseValue)(self.0.as_ptr()) }
