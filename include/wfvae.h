@@ -369,10 +369,10 @@ typedef enum wfvae_convolution {
   WFVAE_CONVOLUTION_FAST = 1,
   /// ONNX Runtime's own 2D convolutions. A causal convolution is the sum of three, one for each frame. On the CPU
   /// about half as fast as WFVAE_CONVOLUTION_EXACT. Loading takes three times the memory of the weights for a moment.
-  /// Below float32 the same as WFVAE_CONVOLUTION_STACKED.
+  /// In float16 on the CPU the same as WFVAE_CONVOLUTION_STACKED.
   WFVAE_CONVOLUTION_DIRECT = 2,
-  /// ONNX Runtime's 2D convolution of the three frames, stacked on their channels. On a CUDA device and below
-  /// float32, WFVAE_CONVOLUTION_EXACT and _FAST use this.
+  /// ONNX Runtime's 2D convolution of the three frames, stacked on their channels. On a CUDA device and in float16,
+  /// WFVAE_CONVOLUTION_EXACT and _FAST use this.
   WFVAE_CONVOLUTION_STACKED = 3,
   /// ONNX Runtime's 3D convolution of a clip of three frames.
   WFVAE_CONVOLUTION_VOLUME = 4,
@@ -386,8 +386,8 @@ typedef enum wfvae_direction {
   WFVAE_DIRECTION_DECODE = 2,
 } wfvae_direction;
 
-/// The memory layout of frames between the layers, where convolutions are ONNX Runtime's: on a CUDA device, below
-/// float32, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last, or
+/// The memory layout of frames between the layers, where convolutions are ONNX Runtime's: on a CUDA device, in
+/// float16, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last, or
 /// planes in models with whole_clips. The results are the same to the rounding of the convolutions.
 typedef enum wfvae_layout {
   /// Channels-last on a CUDA device, where that is possible and norms are of pixels (norm_type "layernorm"). Otherwise
@@ -396,7 +396,7 @@ typedef enum wfvae_layout {
   /// One plane per channel. Each norm then transposes its frame twice.
   WFVAE_LAYOUT_PLANES = 1,
   /// The channels of a pixel side by side, which suits tensor cores; norms need not transpose. Only CUDA devices have
-  /// such convolutions, in float32, TF32 and float16; with bfloat16 it is WFVAE_STATUS_INVALID_ARGUMENT. The CPU
+  /// such convolutions, in float32, TF32 and float16; with bfloat16 it is WFVAE_STATUS_INVALID_ARGUMENT there. The CPU
   /// transposes around each convolution, which is slower than planes.
   WFVAE_LAYOUT_CHANNELS_LAST = 2,
 } wfvae_layout;
@@ -417,8 +417,13 @@ typedef enum wfvae_precision {
   /// their largest value, and frames by up to 4.7e-3 of theirs; on an H100 by 3.1e-3 and 4.7e-3. On the CPU it is
   /// slower than F32, on CUDA devices about ten times as fast.
   WFVAE_PRECISION_F16 = 2,
-  /// bfloat16. On an H100 moments differ by up to 0.10, frames by up to 0.08. Only on CUDA devices, and only if ONNX
-  /// Runtime has such convolutions; otherwise wfvae_create() returns WFVAE_STATUS_PROVIDER or _RUNTIME.
+  /// bfloat16. On the CPU moments differ by up to 0.020, frames by up to 0.057; on an H100 by 0.10 and 0.08. It takes
+  /// - a CPU with a matrix unit (Intel AMX: amx_tile and amx_bf16) and Linux on x86-64, where it is faster than F32;
+  ///   otherwise wfvae_create() returns WFVAE_STATUS_PROVIDER. There WFVAE_CONVOLUTION_EXACT and _FAST are the same;
+  ///   with others, and with WFVAE_LAYOUT_PLANES, wfvae_create() returns WFVAE_STATUS_INVALID_ARGUMENT. Once such a
+  ///   stream was made, Linux wants alternate signal stacks of this process to have sysconf(_SC_MINSIGSTKSZ) bytes,
+  ///   which is more than before.
+  /// - or a CUDA device, if ONNX Runtime has such convolutions; otherwise wfvae_create() returns WFVAE_STATUS_RUNTIME.
   WFVAE_PRECISION_BF16 = 3,
 } wfvae_precision;
 
@@ -1030,8 +1035,8 @@ WFVAE_API enum wfvae_status wfvae_convert_frame(const struct wfvae_frame *from, 
 /// options: read during the call only.
 /// stream: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME; _PROVIDER if the provider does
-/// not support the precision; _CHECKPOINT if the checkpoint's files changed since they were opened; _IO if they can no
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME; _PROVIDER if the provider lacks
+/// what the stream needs; _CHECKPOINT if the checkpoint's files changed since they were opened; _IO if they can no
 /// longer be read. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
 WFVAE_API

@@ -130,7 +130,13 @@ levels() {
     for level in $known; do
         echo "WFVAE_CPU=$level"
         WFVAE_CPU=$level cargo test --quiet --test golden -- own-8x-nearest own-v2-16x v1-image || return 1
+        WFVAE_CPU=$level $c/test_bfloat16 tests/golden || return 1
     done
+}
+
+# bfloat16 on the CPU, with the unit of this machine if it has one, and without.
+bfloat16() {
+    $c/test_bfloat16 tests/golden && WFVAE_CPU=scalar $c/test_bfloat16 tests/golden
 }
 
 # Snapshots, with the built-in model and one of 8 frames per latent.
@@ -164,6 +170,7 @@ group errors c_tests 'errors_* info messages other_threads' tests/golden
 group sizes $c/test_sizes
 group alpha $c/test_alpha tests/golden
 group options $c/test_options tests/golden
+group bfloat16 bfloat16
 group threads c_tests 'threads cancel'
 group float $c/test_float
 group frames $c/test_frames

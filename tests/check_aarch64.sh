@@ -122,7 +122,7 @@ group runtime c_tests runtime
 if [ -n "$all" ]; then
     group float c_tests float
     group more-errors c_tests 'errors_[!l]* other_threads' tests/golden
-    group alpha c_tests 'alpha options' tests/golden
+    group alpha c_tests 'alpha bfloat16 options' tests/golden
     group threads c_tests 'threads cancel'
     group frames c_tests 'header_loop sizes frames'
     group fork c_tests fork

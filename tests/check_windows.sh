@@ -53,7 +53,7 @@ c_tests() {
         case $(basename "$program" .exe) in
         # It needs a folder without a runtime.
         test_runtime) continue ;;
-        test_alpha | test_errors_* | test_info | test_messages | test_options | test_other_threads) set -- tests/golden ;;
+        test_alpha | test_bfloat16 | test_errors_* | test_info | test_messages | test_options | test_other_threads) set -- tests/golden ;;
         *) set -- ;;
         esac
         wine "$program" "$@" || { echo "$program: failed" && worst=1; }

@@ -31,6 +31,9 @@ const HALF_CACHES: f32 = 5e-3;
 /// comes out, so a GPU may drift more.
 const HALF: [f32; 2] = [5e-3, 8e-3];
 
+/// The same of bfloat16, whose values have 8 bits.
+const BFLOAT: [f32; 2] = [4e-2, 6e-2];
+
 /// Ways to compute besides the default one.
 const CONVOLUTIONS: [(Convolution, Layout); 7] = [
     (Convolution::Fast, Layout::Auto),
@@ -78,6 +81,8 @@ struct Errors {
     halves: [f32; 2],
     /// With all of the network in float16, relative too; `None` where it cannot be.
     f16: Option<[f32; 2]>,
+    /// The same with bfloat16, where the CPU has a matrix unit.
+    bf16: Option<[f32; 2]>,
     /// Blended tiles, relative to the outputs' largest value; how many there are.
     tiles: [f32; 2],
     tile_count: usize,
@@ -188,6 +193,9 @@ impl Case {
 
         self.forced(&mut errors);
 
+        let drift = |errors: Option<[f32; 2]>| {
+            errors.map_or("-".into(), |[encode, decode]| format!("{encode:.1e} {decode:.1e}"))
+        };
         let by_convolution: String = CONVOLUTIONS
             .iter()
             .zip(errors.convolutions)
@@ -198,7 +206,7 @@ impl Case {
             .collect();
         let line = format!(
             "{} mean {:.1e} logvar {:.1e} sample {:.1e} scaled {} decoded {:.1e} between plans {:.1e}; queries one by one {:.1e} {:.1e}; \
-             {by_convolution}half precision caches {:.1e} {:.1e}; f16 {}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
+             {by_convolution}half precision caches {:.1e} {:.1e}; f16 {}; bf16 {}; {} blended tiles {:.1e} {:.1e}; encode {} decode {}",
             self.name,
             errors.mean,
             errors.logvar,
@@ -210,7 +218,8 @@ impl Case {
             errors.blocks[1],
             errors.halves[0],
             errors.halves[1],
-            errors.f16.map_or("-".into(), |[encode, decode]| format!("{encode:.1e} {decode:.1e}")),
+            drift(errors.f16),
+            drift(errors.bf16),
             errors.tile_count,
             errors.tiles[0],
             errors.tiles[1],
@@ -233,6 +242,7 @@ impl Case {
             && small(errors.blocks[1], DECODED)
             && errors.convolutions.iter().zip(limits).all(|([encode, decode], limit)| small(*encode, limit) && small(*decode, DECODED))
             && errors.f16.is_none_or(|f16| small(f16[0], HALF[0]) && small(f16[1], HALF[1]))
+            && errors.bf16.is_none_or(|bf16| small(bf16[0], BFLOAT[0]) && small(bf16[1], BFLOAT[1]))
             && errors.halves.iter().all(|e| small(*e, HALF_CACHES))
             // Not the whole frame's numbers, but its picture.
             && errors.tiles.iter().all(|e| small(*e, 2.0));
@@ -282,6 +292,10 @@ impl Case {
                 run(&open_model(&self.folder, &f16).unwrap(), &stream_options).map(|(e, most)| e / most)
             });
             errors.f16 = drift.into_iter().reduce(|[a, b], [c, d]| [worst(a, c), worst(b, d)]);
+            if let Some(model) = common::on_matrix_unit(open_model(&self.folder, &common::bfloat16())) {
+                errors.bf16 = Some(run(&model, &stream_options).map(|(e, most)| e / most));
+                errors.plans = max_nan(errors.plans, self.between_plans(&model, &stream_options));
+            }
         }
         let unit = self.model.info().spatial_compression;
         let mut tiles = stream_options.clone();
@@ -291,6 +305,25 @@ impl Case {
             errors.tile_count = Stream::estimate(&self.model, &tiles).unwrap().decode_tiles;
             errors.tiles = run(&self.model, &tiles).map(|(error, most)| error / most);
         }
+    }
+
+    /// The largest difference between a clip in one call and one by one.
+    fn between_plans(&self, model: &Model, options: &StreamOptions) -> f32 {
+        let mut options = options.clone();
+        options.posterior = Posterior::Moments;
+        let mut stream = Stream::new(model, &options).unwrap();
+        let (video, z) = (frames_first(&self.video), frames_first(&self.z));
+        let moments = [usize::MAX, 1].map(|plan| {
+            let moments = encode(&mut stream, &video, &[plan]);
+            stream.reset().unwrap();
+            moments
+        });
+        let decoded = [usize::MAX, 1].map(|plan| {
+            let video = decode(&mut stream, &z, &[plan]);
+            stream.reset().unwrap();
+            video
+        });
+        max_nan(max_abs(&moments[0], &moments[1]), max_abs(&decoded[0], &decoded[1]))
     }
 
     fn stream(&self, (width, height): (usize, usize), posterior: Posterior, scaled: bool) -> Stream {

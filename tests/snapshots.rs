@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{clip, golden, image, open, stream};
+use common::{bfloat16, clip, golden, image, on_matrix_unit, open, stream};
 use wfvae::{
-    CacheType, Convolution, ErrorKind, ImageMut, Latents, LatentsMut, Layout, Model, ModelOptions, Posterior, Range,
-    Snapshot, Stream, StreamOptions, Tiling,
+    CacheType, Convolution, ErrorKind, ImageMut, Latents, LatentsMut, Layout, Model, ModelOptions, Posterior,
+    Precision, Range, Snapshot, Stream, StreamOptions, Tiling,
 };
 
 /// Both temporal factors with both interpolations.
@@ -19,7 +19,7 @@ const HEADER: usize = 16 + 11 * 8;
 const FIXED: usize = HEADER + 4;
 
 /// The models of `KINDS` and those whose states are made in other ways: the second generation, images that see their past,
-/// half precision caches, and tiles.
+/// half precision caches, bfloat16, and tiles.
 fn variants() -> Vec<(String, Model, StreamOptions)> {
     let plain = || StreamOptions::new(WIDTH, HEIGHT);
     let names = KINDS.into_iter().chain(["v2-tiny", "own-v2-image-mixing"]);
@@ -34,6 +34,12 @@ fn variants() -> Vec<(String, Model, StreamOptions)> {
     }
     let mut tiled = plain();
     (tiled.tiling, tiled.tile_width) = (Tiling::Blended { overlap: 4 }, 8);
+    for case in KINDS {
+        let narrow = on_matrix_unit(Model::open(golden(case), &bfloat16()));
+        variants.extend(narrow.map(|model| (format!("{case}, bf16"), model, plain())));
+    }
+    let narrow = on_matrix_unit(Model::open(golden("own-v2-thw"), &bfloat16()));
+    variants.extend(narrow.map(|model| ("own-v2-thw, bf16, tiles".into(), model, tiled.clone())));
     variants.push(("own-v2-thw, tiles".into(), open("own-v2-thw"), tiled));
     variants
 }
@@ -206,6 +212,27 @@ fn convolutions_of_another_layout_are_refused() {
             } else {
                 refused(stream.restore(&snapshot), ErrorKind::InvalidArgument, "the snapshot holds");
             }
+        }
+    }
+}
+
+/// Caches of bfloat16 are no caches of float32, nor those of float16.
+#[test]
+fn precisions_are_refused_by_each_other() {
+    let Some(narrow) = on_matrix_unit(Model::open(golden("v1-tiny"), &bfloat16())) else { return };
+    let video = clip(LENGTH, WIDTH, HEIGHT, 9);
+    let mut half = ModelOptions::default();
+    (half.encode_precision, half.decode_precision) = (Precision::F16, Precision::F16);
+    let mut one_of_two = bfloat16();
+    one_of_two.decode_precision = Precision::F32;
+    let others = [ModelOptions::default(), half, one_of_two].map(|o| Model::open(golden("v1-tiny"), &o).unwrap());
+    for other in &others {
+        let mut streams = [&narrow, other].map(|model| stream_at(model, &video, 6));
+        let snapshots = streams.each_ref().map(|stream| stream.snapshot().unwrap());
+        for (stream, snapshot) in streams.iter_mut().zip(snapshots.iter().rev()) {
+            let before = stream.snapshot().unwrap();
+            refused(stream.restore(snapshot), ErrorKind::InvalidArgument, "the snapshot holds");
+            assert!(stream.snapshot().unwrap().as_bytes() == before.as_bytes(), "changed by what it refused");
         }
     }
 }

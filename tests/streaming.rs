@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Lcg, builtin, clip, decode, encode, open, stream};
+use common::{Lcg, bfloat16, builtin, clip, decode, encode, has_matrix_unit, on_matrix_unit, open, stream};
 use wfvae::{
     Convolution, ErrorKind, Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, PixelFormat, Posterior, Stream,
     StreamOptions,
@@ -356,6 +356,31 @@ fn streams_in_threads_equal_streams_alone() {
         assert!(together == alone);
     }
     assert_eq!(model.info().sessions, 4, "two for each direction, whatever the number of streams");
+}
+
+/// How many threads share the work does not show in bfloat16 either, whose sums are divided in another way.
+#[test]
+fn bfloat16_does_not_depend_on_the_threads() {
+    for (case, width, height) in [(None, 104, 72), (Some("v1-tiny"), 48, 40), (Some("own-v2-8x"), 32, 16)] {
+        let results: Vec<_> = [1, 2, 4, 7]
+            .into_iter()
+            .filter_map(|threads| {
+                let mut options = bfloat16();
+                options.threads = threads;
+                on_matrix_unit(
+                    case.map_or_else(|| Model::builtin(&options), |case| Model::open(common::golden(case), &options)),
+                )
+            })
+            .map(|model| {
+                let mut stream = stream(&model, width, height);
+                let latents = encode(&mut stream, &clip(9, width, height, 6), &[4]);
+                let frames = decode(&mut stream, &latents, &[2]);
+                (latents, frames)
+            })
+            .collect();
+        assert!(results.iter().all(|result| *result == results[0]), "{case:?}");
+        assert_eq!(results.len(), if has_matrix_unit() { 4 } else { 0 });
+    }
 }
 
 /// Random plans in both directions over random lengths, until the clock says stop.

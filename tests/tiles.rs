@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{builtin, clip, decode, encode, max_abs, open, stream};
+use common::{bfloat16, builtin, clip, decode, encode, max_abs, on_matrix_unit, open, stream};
 use wfvae::{
     Convolution, ErrorKind, LatentsMut, Layout, Model, ModelOptions, Precision, Stream, StreamOptions, Tiling,
 };
@@ -11,23 +11,27 @@ use wfvae::{
 const LOCAL: [&str; 6] =
     ["own-noattn", "own-8x-nearest", "own-v2-8x", "own-v2-thw-hw", "own-v2-nearest", "own-v2-image-clip"];
 
-fn local(case: &str, convolution: Convolution) -> Option<Model> {
-    let mut options = ModelOptions::default();
+fn local(case: &str, convolution: Convolution, precision: Precision) -> Option<Model> {
+    let mut options = if precision == Precision::Bf16 { bfloat16() } else { ModelOptions::default() };
     options.convolution = convolution;
-    let model = Model::open(common::golden(case), &options).unwrap();
+    let model = Model::open(common::golden(case), &options);
+    let model = if precision == Precision::Bf16 { on_matrix_unit(model)? } else { model.unwrap() };
     model.info().encode_halo.is_some().then_some(model)
 }
 
 /// Exact tiles give the whole frame's numbers, in a stream and one tile after the other: to the bit with direct
-/// convolutions; else to what the convolutions round, which depends on where a frame begins.
+/// convolutions and in bfloat16; else to what the convolutions round, which depends on where a frame begins.
 #[test]
 fn exact_tiles_equal_the_whole_frame() {
     let mut tested = 0;
-    for (case, convolution) in
-        LOCAL.into_iter().flat_map(|case| [(case, Convolution::Direct), (case, Convolution::Exact)])
-    {
-        let Some(model) = local(case, convolution) else { continue };
-        let direct = local(case, Convolution::Direct).unwrap();
+    let ways = [
+        (Convolution::Direct, Precision::F32),
+        (Convolution::Exact, Precision::F32),
+        (Convolution::Exact, Precision::Bf16),
+    ];
+    for (case, (convolution, precision)) in LOCAL.into_iter().flat_map(|case| ways.map(|way| (case, way))) {
+        let Some(model) = local(case, convolution, precision) else { continue };
+        let direct = local(case, Convolution::Direct, Precision::F32).unwrap();
         let info = model.info();
         let unit = info.spatial_compression;
         let frames = 2 * info.temporal_compression as usize + 1;
@@ -60,9 +64,10 @@ fn exact_tiles_equal_the_whole_frame() {
                 let [all, rounded] = [&mut whole, &mut reference].map(|stream| decode(stream, &latents, &[n]));
                 (all, rounded, decode(&mut tiled, &latents, &[1]), decode(&mut at_once, &latents, &[n]))
             };
-            let (error, limit) = (max_abs(&expected, &found), 4.0 * max_abs(&expected, &rounded));
+            let rounding = if precision == Precision::Bf16 { 0.0 } else { max_abs(&expected, &rounded) };
+            let (error, limit) = (max_abs(&expected, &found), 4.0 * rounding);
             println!(
-                "{case} {} {convolution:?}: {width}x{height}, tiles of {tile}: {error:.1e}, limit {limit:.1e}",
+                "{case} {} {convolution:?} {precision}: {width}x{height}, tiles of {tile}: {error:.1e}, limit {limit:.1e}",
                 if encoding { "encode" } else { "decode" }
             );
             assert!(error <= limit && limit < 2e-3, "{case}: {error}, limit {limit}");

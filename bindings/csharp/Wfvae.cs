@@ -294,7 +294,7 @@ namespace Wfvae
         Tf32 = 1,
         /// <summary>IEEE half precision.</summary>
         F16 = 2,
-        /// <summary>bfloat16; CUDA devices only.</summary>
+        /// <summary>bfloat16; on CUDA devices, and on CPUs with a matrix unit (Intel AMX).</summary>
         Bf16 = 3,
     }
 

@@ -35,8 +35,8 @@ pub struct wfvae_stream {
 /// options: read during the call only.
 /// stream: receives the handle on success, to be destroyed with wfvae_destroy(); set to NULL on failure.
 ///
-/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME; _PROVIDER if the provider does
-/// not support the precision; _CHECKPOINT if the checkpoint's files changed since they were opened; _IO if they can no
+/// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_SIZE, _OUT_OF_MEMORY, _RUNTIME; _PROVIDER if the provider lacks
+/// what the stream needs; _CHECKPOINT if the checkpoint's files changed since they were opened; _IO if they can no
 /// longer be read. wfvae_last_error(NULL) returns the text.
 /// Thread-safety: safe.
 #[unsafe(no_mangle)]

@@ -44,8 +44,13 @@ pub enum wfvae_precision {
     /// their largest value, and frames by up to 4.7e-3 of theirs; on an H100 by 3.1e-3 and 4.7e-3. On the CPU it is
     /// slower than F32, on CUDA devices about ten times as fast.
     F16 = 2,
-    /// bfloat16. On an H100 moments differ by up to 0.10, frames by up to 0.08. Only on CUDA devices, and only if ONNX
-    /// Runtime has such convolutions; otherwise wfvae_create() returns WFVAE_STATUS_PROVIDER or _RUNTIME.
+    /// bfloat16. On the CPU moments differ by up to 0.020, frames by up to 0.057; on an H100 by 0.10 and 0.08. It takes
+    /// - a CPU with a matrix unit (Intel AMX: amx_tile and amx_bf16) and Linux on x86-64, where it is faster than F32;
+    ///   otherwise wfvae_create() returns WFVAE_STATUS_PROVIDER. There WFVAE_CONVOLUTION_EXACT and _FAST are the same;
+    ///   with others, and with WFVAE_LAYOUT_PLANES, wfvae_create() returns WFVAE_STATUS_INVALID_ARGUMENT. Once such a
+    ///   stream was made, Linux wants alternate signal stacks of this process to have sysconf(_SC_MINSIGSTKSZ) bytes,
+    ///   which is more than before.
+    /// - or a CUDA device, if ONNX Runtime has such convolutions; otherwise wfvae_create() returns WFVAE_STATUS_RUNTIME.
     Bf16 = 3,
 }
 
@@ -74,17 +79,17 @@ pub enum wfvae_convolution {
     Fast = 1,
     /// ONNX Runtime's own 2D convolutions. A causal convolution is the sum of three, one for each frame. On the CPU
     /// about half as fast as WFVAE_CONVOLUTION_EXACT. Loading takes three times the memory of the weights for a moment.
-    /// Below float32 the same as WFVAE_CONVOLUTION_STACKED.
+    /// In float16 on the CPU the same as WFVAE_CONVOLUTION_STACKED.
     Direct = 2,
-    /// ONNX Runtime's 2D convolution of the three frames, stacked on their channels. On a CUDA device and below
-    /// float32, WFVAE_CONVOLUTION_EXACT and _FAST use this.
+    /// ONNX Runtime's 2D convolution of the three frames, stacked on their channels. On a CUDA device and in float16,
+    /// WFVAE_CONVOLUTION_EXACT and _FAST use this.
     Stacked = 3,
     /// ONNX Runtime's 3D convolution of a clip of three frames.
     Volume = 4,
 }
 
-/// The memory layout of frames between the layers, where convolutions are ONNX Runtime's: on a CUDA device, below
-/// float32, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last, or
+/// The memory layout of frames between the layers, where convolutions are ONNX Runtime's: on a CUDA device, in
+/// float16, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last, or
 /// planes in models with whole_clips. The results are the same to the rounding of the convolutions.
 #[repr(C)]
 #[allow(dead_code)]
@@ -95,7 +100,7 @@ pub enum wfvae_layout {
     /// One plane per channel. Each norm then transposes its frame twice.
     Planes = 1,
     /// The channels of a pixel side by side, which suits tensor cores; norms need not transpose. Only CUDA devices have
-    /// such convolutions, in float32, TF32 and float16; with bfloat16 it is WFVAE_STATUS_INVALID_ARGUMENT. The CPU
+    /// such convolutions, in float32, TF32 and float16; with bfloat16 it is WFVAE_STATUS_INVALID_ARGUMENT there. The CPU
     /// transposes around each convolution, which is slower than planes.
     ChannelsLast = 2,
 }

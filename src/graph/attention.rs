@@ -1,10 +1,11 @@
 //! Self-attention, one block of queries at a time.
 
+use super::after::After;
 use super::builder::Builder;
 use super::convolutions::conv;
 use super::onnx::Attribute;
 use super::size::Size;
-use super::sums::{After, Sum, add_residual};
+use super::sums::{Sum, add_residual};
 use super::value::{Element, Layout, Value};
 use crate::model::Attention;
 
@@ -12,7 +13,7 @@ use crate::model::Attention;
 pub(super) fn attention(b: &mut Builder, x: Sum, layer: &Attention, after: After) -> Sum {
     let h = x.norm(b, &layer.norm);
     let x = x.value();
-    let pixels = h.layout == Layout::Pixels;
+    let pixels = x.layout == Layout::Pixels;
     let channels = x.channels as i64;
     let flat = b.integers(&if pixels { [1, -1, channels] } else { [1, channels, -1] });
     let [query, key, value] = [&layer.query, &layer.key, &layer.value].map(|projection| {
@@ -20,8 +21,9 @@ pub(super) fn attention(b: &mut Builder, x: Sum, layer: &Attention, after: After
         Value { name: b.node("Reshape", &[&projected.name, &flat], vec![]), ..projected }
     });
     let mixed = attend(b, [query, key, value], x.channels, 1, pixels);
-    let shape = b.shape_of(&h);
-    let mixed = Value { name: b.node("Reshape", &[&mixed.name, &shape], vec![]), element: mixed.element, ..h };
+    let shape = b.shape_of(&x);
+    let name = b.node("Reshape", &[&mixed.name, &shape], vec![]);
+    let mixed = Value { name, element: mixed.element, ..x.clone() };
     add_residual(b, &x.into(), mixed, &layer.output, after)
 }
 

@@ -8,6 +8,7 @@ use super::options::{Operators, Options};
 use super::size::{Size, SizeList};
 use super::step::{Cache, Initializer, Source, StepGraph, weights_file};
 use super::value::{Element, Layout, Port, Value};
+use crate::kernels::Bordered;
 use crate::model::Weight;
 use prost::Message;
 use std::collections::HashMap;
@@ -103,6 +104,11 @@ impl Builder {
         matches!(self.options.operators, Operators::Exact | Operators::Fast)
     }
 
+    /// Whether convolutions are ours on the CPU's matrix unit.
+    pub(super) fn on_matrix_unit(&self) -> bool {
+        self.options.operators == Operators::Matrix
+    }
+
     /// Whether what lies between the convolutions is our operators on a device.
     pub(super) fn on_device(&self) -> bool {
         self.options.operators == Operators::Device
@@ -110,7 +116,8 @@ impl Builder {
 
     /// The layout of the network's main path.
     pub(super) fn main_layout(&self) -> Layout {
-        if self.our_convolutions() || self.options.channels_last { Layout::Pixels } else { Layout::Frame }
+        let pixels = self.our_convolutions() || self.on_matrix_unit() || self.options.channels_last;
+        if pixels { Layout::Pixels } else { Layout::Frame }
     }
 
     /// Whether convolutions of frames of H / `divisor` use large tiles. Their rounding must be small where many layers follow,
@@ -123,8 +130,10 @@ impl Builder {
         }
     }
 
-    pub(super) fn main_input(&mut self, name: &str, channels: usize, divisor: usize, element: Element) -> Value {
-        let value = self.graph_input(name, self.main_layout(), channels, divisor, element);
+    /// An input like `value`, which is another graph's output.
+    pub(super) fn input_like(&mut self, name: &str, value: &Value) -> Value {
+        let Value { layout, channels, divisor, element, .. } = *value;
+        let value = self.graph_input(name, layout, channels, divisor, element);
         self.inputs.push(value.clone());
         value
     }
@@ -239,11 +248,8 @@ impl Builder {
 
     /// A node of one of our operators, with a result of the shape of `result`.
     pub(super) fn operator_node(&mut self, operator: Operator, inputs: &[&str], result: &Value) -> String {
-        debug_assert!(!inputs.contains(&""), "{operator:?}: an input is left out");
-        let name = self.node(operator.name(), inputs, vec![]);
-        self.graph.node.last_mut().expect("just added").domain = DOMAIN.into();
-        self.floats_of_ours.insert(name.clone(), result.floats_per_pixel());
-        name
+        let [result] = self.own_node(operator.name(), inputs, vec![], [result.clone()]);
+        result.name
     }
 
     /// A node of one of our operators on a device, with results like these.
@@ -254,14 +260,27 @@ impl Builder {
         attributes: Vec<Attribute>,
         results: [Value; N],
     ) -> [Value; N] {
-        let names = self.node_outputs::<N>(&operator.name(), inputs, attributes);
+        let results = self.own_node(&operator.name(), inputs, attributes, results);
+        // The runtime must know the shapes of what it transposes, and does not know our operators.
+        self.graph.value_info.extend(results.iter().map(value_info));
+        results
+    }
+
+    /// A node of that one of our operators, with results like these.
+    pub(super) fn own_node<const N: usize>(
+        &mut self,
+        name: &str,
+        inputs: &[&str],
+        attributes: Vec<Attribute>,
+        results: [Value; N],
+    ) -> [Value; N] {
+        debug_assert!(!inputs.contains(&""), "{name}: an input is left out");
+        let names = self.node_outputs::<N>(name, inputs, attributes);
         self.graph.node.last_mut().expect("just added").domain = DOMAIN.into();
         let mut names = names.into_iter();
         results.map(|result| {
             let result = Value { name: names.next().expect("as many"), ..result };
             self.floats_of_ours.insert(result.name.clone(), result.floats_per_pixel());
-            // The runtime must know the shapes of what it transposes, and does not know our operators.
-            self.graph.value_info.push(value_info(&result));
             result
         })
     }
@@ -461,7 +480,7 @@ impl Builder {
         let working = footprint::working(&self.graph, &known, &self.shares, &self.scratches);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Scan");
         let version = match self.options.compute {
-            Element::Bf16 => BF16_OPSET,
+            Element::Bf16 if self.options.has_onnx_bf16() => BF16_OPSET,
             _ if self.options.narrows_norms() => NARROW_NORMS_OPSET,
             _ => OPSET,
         };
@@ -498,6 +517,10 @@ fn value_info(value: &Value) -> ValueInfo {
     let dims = match value.layout {
         Layout::Frame => vec![fixed(1), fixed(value.channels), side("H"), side("W")],
         Layout::Pixels => vec![fixed(1), side("H"), side("W"), fixed(value.channels)],
+        Layout::Bordered => {
+            let side = |axis: &str| DimValue::Symbol(format!("{axis}/{} + border", value.divisor));
+            vec![fixed(1), side("H"), side("W"), fixed(Bordered::stored(value.channels))]
+        }
         // Frames at different rates have no common divisor, so each port has its own T.
         Layout::Clip => {
             let frames = DimValue::Symbol(format!("T.{}", value.name));

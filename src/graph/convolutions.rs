@@ -1,8 +1,10 @@
 //! Convolutions of one frame, or of three at one point in time.
 
+use super::after::Then;
 use super::builder::Builder;
 use super::device_nodes::{self, Unbiased};
 use super::elementary::{add, concat, to_main, to_planes};
+use super::matrix_nodes;
 use super::onnx::Attribute;
 use super::operator_nodes::{Scale, convolve};
 use super::options::Taps;
@@ -40,6 +42,9 @@ pub(super) fn unbiased_conv(b: &mut Builder, x: Value, conv: &Conv) -> Unbiased 
 }
 
 fn convolution(b: &mut Builder, x: Value, conv: &Conv, biased: bool) -> Value {
+    if b.on_matrix_unit() {
+        return with_frames(b, x, conv, |b, frames| matrix_nodes::convolve(b, frames, conv, Scale::Same, None));
+    }
     let own = b.our_convolutions() && x.layout == Layout::Pixels;
     match conv.kind {
         ConvKind::Spatial | ConvKind::Pointwise if own => convolve(b, &[&x], conv, Scale::Same, None),
@@ -56,8 +61,34 @@ fn convolution(b: &mut Builder, x: Value, conv: &Conv, biased: bool) -> Value {
     }
 }
 
+/// On a matrix unit: the norm of the convolution of `h` plus `x`, if there is one, and that sum if it is needed.
+pub(super) fn normed_conv(
+    b: &mut Builder,
+    x: Option<&Value>,
+    h: Value,
+    conv: &Conv,
+    then: Then,
+) -> (Value, Option<Value>) {
+    with_frames(b, h, conv, |b, frames| matrix_nodes::convolve_normed(b, frames, conv, Scale::Same, x, then))
+}
+
+/// Calls `then` with the frames that `conv` reads on a matrix unit, oldest first, of which `x` is the last.
+fn with_frames<R>(b: &mut Builder, x: Value, conv: &Conv, then: impl FnOnce(&mut Builder, &[&Value]) -> R) -> R {
+    let x = matrix_nodes::narrow(b, &x);
+    match conv.kind {
+        ConvKind::Causal => {
+            let (now, [one_ago, two_ago]) = b.with_past(x);
+            then(b, &[&two_ago, &one_ago, &now])
+        }
+        ConvKind::Spatial | ConvKind::Pointwise => then(b, &[&x]),
+    }
+}
+
 /// `x` plus the convolution of `h`.
 pub(super) fn add_conv(b: &mut Builder, x: &Value, h: Value, conv: &Conv) -> Value {
+    if b.on_matrix_unit() {
+        return with_frames(b, h, conv, |b, frames| matrix_nodes::convolve(b, frames, conv, Scale::Same, Some(x)));
+    }
     if !b.our_convolutions() || h.layout != Layout::Pixels {
         let h = self::conv(b, h, conv);
         return add(b, x, &h);
@@ -197,6 +228,10 @@ pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
     if b.our_convolutions() {
         return convolve(b, &[x], &down.0, Scale::Halved, None);
     }
+    if b.on_matrix_unit() {
+        let x = matrix_nodes::narrow(b, x);
+        return matrix_nodes::convolve(b, &[&x], &down.0, Scale::Halved, None);
+    }
     conv2d(b, x.clone(), &down.0, true, 2, Padding::BottomRight)
 }
 
@@ -204,6 +239,9 @@ pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
 pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], down: &Down) -> Value {
     if b.our_convolutions() {
         return convolve(b, &frames, &down.0, Scale::Halved, None);
+    }
+    if b.on_matrix_unit() {
+        return matrix_nodes::convolve(b, &frames, &down.0, Scale::Halved, None);
     }
     causal_conv(b, frames, &down.0, true, 2, Padding::BottomRight)
 }

@@ -1,9 +1,9 @@
 //! The decoder as steps. The first takes a latent, each later one makes a frame of the doubled rate.
 
+use super::after::After;
 use super::builder::{Builder, Part};
 use super::options::Options;
 use super::step::StepGraph;
-use super::sums::After;
 use super::value::Layout;
 use super::{elementary, haar, layers, port, upsampling};
 use crate::model::Decoder;
@@ -45,13 +45,13 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
             let taps = port::TAPS_OF.map(|name| b.stored_input(name, layout, channels, divisor));
             let weights = b.input(port::WEIGHTS, Layout::Numbers, upsampling::TAPS * upsampling::TAPS, 1);
             side = Some(b.frame_input(port::SIDE, 3, divisor));
-            x = upsampling::blend(&mut b, taps.each_ref(), &weights);
+            sum = upsampling::blend(&mut b, taps.each_ref(), &weights).into();
         } else {
             side = pictures.pop();
-            x = upsampling::up_nearest(&mut b, &x, &level.up);
+            sum = upsampling::up_nearest(&mut b, &x, &level.up, After::Layers(&level.merge));
         }
         let after = if i + 1 < decoder.levels.len() { After::Others } else { After::Layers(&decoder.tail) };
-        sum = layers::layers(&mut b, x, &level.merge, after);
+        sum = layers::layers(&mut b, sum, &level.merge, after);
     }
 
     let coefficients = layers::layers(&mut b, sum, &decoder.tail, After::Others).value();

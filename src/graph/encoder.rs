@@ -1,12 +1,13 @@
 //! The encoder as steps. The first takes two frames of the clip (one, if frames are images), each later one takes two results
 //! of the step before.
 
+use super::after::After;
 use super::builder::{Builder, Part};
 use super::options::Options;
 use super::step::StepGraph;
-use super::sums::{After, Sum};
+use super::sums::Sum;
 use super::value::Element;
-use super::{convolutions, elementary, haar, layers, port};
+use super::{convolutions, elementary, haar, layers, matrix_nodes, port};
 use crate::model::Encoder;
 
 pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
@@ -22,16 +23,19 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
         let mut down = layers::layers(&mut b, x, &level.body, After::Convolutions).value();
         let coefficients;
         if level.down.is_temporal() {
-            let (channels, divisor) = (down.channels, down.divisor);
-            // On a device only the convolution's type is kept.
-            let element = if b.on_device() { b.options.compute } else { Element::F32 };
-            let main = b.cast(down, element);
-            b.output(port::MAIN_OUT, main);
+            // On a device, and for a matrix unit, only what the convolution reads is kept.
+            let main = match (b.on_matrix_unit(), b.on_device()) {
+                (true, _) => matrix_nodes::narrow(&mut b, &down),
+                (_, true) => b.cast(down, b.options.compute),
+                _ => b.cast(down, Element::F32),
+            };
+            let divisor = main.divisor;
+            b.output(port::MAIN_OUT, main.clone());
             b.output(port::LOW_OUT, low);
             steps.push(b.finish());
 
             b = Builder::new(Part::Encoder, steps.len(), options);
-            let [before, first, second] = port::MAIN.map(|name| b.main_input(name, channels, divisor, element));
+            let [before, first, second] = port::MAIN.map(|name| b.input_like(name, &main));
             let lows = port::LOW.map(|name| b.frame_input(name, 3, divisor));
             down = convolutions::down_temporal(&mut b, [&before, &first, &second], &level.down);
             coefficients = haar::analysis(&mut b, &[&lows[0], &lows[1]], level.wavelet);

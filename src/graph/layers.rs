@@ -1,11 +1,11 @@
 //! A list of layers as nodes, one frame at a time.
 
+use super::after::After;
 use super::attention::attention;
 use super::builder::Builder;
-use super::convolutions::{conv, unbiased_conv};
+use super::convolutions::unbiased_conv;
 use super::elementary::silu;
-use super::norms::unbiased_norm_silu;
-use super::sums::{After, Sum, add_residual};
+use super::sums::{Sum, add_residual, conv_norm_silu, conv_then};
 use crate::model::{Layer, ResBlock};
 
 /// `after` comes after the last of these layers.
@@ -19,7 +19,7 @@ pub(super) fn layers(b: &mut Builder, x: impl Into<Sum>, mut layers: &[Layer], a
                 layers = rest;
                 x.norm_silu(b, norm).into()
             }
-            (Layer::Conv(conv), _) => self::conv(b, x.value(), conv).into(),
+            (Layer::Conv(conv), _) => conv_then(b, x.value(), conv, then),
             (Layer::ResBlock(block), _) => resblock(b, x, block, then),
             (Layer::Attention(layer), _) => attention(b, x, layer, then),
             (Layer::Norm(layer), _) => x.norm(b, layer).into(),
@@ -31,8 +31,7 @@ pub(super) fn layers(b: &mut Builder, x: impl Into<Sum>, mut layers: &[Layer], a
 
 fn resblock(b: &mut Builder, x: Sum, block: &ResBlock, after: After) -> Sum {
     let h = x.norm_silu(b, &block.norm1);
-    let h = unbiased_conv(b, h, &block.conv1);
-    let h = unbiased_norm_silu(b, &h, &block.norm2);
+    let h = conv_norm_silu(b, h, &block.conv1, &block.norm2);
     let x = match &block.shortcut {
         Some(shortcut) => unbiased_conv(b, x.value(), shortcut),
         None => x.value().into(),

@@ -19,7 +19,8 @@
 //!
 //! ## Our operators
 //! On the CPU, norms and convolutions can be nodes of ours (`operators`, `operator_nodes`); on a CUDA device, what lies between
-//! the convolutions (`device_operators`, `device_nodes`). There a convolution leaves its bias to the node that reads its result,
+//! the convolutions (`device_operators`, `device_nodes`); on a CPU's matrix unit, convolutions of bfloat16 with the norms that
+//! follow them (`matrix_operators`, `matrix_nodes`). On a device a convolution leaves its bias to the node that reads its result,
 //! and a sum is one node with the norm that follows it (`sums`).
 //!
 //! ## Sizes
@@ -33,6 +34,7 @@
 //! To make this well defined, the graph reads the past only through a `Reshape` to the shape of `.now`, which cannot run
 //! before `.now` is computed, and which moves no data. To select with `Where` instead costs 8 to 15 % of the whole step.
 
+mod after;
 mod attention;
 mod builder;
 mod clip;
@@ -45,6 +47,8 @@ mod encoder;
 mod footprint;
 mod haar;
 mod layers;
+mod matrix_nodes;
+mod matrix_operators;
 mod norms;
 mod onnx;
 mod operator_nodes;
@@ -64,6 +68,7 @@ pub(crate) use clip::{decoder_clip, encoder_clip};
 pub(crate) use decoder::decoder;
 pub(crate) use device_operators::{DeviceKind, DeviceOperator};
 pub(crate) use encoder::encoder;
+pub(crate) use matrix_operators::{Adds, Gives, MatrixOperator};
 pub(crate) use operators::{DOMAIN as OPERATOR_DOMAIN, Operator, PackedWeight};
 pub(crate) use options::{Operators, Options, Taps};
 pub(crate) use size::SizeList;

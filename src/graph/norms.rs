@@ -3,6 +3,7 @@
 use super::builder::Builder;
 use super::device_nodes::{self, Unbiased};
 use super::elementary::{silu, to_main, to_pixels, to_planes};
+use super::matrix_nodes;
 use super::onnx::Attribute;
 use super::operator_nodes::normalize;
 use super::options::Operators;
@@ -29,9 +30,11 @@ pub(super) fn norm_silu(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
             let pixels = to_pixels(b, x.clone());
             return normalize(b, &pixels, norm, true);
         }
+        Operators::Matrix => return matrix_nodes::normalize(b, x, norm, true),
     }
     let normed = self::norm(b, x, norm);
-    let normed = b.cast(normed, b.options.compute);
+    // On a matrix unit, convolutions round what they read.
+    let normed = if b.on_matrix_unit() { normed } else { b.cast(normed, b.options.compute) };
     silu(b, &normed)
 }
 
@@ -41,6 +44,7 @@ pub(super) fn norm(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
             Layout::Pixels => match b.options.operators {
                 Operators::Onnx => layer_norm_last(b, x, norm),
                 Operators::Device => device_nodes::normalize(b, &x.clone().into(), norm, false),
+                Operators::Matrix => matrix_nodes::normalize(b, x, norm, false),
                 Operators::OurNorms | Operators::Exact | Operators::Fast => normalize(b, x, norm, false),
             },
             _ => layer_norm(b, x, norm, &[0, 2, 3, 1], &[0, 3, 1, 2]),
@@ -83,13 +87,13 @@ pub(super) fn group_norm(b: &mut Builder, x: &Value, norm: &Norm, groups: &str, 
         _ => b.shape_of(x),
     };
     let grouped = b.node("Reshape", &[&x.name, groups], vec![]);
-    let mean = |b: &mut Builder, x: &str| match b.options.compute {
+    let mean = |b: &mut Builder, x: &str| match b.options.has_onnx_bf16() {
         // Graphs of bfloat16 have a later opset, in which the axes are an input.
-        Element::Bf16 => {
+        true => {
             let axis = b.integers(&[axes - 1]);
             b.node("ReduceMean", &[x, &axis], vec![])
         }
-        _ => b.node("ReduceMean", &[x], vec![Attribute::ints("axes", &[axes - 1])]),
+        false => b.node("ReduceMean", &[x], vec![Attribute::ints("axes", &[axes - 1])]),
     };
     let average = mean(b, &grouped);
     let centred = b.node("Sub", &[&grouped, &average], vec![]);

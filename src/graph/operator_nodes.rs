@@ -14,6 +14,17 @@ pub(super) enum Scale {
     Halved,
 }
 
+impl Scale {
+    /// The divisor of the result.
+    pub(super) fn of(self, divisor: usize) -> usize {
+        match self {
+            Scale::Same => divisor,
+            Scale::Doubled => divisor / 2,
+            Scale::Halved => divisor * 2,
+        }
+    }
+}
+
 /// The norm of each pixel of `x`, then SiLU if `silu`.
 pub(super) fn normalize(b: &mut Builder, x: &Value, norm: &Norm, silu: bool) -> Value {
     let operator = if silu { Operator::NormSilu } else { Operator::Norm };
@@ -45,12 +56,7 @@ pub(super) fn convolve(
     let mut inputs = vec![kernel.as_str(), &bias];
     inputs.extend(frames.iter().rev().map(|frame| frame.name.as_str()));
     inputs.extend(residual.map(|residual| residual.name.as_str()));
-    let divisor = match scale {
-        Scale::Same => now.divisor,
-        Scale::Doubled => now.divisor / 2,
-        Scale::Halved => now.divisor * 2,
-    };
-    let result = Value { channels: conv.out_channels(), divisor, ..now.clone() };
+    let result = Value { channels: conv.out_channels(), divisor: scale.of(now.divisor), ..now.clone() };
     Value { name: b.operator_node(operator, &inputs, &result), ..result }
 }
 
@@ -73,7 +79,7 @@ fn packed_weight(b: &mut Builder, operator: Operator, conv: &Conv, x: &Value, fr
 }
 
 /// Time taps of a kernel.
-fn times(conv: &Conv) -> usize {
+pub(super) fn times(conv: &Conv) -> usize {
     if let [_, _, times, _, _] = conv.weight.shape[..] { times } else { 1 }
 }
 

@@ -52,11 +52,18 @@ pub(crate) enum Operators {
     Fast,
     /// ONNX's convolutions and ours between them, on channels-last frames on a CUDA device.
     Device,
+    /// Ours, on the CPU's matrix unit. Convolutions read bordered frames of bfloat16; sums are channels-last frames of float32.
+    Matrix,
 }
 
 impl Options {
     pub(super) fn widens_sums(&self) -> bool {
         self.wide_sums && self.compute != Element::F32
+    }
+
+    /// Whether ONNX's operators compute in bfloat16.
+    pub(super) fn has_onnx_bf16(&self) -> bool {
+        self.compute == Element::Bf16 && self.operators != Operators::Matrix
     }
 
     pub(super) fn narrows_norms(&self) -> bool {

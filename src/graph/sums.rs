@@ -1,11 +1,12 @@
 //! Sums of residuals, and the norms that follow them. On a device both are one pass.
 
+use super::after::{After, Then};
 use super::builder::Builder;
-use super::convolutions::{add_conv, unbiased_conv};
+use super::convolutions::{add_conv, conv, normed_conv, unbiased_conv};
 use super::device_nodes::{self, Unbiased};
-use super::norms::{norm, norm_silu};
+use super::norms::{norm, norm_silu, unbiased_norm_silu};
 use super::value::Value;
-use crate::model::{Conv, Layer, Norm, NormScope};
+use crate::model::{Conv, Norm, NormScope};
 
 /// A value between two layers.
 pub(super) struct Sum {
@@ -15,40 +16,10 @@ pub(super) struct Sum {
     normed: Option<Value>,
 }
 
-/// What comes after a layer.
-#[derive(Clone, Copy)]
-pub(super) enum After<'a> {
-    Layers(&'a [Layer]),
-    /// Convolutions alone.
-    Convolutions,
-    Others,
-}
-
-/// The norm that the next layer begins with.
-struct Next<'a> {
-    norm: &'a Norm,
-    silu: bool,
-    /// Whether the layer needs what the norm is of.
-    needs_sum: bool,
-}
-
-impl<'a> After<'a> {
-    /// The norm that a sum can include.
-    fn norm(self) -> Option<Next<'a>> {
-        let After::Layers(layers) = self else { return None };
-        let (norm, silu, needs_sum) = match layers {
-            [Layer::ResBlock(block), ..] => (&block.norm1, true, true),
-            [Layer::Norm(norm), Layer::Silu, ..] => (norm, true, false),
-            [Layer::Norm(norm), ..] => (norm, false, false),
-            [Layer::Attention(attention), ..] => (&attention.norm, false, true),
-            _ => return None,
-        };
-        (norm.scope == NormScope::Pixel).then_some(Next { norm, silu, needs_sum })
-    }
-
-    /// Whether the value is read in the type that convolutions compute in.
-    fn is_narrow(self) -> bool {
-        matches!(self, After::Convolutions | After::Layers([Layer::Conv(_), ..]))
+impl From<(Value, Option<Value>)> for Sum {
+    /// The norm and, if it is needed, the value.
+    fn from((normed, value): (Value, Option<Value>)) -> Self {
+        Sum { value, normed: Some(normed) }
     }
 }
 
@@ -75,22 +46,38 @@ impl Sum {
     }
 }
 
+/// A convolution between layers.
+pub(super) fn conv_then(b: &mut Builder, x: Value, conv: &Conv, after: After) -> Sum {
+    match after.then() {
+        Some(then) if b.on_matrix_unit() => normed_conv(b, None, x, conv, then).into(),
+        _ => self::conv(b, x, conv).into(),
+    }
+}
+
+/// The norm of a convolution, then SiLU.
+pub(super) fn conv_norm_silu(b: &mut Builder, x: Value, conv: &Conv, norm: &Norm) -> Value {
+    if b.on_matrix_unit() && norm.scope == NormScope::Pixel {
+        return normed_conv(b, None, x, conv, Then { norm, silu: true, needs_sum: false }).0;
+    }
+    let h = unbiased_conv(b, x, conv);
+    unbiased_norm_silu(b, &h, norm)
+}
+
 /// `x` plus the convolution of `h`.
 pub(super) fn add_residual(b: &mut Builder, x: &Unbiased, h: Value, conv: &Conv, after: After) -> Sum {
     let Unbiased { value: x, bias } = x;
-    if !b.on_device() {
-        return add_conv(b, x, h, conv).into();
+    match after.then() {
+        Some(then) if b.on_matrix_unit() => return normed_conv(b, Some(x), h, conv, then).into(),
+        _ if !b.on_device() => return add_conv(b, x, h, conv).into(),
+        _ => {}
     }
     let mut h = unbiased_conv(b, h, conv);
     if let (Some(bias), Some(other)) = (bias, &h.bias) {
         // The runtime adds these up when it loads the graph.
         h.bias = Some(b.node("Add", &[bias, other], vec![]));
     }
-    match after.norm() {
-        Some(Next { norm, silu, needs_sum }) => {
-            let (normed, value) = device_nodes::add_norm(b, x, &h, norm, silu, needs_sum);
-            Sum { value, normed: Some(normed) }
-        }
+    match after.then() {
+        Some(Then { norm, silu, needs_sum }) => device_nodes::add_norm(b, x, &h, norm, silu, needs_sum).into(),
         None if after.is_narrow() => device_nodes::add_narrow(b, x, &h).into(),
         None => device_nodes::add(b, x, &h).into(),
     }

@@ -1,21 +1,35 @@
 //! Upsampling layers, which double height and width. Temporal ones also double the frame rate.
 
+use super::after::After;
 use super::builder::Builder;
 use super::device_nodes;
 use super::elementary::{concat, to_main, to_planes};
+use super::matrix_nodes;
 use super::onnx::Attribute;
 use super::operator_nodes::{Scale, blend_taps, convolve, convolve_taps};
 use super::size::Size;
+use super::sums::Sum;
 use super::value::{Element, Layout, Value};
-use crate::model::Up;
+use crate::model::{Conv, Up};
 
 /// Time taps of a causal convolution.
 pub(super) const TAPS: usize = 3;
 
 /// Repeats every pixel to 2x2, then convolves. Each result depends on 2x2 of the original pixels only. So this is four 2x2
 /// convolutions of the small frame, one for each pixel of a block, which is 4/9 of the work.
-pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up) -> Value {
+pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up, after: After) -> Sum {
     let conv = &up.0;
+    if b.on_matrix_unit() {
+        let x = matrix_nodes::narrow(b, x);
+        return match after.then() {
+            Some(then) => matrix_nodes::convolve_normed(b, &[&x], conv, Scale::Doubled, None, then).into(),
+            None => matrix_nodes::convolve(b, &[&x], conv, Scale::Doubled, None).into(),
+        };
+    }
+    nearest(b, x, conv).into()
+}
+
+fn nearest(b: &mut Builder, x: &Value, conv: &Conv) -> Value {
     if b.our_convolutions() {
         return convolve(b, &[x], conv, Scale::Doubled, None);
     }
@@ -68,10 +82,11 @@ pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
         vec![Attribute::text("mode", "linear"), Attribute::text("coordinate_transformation_mode", "half_pixel")];
     // The CUDA provider resizes planes only. With ONNX's operators the results stay planes, so that `blend` can be a matrix
     // product.
-    let doubled = match (b.on_device(), b.our_convolutions()) {
-        (true, _) => device_nodes::doubled(b, x),
-        (_, true) => resize(b, x, attributes),
-        (_, false) => {
+    let doubled = match (b.on_device(), b.our_convolutions(), b.on_matrix_unit()) {
+        (true, ..) => device_nodes::doubled(b, x),
+        (_, true, _) => resize(b, x, attributes),
+        (_, _, true) => matrix_nodes::doubled(b, x),
+        _ => {
             let x = to_planes(b, x.clone());
             resize(b, &x, attributes)
         }
@@ -84,6 +99,9 @@ pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let bias = b.node("Concat", &[&zeros, &bias], vec![Attribute::int("axis", 0)]);
     if b.our_convolutions() {
         return convolve_taps(b, &doubled, conv, &bias);
+    }
+    if b.on_matrix_unit() {
+        return matrix_nodes::convolve_taps(b, &doubled, conv, &bias);
     }
     let compute = b.options.compute;
     let doubled = b.cast(doubled, compute);
@@ -102,6 +120,9 @@ pub(super) fn blend(b: &mut Builder, frames: [&Value; 3], weights: &Value) -> Va
     let channels = frames[0].channels / TAPS;
     if b.on_device() {
         return device_nodes::blend(b, frames, weights, channels);
+    }
+    if b.on_matrix_unit() {
+        return matrix_nodes::blend_taps(b, frames, weights, channels);
     }
     let frames = frames.map(|frame| b.cast(frame.clone(), Element::F32));
     let frames = frames.each_ref();

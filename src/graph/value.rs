@@ -1,5 +1,7 @@
 //! Tensors of a graph: their shapes and element types.
 
+use crate::kernels::Bordered;
+
 /// How a tensor's shape follows from the frame's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -7,6 +9,8 @@ pub(crate) enum Layout {
     Frame,
     /// `[1, H / divisor, W / divisor, channels]`
     Pixels,
+    /// What matrix units read: `[1, rows, pitch, channels]`, see `kernels::Bordered`.
+    Bordered,
     /// `[1, channels, T, H / divisor, W / divisor]`
     Clip,
     /// `[N]`, one for each channel. For interpolations in graphs of a whole clip, as many for each frame.
@@ -50,15 +54,21 @@ impl Value {
         match self.layout {
             Layout::Frame => vec![1, self.channels, height, width],
             Layout::Pixels => vec![1, height, width, self.channels],
+            Layout::Bordered => {
+                let [rows, pitch, stored] = Bordered::new([height, width], self.channels).shape();
+                vec![1, rows, pitch, stored]
+            }
             Layout::Clip => vec![1, self.channels, frames, height, width],
             Layout::Numbers => vec![self.channels * frames],
             Layout::Any => unreachable!("no port of a step"),
         }
     }
 
-    /// Its elements, divided by the pixels of a frame.
+    /// Its memory in elements of float32, divided by the pixels of a frame.
     pub(super) fn floats_per_pixel(&self) -> f64 {
         match self.layout {
+            // The zeros around large frames are few.
+            Layout::Bordered => 0.5 * Bordered::stored(self.channels) as f64 / (self.divisor * self.divisor) as f64,
             Layout::Frame | Layout::Pixels | Layout::Clip => {
                 self.channels as f64 / (self.divisor * self.divisor) as f64
             }

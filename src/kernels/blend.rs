@@ -1,7 +1,8 @@
 //! Weighted sums of frames, in one pass over their pixels.
 
 use super::level::Level;
-use super::micro::vectors::{load_some, store_some};
+use super::micro::bfloat16::Value;
+use super::micro::vectors::store_some;
 use super::workers::{Shared, Workers};
 use pulp::{Simd, WithSimd};
 
@@ -11,15 +12,15 @@ const BLOCK: usize = 1 << 13;
 /// A weighted sum of parts of frames. Each pixel of a frame consists of one part for each of the frame's weights, and a part
 /// is `channels` elements.
 #[derive(Clone, Copy)]
-pub(crate) struct Blend<'a> {
-    /// All of one shape.
-    pub(crate) frames: &'a [&'a [f32]],
+pub(crate) struct Blend<'a, T> {
+    /// All of one shape, of float32 or bfloat16.
+    pub(crate) frames: &'a [&'a [T]],
     /// Those of the first frame's parts, then of the next frame's. Parts of weight 0 are not read.
     pub(crate) weights: &'a [f32],
     pub(crate) channels: usize,
 }
 
-impl Blend<'_> {
+impl<T: Value> Blend<'_, T> {
     /// # Safety
     /// `output` has room for `channels` elements a pixel. It may hold anything, and nothing else uses it.
     pub(super) unsafe fn run(&self, level: Level, workers: Workers, output: *mut f32) {
@@ -28,7 +29,7 @@ impl Blend<'_> {
         assert!(stride > 0 && self.weights.len() == parts * self.frames.len());
         let count = self.frames[0].len() / stride;
         assert!(self.frames.iter().all(|frame| frame.len() == count * stride), "frames of {stride} elements a pixel");
-        let terms: Vec<(f32, &[f32])> = self
+        let terms: Vec<(f32, &[T])> = self
             .weights
             .iter()
             .enumerate()
@@ -44,15 +45,15 @@ impl Blend<'_> {
     }
 }
 
-struct Job<'a> {
-    terms: &'a [(f32, &'a [f32])],
+struct Job<'a, T> {
+    terms: &'a [(f32, &'a [T])],
     stride: usize,
     channels: usize,
     pixels: std::ops::Range<usize>,
     output: Shared,
 }
 
-impl WithSimd for Job<'_> {
+impl<T: Value> WithSimd for Job<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -65,7 +66,7 @@ impl WithSimd for Job<'_> {
                 // SAFETY: within the pixel, of the frames and of the result, which is this job's own.
                 unsafe {
                     for (weight, frame) in terms {
-                        let part = load_some(s, frame.as_ptr().add(pixel * stride + c), channels - c);
+                        let part = T::load_some(s, frame.as_ptr().add(pixel * stride + c), channels - c);
                         sum = s.mul_add_e_f32s(s.splat_f32s(*weight), part, sum);
                     }
                     store_some(s, output.at(pixel * channels + c), sum, channels - c);

@@ -1,5 +1,6 @@
 //! The instruction sets that kernels are compiled for, by the `pulp` crate.
 
+use super::micro::unit::Unit;
 use crate::error::{Result, fail};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -8,21 +9,35 @@ use pulp::{Arch, Simd, WithSimd};
 pub(super) struct Level {
     name: &'static str,
     arch: Arch,
+    /// What multiplies tiles of bfloat16, if there is such a unit.
+    unit: Option<Unit>,
 }
 
 impl Level {
     /// All that this CPU has, lowest first.
     pub(super) fn available() -> Vec<Level> {
-        let mut levels = vec![Level { name: "scalar", arch: Arch::Scalar }];
+        let level = |name, arch| Level { name, arch, unit: None };
+        let mut levels = vec![level("scalar", Arch::Scalar)];
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         {
             use pulp::x86::{V3, V4};
-            levels.extend(V3::try_new().map(|v3| Level { name: "avx2", arch: Arch::V3(v3) }));
-            levels.extend(V4::try_new().map(|v4| Level { name: "avx512", arch: Arch::V4(v4) }));
+            levels.extend(V3::try_new().map(|v3| level("avx2", Arch::V3(v3))));
+            levels.extend(V4::try_new().map(|v4| level("avx512", Arch::V4(v4))));
         }
         #[cfg(target_arch = "aarch64")]
-        levels.extend(pulp::aarch64::Neon::try_new().map(|neon| Level { name: "neon", arch: Arch::Neon(neon) }));
+        levels.extend(pulp::aarch64::Neon::try_new().map(|neon| level("neon", Arch::Neon(neon))));
+        let with_unit = levels.last().filter(|level| level.name == "avx512" && Unit::has_amx()).copied();
+        levels.extend(with_unit.map(|level| Level { name: "amx", unit: Some(Unit::Amx), ..level }));
         levels
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_plain_unit(self) -> Level {
+        Level { unit: Some(Unit::Plain), ..self }
+    }
+
+    pub(super) fn unit(self) -> Option<Unit> {
+        self.unit
     }
 
     pub(super) fn best() -> Level {
@@ -71,7 +86,7 @@ mod tests {
         let lanes: Vec<_> = levels.iter().map(|level| (level.name, level.lanes())).collect();
         let known = match cfg!(target_arch = "aarch64") {
             true => &[("scalar", 1), ("neon", 4)][..],
-            false => &[("scalar", 1), ("avx2", 8), ("avx512", 16)],
+            false => &[("scalar", 1), ("avx2", 8), ("avx512", 16), ("amx", 16)],
         };
         assert_eq!(lanes, known[..lanes.len()]);
         // Every aarch64 CPU has NEON.

@@ -11,22 +11,30 @@
 //!
 //! This room knows neither the network nor ONNX Runtime; `runtime::operators` offers it to graphs.
 //!
+//! ## Matrix units
+//! On a CPU with a matrix unit, convolutions can be direct sums of products of bfloat16 (`conv::matrix`, on `micro::tiles`). They
+//! read frames of bfloat16 with zeros around them (`bordered`), which norms and other convolutions write. A convolution can apply
+//! the norm that follows it while its sums are in the cache. Everything else is float32.
+//!
 //! ## Adding another kind of product
-//! For example bfloat16 on matrix units, with its own packing and a tile configuration in each thread:
 //! 1. `micro/`: the inner product.
-//! 2. `conv/`: a type with the trait `Algorithm`, which says how weights are packed, how much scratch a frame takes and how
-//!    a frame is computed. Packed weights are float32 storage that only the algorithm reads: two bfloat16 fit an element.
-//!    Frames arrive and leave as float32; narrow them where the algorithm copies them anyway. Set up a thread's state at
-//!    the start of each job, as jobs run on threads of ONNX Runtime.
+//! 2. `conv/`: a type with the trait `Algorithm`, which says how weights are packed and how much scratch a frame takes; and
+//!    `FloatAlgorithm`, if frames are float32. Packed weights are float32 storage that only the algorithm reads: two bfloat16 fit
+//!    an element. Set up a thread's state at the start of each job, as jobs run on threads of ONNX Runtime.
 //! 3. `level.rs`: a name for `WFVAE_CPU`, if the CPU may lack the instructions.
-//! 4. `target.rs`: an arm in `Target::with_algorithm`. The tests then run it on every level against float64.
+//! 4. `target.rs`: an arm in `Target::with_floats`. The tests then run it on every level against float64.
 
 // Indices are part of the formulas, and the closure of an iterator would not be compiled for the vectors.
 #![allow(clippy::needless_range_loop)]
 
 mod blend;
+mod bordered;
 mod conv;
 mod level;
+#[cfg(test)]
+mod matrix_rates;
+#[cfg(test)]
+mod matrix_tests;
 mod micro;
 mod norm;
 mod scratch;
@@ -36,7 +44,9 @@ mod tests;
 mod workers;
 
 pub(crate) use blend::Blend;
-pub(crate) use conv::convolution::{Convolution, Input, Method, Resources, Sampling};
-pub(crate) use norm::LayerNorm;
+pub(crate) use bordered::{Bordered, Narrow};
+pub(crate) use conv::convolution::{Convolution, Form, Input, Method, Outcome, Resources, Sampling};
+pub(crate) use conv::matrix::{MatrixInput, MatrixOutput};
+pub(crate) use norm::{LayerNorm, Norm};
 pub(crate) use scratch::{NoMemory, ScratchPool, ScratchSize};
 pub(crate) use target::{OPTIMISED, Target};

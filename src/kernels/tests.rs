@@ -3,10 +3,10 @@
 use super::workers::Workers;
 use super::*;
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn values(&mut self, count: usize) -> Vec<f32> {
+    pub(super) fn values(&mut self, count: usize) -> Vec<f32> {
         let mut next = || {
             self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
@@ -17,16 +17,16 @@ impl Random {
 
 /// Sizes of a case.
 #[derive(Debug, Clone, Copy)]
-struct Case {
-    height: usize,
-    width: usize,
-    c_in: usize,
-    c_out: usize,
-    times: usize,
-    residual: bool,
+pub(super) struct Case {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) c_in: usize,
+    pub(super) c_out: usize,
+    pub(super) times: usize,
+    pub(super) residual: bool,
 }
 
-const CASES: [Case; 14] = [
+pub(super) const CASES: [Case; 14] = [
     Case { height: 1, width: 1, c_in: 1, c_out: 1, times: 1, residual: false },
     Case { height: 2, width: 3, c_in: 3, c_out: 5, times: 3, residual: true },
     Case { height: 4, width: 4, c_in: 16, c_out: 16, times: 3, residual: false },
@@ -48,7 +48,7 @@ const CASES: [Case; 14] = [
 
 /// `[c_out, c_in, times, side, side]` over frames `[height, width, c_in]`; the first tap is `offset` rows above its pixel and
 /// as many columns to the left.
-fn direct(
+pub(super) fn direct(
     case: Case,
     frames: &[&[f32]],
     kernel: &[f32],
@@ -131,11 +131,11 @@ fn check(method: Method, side: usize, stride: usize, offset: usize, scale: usize
     }
 }
 
-fn one(jobs: usize, job: &(dyn Fn(usize) + Sync + Send)) {
+pub(super) fn one(jobs: usize, job: &(dyn Fn(usize) + Sync + Send)) {
     (0..jobs).for_each(job);
 }
 
-fn four(jobs: usize, job: &(dyn Fn(usize) + Sync + Send)) {
+pub(super) fn four(jobs: usize, job: &(dyn Fn(usize) + Sync + Send)) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || {
         let claim = || Some(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)).filter(|n| *n < jobs);
@@ -175,10 +175,11 @@ fn norms_are_their_definition() {
             let scale: Vec<f32> = random.values(channels).iter().map(|v| v * 40.0).collect();
             let bias = random.values(channels);
             for silu in [false, true] {
-                let norm = LayerNorm { pixels: &values, scale: &scale, bias: &bias, epsilon: 1e-6, silu };
+                let norm = Norm { scale: &scale, bias: &bias, epsilon: 1e-6, silu };
+                let layer = LayerNorm { pixels: &values, norm };
                 for target in Target::all() {
                     let mut found = vec![f32::NAN; values.len()];
-                    unsafe { target.normalize(norm, &one, found.as_mut_ptr()) };
+                    unsafe { target.normalize(layer, &one, found.as_mut_ptr()) };
                     for (values, found) in values.chunks(channels).zip(found.chunks(channels)) {
                         let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
                         let mean = values.iter().sum::<f64>() / channels as f64;

@@ -4,18 +4,25 @@
 pub(crate) type Workers<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync + Send));
 
 /// A buffer to which several threads write, each to a part of its own.
-#[derive(Clone, Copy)]
-pub(super) struct Shared(pub(super) *mut f32);
+pub(super) struct Shared<T = f32>(pub(super) *mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 // SAFETY: whoever makes one ensures that no two threads use the same part.
-unsafe impl Send for Shared {}
+unsafe impl<T> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl<T> Sync for Shared<T> {}
 
-impl Shared {
+impl<T> Shared<T> {
     /// # Safety
     /// As that of `pointer::add`.
-    pub(super) unsafe fn at(self, offset: usize) -> *mut f32 {
+    pub(super) unsafe fn at(self, offset: usize) -> *mut T {
         unsafe { self.0.add(offset) }
     }
 }

@@ -36,3 +36,16 @@ pub(crate) fn trim_heap() {
 pub(crate) fn advise_large_pages(memory: &memmap2::MmapMut, start: usize, bytes: usize) {
     drop(memory.advise_range(memmap2::Advice::HugePage, start, bytes));
 }
+
+/// Asks the system to let this process use the tile registers of its CPU, which take 8 KiB of each thread's state. Once is enough.
+pub(crate) fn allow_tile_registers() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+        const XFEATURE_XTILEDATA: libc::c_long = 18;
+        // SAFETY: this only gives a permission.
+        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}

@@ -289,6 +289,11 @@ pub(crate) const MORE_THREADS: &str = "close other programs";
 /// Gives free memory of the allocator back to the system. The heap of Windows does so itself.
 pub(crate) fn trim_heap() {}
 
+/// Whether this process may use the tile registers of its CPU. Not tried on this system yet.
+pub(crate) fn allow_tile_registers() -> bool {
+    false
+}
+
 /// Asks for large pages. On Windows they take a privilege that programs rarely have.
 pub(crate) fn advise_large_pages(_: &memmap2::MmapMut, _: usize, _: usize) {}
 

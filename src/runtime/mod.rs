@@ -10,7 +10,9 @@ mod environment;
 #[cfg(test)]
 mod fake_kernels;
 mod library;
+mod matrix_operators;
 mod messages;
+mod operator_parts;
 mod operators;
 mod pictures;
 mod place;

@@ -1,8 +1,10 @@
 //! Our kernels as operators of ONNX Runtime, on its threads. Their inputs and outputs are its memory.
 
+use super::matrix_operators;
+use super::operator_parts::{Parts, no_memory, workers};
 use crate::error::Result;
-use crate::graph::{OPERATOR_DOMAIN, Operator};
-use crate::kernels::{Blend, Input, LayerNorm, NoMemory, Resources, ScratchPool, Target};
+use crate::graph::{MatrixOperator, OPERATOR_DOMAIN, Operator};
+use crate::kernels::{Blend, Input, LayerNorm, NoMemory, Norm, Resources, ScratchPool, Target};
 use crate::model::NORM_EPSILON;
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::Float32;
@@ -13,6 +15,9 @@ use std::sync::Arc;
 pub(super) fn domain(threads: usize, scratch: Arc<ScratchPool>) -> ort::Result<OperatorDomain> {
     let domain = OperatorDomain::new(OPERATOR_DOMAIN)?;
     let parts = Parts { target: Target::current(), threads, scratch };
+    let domain = MatrixOperator::all()
+        .into_iter()
+        .try_fold(domain, |domain, operator| domain.add(matrix_operators::Ours::new(operator, parts.clone())))?;
     Operator::ALL.into_iter().try_fold(domain, |domain, operator| match operator {
         Operator::Winograd2 => domain.add(Ours::<{ Operator::Winograd2 as u8 }>(parts.clone())),
         Operator::Winograd2Doubled => domain.add(Ours::<{ Operator::Winograd2Doubled as u8 }>(parts.clone())),
@@ -36,14 +41,6 @@ pub(super) fn prepare() -> Result<()> {
 /// makes that a `&mut`.
 #[derive(Clone)]
 struct Ours<const OPERATOR: u8>(Parts);
-
-/// What the operators of one session work with.
-#[derive(Clone)]
-struct Parts {
-    target: Target,
-    threads: usize,
-    scratch: Arc<ScratchPool>,
-}
 
 impl<const OPERATOR: u8> Ours<OPERATOR> {
     const WHICH: Operator = Operator::ALL[OPERATOR as usize];
@@ -128,7 +125,7 @@ fn run(operator: Operator, parts: &Parts, context: &ComputeContext) -> ort::Resu
         });
     }
     let silu = operator == Operator::NormSilu;
-    let norm = LayerNorm { pixels: now, scale: weights, bias, epsilon: NORM_EPSILON, silu };
+    let norm = LayerNorm { pixels: now, norm: Norm { scale: weights, bias, epsilon: NORM_EPSILON, silu } };
     // SAFETY: the output has the size of the input.
     with_output(context, size, bias.len(), |output| unsafe {
         parts.target.normalize(norm, workers, output);
@@ -147,11 +144,5 @@ fn with_output(
     let output = context.output(0, [1, height, width, channels])?;
     let mut output = output.ok_or_else(|| ort::Error::new("no output"))?;
     let output = output.try_extract_tensor_mut::<f32>()?.1.as_mut_ptr();
-    run(output).map_err(|NoMemory| ort::Error::new("out of memory for a convolution"))
-}
-
-/// The session's threads.
-fn workers<'a>(context: &'a ComputeContext) -> impl Fn(usize, &(dyn Fn(usize) + Sync + Send)) + 'a {
-    // As many batches as jobs, so that a thread takes its next job when it has finished the last one.
-    move |jobs, job| context.par_for(jobs, jobs, job).expect("the runtime has threads")
+    run(output).map_err(no_memory)
 }

@@ -29,10 +29,18 @@ pub(super) fn check_layout(
         ),
         Layout::ChannelsLast if precisions.contains(&Precision::Bf16) => fail!(
             InvalidArgument,
-            "layout channels_last: ONNX Runtime has no such convolutions of bfloat16; take layout planes, or precision f16"
+            "layout channels_last: ONNX Runtime has no such convolutions of bfloat16; take layout auto, or precision f16"
         ),
         _ => Ok(()),
     }
+}
+
+/// How a direction is computed, as the model's options say.
+pub(super) struct Way {
+    pub(super) precision: Precision,
+    pub(super) convolution: Convolution,
+    pub(super) layout: Layout,
+    pub(super) direction: &'static str,
 }
 
 /// The precision that a direction gets, if it can have it.
@@ -56,6 +64,33 @@ pub(super) fn resolve(
         ),
         precision => Ok(precision),
     }
+}
+
+/// Whether streams can compute as these options of a direction say. A model is opened all the same, as its graphs can be saved for
+/// other machines.
+pub(super) fn check(way: &Way, place: Place) -> Result<()> {
+    let Way { precision, convolution, layout, direction } = *way;
+    if precision != Precision::Bf16 || place != Place::Cpu {
+        return Ok(());
+    }
+    let what = format!("{direction}_precision bf16 on the CPU");
+    if !matches!(convolution, Convolution::Exact | Convolution::Fast) {
+        fail!(InvalidArgument, "{what}: ONNX Runtime has no such convolutions; take convolution exact or fast");
+    }
+    if layout == Layout::Planes {
+        fail!(InvalidArgument, "{what}: its frames are channels-last; take layout auto");
+    }
+    if !OPTIMISED {
+        fail!(
+            Provider,
+            "{what}: wfvae was compiled with opt-level 0 or 1, so its convolutions would be slow; compile it with opt-level 3, or \
+             take f32"
+        );
+    }
+    if let Err(reason) = Target::current().check_matrix_unit() {
+        fail!(Provider, "{what}: {reason}; take f32, which is the fastest without one, or a CUDA device");
+    }
+    Ok(())
 }
 
 fn element(precision: Precision) -> Element {
@@ -95,7 +130,8 @@ pub(super) fn graph_options(
     };
     let operators = match options.convolution {
         _ if channels_last && kernels.contains(&compute) && !network.has_group_norms() => Operators::Device,
-        // Ours compute in float32, on the CPU.
+        _ if place == Place::Cpu && compute == Element::Bf16 => Operators::Matrix,
+        // The others of ours compute in float32, on the CPU.
         _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
         // A CPU without vectors that we know, or a debug build: the runtime's own operators are faster.
         _ if !OPTIMISED || !Target::current().has_vectors() => Operators::Onnx,
@@ -125,7 +161,7 @@ pub(super) fn graph_options(
             Convolution::Exact | Convolution::Fast if place != Place::Cpu => Taps::Stacked,
             Convolution::Exact | Convolution::Fast | Convolution::Direct => Taps::Added,
         },
-        channels_last: channels_last && !matches!(operators, Operators::Exact | Operators::Fast),
+        channels_last: channels_last && !matches!(operators, Operators::Exact | Operators::Fast | Operators::Matrix),
         narrow_norms: true,
         // Elsewhere the CPU provider has no convolutions of float16 and inserts casts by itself.
         wide_sums: place == Place::Cpu && cfg!(target_arch = "aarch64"),

@@ -1,8 +1,10 @@
 //! The model handle: a checked checkpoint and its loaded sessions, shared by any number of streams.
 
-use super::compute;
+use super::compute::{self, Way};
 use super::model_info::ModelInfo;
-use super::model_options::{ModelOptions, Precision};
+use super::model_options::ModelOptions;
+#[cfg(test)]
+use super::model_options::Precision;
 use super::options::{MemoryKind, StreamOptions};
 use super::sessions::Sessions;
 use crate::engine::{Counting, Step};
@@ -34,7 +36,7 @@ struct Shared {
 
 /// How one half of the network is computed.
 struct Side {
-    precision: Precision,
+    way: Way,
     options: graph::Options,
     /// Loaded by the first stream that needs them.
     steps: OnceCell<Vec<Arc<Step>>>,
@@ -111,13 +113,14 @@ impl Model {
 
     fn with(network: Network, sessions: Sessions, options: &ModelOptions) -> Result<Self> {
         let place = sessions.place;
-        let side = |precision, direction| -> Result<Side> {
+        let side = |precision, direction: &'static str| -> Result<Side> {
             let precision = compute::resolve(precision, direction, options.provider, place, &network)?;
+            let way = Way { precision, convolution: options.convolution, layout: options.layout, direction };
             let options = compute::graph_options(options, place, precision, &network, &sessions.kernels());
-            Ok(Side { precision, options, steps: OnceCell::new() })
+            Ok(Side { way, options, steps: OnceCell::new() })
         };
         let (encoder, decoder) = (side(options.encode_precision, "encode")?, side(options.decode_precision, "decode")?);
-        let (encode_precision, decode_precision) = (encoder.precision, decoder.precision);
+        let (encode_precision, decode_precision) = (encoder.way.precision, decoder.way.precision);
         compute::check_layout(options, place, [encode_precision, decode_precision], network.needs_whole_clip())?;
         if let Some(text) =
             compute::unoptimised(options.convolution, place, [encode_precision, decode_precision], &network)
@@ -172,8 +175,8 @@ impl Model {
             provider: sessions.place.name(),
             device: if let Place::Cuda(device) = sessions.place { device } else { 0 },
             fallback: sessions.fallback.clone(),
-            encode_precision: self.0.encoder.precision,
-            decode_precision: self.0.decoder.precision,
+            encode_precision: self.0.encoder.way.precision,
+            decode_precision: self.0.decoder.way.precision,
             device_bytes: self.device().map_or(0, |device| device.live_bytes()),
             runtime_path: sessions.runtime.path().into(),
             runtime_version: sessions.runtime.version().into(),
@@ -312,7 +315,11 @@ impl Model {
     /// The sessions of a half, loaded by the first caller.
     pub(crate) fn steps(&self, half: Half) -> Result<&[Arc<Step>]> {
         let side = self.side(half);
-        let load = || self.0.sessions.load(self.graphs(half), side.precision, &side.options);
+        let sessions = &self.0.sessions;
+        let load = || {
+            compute::check(&side.way, sessions.place)?;
+            sessions.load(self.graphs(half), side.way.precision, &side.options)
+        };
         Ok(side.steps.get_or_try_init(load)?)
     }
 

@@ -45,8 +45,11 @@ pub enum Precision {
     /// IEEE half precision: 11 bits, values up to 65504. Made for GPUs. ONNX Runtime has no such convolutions for the CPU: it
     /// converts around float32 ones, which is slower than `F32`.
     F16,
-    /// bfloat16: 8 bits, the range of float32. Only for CUDA devices, if the runtime has such convolutions; otherwise making
-    /// a stream fails.
+    /// bfloat16: 8 bits, the range of float32. On a CUDA device, if the runtime has such convolutions; on the CPU, if it has
+    /// a matrix unit (Intel AMX: amx_tile and amx_bf16), on Linux. Otherwise, and in a build with `opt-level` 0 or 1, making a
+    /// stream fails. On the CPU it is faster than `F32`, and convolutions are [`Exact`](Convolution::Exact) or
+    /// [`Fast`](Convolution::Fast), which are the same. Once a stream was made so, Linux wants larger alternate signal stacks in
+    /// this process (`sysconf(_SC_MINSIGSTKSZ)`).
     Bf16,
 }
 
@@ -61,7 +64,8 @@ pub enum CacheType {
     F16,
 }
 
-/// How 3x3 convolutions are computed. They are nearly all of the work.
+/// How 3x3 convolutions are computed. They are nearly all of the work. In bfloat16 on the CPU there are only `Exact` and `Fast`,
+/// which are both direct sums on the CPU's matrix unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Convolution {
@@ -73,18 +77,18 @@ pub enum Convolution {
     /// Tiles of 4x4 pixels in all layers. In the golden cases the difference to the reference is mostly up to twice that of
     /// `Exact`, at worst 7 times.
     Fast,
-    /// ONNX Runtime's convolutions. A causal convolution is three 2D convolutions, one for each frame, and two sums. Below
-    /// float32 the same as [`Stacked`](Self::Stacked).
+    /// ONNX Runtime's convolutions. A causal convolution is three 2D convolutions, one for each frame, and two sums. In
+    /// float16 on the CPU the same as [`Stacked`](Self::Stacked).
     Direct,
     /// ONNX Runtime's convolutions. A causal convolution is one 2D convolution of three frames stacked along the channels.
-    /// [`Exact`](Self::Exact) and [`Fast`](Self::Fast) become this on a CUDA device and below float32.
+    /// [`Exact`](Self::Exact) and [`Fast`](Self::Fast) become this on a CUDA device and in float16.
     Stacked,
     /// ONNX Runtime's convolutions. A causal convolution is one 3D convolution of three frames.
     Volume,
 }
 
-/// The layout of frames between the layers. You can choose it where convolutions are ONNX Runtime's: on a CUDA device, below
-/// float32, and with [`Direct`](Convolution::Direct), [`Stacked`](Convolution::Stacked) and [`Volume`](Convolution::Volume).
+/// The layout of frames between the layers. You can choose it where convolutions are ONNX Runtime's: on a CUDA device, in
+/// float16, and with [`Direct`](Convolution::Direct), [`Stacked`](Convolution::Stacked) and [`Volume`](Convolution::Volume).
 /// Otherwise frames are channels-last, and planes in models that take whole clips. Results are the same up to the rounding of
 /// the convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,8 +100,8 @@ pub enum Layout {
     /// One plane for each channel. Each norm transposes its frame twice.
     Planes,
     /// The channels of a pixel lie side by side, which suits tensor cores; norms need no transposition. Only CUDA devices have
-    /// such convolutions: of float32, TF32 and float16, not of bfloat16, which is an error. On the CPU, ONNX Runtime transposes
-    /// around each convolution, which is slower than planes.
+    /// such convolutions: of float32, TF32 and float16; bfloat16 is an error there. On the CPU, ONNX Runtime transposes around
+    /// each convolution, which is slower than planes.
     ChannelsLast,
 }
 

@@ -3,7 +3,7 @@
 use super::compute;
 use super::model_options::{ModelOptions, Precision, Provider};
 use crate::engine::Step;
-use crate::error::{Error, Result, fail};
+use crate::error::{Error, Result};
 use crate::graph::{self, Element, Operators, StepGraph};
 use crate::kernels::ScratchPool;
 use crate::logger::Logger;
@@ -158,13 +158,6 @@ impl Sessions {
         graph: &graph::Options,
     ) -> Result<Vec<Arc<Step>>> {
         let place = self.place;
-        if precision == Precision::Bf16 && !matches!(place, Place::Cuda(_)) {
-            fail!(
-                Provider,
-                "precision bf16: ONNX Runtime's CPU provider has no convolutions of bfloat16; take f32 or f16, or a CUDA \
-                 device"
-            );
-        }
         // Each session has threads of its own, and others load and pack. Where not all of these can be had, this thread does
         // what it can alone.
         let (pools, others) = (graphs.len() * (self.threads - 1), graphs.len().saturating_sub(1));

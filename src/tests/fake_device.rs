@@ -6,6 +6,7 @@
 
 use crate::error::ErrorKind;
 use crate::graph::{Element, Operators};
+use crate::kernels::{OPTIMISED, Target};
 use crate::media::{
     Image, ImageMut, Latents, LatentsMut, Matrix, PixelFormat, Posterior, Range, Siting, Yuv, YuvRange,
 };
@@ -503,10 +504,51 @@ fn precisions_that_a_place_lacks_are_refused() {
     options.provider_options = vec![("use_tf32".into(), "1\0".into())];
     let error = Model::open(golden("own-v2-groupnorm"), &options).expect_err("no such value");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-    let bf16 = open("v1-tiny", Precision::Bf16, Provider::Cpu).unwrap();
-    let error = Stream::new(&bf16, &StreamOptions::new(SIZE.0, SIZE.1)).expect_err("no such convolutions");
-    assert_eq!(error.kind(), ErrorKind::Provider);
-    assert!(error.text().contains("bf16: ONNX Runtime's CPU provider has no convolutions"), "{error}");
+}
+
+#[test]
+fn bfloat16_on_the_cpu_takes_a_matrix_unit() {
+    let open = |change: fn(&mut ModelOptions)| {
+        let mut options =
+            ModelOptions { provider: Provider::Cpu, decode_precision: Precision::Bf16, ..Default::default() };
+        options.encode_precision = Precision::Bf16;
+        change(&mut options);
+        // Its graphs can be saved everywhere.
+        Model::open(golden("v1-tiny"), &options).unwrap()
+    };
+    let refused = |change, kind, text: &str| {
+        let error = Stream::new(&open(change), &StreamOptions::new(SIZE.0, SIZE.1)).expect_err("it cannot be");
+        assert!(error.kind() == kind && error.text().contains(text), "{error}");
+    };
+    if !OPTIMISED {
+        refused(
+            |_| (),
+            ErrorKind::Provider,
+            "encode_precision bf16 on the CPU: wfvae was compiled with opt-level 0 or 1",
+        );
+    } else if Target::choose().unwrap().check_matrix_unit().is_err() {
+        refused(
+            |_| (),
+            ErrorKind::Provider,
+            "encode_precision bf16 on the CPU: this CPU, or the level that WFVAE_CPU forces",
+        );
+    } else {
+        for convolution in [Convolution::Exact, Convolution::Fast] {
+            let options = ModelOptions { decode_precision: Precision::Bf16, convolution, ..Default::default() };
+            let model = Model::open(golden("v1-tiny"), &options).unwrap();
+            let precisions = (model.info().encode_precision, model.info().decode_precision);
+            assert_eq!(precisions, (Precision::F32, Precision::Bf16));
+            assert!(model.encoder_options().operators != Operators::Matrix);
+            Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
+        }
+    }
+    refused(
+        |o| o.layout = Layout::Planes,
+        ErrorKind::InvalidArgument,
+        "its frames are channels-last; take layout auto",
+    );
+    refused(|o| o.convolution = Convolution::Stacked, ErrorKind::InvalidArgument, "take convolution exact or fast");
+    refused(|o| o.convolution = Convolution::Direct, ErrorKind::InvalidArgument, "take convolution exact or fast");
 }
 
 /// Graphs of our operators on a device, which the CPU runs as they are defined, give what the library gives on the CPU; in

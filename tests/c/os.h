@@ -46,6 +46,9 @@ int os_limit_memory(unsigned long bytes);
 /* Calls `handler` when so many seconds are over, unless this is called again before. */
 void os_limit_time(unsigned seconds, void (*handler)(int));
 
+/* Whether the library must find a matrix unit: the CPU has one, and WFVAE_CPU does not take it away. */
+int os_has_matrix_unit(void);
+
 /* Threads of this process. */
 int os_thread_count(void);
 

@@ -2,6 +2,9 @@
 
 #include "os.h"
 
+#if defined(__linux__) && defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <dirent.h>
 #include <dlfcn.h>
 #include <signal.h>
@@ -128,6 +131,25 @@ void os_limit_time(unsigned seconds, void (*handler)(int))
     action.sa_handler = handler;
     sigaction(SIGALRM, &action, NULL);
     alarm(seconds);
+}
+
+int os_has_matrix_unit(void)
+{
+    int found = 0;
+#if defined(__linux__) && defined(__x86_64__)
+    const char *forced = getenv("WFVAE_CPU");
+    unsigned a, b, c, d;
+    char line[8192];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+
+    /* The system must know the unit, too. Valgrind's CPU has none. */
+    while (file && !found && fgets(line, sizeof line, file))
+        found = !strncmp(line, "flags", 5) && strstr(line, " amx_bf16 ");
+    if (file)
+        fclose(file);
+    found = found && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & (1u << 22)) && (!forced || !*forced || !strcmp(forced, "amx"));
+#endif
+    return found;
 }
 
 int os_thread_count(void)

@@ -152,6 +152,11 @@ void os_limit_time(unsigned seconds, void (*handler)(int))
         CloseHandle(CreateThread(NULL, 0, watch, NULL, 0, NULL));
 }
 
+int os_has_matrix_unit(void)
+{
+    return 0;
+}
+
 int os_thread_count(void)
 {
     HANDLE threads = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);

@@ -7,7 +7,7 @@ pub mod system;
 
 use safetensors::SafeTensors;
 use std::path::PathBuf;
-use wfvae::{Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, Range, Stream, StreamOptions};
+use wfvae::{Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, Precision, Range, Stream, StreamOptions};
 
 /// The folder of a case. Cargo sets the variable for the tests that it runs; a test that was carried to another machine is
 /// told there where its files are.
@@ -27,6 +27,32 @@ pub fn open_case(case: &str, options: &ModelOptions) -> wfvae::Result<Model> {
         true => Model::open(folder, options),
         false => Model::builtin(options),
     }
+}
+
+/// Options of a model that computes in bfloat16.
+pub fn bfloat16() -> ModelOptions {
+    let mut options = ModelOptions::default();
+    (options.encode_precision, options.decode_precision) = (Precision::Bf16, Precision::Bf16);
+    options
+}
+
+/// A model that computes in bfloat16 on the CPU, or `None` where it lacks a matrix unit, without which no stream can be made.
+pub fn on_matrix_unit(model: wfvae::Result<Model>) -> Option<Model> {
+    let model = model.unwrap();
+    if has_matrix_unit() {
+        return Some(model);
+    }
+    let error = Stream::new(&model, &StreamOptions::new(64, 64)).expect_err("there is no matrix unit");
+    let missing = if cfg!(optimised) { "matrix unit" } else { "opt-level" };
+    assert!(error.kind() == wfvae::ErrorKind::Provider && error.text().contains(missing), "{error}");
+    None
+}
+
+/// Whether bfloat16 must work on this CPU.
+pub fn has_matrix_unit() -> bool {
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let forced = std::env::var("WFVAE_CPU").unwrap_or_default();
+    cfg!(all(target_os = "linux", optimised)) && flags.contains(" amx_bf16 ") && ["", "amx"].contains(&forced.as_str())
 }
 
 /// The names of all golden cases, or those that WFVAE_TEST_CASE names, separated by commas.

@@ -315,6 +315,12 @@ def memory(ffmpeg, folder):
     refused("memory below 0", "memory=-1", "memory")
 
 
+def has_matrix_unit():
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    there = cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text().split()
+    return there and os.environ.get("WFVAE_CPU", "") in ("", "amx")
+
+
 def computing(ffmpeg):
     """Kinds of convolutions and precisions: nearly the same pictures."""
     clip, wfvae = ["-i", CLIP], "trim=end_frame=5,format=gbrp,wfvae"
@@ -329,9 +335,19 @@ def computing(ffmpeg):
         check(f"layout={layout}", difference(other, whole) <= 1, difference(other, whole))
     half = picture("precision=f16")
     check("precision=f16", half != whole and difference(half, whole) <= 4, difference(half, whole))
+    # Only a matrix unit has it, and no lower level does.
+    narrow = [*clip, "-vf", f"{wfvae}=provider=cpu:precision=bf16", "-f", "rawvideo", "-"]
+    if has_matrix_unit():
+        other = ffmpeg.run(*narrow)
+        check("precision=bf16", other != whole and difference(other, whole) <= 24, difference(other, whole))
+    else:
+        text = ffmpeg.run(*narrow, ok=False)
+        check("precision=bf16", text is not None and "no matrix unit" in text, text)
+    text = ffmpeg.run(*narrow, ok=False, environment={"WFVAE_CPU": "scalar"})
+    check("precision=bf16 without a matrix unit", text is not None and "no matrix unit" in text, text)
     for options, needle in [
         ("provider=cpu:precision=tf32", "the CPU has no such mode"),
-        ("provider=cpu:precision=bf16", "no convolutions of bfloat16"),
+        ("provider=cpu:precision=bf16:convolution=direct", "take convolution exact or fast"),
         ("provider=cuda:device=2", "CUDA device 2: "),
         ("precision=f8", "f8"),
         ("convolution=nonsense", "nonsense"),

@@ -369,6 +369,14 @@ internal static unsafe class Tests
         }
     }
 
+    /// Whether bfloat16 must work on this CPU.
+    private static bool HasMatrixUnit()
+    {
+        string forced = Environment.GetEnvironmentVariable("WFVAE_CPU");
+        return File.Exists("/proc/cpuinfo") && File.ReadAllText("/proc/cpuinfo").Contains(" amx_bf16 ")
+            && (string.IsNullOrEmpty(forced) || forced == "amx");
+    }
+
     private static void TestErrors()
     {
         Fails(Status.Io, () => Model.Open(Path.Combine(folder, "Grüße 世界 🎬")), "Grüße 世界 🎬");
@@ -377,6 +385,16 @@ internal static unsafe class Tests
         Fails(Status.InvalidArgument, () => Model.Open(null, new ModelOptions { Provider = (Provider)77 }), "77");
         Fails(Status.InvalidArgument, () => Model.Open(null, new ModelOptions { Threads = 100000 }), "threads");
         Throws<ArgumentException>(() => Model.Open(null, new ModelOptions { Threads = -1 }), "Threads");
+        ModelOptions narrow = new ModelOptions { Provider = Provider.Cpu, EncodePrecision = Precision.Bf16, DecodePrecision = Precision.Bf16 };
+        using (Model model = Model.Open(null, narrow))
+        {
+            Check(model.Info.DecodePrecision == Precision.Bf16, "bfloat16");
+            StreamOptions small = new StreamOptions { Width = 64, Height = 64 };
+            if (HasMatrixUnit())
+                model.CreateStream(small).Dispose();
+            else
+                Fails(Status.Provider, () => model.CreateStream(small), "no matrix unit");
+        }
         using (Model model = Model.Open(null, new ModelOptions { Provider = Provider.Cpu }))
             foreach (StreamOptions there in new[]
             {

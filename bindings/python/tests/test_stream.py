@@ -2,7 +2,10 @@
 """Streams, snapshots, latent files: what they give, and what wrong use gives."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -296,6 +299,26 @@ def test_wrong_models(tmp_path):
         wfvae.Model(provider="cuda")
     with pytest.raises(wfvae.Error, match="runtime"):
         wfvae.Model(runtime=tmp_path / "libonnxruntime.so")
+
+
+def test_bfloat16_takes_a_matrix_unit(video, latents):
+    try:
+        flags = open("/proc/cpuinfo").read().split()
+    except OSError:
+        flags = []
+    if "amx_bf16" in flags and os.environ.get("WFVAE_CPU", "") in ("", "amx"):
+        with wfvae.Model(provider="cpu", precision="bf16") as model:
+            assert (model.info.encode_precision, model.info.decode_precision) == ("bf16", "bf16")
+            z = model.encode(video)
+            assert z.dtype == np.float32 and 0 < np.abs(z - latents).max() < 0.05 * np.abs(latents).max()
+    else:
+        with wfvae.Model(provider="cpu", precision="bf16") as model, pytest.raises(wfvae.OnnxRuntimeError, match="no matrix unit"):
+            model.encode(video)
+    # The level is that of a whole process.
+    program = "import wfvae\nmodel = wfvae.Model(provider='cpu', decode_precision='bf16')\ntry: model.stream(64, 64)\nexcept wfvae.OnnxRuntimeError as e: print(e.text)"
+    environment = {**os.environ, "WFVAE_CPU": "scalar"}
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment).stdout
+    assert "decode_precision bf16 on the CPU" in said and "no matrix unit" in said
 
 
 def test_errors_travel():

@@ -24,6 +24,30 @@ pub(crate) enum Method {
     Strided,
     /// 1x1.
     Pointwise,
+    /// On a matrix unit, of bordered frames of bfloat16.
+    Matrix(Form, Outcome),
+}
+
+/// What a convolution on a matrix unit computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// 3x3 or 3x3x3 with zeros around the frame.
+    Same,
+    /// The same over the frame with each pixel repeated to 2x2.
+    Doubled,
+    /// As `Method::Strided`.
+    Strided,
+    /// 1x1.
+    Pointwise,
+}
+
+/// What is done with the sums of a convolution on a matrix unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// They are the result, as they are or rounded.
+    Sums,
+    /// Their norm is a result.
+    Normed,
 }
 
 /// Which pixels a convolution sees.
@@ -62,7 +86,7 @@ pub(crate) struct Resources<'a> {
 /// Reads the weights of some output channels, in the checkpoint's order: `[c_in, times, taps]` for each.
 pub(crate) type ReadRows<'a> = &'a (dyn Fn(std::ops::Range<usize>, &mut [f32]) + Sync);
 
-/// A way to compute one convolution, with its own packing and micro-kernel.
+/// A way to compute one convolution, with its own packing.
 pub(crate) trait Algorithm {
     /// Float32 elements of the packed weights. What they hold only the algorithm knows.
     fn packed_len(&self) -> usize;
@@ -70,9 +94,12 @@ pub(crate) trait Algorithm {
     /// Packs the weights into `out`, of `packed_len` elements. Several threads may call `read_rows` at once.
     fn pack(&self, read_rows: ReadRows, threads: usize, out: &mut [f32]) -> Result<(), NoMemory>;
 
-    /// What `run` takes of the pool for a frame of `[height, width]`.
+    /// What a frame of `[height, width]` takes of the pool.
     fn scratch(&self, size: [usize; 2], threads: usize) -> ScratchSize;
+}
 
+/// One that takes and gives frames of float32.
+pub(crate) trait FloatAlgorithm: Algorithm {
     /// # Safety
     /// The sizes of `input` must fit the convolution and each other; `output` as in `Target::convolve`.
     unsafe fn run(&self, input: Input, resources: Resources, output: *mut f32) -> Result<(), NoMemory>;
@@ -83,14 +110,15 @@ impl Method {
     pub(crate) fn output_size(self, size: [usize; 2]) -> [usize; 2] {
         match self {
             Method::Winograd2(sampling) | Method::Winograd4(sampling) => sampling.size(size),
-            Method::Strided => size.map(|side| side / 2),
-            Method::Pointwise => size,
+            Method::Strided | Method::Matrix(Form::Strided, _) => size.map(|side| side / 2),
+            Method::Matrix(Form::Doubled, _) => Sampling::Doubled.size(size),
+            Method::Pointwise | Method::Matrix(Form::Same | Form::Pointwise, _) => size,
         }
     }
 
     /// Taps of the kernel in height and width together.
     pub(super) fn taps(self) -> usize {
-        if self == Method::Pointwise { 1 } else { 9 }
+        if matches!(self, Method::Pointwise | Method::Matrix(Form::Pointwise, _)) { 1 } else { 9 }
     }
 }
 

@@ -5,7 +5,7 @@ use super::super::micro::float32::{PANEL_VECTORS, Product};
 use super::super::micro::vectors::{LINE, load, load_some, store_some};
 use super::super::scratch::{NoMemory, ScratchSize};
 use super::super::workers::{Shared, Workers};
-use super::convolution::{Algorithm, Convolution, Input, ReadRows, Resources};
+use super::convolution::{Algorithm, Convolution, FloatAlgorithm, Input, ReadRows, Resources};
 use super::pack::{Order, Panels, pack, packed_len};
 use pulp::{Simd, WithSimd};
 use std::mem::MaybeUninit;
@@ -43,7 +43,9 @@ impl Algorithm for Direct {
     fn scratch(&self, _: [usize; 2], _: usize) -> ScratchSize {
         ScratchSize::default()
     }
+}
 
+impl FloatAlgorithm for Direct {
     unsafe fn run(&self, input: Input, resources: Resources, output: *mut f32) -> Result<(), NoMemory> {
         let Direct { level, side, stride, .. } = *self;
         // To a 1x1 convolution the frame is one long row.

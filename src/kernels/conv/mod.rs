@@ -3,6 +3,7 @@
 pub(super) mod convolution;
 pub(super) mod direct;
 mod division;
+pub(super) mod matrix;
 mod pack;
 pub(super) mod transforms;
 pub(super) mod winograd;

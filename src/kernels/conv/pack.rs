@@ -54,28 +54,55 @@ pub(super) fn pack(
     let taps = method.taps();
     let row = convolution.row_len();
     let width = PANEL_VECTORS * lanes;
-    let queue = parking_lot::Mutex::new(out.chunks_mut(width * row).enumerate());
+    let parts = out.chunks_mut(width * row).enumerate().map(|(panel, out)| {
+        let channels = panel * width..c_out.min(panel * width + out.len() / row);
+        Part { rows: channels, key: (), out }
+    });
+    pack_parts(parts, width * row, row, read_rows, threads, &|part, rows| {
+        let width_here = part.out.len() / row;
+        // In the panel's order, so that whole cache lines are written.
+        for (n, line) in part.out.chunks_exact_mut(width_here).enumerate() {
+            let (time, channel, tap) = match order {
+                Order::TapLast => (n / taps / c_in, n / taps % c_in, n % taps),
+                Order::ChannelLast => (n / c_in / taps, n % c_in, n / c_in % taps),
+            };
+            let at = (channel * times + time) * taps + tap;
+            line.fill(0.0);
+            for (value, weights) in line.iter_mut().zip(rows.chunks_exact(row)) {
+                *value = weights[at];
+            }
+        }
+    })
+}
+
+/// A part of the packed weights.
+pub(super) struct Part<'a, K> {
+    /// The output channels whose weights it has.
+    pub(super) rows: std::ops::Range<usize>,
+    /// What else the algorithm has to know.
+    pub(super) key: K,
+    pub(super) out: &'a mut [f32],
+}
+
+/// Packs parts on at most `threads` threads. `fill` gets a part and its channels' weights, `row` for each and together at most
+/// `most`.
+pub(super) fn pack_parts<'a, K: Send>(
+    parts: impl Iterator<Item = Part<'a, K>> + Send,
+    most: usize,
+    row: usize,
+    read_rows: ReadRows,
+    threads: usize,
+    fill: &(dyn Fn(Part<K>, &[f32]) + Sync),
+) -> Result<(), NoMemory> {
+    let queue = parking_lot::Mutex::new(parts);
     let work = || {
         // A thread that gets no memory leaves the work to the others.
-        let Ok(mut rows) = memory::zeros(width * row, "weights") else { return };
+        let Ok(mut rows) = memory::zeros(most, "weights") else { return };
         loop {
-            let Some((panel, out)) = queue.lock().next() else { break };
-            let width_here = out.len() / row;
-            let channels = panel * width..c_out.min(panel * width + width_here);
-            let rows = &mut rows[..channels.len() * row];
-            read_rows(channels, rows);
-            // In the panel's order, so that whole cache lines are written.
-            for (n, line) in out.chunks_exact_mut(width_here).enumerate() {
-                let (time, channel, tap) = match order {
-                    Order::TapLast => (n / taps / c_in, n / taps % c_in, n % taps),
-                    Order::ChannelLast => (n / c_in / taps, n % c_in, n / c_in % taps),
-                };
-                let at = (channel * times + time) * taps + tap;
-                line.fill(0.0);
-                for (value, weights) in line.iter_mut().zip(rows.chunks_exact(row)) {
-                    *value = weights[at];
-                }
-            }
+            let Some(part) = queue.lock().next() else { break };
+            let rows = &mut rows[..part.rows.len() * row];
+            read_rows(part.rows.clone(), rows);
+            fill(part, rows);
         }
     };
     std::thread::scope(|scope| {

@@ -11,7 +11,7 @@ use super::super::micro::float32::{PANEL_VECTORS, Product};
 use super::super::micro::vectors::{load, load_some, store, store_some};
 use super::super::scratch::{NoMemory, ScratchSize};
 use super::super::workers::Shared;
-use super::convolution::{Algorithm, Convolution, Input, ReadRows, Resources, Sampling};
+use super::convolution::{Algorithm, Convolution, FloatAlgorithm, Input, ReadRows, Resources, Sampling};
 use super::division::{CHUNK, Division, PANELS};
 use super::pack::{Order, pack, packed_len};
 use super::transforms::Transform;
@@ -48,7 +48,9 @@ impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> Algorithm for Win
     fn scratch(&self, size: [usize; 2], threads: usize) -> ScratchSize {
         self.divide(size, threads).scratch(threads)
     }
+}
 
+impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> FloatAlgorithm for Winograd<T, IN, OUT> {
     unsafe fn run(&self, input: Input, resources: Resources, output: *mut f32) -> Result<(), NoMemory> {
         let division = self.divide([input.height, input.width], resources.threads);
         let run =

@@ -50,6 +50,7 @@ fn layout_name(layout: Layout) -> &'static str {
     match layout {
         Layout::Frame => "Frame",
         Layout::Pixels => "Pixels",
+        Layout::Bordered => "Bordered",
         Layout::Clip => "Clip",
         Layout::Numbers => "Numbers",
         Layout::Any => "Any",

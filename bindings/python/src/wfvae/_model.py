@@ -91,6 +91,7 @@ class Model:
         .safetensors file. The first stream that needs weights loads them.
     provider: "auto", "cpu" or "cuda"; anything but "auto" never falls back. device: index of the CUDA device.
     precision: "f32", "tf32", "f16" or "bf16", the type in which both directions compute; encode_precision and decode_precision set one.
+        "bf16" takes a CPU with a matrix unit (Intel AMX, on Linux), where it is the fastest, or a CUDA device.
     threads: threads that work on one call, 1 to 1024; 0: one for each CPU.
     check_finite: read all weights now, and refuse those with a NaN or an infinity.
     cache_type: "f32" or "f16", how causal caches are stored. convolution: "exact", "fast", "direct", "stacked" or "volume".
