@@ -45,6 +45,7 @@ C_TESTS = $(C_TEST_NAMES:%=$(C)/%$(EXE))
 TOGETHER = $(filter test_errors_% test_info test_messages,$(C_TEST_NAMES))
 # It maps files, and counts pages as Linux does.
 BENCH = $(if $(filter posix,$(SYSTEM)),$(C)/bench)
+TILE_PEAK = $(BENCH:%/bench=%/tile_peak)
 CLIPS = box-320x240 city-360x200
 
 PREFIX ?= /usr/local
@@ -67,7 +68,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library c-tests demo check check-fresh check-windows check-aarch64 check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-windows check-aarch64 check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -128,9 +129,13 @@ check-limits: runtime
 
 #: make bench    times the library beside other ways to run the same models; ARGS=--quick: shorter, ARGS=--help: the rest.
 #:               Nothing else should run meanwhile. Tables and JSON come to target/bench
-bench: $(BENCH) $(C)/save_onnx
+bench: $(BENCH) $(TILE_PEAK) $(C)/save_onnx
 	@tools/venv.sh
 	@target/venv/bin/python tools/bench/bench.py $(ARGS)
+
+#: make bench-kernels   prints how fast our bfloat16 convolutions are, by shape, on a CPU with a matrix unit
+bench-kernels:
+	@$(CARGO) test --release --lib --quiet kernels::matrix_rates -- --ignored --nocapture
 
 #: make eval     measures how well the built-in model reconstructs clips that it was not trained on, beside simple codecs;
 #:               pictures come to target/eval. Fetches the clips (110 MB of packages); ARGS=FOLDER: another checkpoint
@@ -238,7 +243,7 @@ library: runtime
 	@ln -sf $(if $(TARGET),$(CURDIR)/target,..)/$(RUNTIME)/$(RUNTIME_FILE_$(SYSTEM)) $(BUILD)/$(RUNTIME_FILE_$(SYSTEM))
 cargo_build = $(CARGO) build --release $(TARGET:%=--target %)$(if $(filter posix,$(SYSTEM)), && ln -sf libwfvae.so $(BUILD)/$(SONAME))
 
-c-tests: $(C_TESTS) $(C)/errors_together$(EXE) $(EXAMPLES) $(BENCH)
+c-tests: $(C_TESTS) $(C)/errors_together$(EXE) $(EXAMPLES) $(BENCH) $(TILE_PEAK)
 
 programs = $(1:%=$(C)/%$(EXE)) $(1:%=$(INSTALLED)/%$(EXE))
 $(call programs,reconstruct): examples/reconstruct.c examples/y4m.c examples/png.c
@@ -258,6 +263,10 @@ $(C)/device_memory: tests/c/device_memory.c
 $(EXAMPLES) $(C_TESTS) $(BENCH) $(C)/device_memory: $(wildcard examples/*.h) include/wfvae.h | library
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
+
+$(TILE_PEAK): tools/bench/tile_peak.c
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -o $@ $< -lpthread
 
 $(C)/bgra$(EXE): examples/bgra.cpp $(C)/system.o include/wfvae.hpp include/wfvae.h | library
 	@mkdir -p $(@D)

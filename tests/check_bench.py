@@ -32,7 +32,7 @@ FIELDS = {
     "model": str, "direction": str, "frames": int, "width": int, "height": int, "chunk": (int, type(None)), "precision": str,
     "kind": str, "name": str, "convolution": (str, type(None)), "layout": (str, type(None)), "provider_options": type(None),
     "seconds": float, "best_seconds": float, "all_seconds": list, "cpu_seconds": float, "fps": float,
-    "work_gflop": float, "gflops": float, "fraction_of_peak": float, "load_seconds": float, "load_peak_bytes": int,
+    "work_gflop": float, "gflops": float, "fraction_of_peak": float, "fraction_of_tile_peak": (float, type(None)), "load_seconds": float, "load_peak_bytes": int,
     "run_peak_bytes": int, "peak_bytes": int, "steady_bytes": int, "mapped_bytes": int, "max_abs_difference": float, "largest": float}
 OURS = {"weight_bytes": int, "sessions": int, "state_bytes": int}
 
@@ -114,9 +114,29 @@ def check_ends():
     assert result.returncode == 1 and written["rows"] == [], result.stderr
     assert len(written["failed"]) == 4 and all("too long" in text for text in written["failed"]), written["failed"]
     result, written = run("--directions", "encode", "--precisions", "bf16", "--encode-chunks", "--convolutions", *SHORT)
-    assert result.returncode == 1 and [row["precision"] for row in written["rows"]] == ["f32"], result.stderr
-    assert len(written["failed"]) == 1 and "no convolutions of bfloat16" in written["failed"][0], written["failed"]
+    if written["machine"]["instructions"]["amx_bf16"]:
+        check_bf16(result, written)
+    else:
+        assert result.returncode == 1 and [row["precision"] for row in written["rows"]] == ["f32"], result.stderr
+        assert len(written["failed"]) == 1 and "no matrix unit" in written["failed"][0], written["failed"]
     print("ok deadline and failing rows")
+
+
+def check_bf16(result, written):
+    """Rows on a CPU with a matrix unit: without its peak, which was not asked for, and with it."""
+    assert result.returncode == 0 and [row["precision"] for row in written["rows"]] == ["f32", "bf16"], result.stderr
+    assert written["tile_peak_gflops"] is None and all(row["fraction_of_tile_peak"] is None for row in written["rows"])
+    result, written = run(
+        "--directions", "encode", "--precisions", "bf16", "--encode-chunks", "4", "--convolutions", *SHORT, "--peak-seconds", "0.05")
+    assert result.returncode == 0, result.stderr
+    assert len(written["tile_peak"]) == 2 and written["tile_peak_gflops"] == max(written["tile_peak"]) > 0
+    assert "the matrix unit: " in result.stdout and "of tile peak" in result.stdout
+    for row in written["rows"]:
+        found = row["fraction_of_tile_peak"]
+        assert (found is None) == (row["precision"] != "bf16"), row
+        # Of direct sums, so it cannot be beyond 1, but for what the clock and other programs do.
+        assert found is None or 0 < found < 1 and abs(found * written["tile_peak_gflops"] / row["gflops"] - 1) < 1e-9, row
+    print("ok bf16")
 
 
 def check_syntax():

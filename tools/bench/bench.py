@@ -8,6 +8,8 @@ Prints a table for each clip and one of all clips, and writes target/bench/bench
      "versions": {"commit", "onnxruntime", "torch", ...}, "threads": N, "provider": "cpu" or "cuda",
      "peak_gflops": best of "peak"; null where it cannot be measured,
      "peak": [{"192x128x128": GFLOP/s, ...}, ...],    at the start of the run and, without a deadline, at its end
+     "tile_peak_gflops": best of "tile_peak"; null where it was not measured,
+     "tile_peak": [GFLOP/s, ...],    at the same times: products of bfloat16 in the registers of the CPU's matrix unit
      "rows": [...], "left_out": ["what: why"], "failed": ["what: why"]}
 
 A row is one program on one clip in one direction, in a process of its own:
@@ -26,6 +28,7 @@ A row is one program on one clip in one direction, in a process of its own:
     work_gflop           work of the reference's direct convolutions and attention, see work.py
     gflops               work_gflop / seconds; the work is the same for every row of a clip
     fraction_of_peak     gflops / peak_gflops; the peak is that of float32, on a CUDA device that of its fastest precision
+    fraction_of_tile_peak     gflops / tile_peak_gflops; null: the row is not of "bf16", or that peak was not measured
     load_seconds         until the first call: libwfvae's model and stream, the peer's session or module
     load_peak_bytes      maximum of anonymous resident memory until then
     run_peak_bytes       the same afterwards
@@ -44,6 +47,9 @@ Random weights are made under target/bench if they are missing.
 An entry of --convolutions is CONVOLUTION[:LAYOUT[:NAME=VALUE,...]], one way to compute the same: stacked,
 volume:channels-last, stacked:planes:fuse_conv_bias=1. Provider options exist only on a CUDA device; on the CPU only direct,
 stacked and volume have layouts. On a CUDA device all rows of libwfvae have wfvae_graphs=1, unless the option is given.
+
+On the CPU "bf16" needs a matrix unit (Intel AMX: amx_tile and amx_bf16 in /proc/cpuinfo). Where rows are of "bf16" and the CPU has
+one, its peak is measured, too. PyTorch is timed in f32 and bf16, unless --torch-precisions says what else.
 
 A row that fails does not end the run: "failed" has its program's last message. With --deadline SECONDS no row starts after that
 time, and a row that is still running is stopped; "left_out" says which. The last table has a line for each row: how many times
@@ -140,7 +146,7 @@ def parse():
     p.add_argument("--seconds", type=float, default=30, help="no more repetitions of a row after this, but at least 2; default 30")
     p.add_argument("--row-seconds", type=float, help="a row that takes longer, loading included, is ended and has failed")
     p.add_argument("--peak-seconds", type=float,
-                   help="for each shape of the peak; 0: not measured; default --seconds, but at most 1.5")
+                   help="for each shape of the peak, and for the tile peak; 0: not measured; default --seconds, but at most 1.5")
     p.add_argument("--deadline", type=float, metavar="SECONDS", help="of the whole run: no row begins or goes on after it")
     p.add_argument("--out", type=Path, default=ROOT / "target/bench", help="folder of models, results and scratch files")
     a = p.parse_args()
@@ -335,7 +341,7 @@ def note(text):
 
 class Bench:
     def __init__(self, a):
-        self.a, self.rows, self.peaks, self.left_out, self.failed = a, [], [], [], []
+        self.a, self.rows, self.peaks, self.tile_peaks, self.left_out, self.failed = a, [], [], [], [], []
         self.end = None if a.deadline is None else time.monotonic() + a.deadline
         a.out.mkdir(parents=True, exist_ok=True)
         self.machine, self.versions = machine(), {"commit": commit()}
@@ -396,10 +402,28 @@ class Bench:
         self.leave_out("torch eager", f"{python}: {why}; --torch PYTHON names another")
         return None
 
+    def measure_peaks(self):
+        if self.a.peak_seconds:
+            self.measure_peak()
+            self.measure_tile_peak()
+
+    def measure_tile_peak(self):
+        precisions = [*self.a.precisions, *(self.torch_precisions if self.torch else [])]
+        if self.device is not None or "bf16" not in precisions:
+            return
+        if not self.machine["instructions"]["amx_bf16"]:
+            if not any(text.startswith("the tile peak") for text in self.left_out):
+                self.leave_out("the tile peak", "the CPU has no matrix unit (amx_tile and amx_bf16)")
+            return
+        note("tile peak: products of bfloat16 in registers")
+        said = self.watch([PROGRAMS / "tile_peak", self.a.threads, self.a.peak_seconds], "the tile peak")
+        if isinstance(said, str):
+            self.fail("the tile peak", said)
+            return
+        self.tile_peaks.append(said["gflops"])
+
     def measure_peak(self):
         seconds = self.a.peak_seconds
-        if not seconds:
-            return
         note("peak: 3x3 convolutions of 192, 384 and 768 channels")
         if self.device is None:
             command = [sys.executable, HERE / "peak.py", self.a.threads, seconds]
@@ -417,14 +441,14 @@ class Bench:
 
     def run(self):
         try:
-            self.measure_peak()
+            self.measure_peaks()
             for name, frames, width, height in self.a.clips:
                 self.check_time(f"{name} {frames}x{width}x{height}")
                 model = Model(name, self.a.out)
                 for direction in self.a.directions:
                     self.clip(model, direction, frames, width, height)
             if self.end is None:
-                self.measure_peak()
+                self.measure_peaks()
         except Late:
             pass
         self.clean()
@@ -560,9 +584,12 @@ class Bench:
 
     def save(self):
         peak = max((gflops for peaks in self.peaks for gflops in peaks.values()), default=None)
+        tile_peak = max(self.tile_peaks, default=None)
         for row in self.rows:
             row["fraction_of_peak"] = row["gflops"] / peak if peak else None
+            row["fraction_of_tile_peak"] = row["gflops"] / tile_peak if tile_peak and row["precision"] == "bf16" else None
         everything = dict(machine=self.machine, versions=self.versions, threads=self.a.threads, provider=self.a.provider, peak_gflops=peak, peak=self.peaks,
+                          tile_peak_gflops=tile_peak, tile_peak=self.tile_peaks,
                           rows=self.rows, left_out=self.left_out, failed=self.failed)
         for name, text in ("bench.json", json.dumps(everything, indent=1) + "\n"), ("bench.md", tables(everything)):
             partial = self.a.out / (name + ".partial")
@@ -575,7 +602,8 @@ def machine():
     name = re.search(r"model name\s*: (.*)", cpuinfo)
     words = set(re.search(r"(?:flags|Features)\s*: (.*)|$", cpuinfo).group().split())
     instructions = {"avx2": "avx2" in words, "avx512f": "avx512f" in words,
-                    "bf16": bool(words & {"avx512_bf16", "amx_bf16", "bf16"}), "amx": "amx_tile" in words}
+                    "bf16": bool(words & {"avx512_bf16", "amx_bf16", "bf16"}), "amx": "amx_tile" in words,
+                    "amx_bf16": {"amx_tile", "amx_bf16"} <= words}
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return dict(processor=name[1] if name else os.uname().machine, processors=len(os.sched_getaffinity(0)), memory_bytes=memory,
                 instructions=instructions, load_average=round(os.getloadavg()[0], 2), kernel=os.uname().release)
@@ -597,7 +625,8 @@ def tables(everything):
     where = machine.get("device", f"{machine['processor']}, {everything['threads']} threads")
     best = "the best" if "device" in machine else "the best float32 convolution"
     peak = everything["peak_gflops"]
-    out = [f"{where}; {best}: {peak:.0f} GFLOP/s" if peak else where]
+    tiles = everything["tile_peak_gflops"]
+    out = [where + (f"; {best}: {peak:.0f} GFLOP/s" if peak else "") + (f"; the matrix unit: {tiles:.0f} GFLOP/s" if tiles else "")]
     keys = ("model", "frames", "width", "height", "direction")
     for group in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
         mine = [row for row in rows if tuple(row[key] for key in keys) == group]
@@ -621,6 +650,7 @@ def table(rows, unit):
             "frames/s": f"{row['fps']:.2f}",
             "GFLOP/s": f"{row['gflops']:.1f}",
             "of peak": f"{row['fraction_of_peak']:.2f}" if row["fraction_of_peak"] else "",
+            "of tile peak": f"{row['fraction_of_tile_peak']:.2f}" if row["fraction_of_tile_peak"] else "",
             "peak MB": megabytes("peak_bytes"),
             "steady MB": megabytes("steady_bytes"),
             "mapped MB": megabytes("mapped_bytes"),
