@@ -9,7 +9,7 @@ use super::size::{Size, SizeList};
 use super::step::{Cache, Initializer, Source, StepGraph, weights_file};
 use super::value::{Element, Layout, Port, Value};
 use crate::kernels::Bordered;
-use crate::model::Weight;
+use crate::model::{Norm, Weight};
 use prost::Message;
 use std::collections::HashMap;
 
@@ -354,6 +354,11 @@ impl Builder {
     /// A tensor of the checkpoint, reshaped to `dims`.
     pub(super) fn weight(&mut self, weight: &Weight, dims: &[usize], element: Element) -> String {
         self.initializer(weight.key.clone(), Source::Tensor(weight.key.clone()), dims, element)
+    }
+
+    /// Scale and shift of a norm.
+    pub(super) fn factors(&mut self, norm: &Norm) -> [String; 2] {
+        [&norm.weight, &norm.bias].map(|weight| self.weight(weight, &weight.shape, Element::F32))
     }
 
     /// One time tap of a causal kernel, as a 2D kernel.

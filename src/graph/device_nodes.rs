@@ -21,7 +21,7 @@ impl From<Value> for Unbiased {
 
 /// The norm of each pixel of `x`, then SiLU if `silu`.
 pub(super) fn normalize(b: &mut Builder, x: &Unbiased, norm: &Norm, silu: bool) -> Value {
-    let [scale, shift] = factors(b, norm);
+    let [scale, shift] = b.factors(norm);
     let inputs = [&x.value.name, &scale, &shift].into_iter().chain(&x.bias);
     let [normed] = node(b, DeviceKind::Norm, inputs, Some(silu), &x.value, [computed(b, &x.value)]);
     normed
@@ -50,7 +50,7 @@ pub(super) fn add_norm(
     silu: bool,
     needed: bool,
 ) -> (Value, Option<Value>) {
-    let [scale, shift] = factors(b, norm);
+    let [scale, shift] = b.factors(norm);
     let inputs = [&x.name, &y.value.name, &scale, &shift].into_iter().chain(&y.bias);
     let (normed, sum) = (computed(b, x), Value { element: Element::F32, ..x.clone() });
     if needed {
@@ -90,10 +90,6 @@ pub(super) fn doubled(b: &mut Builder, x: &Value) -> Value {
     let result = Value { divisor: x.divisor / 2, ..computed(b, &x) };
     let [doubled] = node(b, DeviceKind::Doubled, [&x.name], None, &x, [result]);
     doubled
-}
-
-fn factors(b: &mut Builder, norm: &Norm) -> [String; 2] {
-    [&norm.weight, &norm.bias].map(|weight| b.weight(weight, &weight.shape, Element::F32))
 }
 
 fn computed(b: &Builder, x: &Value) -> Value {

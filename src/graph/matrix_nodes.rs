@@ -28,7 +28,7 @@ pub(super) fn doubled(b: &mut Builder, x: &Value) -> Value {
 
 /// The norm of each pixel of `x`, then SiLU if `silu`, as a bordered frame.
 pub(super) fn normalize(b: &mut Builder, x: &Value, norm: &Norm, silu: bool) -> Value {
-    let [scale, shift] = factors(b, norm);
+    let [scale, shift] = b.factors(norm);
     let [normed] = node(b, MatrixOperator::Norm, &[&scale, &shift, &x.name], Some(silu), [bordered(x)]);
     normed
 }
@@ -58,7 +58,7 @@ pub(super) fn convolve_normed(
     then: Then,
 ) -> (Value, Option<Value>) {
     let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
-    let factors = factors(b, then.norm);
+    let factors = b.factors(then.norm);
     let inputs = Inputs { frames, conv, scale, bias: &bias, residual };
     let sums = inputs.result(conv.out_channels());
     let normed = bordered(&sums);
@@ -141,10 +141,6 @@ impl Inputs<'_> {
 
 fn bordered(x: &Value) -> Value {
     Value { layout: Layout::Bordered, element: Element::Bf16, ..x.clone() }
-}
-
-fn factors(b: &mut Builder, norm: &Norm) -> [String; 2] {
-    [&norm.weight, &norm.bias].map(|weight| b.weight(weight, &weight.shape, Element::F32))
 }
 
 fn node<const N: usize>(

@@ -28,8 +28,7 @@ impl Scale {
 /// The norm of each pixel of `x`, then SiLU if `silu`.
 pub(super) fn normalize(b: &mut Builder, x: &Value, norm: &Norm, silu: bool) -> Value {
     let operator = if silu { Operator::NormSilu } else { Operator::Norm };
-    let scale = b.weight(&norm.weight, &norm.weight.shape, Element::F32);
-    let bias = b.weight(&norm.bias, &norm.bias.shape, Element::F32);
+    let [scale, bias] = b.factors(norm);
     Value { name: b.operator_node(operator, &[&scale, &bias, &x.name], x), ..x.clone() }
 }
 

@@ -164,9 +164,7 @@ impl Target {
 
     fn matrix(self, convolution: Convolution) -> Option<Matrix> {
         match convolution.method {
-            Method::Matrix(form, outcome) => {
-                Some(Matrix::new(self.level, self.level.unit(), convolution, form, outcome))
-            }
+            Method::Matrix(form, outcome) => Some(Matrix::new(self.level, convolution, form, outcome)),
             _ => None,
         }
     }

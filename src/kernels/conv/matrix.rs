@@ -62,21 +62,14 @@ pub(crate) enum MatrixOutput<'a> {
 
 pub(crate) struct Matrix {
     level: Level,
-    unit: Option<Unit>,
     convolution: Convolution,
     form: Form,
     outcome: Outcome,
 }
 
 impl Matrix {
-    pub(crate) fn new(
-        level: Level,
-        unit: Option<Unit>,
-        convolution: Convolution,
-        form: Form,
-        outcome: Outcome,
-    ) -> Self {
-        Matrix { level, unit, convolution, form, outcome }
+    pub(crate) fn new(level: Level, convolution: Convolution, form: Form, outcome: Outcome) -> Self {
+        Matrix { level, convolution, form, outcome }
     }
 
     /// Channels of a step.
@@ -131,7 +124,7 @@ impl Matrix {
         resources: Resources,
         output: MatrixOutput,
     ) -> Result<(), NoMemory> {
-        let unit = self.unit.expect("graphs have such convolutions only where there is a matrix unit");
+        let unit = self.level.unit().expect("graphs have such convolutions only where there is a matrix unit");
         let MatrixInput { frames, size, c_in, weights, bias, residual } = input;
         let Convolution { c_out, times, .. } = self.convolution;
         let frame = Bordered::new(size, c_in);
