@@ -55,7 +55,9 @@ def fetch(packages, debian, pypi):
             deb.unlink()
     for name in pypi:
         if not any(packages.glob(wheel_folder(name))):
-            subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", packages, name], check=True)
+            # The machine's pip, as tools/venv.sh makes environments without one.
+            pip = ["python3", "-m", "pip", "--python", sys.executable]
+            subprocess.run([*pip, "download", "-q", "--no-deps", "-d", packages, name], check=True)
             for wheel in packages.glob("*.whl"):
                 with zipfile.ZipFile(wheel) as archive:
                     archive.extractall(packages / wheel.name.split("-")[0])
