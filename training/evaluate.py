@@ -3,7 +3,7 @@
     evaluate.py MODEL [--data DIR] [--pictures DIR] [--clips NAME ...]
 
 MODEL is a checkpoint folder. Each clip goes through libwfvae (latent = posterior mean, 8-bit pixels in and out) as a whole,
-streamed frame by frame, and in float16. Two simple codecs that keep the same number of values are measured beside it: block
+streamed frame by frame, in float16, and in bfloat16 where the CPU has a matrix unit ("-" where not). Two simple codecs that keep the same number of values are measured beside it: block
 DCT, with the coefficients that suit the clip best, and reduced size. PSNR is over all samples of a clip, SSIM the mean of its
 frames. Visible artefacts: grid is the error's power at the borders of 8x8 blocks divided by that inside them (1: no grid);
 pulse is the PSNR in dB of the best frame of a group of four minus that of the worst, by their index in the group; colour is the
@@ -56,14 +56,20 @@ def to_8_bit(x):
 
 
 def reconstruct(model, clip, chunk=0, precision="f32"):
-    """Frames [T, H, W, 3] through the library and back, `chunk` frames and latents a call (0: all at once)."""
+    """Frames [T, H, W, 3] through the library and back, `chunk` frames and latents a call (0: all at once); None if the CPU
+    lacks what the precision takes."""
     frames, height, width, _ = clip.shape
     with tempfile.TemporaryDirectory() as folder:
         pixels, latents, out = (str(Path(folder) / name) for name in ("in", "latents", "out"))
         (clip.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1).tofile(pixels)
         for direction, source, target in (("encode", pixels, latents), ("decode", latents, out)):
             command = [BENCH, "-F", precision, model, direction, frames, width, height, chunk, 0, 1, 0, source, target]
-            subprocess.run([str(word) for word in command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            run = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, text=True)
+            if precision == "bf16" and "no matrix unit" in run.stderr:
+                return None
+            if run.returncode:
+                sys.exit(run.stderr.strip())
         y = np.fromfile(out, np.float32).reshape(frames, 3, height, width).transpose(0, 2, 3, 1)
     return to_8_bit((y + 1) * 127.5)
 
@@ -117,7 +123,7 @@ def main():
     channels = config["latent_dim"]
     options.pictures.mkdir(parents=True, exist_ok=True)
     print(f"{options.model}: {channels} values for every 4x8x8 pixels; PSNR in dB")
-    print(f"{'clip':<14}{'size':>9}{'whole':>8}{'streamed':>10}{'f16':>8}{'SSIM':>8}{'DCT':>8}{'reduced':>9}{'over DCT':>10}"
+    print(f"{'clip':<14}{'size':>9}{'whole':>8}{'streamed':>10}{'f16':>8}{'bf16':>8}{'SSIM':>8}{'DCT':>8}{'reduced':>9}{'over DCT':>10}"
           f"{'grid':>7}{'pulse':>7}{'colour':>8}")
     scores = []
     for name in options.clips:
@@ -125,11 +131,13 @@ def main():
         if not path.exists():
             sys.exit(f"{path} is missing: run training/fetch_data.py --test")
         clip = np.load(path)
-        whole, streamed, half = (reconstruct(options.model, clip, **how) for how in ({}, {"chunk": 1}, {"precision": "f16"}))
+        ways = {}, {"chunk": 1}, {"precision": "f16"}, {"precision": "bf16"}
+        whole, streamed, half, brain = (reconstruct(options.model, clip, **how) for how in ways)
+        brain = "-" if brain is None else f"{psnr(clip, brain):.2f}"
         row = psnr(clip, whole), ssim(clip, whole)
         dct, small = psnr(clip, block_dct(clip, channels)), psnr(clip, reduced(clip, channels))
         size = f"{clip.shape[2]}x{clip.shape[1]}"
-        print(f"{name:<14}{size:>9}{row[0]:8.2f}{psnr(clip, streamed):10.2f}{psnr(clip, half):8.2f}{row[1]:8.4f}{dct:8.2f}{small:9.2f}{row[0] - dct:+10.2f}"
+        print(f"{name:<14}{size:>9}{row[0]:8.2f}{psnr(clip, streamed):10.2f}{psnr(clip, half):8.2f}{brain:>8}{row[1]:8.4f}{dct:8.2f}{small:9.2f}{row[0] - dct:+10.2f}"
               "{:7.2f}{:7.2f}{:8.2f}".format(*artefacts(clip, whole)), flush=True)
         picture(clip, whole, options.pictures / f"{name}.png")
         if name in TEST:
