@@ -133,7 +133,7 @@ bench: $(BENCH) $(TILE_PEAK) $(C)/save_onnx
 	@tools/venv.sh
 	@target/venv/bin/python tools/bench/bench.py $(ARGS)
 
-#: make bench-kernels   prints how fast our bfloat16 convolutions are, by shape, on a CPU with a matrix unit
+#: make bench-kernels   prints how fast our convolutions are on a CPU with a matrix unit, by shape, in bfloat16 and in float32
 bench-kernels:
 	@$(CARGO) test --release --lib --quiet kernels::matrix_rates -- --ignored --nocapture
 

@@ -102,6 +102,11 @@
  * Floating-point mode. The calling thread's mode (rounding, denormals, traps, exception flags) does not affect results,
  * and calls leave it unchanged.
  *
+ * Signal stacks. On a CPU with a matrix unit (Intel AMX), opening the first model asks Linux for the right to use the
+ * unit's registers; ONNX Runtime asks, too. From then on sigaltstack() refuses a stack of less than
+ * sysconf(_SC_MINSIGSTKSZ) bytes, about 12 kB. If a thread has a smaller one already, the right is refused: float32 is
+ * then computed without the unit, which a debug message says, and WFVAE_PRECISION_BF16 needs a CUDA device.
+ *
  * Resources. If memory, address space or threads run out, a call fails with a text that says so, and the process
  * continues. The library cannot control what ONNX Runtime does if a small allocation of its own fails. A thread that
  * calls the library needs 256 KiB of stack, and the system's default for new threads (ulimit -s) must be at least that.
@@ -420,9 +425,7 @@ typedef enum wfvae_precision {
   /// bfloat16. On the CPU moments differ by up to 0.020, frames by up to 0.057; on an H100 by 0.10 and 0.08. It takes
   /// - a CPU with a matrix unit (Intel AMX: amx_tile and amx_bf16) and Linux on x86-64, where it is faster than F32;
   ///   otherwise wfvae_create() returns WFVAE_STATUS_PROVIDER. There WFVAE_CONVOLUTION_EXACT and _FAST are the same;
-  ///   with others, and with WFVAE_LAYOUT_PLANES, wfvae_create() returns WFVAE_STATUS_INVALID_ARGUMENT. Once such a
-  ///   stream was made, Linux wants alternate signal stacks of this process to have sysconf(_SC_MINSIGSTKSZ) bytes,
-  ///   which is more than before.
+  ///   with others, and with WFVAE_LAYOUT_PLANES, wfvae_create() returns WFVAE_STATUS_INVALID_ARGUMENT.
   /// - or a CUDA device, if ONNX Runtime has such convolutions; otherwise wfvae_create() returns WFVAE_STATUS_RUNTIME.
   WFVAE_PRECISION_BF16 = 3,
 } wfvae_precision;

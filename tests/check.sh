@@ -134,9 +134,9 @@ levels() {
     done
 }
 
-# bfloat16 on the CPU, with the unit of this machine if it has one, and without.
+# bfloat16 on the CPU, with the unit of this machine if it has one, without, and where the system refuses it.
 bfloat16() {
-    $c/test_bfloat16 tests/golden && WFVAE_CPU=scalar $c/test_bfloat16 tests/golden
+    $c/test_bfloat16 tests/golden && WFVAE_CPU=scalar $c/test_bfloat16 tests/golden && $c/test_refused_unit
 }
 
 # Snapshots, with the built-in model and one of 8 frames per latent.

@@ -36,6 +36,10 @@ impl Level {
         Level { unit: Some(Unit::Plain), ..self }
     }
 
+    pub(super) fn without_unit(self) -> Level {
+        Level { unit: None, ..self }
+    }
+
     pub(super) fn unit(self) -> Option<Unit> {
         self.unit
     }

@@ -116,3 +116,60 @@ fn rates() {
         println!("{shape:<24}{:>16}{:>16}{:>24}", rates[0], rates[1], rates[2]);
     }
 }
+
+/// Elements in large pages, as streams have them.
+struct Elements(Pages, usize);
+
+impl Elements {
+    fn repeating(values: &[f32], len: usize) -> Self {
+        let pages = Pages::new(4 * len).unwrap();
+        // SAFETY: the pages have so many bytes, and nobody else uses them.
+        let elements = unsafe { std::slice::from_raw_parts_mut(pages.start().cast::<f32>(), len) };
+        elements.iter_mut().zip(values.iter().cycle()).for_each(|(to, value)| *to = *value);
+        Elements(pages, len)
+    }
+
+    fn get(&self) -> &[f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts(self.0.start().cast(), self.1) }
+    }
+}
+
+#[test]
+#[ignore = "measures; make bench-kernels runs it"]
+fn rates_of_float32() {
+    let target = Target::choose().unwrap();
+    if let Err(reason) = target.check_matrix_unit() {
+        return println!("skipped: {reason}");
+    }
+    let vectors = Target::all()[Target::all().len() - 1];
+    println!("causal 3x3x3 convolutions of float32, 2 threads: GFLOP/s of the direct sum");
+    println!(
+        "{:<24}{:>16}{:>16}{:>16}{:>16}",
+        "channels, frame", "2x2, vectors", "2x2, unit", "4x4, vectors", "4x4, unit"
+    );
+    let mut random = Random(1);
+    for [c_in, c_out, height, width] in SHAPES {
+        let values = random.values(1 << 12);
+        let frames: Vec<_> = (0..3).map(|_| Elements::repeating(&values, height * width * c_in)).collect();
+        let frames: Vec<&[f32]> = frames.iter().map(Elements::get).collect();
+        let (bias, residual) = (random.values(c_out), random.values(height * width * c_out));
+        let mut sums = vec![0.0; residual.len()];
+        let scratch = ScratchPool::default();
+        let mut rate = |target: Target, method| {
+            let convolution = Convolution { method, c_out, c_in, times: 3 };
+            let weights = Elements::repeating(&values, target.packed_len(convolution));
+            let (weights, residual) = (weights.get(), Some(&residual[..]));
+            let input = Input { frames: &frames, height, width, c_in, weights, bias: &bias, residual };
+            let resources = Resources { threads: 2, workers: &two, scratch: &scratch };
+            // SAFETY: the sums have this size.
+            let run = || unsafe { target.convolve(method, input, resources, sums.as_mut_ptr()) }.unwrap();
+            let rate = 2.0 * (27 * c_in * c_out * height * width) as f64 / seconds(run) / 1e9;
+            format!("{rate:.0}")
+        };
+        let rates = [Method::Winograd2(Sampling::Same), Method::Winograd4(Sampling::Same)]
+            .map(|method| [vectors, target].map(|target| rate(target, method)));
+        let shape = format!("{c_in} to {c_out}, {height}x{width}");
+        println!("{shape:<24}{:>16}{:>16}{:>16}{:>16}", rates[0][0], rates[0][1], rates[1][0], rates[1][1]);
+    }
+}

@@ -16,6 +16,10 @@
 //! read frames of bfloat16 with zeros around them (`bordered`), which norms and other convolutions write. A convolution can apply
 //! the norm that follows it while its sums are in the cache. Everything else is float32.
 //!
+//! In float32, such a unit multiplies the transformed tiles of wide convolutions (`conv::multipliers`). There a float32 is the exact
+//! sum of three bfloat16, and a product of two is the sum of the six largest products of their parts, which loses no more than
+//! float32's own rounding (Henry, Tang and Heinecke, arXiv 1904.06376).
+//!
 //! ## Adding another kind of product
 //! 1. `micro/`: the inner product.
 //! 2. `conv/`: a type with the trait `Algorithm`, which says how weights are packed and how much scratch a frame takes; and

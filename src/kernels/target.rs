@@ -5,6 +5,7 @@ use super::bordered::Narrow;
 use super::conv::convolution::{Algorithm, Convolution, FloatAlgorithm, Input, Method, ReadRows, Resources};
 use super::conv::direct::Direct;
 use super::conv::matrix::{Matrix, MatrixInput, MatrixOutput};
+use super::conv::multipliers::{OnUnit, Vectors};
 use super::conv::transforms::{F23, F43};
 use super::conv::winograd::Winograd;
 use super::level::Level;
@@ -14,7 +15,7 @@ use super::micro::unit::Unit;
 use super::norm::LayerNorm;
 use super::scratch::{NoMemory, ScratchSize};
 use super::workers::Workers;
-use crate::error::Result;
+use crate::error::{Result, fail};
 use half::bf16;
 use once_cell::sync::OnceCell;
 
@@ -25,27 +26,47 @@ const VARIABLE: &str = "WFVAE_CPU";
 /// and 15 times with 1.
 pub(crate) const OPTIMISED: bool = cfg!(optimised);
 
+/// Input channels, and output channels, from which on a matrix unit multiplies float32 faster than vectors do. With fewer, too much
+/// of the unit is unused.
+const ON_UNIT: usize = 64;
+
 /// The instruction set of this process and the algorithms that it has for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     level: Level,
+    /// Input channels, and output channels, from which on a matrix unit multiplies float32.
+    on_unit: usize,
+    /// Why the system refused the CPU's matrix unit, if it did.
+    refused: Option<&'static str>,
 }
 
 impl Target {
-    /// Chooses the target of this process, at the first call that succeeds.
+    /// Chooses the target of this process, at the first call that succeeds. Asks the system for a matrix unit, as ONNX Runtime does
+    /// when its environment is made.
     ///
     /// # Errors
-    /// `InvalidArgument` if `WFVAE_CPU` names no level of this CPU.
+    /// `InvalidArgument` if `WFVAE_CPU` names no level of this CPU, or one whose matrix unit the system refuses.
     pub(crate) fn choose() -> Result<Target> {
         static CHOSEN: OnceCell<Target> = OnceCell::new();
         let choose = || -> Result<Target> {
-            let level = match std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) {
+            let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
+            let level = match &named {
                 Some(name) => Level::named(&name.to_string_lossy(), VARIABLE)?,
                 None => Level::best(),
             };
-            Ok(Target { level })
+            let refused = level.unit().and_then(|unit| unit.ask().err());
+            let level = if refused.is_some() { level.without_unit() } else { level };
+            let target = Target { refused, ..Target::new(level) };
+            match (target.refusal(), named) {
+                (Some(refusal), Some(name)) => fail!(InvalidArgument, "{VARIABLE} is {name:?}, but {refusal}"),
+                _ => Ok(target),
+            }
         };
         CHOSEN.get_or_try_init(choose).copied()
+    }
+
+    fn new(level: Level) -> Target {
+        Target { level, on_unit: ON_UNIT, refused: None }
     }
 
     /// The target of this process.
@@ -58,16 +79,19 @@ impl Target {
         self.level.lanes() > 1
     }
 
-    /// Whether there is a matrix unit that the process may use. If not, says why. Asks the system, so ask only if you would use it.
-    pub(crate) fn check_matrix_unit(self) -> std::result::Result<(), &'static str> {
+    /// Whether there is a matrix unit that the process may use. If not, says why.
+    pub(crate) fn check_matrix_unit(self) -> std::result::Result<(), String> {
+        let missing = "this CPU, or the level that WFVAE_CPU forces, has no matrix unit (amx_tile and amx_bf16)";
         match self.level.unit() {
-            None => Err("this CPU, or the level that WFVAE_CPU forces, has no matrix unit (amx_tile and amx_bf16)"),
-            Some(unit) if !unit.is_allowed() => Err(
-                "the system does not let this process use the CPU's matrix unit: its kernel is older than Linux 5.16, or a thread has \
-                 an alternate signal stack of less than sysconf(_SC_MINSIGSTKSZ) bytes",
-            ),
             Some(_) => Ok(()),
+            None => Err(self.refusal().unwrap_or_else(|| missing.to_owned())),
         }
+    }
+
+    /// Why the system does not let the process use the CPU's matrix unit, if that is so.
+    pub(crate) fn refusal(self) -> Option<String> {
+        let reason = self.refused?;
+        Some(format!("the system does not let this process use the CPU's matrix unit: {reason}"))
     }
 
     /// Float32 elements of a convolution's packed weights.
@@ -172,12 +196,24 @@ impl Target {
     /// The one place that chooses an algorithm of float32.
     fn with_floats<R>(self, convolution: Convolution, then: impl FnOnce(&dyn FloatAlgorithm) -> R) -> R {
         let level = self.level;
-        match convolution.method {
-            Method::Winograd2(sampling) => then(&Winograd::<F23, 4, 2>::new(level, convolution, sampling)),
-            Method::Winograd4(sampling) => then(&Winograd::<F43, 6, 4>::new(level, convolution, sampling)),
-            Method::Strided => then(&Direct::new(level, convolution, 3, 2)),
-            Method::Pointwise => then(&Direct::new(level, convolution, 1, 1)),
-            Method::Matrix(..) => unreachable!("of bfloat16"),
+        // This must not depend on the size of frames, as tiles give the same bits as whole frames.
+        let unit = level.unit().filter(|_| convolution.c_in.min(convolution.c_out) >= self.on_unit);
+        match (convolution.method, unit.map(OnUnit)) {
+            (Method::Winograd2(sampling), Some(unit)) => {
+                then(&Winograd::<F23, _, 4, 2>::new(level, unit, convolution, sampling))
+            }
+            (Method::Winograd2(sampling), None) => {
+                then(&Winograd::<F23, _, 4, 2>::new(level, Vectors, convolution, sampling))
+            }
+            (Method::Winograd4(sampling), Some(unit)) => {
+                then(&Winograd::<F43, _, 6, 4>::new(level, unit, convolution, sampling))
+            }
+            (Method::Winograd4(sampling), None) => {
+                then(&Winograd::<F43, _, 6, 4>::new(level, Vectors, convolution, sampling))
+            }
+            (Method::Strided, _) => then(&Direct::new(level, convolution, 3, 2)),
+            (Method::Pointwise, _) => then(&Direct::new(level, convolution, 1, 1)),
+            (Method::Matrix(..), _) => unreachable!("of bfloat16"),
         }
     }
 
@@ -185,15 +221,21 @@ impl Target {
     #[cfg(test)]
     pub(super) fn all() -> Vec<Target> {
         let levels = Level::available().into_iter().filter(|level| level.unit().is_none());
-        levels.map(|level| Target { level }).collect()
+        levels.map(Target::new).collect()
     }
 
-    /// Those with a matrix unit: the CPU's, if it has one, and plain code.
+    /// Those with a matrix unit: the CPU's, if it has one, and plain code. They use it however few the channels are.
     #[cfg(test)]
     pub(super) fn all_with_units() -> Vec<Target> {
-        let best = Target { level: Level::best() };
-        let plain = Target { level: best.level.with_plain_unit() };
-        Some(best).filter(|best| best.check_matrix_unit().is_ok()).into_iter().chain([plain]).collect()
+        let best = Level::best();
+        let units = best.unit().filter(|unit| unit.ask().is_ok()).map(|_| best);
+        let units = units.into_iter().chain([best.with_plain_unit()]);
+        units.map(|level| Target { on_unit: 0, ..Target::new(level) }).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_plain_unit(self) -> bool {
+        self.level.unit() == Some(Unit::Plain)
     }
 
     #[cfg(test)]

@@ -101,7 +101,7 @@ fn check(method: Method, side: usize, stride: usize, offset: usize, scale: usize
         let read_rows = |rows: std::ops::Range<usize>, out: &mut [f32]| {
             out.copy_from_slice(&kernel[rows.start * row..rows.end * row]);
         };
-        for target in Target::all() {
+        let run = |target: Target, threads: &[usize]| {
             let convolution = Convolution { method, c_out, c_in, times };
             let mut weights = vec![f32::NAN; target.packed_len(convolution)];
             target.pack(convolution, &read_rows, 2, &mut weights).unwrap();
@@ -120,14 +120,25 @@ fn check(method: Method, side: usize, stride: usize, offset: usize, scale: usize
                 unsafe { target.convolve(method, input, resources, result.as_mut_ptr()) }.unwrap();
                 result
             };
-            for threads in [1, 4, 64] {
-                let results = [convolve(&one, threads), convolve(&four, threads)];
+            let mut result = vec![];
+            for threads in threads {
+                let results = [convolve(&one, *threads), convolve(&four, *threads)];
                 assert_eq!(results[0], results[1], "{case:?} {target:?}: threads change the result");
                 let errors = results[0].iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
                 let error = errors.fold(0.0, f64::max);
                 assert!(error <= tolerance, "{case:?} {target:?}: off by {error:.1e}");
+                [result, _] = results;
             }
+            result
+        };
+        for target in Target::all() {
+            run(target, &[1, 4, 64]);
         }
+        // Plain code takes long.
+        let small = c_in * c_out * times * expected.len() / c_out <= 1 << 20;
+        let units = Target::all_with_units().into_iter().filter(|target| small || !target.has_plain_unit());
+        let results: Vec<_> = units.map(|target| run(target, if small { &[4] } else { &[1, 4, 64] })).collect();
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{case:?}: the unit is not what plain code is");
     }
 }
 

@@ -38,14 +38,18 @@ pub(crate) fn advise_large_pages(memory: &memmap2::MmapMut, start: usize, bytes:
 }
 
 /// Asks the system to let this process use the tile registers of its CPU, which take 8 KiB of each thread's state. Once is enough.
-pub(crate) fn allow_tile_registers() -> bool {
+/// An error says why it does not.
+pub(crate) fn allow_tile_registers() -> Result<(), &'static str> {
     #[cfg(target_arch = "x86_64")]
     {
         const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
         const XFEATURE_XTILEDATA: libc::c_long = 18;
         // SAFETY: this only gives a permission.
-        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+        if unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 } {
+            return Ok(());
+        }
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+    Err(
+        "its kernel is older than Linux 5.16, or a thread has an alternate signal stack of less than sysconf(_SC_MINSIGSTKSZ) bytes",
+    )
 }

@@ -29,9 +29,9 @@ pub(crate) fn stay_loaded() {
 /// Gives free memory of the allocator back to the system. The allocator of macOS does so itself.
 pub(crate) fn trim_heap() {}
 
-/// Whether this process may use the tile registers of its CPU. Not tried on this system yet.
-pub(crate) fn allow_tile_registers() -> bool {
-    false
+/// Lets this process use the tile registers of its CPU. Not tried on this system yet.
+pub(crate) fn allow_tile_registers() -> Result<(), &'static str> {
+    Err("wfvae asks only Linux for it")
 }
 
 /// Asks for large pages. macOS has none for this memory.

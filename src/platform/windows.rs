@@ -289,9 +289,9 @@ pub(crate) const MORE_THREADS: &str = "close other programs";
 /// Gives free memory of the allocator back to the system. The heap of Windows does so itself.
 pub(crate) fn trim_heap() {}
 
-/// Whether this process may use the tile registers of its CPU. Not tried on this system yet.
-pub(crate) fn allow_tile_registers() -> bool {
-    false
+/// Lets this process use the tile registers of its CPU. Not tried on this system yet.
+pub(crate) fn allow_tile_registers() -> Result<(), &'static str> {
+    Err("wfvae asks only Linux for it")
 }
 
 /// Asks for large pages. On Windows they take a privilege that programs rarely have.

@@ -48,7 +48,7 @@ impl Runtime {
 
     fn load(path: Option<&Path>, logger: &Logger) -> Result<Runtime> {
         platform::stay_loaded();
-        operators::prepare()?;
+        operators::prepare(logger)?;
         let library = library::find(path)?;
         let name = format!("ONNX Runtime {} at {}", library.version, library.path.display());
         let environment = ort::init_from(&library.path).map_err(|e| failed(&name, e))?;

@@ -5,6 +5,7 @@ use super::operator_parts::{Parts, no_memory, workers};
 use crate::error::Result;
 use crate::graph::{MatrixOperator, OPERATOR_DOMAIN, Operator};
 use crate::kernels::{Blend, Input, LayerNorm, NoMemory, Norm, Resources, ScratchPool, Target};
+use crate::logger::Logger;
 use crate::model::NORM_EPSILON;
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::Float32;
@@ -32,8 +33,10 @@ pub(super) fn domain(threads: usize, scratch: Arc<ScratchPool>) -> ort::Result<O
 }
 
 /// Chooses what kernels compute with. This is done while ONNX Runtime is loaded, so that no fork can come in between.
-pub(super) fn prepare() -> Result<()> {
-    Target::choose()?;
+pub(super) fn prepare(logger: &Logger) -> Result<()> {
+    if let Some(reason) = Target::choose()?.refusal() {
+        logger.log(log::Level::Debug, format_args!("float32 is computed with vectors: {reason}"));
+    }
     Ok(())
 }
 

@@ -48,8 +48,7 @@ pub enum Precision {
     /// bfloat16: 8 bits, the range of float32. On a CUDA device, if the runtime has such convolutions; on the CPU, if it has
     /// a matrix unit (Intel AMX: amx_tile and amx_bf16), on Linux. Otherwise, and in a build with `opt-level` 0 or 1, making a
     /// stream fails. On the CPU it is faster than `F32`, and convolutions are [`Exact`](Convolution::Exact) or
-    /// [`Fast`](Convolution::Fast), which are the same. Once a stream was made so, Linux wants larger alternate signal stacks in
-    /// this process (`sysconf(_SC_MINSIGSTKSZ)`).
+    /// [`Fast`](Convolution::Fast), which are the same.
     Bf16,
 }
 

@@ -1,4 +1,4 @@
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 
 #include "os.h"
 
@@ -150,6 +150,16 @@ int os_has_matrix_unit(void)
     found = found && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & (1u << 22)) && (!forced || !*forced || !strcmp(forced, "amx"));
 #endif
     return found;
+}
+
+int os_small_signal_stack(void)
+{
+    static char memory[8192]; /* the registers alone take as much */
+    stack_t stack = {0};
+
+    stack.ss_sp = memory;
+    stack.ss_size = sizeof memory;
+    return sigaltstack(&stack, NULL);
 }
 
 int os_thread_count(void)

@@ -157,6 +157,11 @@ int os_has_matrix_unit(void)
     return 0;
 }
 
+int os_small_signal_stack(void)
+{
+    return -1;
+}
+
 int os_thread_count(void)
 {
     HANDLE threads = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);

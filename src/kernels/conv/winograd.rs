@@ -8,41 +8,47 @@
 
 use super::super::level::Level;
 use super::super::micro::float32::{PANEL_VECTORS, Product};
-use super::super::micro::vectors::{load, load_some, store, store_some};
+use super::super::micro::vectors::{load, load_some, store_some};
 use super::super::scratch::{NoMemory, ScratchSize};
 use super::super::workers::Shared;
 use super::convolution::{Algorithm, Convolution, FloatAlgorithm, Input, ReadRows, Resources, Sampling};
-use super::division::{CHUNK, Division, PANELS};
+use super::division::Division;
+use super::multipliers::{Multiplier, Tile};
 use super::pack::{Order, pack, packed_len};
 use super::transforms::Transform;
 use pulp::{Simd, WithSimd};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) struct Winograd<T, const IN: usize, const OUT: usize> {
+pub(crate) struct Winograd<T, M, const IN: usize, const OUT: usize> {
     level: Level,
+    multiplier: M,
     convolution: Convolution,
     sampling: Sampling,
     transform: PhantomData<T>,
 }
 
-impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> Winograd<T, IN, OUT> {
-    pub(crate) fn new(level: Level, convolution: Convolution, sampling: Sampling) -> Self {
-        Winograd { level, convolution, sampling, transform: PhantomData }
+impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> Winograd<T, M, IN, OUT> {
+    pub(crate) fn new(level: Level, multiplier: M, convolution: Convolution, sampling: Sampling) -> Self {
+        Winograd { level, multiplier, convolution, sampling, transform: PhantomData }
     }
 
     fn divide(&self, size: [usize; 2], threads: usize) -> Division<IN, OUT> {
-        Division::new(self.convolution, self.sampling.size(size), self.level, threads)
+        Division::new(self.convolution, self.sampling.size(size), M::SIZES, self.lanes(), threads)
+    }
+
+    fn lanes(&self) -> usize {
+        self.multiplier.lanes(self.level)
     }
 }
 
-impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> Algorithm for Winograd<T, IN, OUT> {
+impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> Algorithm for Winograd<T, M, IN, OUT> {
     fn packed_len(&self) -> usize {
-        packed_len(self.convolution, self.level.lanes())
+        packed_len(self.convolution, self.lanes())
     }
 
     fn pack(&self, read_rows: ReadRows, threads: usize, out: &mut [f32]) -> Result<(), NoMemory> {
-        pack(self.convolution, Order::TapLast, self.level.lanes(), read_rows, threads, out)
+        pack(self.convolution, Order::TapLast, self.lanes(), read_rows, threads, out)
     }
 
     fn scratch(&self, size: [usize; 2], threads: usize) -> ScratchSize {
@@ -50,25 +56,28 @@ impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> Algorithm for Win
     }
 }
 
-impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> FloatAlgorithm for Winograd<T, IN, OUT> {
+impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> FloatAlgorithm
+    for Winograd<T, M, IN, OUT>
+{
     unsafe fn run(&self, input: Input, resources: Resources, output: *mut f32) -> Result<(), NoMemory> {
         let division = self.divide([input.height, input.width], resources.threads);
-        let run =
-            Run::<T, IN, OUT> { level: self.level, input, sampling: self.sampling, division, transform: PhantomData };
+        let Winograd { level, multiplier, sampling, transform, .. } = *self;
+        let run = Run::<T, M, IN, OUT> { level, multiplier, input, sampling, division, transform };
         unsafe { run.run(resources, Shared(output)) }
     }
 }
 
 /// The convolution of one frame.
-struct Run<'a, T, const IN: usize, const OUT: usize> {
+struct Run<'a, T, M, const IN: usize, const OUT: usize> {
     level: Level,
+    multiplier: M,
     input: Input<'a>,
     sampling: Sampling,
     division: Division<IN, OUT>,
     transform: PhantomData<T>,
 }
 
-impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> Run<'_, T, IN, OUT> {
+impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> Run<'_, T, M, IN, OUT> {
     /// # Safety
     /// As that of `Algorithm::run`.
     unsafe fn run(&self, resources: Resources, output: Shared) -> Result<(), NoMemory> {
@@ -124,71 +133,42 @@ impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> Run<'_, T, IN, OU
     }
 }
 
-struct TransformTiles<'a, 'b, T, const IN: usize, const OUT: usize> {
-    run: &'b Run<'a, T, IN, OUT>,
+struct TransformTiles<'a, 'b, T, M, const IN: usize, const OUT: usize> {
+    run: &'b Run<'a, T, M, IN, OUT>,
     block: usize,
     piece: usize,
     to: *mut f32,
 }
 
-impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for TransformTiles<'_, '_, T, IN, OUT> {
+impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> WithSimd
+    for TransformTiles<'_, '_, T, M, IN, OUT>
+{
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         let TransformTiles { run, block, piece, to } = self;
         let Input { width, c_in, frames, .. } = run.input;
-        let frame = frames[piece / run.division.chunks].as_ptr();
-        let start = piece % run.division.chunks * run.division.chunk;
-        let end = c_in.min(start + run.division.chunk);
-        let block = run.division.block(block);
-        let point_len = run.division.point_len(block.len());
+        let division = &run.division;
+        let frame = frames[piece / division.chunks].as_ptr();
+        let start = piece % division.chunks * division.chunk;
+        let channels = start..c_in.min(start + division.chunk);
+        let block = division.block(block);
+        let point_len = division.point_len(block.len());
         let shift = if run.sampling == Sampling::Doubled { 1 } else { 0 };
-        let zero = s.splat_f32s(0.0);
         for (i, tile) in block.enumerate() {
-            let (y, x) = run.division.origin(tile);
-            let inside = y > 0 && x > 0 && y + IN <= run.division.height + 1 && x + IN <= run.division.width + 1;
-            let mut c = start;
-            while c < end {
-                let count = end - c;
-                let mut half = [[zero; IN]; IN];
-                for column in 0..IN {
-                    let mut values = [zero; IN];
-                    for row in 0..IN {
-                        // The tile starts one pixel above and to the left. Outside the frame that wraps to a large value.
-                        let (y, x) = ((y + row).wrapping_sub(1), (x + column).wrapping_sub(1));
-                        if inside || y < run.division.height && x < run.division.width {
-                            // SAFETY: the pixel is in the frame.
-                            values[row] = unsafe {
-                                load_some(s, frame.add(((y >> shift) * width + (x >> shift)) * c_in + c), count)
-                            };
-                        }
-                    }
-                    let transformed = T::input(s, values);
-                    for row in 0..IN {
-                        half[row][column] = transformed[row];
-                    }
-                }
-                for row in 0..IN {
-                    let transformed = T::input(s, half[row]);
-                    for column in 0..IN {
-                        // SAFETY: within the piece, as chunks are whole vectors.
-                        unsafe {
-                            store::<S>(
-                                to.add((row * IN + column) * point_len + i * run.division.chunk + c - start),
-                                transformed[column],
-                            );
-                        }
-                    }
-                }
-                c += S::F32_LANES;
+            let (y, x) = division.origin(tile);
+            let tile = Tile { frame, width, c_in, seen: [division.height, division.width], shift, y, x };
+            // SAFETY: within the piece.
+            unsafe {
+                M::store_tile::<S, T, IN, OUT>(s, &tile, channels.clone(), to.add(i * division.stored()), point_len);
             }
         }
     }
 }
 
-struct Multiply<'a, 'b, T, const IN: usize, const OUT: usize> {
-    run: &'b Run<'a, T, IN, OUT>,
+struct Multiply<'a, 'b, T, M, const IN: usize, const OUT: usize> {
+    run: &'b Run<'a, T, M, IN, OUT>,
     block: usize,
     group: usize,
     tiles: *const f32,
@@ -196,70 +176,73 @@ struct Multiply<'a, 'b, T, const IN: usize, const OUT: usize> {
     output: Shared,
 }
 
-impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Multiply<'_, '_, T, IN, OUT> {
+impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> WithSimd
+    for Multiply<'_, '_, T, M, IN, OUT>
+{
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
         let Multiply { run, block, group, tiles, scratch: kernel, output } = self;
         let Input { c_in, frames, weights, .. } = run.input;
-        let block = run.division.block(block);
+        let division = &run.division;
+        let block = division.block(block);
         let count = block.len();
-        let point_len = run.division.point_len(count);
-        let first_panel = group * PANELS;
-        let panels = PANELS.min(run.division.panels.count() - first_panel);
-        let vectors = (PANELS * PANEL_VECTORS).min(run.division.panels.vectors - first_panel * PANEL_VECTORS);
-        let width = vectors * S::F32_LANES;
+        let point_len = division.point_len(count);
+        let first_panel = group * division.group;
+        let panels = division.group.min(division.panels.count() - first_panel);
+        let vectors = (division.group * PANEL_VECTORS).min(division.panels.vectors - first_panel * PANEL_VECTORS);
+        let width = vectors * division.lanes;
+        let ready = run.multiplier.ready();
         // Weights are [point][panel][channel][vector], sums [point][tile][vector].
         let (panel_len, kernel_len, sums_len) =
-            (run.division.panel_len(), run.division.kernel_point_len(), run.division.sums_point_len());
+            (division.panel_len(), division.kernel_point_len(), division.sums_point_len());
         // SAFETY: within the scratch.
-        let sums = unsafe { kernel.add(IN * IN * kernel_len) };
-        for piece in 0..run.division.pieces() {
-            let (time, start) = (piece / run.division.chunks, piece % run.division.chunks * run.division.chunk);
-            let depth = run.division.chunk.min(c_in - start);
-            for panel in 0..panels {
-                let in_panel = run.division.panels.vectors_of(first_panel + panel);
-                // All panels before this one are full.
-                let before = (first_panel + panel) * PANEL_VECTORS * frames.len() * c_in;
-                let at = (before + (time * c_in + start) * in_panel) * 9 * S::F32_LANES;
-                // SAFETY: the caller checked the sizes.
-                unsafe {
-                    let to = kernel.add(panel * panel_len);
-                    transform_kernel::<S, T, IN, OUT>(s, weights.as_ptr().add(at), depth, in_panel, to, kernel_len);
+        let sums = unsafe { kernel.add(division.point_rows() * IN * kernel_len) };
+        for rows in (0..IN).step_by(division.point_rows()) {
+            let rows = rows..IN.min(rows + division.point_rows());
+            for piece in 0..division.pieces() {
+                let (time, start) = (piece / division.chunks, piece % division.chunks * division.chunk);
+                let depth = division.chunk.min(c_in - start);
+                for panel in 0..panels {
+                    let in_panel = division.panels.vectors_of(first_panel + panel);
+                    // All panels before this one are full.
+                    let before = (first_panel + panel) * PANEL_VECTORS * frames.len() * c_in;
+                    let at = (before + (time * c_in + start) * in_panel) * 9 * division.lanes;
+                    // SAFETY: the caller checked the sizes.
+                    unsafe {
+                        let (from, to) = (weights.as_ptr().add(at), kernel.add(panel * panel_len));
+                        M::store_weights::<S, T, IN, OUT>(s, from, depth, in_panel, rows.clone(), to, kernel_len);
+                    }
                 }
-            }
-            for point in 0..IN * IN {
-                // SAFETY: within the scratch and the piece, which has `point_len` for each point.
-                unsafe {
-                    let product = Product {
-                        rows: count,
-                        depth,
-                        a: tiles.add(piece * run.division.piece_len() + point * point_len),
-                        a_stride: run.division.chunk,
-                        b: kernel.add(point * kernel_len),
-                        b_stride: panel_len,
-                        c: sums.add(point * sums_len),
-                        c_stride: width,
-                        accumulate: piece > 0,
-                    };
-                    match run.division.chunk {
-                        16 => product.run::<S, 16>(s, vectors),
-                        32 => product.run::<S, 32>(s, vectors),
-                        48 => product.run::<S, 48>(s, vectors),
-                        64 => product.run::<S, 64>(s, vectors),
-                        80 => product.run::<S, 80>(s, vectors),
-                        CHUNK => product.run::<S, CHUNK>(s, vectors),
-                        other => unreachable!("a chunk of {other}"),
+                for point in rows.start * IN..rows.end * IN {
+                    // SAFETY: within the scratch and the piece, which has `point_len` for each point.
+                    unsafe {
+                        let product = Product {
+                            rows: count,
+                            depth,
+                            a: tiles.add(piece * division.piece_len() + point * point_len),
+                            a_stride: division.stored(),
+                            b: kernel.add((point - rows.start * IN) * kernel_len),
+                            b_stride: panel_len,
+                            c: sums.add(point * sums_len),
+                            c_stride: width,
+                            accumulate: piece > 0,
+                        };
+                        M::multiply(&ready, s, product, vectors, division.chunk);
                     }
                 }
             }
         }
         for (i, tile) in block.enumerate() {
-            for vector in 0..vectors {
+            for n in (0..width).step_by(S::F32_LANES) {
+                let channel = first_panel * PANEL_VECTORS * division.lanes + n;
+                // Panels may have more channels than there are.
+                if channel >= run.input.c_out() {
+                    break;
+                }
                 // SAFETY: within the scratch.
-                let from = unsafe { sums.add(i * width + vector * S::F32_LANES) };
-                let channel = first_panel * PANEL_VECTORS * S::F32_LANES + vector * S::F32_LANES;
+                let from = unsafe { sums.add(i * width + n) };
                 // SAFETY: no other job writes these channels of the tile's pixels.
                 unsafe { transform_output(s, run, tile, channel, from, sums_len, output) };
             }
@@ -268,47 +251,11 @@ impl<T: Transform<IN, OUT>, const IN: usize, const OUT: usize> WithSimd for Mult
 }
 
 /// # Safety
-/// `from` holds `depth` x 9 x `vectors` vectors. `to` has room for `depth` x `vectors` at each point; points are `point_len`
-/// apart.
-#[inline(always)]
-unsafe fn transform_kernel<S: Simd, T: Transform<IN, OUT>, const IN: usize, const OUT: usize>(
-    s: S,
-    from: *const f32,
-    depth: usize,
-    vectors: usize,
-    to: *mut f32,
-    point_len: usize,
-) {
-    let zero = s.splat_f32s(0.0);
-    for n in 0..depth * vectors {
-        let (k, vector) = (n / vectors, n % vectors);
-        let mut half = [[zero; 3]; IN];
-        for column in 0..3 {
-            let mut taps = [zero; 3];
-            for row in 0..3 {
-                let tap = row * 3 + column;
-                taps[row] = unsafe { load::<S>(from.add(((k * 9 + tap) * vectors + vector) * S::F32_LANES)) };
-            }
-            let transformed = T::kernel(s, taps);
-            for row in 0..IN {
-                half[row][column] = transformed[row];
-            }
-        }
-        for row in 0..IN {
-            let transformed = T::kernel(s, half[row]);
-            for column in 0..IN {
-                unsafe { store::<S>(to.add((row * IN + column) * point_len + n * S::F32_LANES), transformed[column]) };
-            }
-        }
-    }
-}
-
-/// # Safety
 /// `from` is the first point of a vector of sums; points are `point_len` apart. No other thread writes these pixels' channels.
 #[inline(always)]
-unsafe fn transform_output<S: Simd, T: Transform<IN, OUT>, const IN: usize, const OUT: usize>(
+unsafe fn transform_output<S: Simd, T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize>(
     s: S,
-    run: &Run<'_, T, IN, OUT>,
+    run: &Run<'_, T, M, IN, OUT>,
     tile: usize,
     channel: usize,
     from: *const f32,
@@ -330,13 +277,14 @@ unsafe fn transform_output<S: Simd, T: Transform<IN, OUT>, const IN: usize, cons
         }
     }
     let bias = unsafe { load_some(s, run.input.bias.as_ptr().add(channel), count) };
-    let (y, x) = run.division.origin(tile);
+    let division = &run.division;
+    let (y, x) = division.origin(tile);
     for row in 0..OUT {
         let transformed = T::output(s, half[row]);
         for column in 0..OUT {
             let (y, x) = (y + row, x + column);
-            if y < run.division.height && x < run.division.width {
-                let at = (y * run.division.width + x) * c_out + channel;
+            if y < division.height && x < division.width {
+                let at = (y * division.width + x) * c_out + channel;
                 let mut value = s.add_f32s(transformed[column], bias);
                 unsafe {
                     if let Some(residual) = run.input.residual {

@@ -3,7 +3,8 @@
 //! The registers: 0 to 3 are sums, 4 and 5 pixels, 6 and 7 weights. The compiler never uses them, so they keep their values
 //! from one block of assembly to the next.
 
-use super::tiles::{Products, SIDE, weights_bytes};
+use super::parts::PARTS;
+use super::tiles::{DEPTH, PartProducts, Products, SIDE, weights_bytes};
 use std::arch::asm;
 
 /// Bytes of a row of a full register.
@@ -182,6 +183,188 @@ pub(super) unsafe fn single(products: &Products, depth: usize) {
             "tilestored [{fourth} + {row}], tmm3",
             first = in(reg) first, second = in(reg) second, third = in(reg) third, fourth = in(reg) fourth,
             row = in(reg) ROW,
+            options(nostack),
+        );
+    }
+}
+
+/// Multiplies two tiles and fetches four lines of those that follow, as these are often far away.
+macro_rules! multiply {
+    ($tiles:literal, $line:literal) => {
+        concat!(
+            "tdpbf16ps ",
+            $tiles,
+            "\nprefetcht1 [{ahead} + 64 * ",
+            $line,
+            "]\nprefetcht1 [{ahead} + 64 * ",
+            $line,
+            " + 64]\nprefetcht1 [{ahead} + 64 * ",
+            $line,
+            " + 128]\nprefetcht1 [{ahead} + 64 * ",
+            $line,
+            " + 192]"
+        )
+    };
+}
+
+/// Two tiles of rows times a panel of two tiles. The smallest products come first, and each pair of tiles that is loaded is
+/// multiplied as often as it can be. Meanwhile the next two tiles of rows are fetched.
+///
+/// # Safety
+/// As that of `Ready::run_parts`.
+pub(super) unsafe fn wide_parts(products: &PartProducts) {
+    let PartProducts { rows, stride, steps, weights, sums, sums_stride, accumulate } = *products;
+    unsafe {
+        let (upper, lower) = (sums, sums.byte_add(SIDE * sums_stride));
+        if accumulate {
+            asm!(
+                "tileloadd tmm0, [{upper} + {stride}]",
+                "tileloadd tmm1, [{upper} + {stride} + 64]",
+                "tileloadd tmm2, [{lower} + {stride}]",
+                "tileloadd tmm3, [{lower} + {stride} + 64]",
+                upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) sums_stride,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                options(nostack, readonly),
+            );
+        } else {
+            zero();
+        }
+        asm!(
+            "2:",
+            // Third parts of numbers.
+            "tileloadd tmm4, [{upper} + {stride} + 128]",
+            "tileloadd tmm6, [{weights} + {row}]",
+            multiply!("tmm0, tmm4, tmm6", 0),
+            "tileloadd tmm7, [{weights} + {row} + 1024]",
+            multiply!("tmm1, tmm4, tmm7", 4),
+            "tileloadd tmm5, [{lower} + {stride} + 128]",
+            multiply!("tmm2, tmm5, tmm6", 8),
+            multiply!("tmm3, tmm5, tmm7", 12),
+            // Second parts, with first and second ones of weights.
+            "tileloadd tmm4, [{upper} + {stride} + 64]",
+            multiply!("tmm0, tmm4, tmm6", 16),
+            multiply!("tmm1, tmm4, tmm7", 20),
+            "tileloadd tmm5, [{lower} + {stride} + 64]",
+            multiply!("tmm2, tmm5, tmm6", 24),
+            multiply!("tmm3, tmm5, tmm7", 28),
+            "tileloadd tmm6, [{weights} + {row} + 2048]",
+            multiply!("tmm0, tmm4, tmm6", 32),
+            "tileloadd tmm7, [{weights} + {row} + 3072]",
+            multiply!("tmm1, tmm4, tmm7", 36),
+            multiply!("tmm2, tmm5, tmm6", 40),
+            multiply!("tmm3, tmm5, tmm7", 44),
+            // First parts, with all parts of weights.
+            "tileloadd tmm4, [{upper} + {stride}]",
+            multiply!("tmm0, tmm4, tmm6", 48),
+            multiply!("tmm1, tmm4, tmm7", 52),
+            "tileloadd tmm5, [{lower} + {stride}]",
+            multiply!("tmm2, tmm5, tmm6", 56),
+            multiply!("tmm3, tmm5, tmm7", 60),
+            "tileloadd tmm6, [{weights} + {row} + 4096]",
+            multiply!("tmm0, tmm4, tmm6", 64),
+            "tileloadd tmm7, [{weights} + {row} + 5120]",
+            multiply!("tmm1, tmm4, tmm7", 68),
+            multiply!("tmm2, tmm5, tmm6", 72),
+            multiply!("tmm3, tmm5, tmm7", 76),
+            "tileloadd tmm6, [{weights} + {row}]",
+            multiply!("tmm0, tmm4, tmm6", 80),
+            "tileloadd tmm7, [{weights} + {row} + 1024]",
+            multiply!("tmm1, tmm4, tmm7", 84),
+            multiply!("tmm2, tmm5, tmm6", 88),
+            multiply!("tmm3, tmm5, tmm7", 92),
+            "add {upper}, {step}",
+            "add {lower}, {step}",
+            "add {weights}, {weights_step}",
+            "add {ahead}, {ahead_step}",
+            "dec {steps}",
+            "jnz 2b",
+            upper = inout(reg) rows => _,
+            lower = inout(reg) rows.add(SIDE * stride) => _,
+            ahead = inout(reg) rows.wrapping_add(2 * SIDE * stride) => _,
+            ahead_step = const 2 * SIDE * PARTS * ROW,
+            stride = in(reg) stride,
+            step = in(reg) PARTS * ROW,
+            weights = inout(reg) weights => _,
+            weights_step = in(reg) PARTS * 2 * weights_bytes(DEPTH),
+            row = in(reg) ROW,
+            steps = inout(reg) steps => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        );
+        asm!(
+            "tilestored [{upper} + {stride}], tmm0",
+            "tilestored [{upper} + {stride} + 64], tmm1",
+            "tilestored [{lower} + {stride}], tmm2",
+            "tilestored [{lower} + {stride} + 64], tmm3",
+            upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) sums_stride,
+            options(nostack),
+        );
+    }
+}
+
+/// The same of a panel of one tile.
+///
+/// # Safety
+/// As that of `Ready::run_parts`.
+pub(super) unsafe fn single_parts(products: &PartProducts) {
+    let PartProducts { rows, stride, steps, weights, sums, sums_stride, accumulate } = *products;
+    unsafe {
+        let (upper, lower) = (sums, sums.byte_add(SIDE * sums_stride));
+        if accumulate {
+            asm!(
+                "tileloadd tmm0, [{upper} + {stride}]",
+                "tileloadd tmm2, [{lower} + {stride}]",
+                upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) sums_stride,
+                out("tmm0") _, out("tmm2") _,
+                options(nostack, readonly),
+            );
+        } else {
+            zero();
+        }
+        asm!(
+            "2:",
+            "tileloadd tmm6, [{weights} + {row}]",
+            "tileloadd tmm4, [{upper} + {stride} + 128]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{lower} + {stride} + 128]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tileloadd tmm4, [{upper} + {stride} + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{lower} + {stride} + 64]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tileloadd tmm7, [{weights} + {row} + 1024]",
+            "tdpbf16ps tmm0, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm7",
+            "tileloadd tmm4, [{upper} + {stride}]",
+            "tdpbf16ps tmm0, tmm4, tmm7",
+            "tileloadd tmm5, [{lower} + {stride}]",
+            "tdpbf16ps tmm2, tmm5, tmm7",
+            "tileloadd tmm7, [{weights} + {row} + 2048]",
+            "tdpbf16ps tmm0, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm7",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "add {upper}, {step}",
+            "add {lower}, {step}",
+            "add {weights}, {weights_step}",
+            "dec {steps}",
+            "jnz 2b",
+            upper = inout(reg) rows => _,
+            lower = inout(reg) rows.add(SIDE * stride) => _,
+            stride = in(reg) stride,
+            step = in(reg) PARTS * ROW,
+            weights = inout(reg) weights => _,
+            weights_step = in(reg) PARTS * weights_bytes(DEPTH),
+            row = in(reg) ROW,
+            steps = inout(reg) steps => _,
+            out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        );
+        asm!(
+            "tilestored [{upper} + {stride}], tmm0",
+            "tilestored [{lower} + {stride}], tmm2",
+            upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) sums_stride,
             options(nostack),
         );
     }

@@ -4,6 +4,7 @@
 mod amx;
 pub(super) mod bfloat16;
 pub(super) mod float32;
+pub(super) mod parts;
 #[cfg(test)]
 mod plain_tiles;
 pub(super) mod tiles;

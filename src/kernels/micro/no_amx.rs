@@ -1,6 +1,6 @@
 //! In place of `amx`, where CPUs have none.
 
-use super::tiles::Products;
+use super::tiles::{PartProducts, Products};
 
 pub(super) fn is_known() -> bool {
     false
@@ -19,6 +19,14 @@ pub(super) unsafe fn wide(_: &Products, _: usize) {
 }
 
 pub(super) unsafe fn single(_: &Products, _: usize) {
+    missing()
+}
+
+pub(super) unsafe fn wide_parts(_: &PartProducts) {
+    missing()
+}
+
+pub(super) unsafe fn single_parts(_: &PartProducts) {
     missing()
 }
 

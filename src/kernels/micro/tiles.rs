@@ -36,6 +36,26 @@ pub(crate) struct Products<'a> {
     pub(crate) ahead_stride: usize,
 }
 
+/// Two tiles of rows of float32, in parts (`parts`), times a panel of one or two tiles of weights, added up over steps. A step takes
+/// `DEPTH` numbers of each row.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+pub(crate) struct PartProducts {
+    /// Rows of numbers, `[step][part]`.
+    pub(crate) rows: *const u8,
+    /// Bytes from one row to the next.
+    pub(crate) stride: usize,
+    pub(crate) steps: usize,
+    /// `[step][part][tile]`
+    pub(crate) weights: *const u8,
+    /// A row for each row of numbers.
+    pub(crate) sums: *mut f32,
+    /// Bytes from one row of sums to the next.
+    pub(crate) sums_stride: usize,
+    /// Whether sums go on from what is there.
+    pub(crate) accumulate: bool,
+}
+
 /// Bytes that each step can fetch.
 pub(crate) const AHEAD: usize = 256;
 

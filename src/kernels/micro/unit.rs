@@ -3,7 +3,7 @@
 use super::amx;
 #[cfg(test)]
 use super::plain_tiles;
-use super::tiles::{DEPTH, Products};
+use super::tiles::{DEPTH, PartProducts, Products};
 use crate::platform;
 use std::marker::PhantomData;
 
@@ -31,13 +31,13 @@ impl Unit {
         amx::is_known()
     }
 
-    /// Asks the system whether the process may use it. The process must ask before it uses the unit, and only then, as signal
-    /// handlers with stacks of their own need larger ones afterwards.
-    pub(crate) fn is_allowed(self) -> bool {
+    /// Asks the system whether the process may use it. The process must ask before it uses the unit. Afterwards signal handlers with
+    /// stacks of their own need larger ones.
+    pub(crate) fn ask(self) -> Result<(), &'static str> {
         match self {
             Unit::Amx => platform::allow_tile_registers(),
             #[cfg(test)]
-            Unit::Plain => true,
+            Unit::Plain => Ok(()),
         }
     }
 
@@ -67,6 +67,20 @@ impl Ready {
             Unit::Amx => unsafe { amx::single(products, depth) },
             #[cfg(test)]
             Unit::Plain => unsafe { plain_tiles::run(products, depth, tiles) },
+        }
+    }
+
+    /// Of a panel of one or two tiles. The unit must be ready for `DEPTH` channels.
+    ///
+    /// # Safety
+    /// Numbers and weights are there for all steps, and sums for all rows.
+    pub(crate) unsafe fn run_parts(&self, products: &PartProducts, tiles: usize) {
+        debug_assert!((1..=2).contains(&tiles) && self.depth == DEPTH);
+        match self.unit {
+            Unit::Amx if tiles == 2 => unsafe { amx::wide_parts(products) },
+            Unit::Amx => unsafe { amx::single_parts(products) },
+            #[cfg(test)]
+            Unit::Plain => unsafe { plain_tiles::run_parts(products, tiles) },
         }
     }
 }

@@ -42,3 +42,15 @@ pub(crate) unsafe fn store_some<S: Simd>(s: S, to: *mut f32, vector: S::f32s, co
         s.partial_store_f32s(unsafe { std::slice::from_raw_parts_mut(to, count) }, vector);
     }
 }
+
+/// Fetches the cache line of an element, where that is known to help. Nothing has to be there.
+#[inline(always)]
+pub(crate) fn fetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: this changes nothing but the cache.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
