@@ -55,6 +55,9 @@
 //! A child of `fork` may drop what it inherited and open models of its own. Encoding and decoding with its parent's models
 //! and streams, and writing its latent files, fails with [`ErrorKind::Forked`].
 //!
+//! On a CPU with a matrix unit (Intel AMX), opening the first model asks Linux for the right to use the unit's registers. From then
+//! on alternate signal stacks must have `sysconf(_SC_MINSIGSTKSZ)` bytes, about 12 kB.
+//!
 //! If memory is short, calls return [`ErrorKind::OutOfMemory`]. When a small block such as a string cannot be allocated, Rust
 //! would end the process. So the feature `reserve`, which is on by default, sets a global allocator: the system's, with 4 MiB in
 //! reserve for this case. A program with a global allocator of its own turns the feature off.

@@ -22,9 +22,10 @@
 //!
 //! ## Adding another kind of product
 //! 1. `micro/`: the inner product.
-//! 2. `conv/`: a type with the trait `Algorithm`, which says how weights are packed and how much scratch a frame takes; and
-//!    `FloatAlgorithm`, if frames are float32. Packed weights are float32 storage that only the algorithm reads: two bfloat16 fit
-//!    an element. Set up a thread's state at the start of each job, as jobs run on threads of ONNX Runtime.
+//! 2. `conv/`: a `Multiplier`, if it is for Winograd's transformed tiles; else a type with the trait `Algorithm`, which says how
+//!    weights are packed and how much scratch a frame takes, and `FloatAlgorithm`, if frames are float32. Packed weights are
+//!    float32 storage that only the algorithm reads: two bfloat16 fit an element. Set up a thread's state at the start of each
+//!    job, as jobs run on threads of ONNX Runtime.
 //! 3. `level.rs`: a name for `WFVAE_CPU`, if the CPU may lack the instructions.
 //! 4. `target.rs`: an arm in `Target::with_floats`. The tests then run it on every level against float64.
 

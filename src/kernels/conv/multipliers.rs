@@ -71,11 +71,11 @@ pub(crate) trait Multiplier: Copy + Send + Sync + 'static {
         point_len: usize,
     );
 
-    /// Multiplies at one point. `product.a_stride` is what a chunk of `chunk` channels is stored in.
+    /// Multiplies at one point. `product.a_stride` is what a chunk is stored in.
     ///
     /// # Safety
     /// As that of `Product::run`.
-    unsafe fn multiply<S: Simd>(ready: &Self::Ready, s: S, product: Product, vectors: usize, chunk: usize);
+    unsafe fn multiply<S: Simd>(ready: &Self::Ready, s: S, product: Product, vectors: usize);
 }
 
 /// A tile of a frame, which starts one pixel above and to the left of `y` and `x`.
@@ -192,9 +192,9 @@ impl Multiplier for Vectors {
     }
 
     #[inline(always)]
-    unsafe fn multiply<S: Simd>((): &(), s: S, product: Product, vectors: usize, chunk: usize) {
+    unsafe fn multiply<S: Simd>((): &(), s: S, product: Product, vectors: usize) {
         unsafe {
-            match chunk {
+            match product.a_stride {
                 16 => product.run::<S, 16>(s, vectors),
                 32 => product.run::<S, 32>(s, vectors),
                 48 => product.run::<S, 48>(s, vectors),
@@ -321,7 +321,7 @@ impl Multiplier for OnUnit {
     }
 
     #[inline(always)]
-    unsafe fn multiply<S: Simd>(ready: &Ready, _: S, product: Product, vectors: usize, _: usize) {
+    unsafe fn multiply<S: Simd>(ready: &Ready, _: S, product: Product, vectors: usize) {
         let Product { rows, depth, a, a_stride, b, b_stride, c, c_stride, accumulate } = product;
         for start in (0..rows).step_by(2 * SIDE) {
             for panel in 0..vectors.div_ceil(PANEL_VECTORS) {

@@ -2,9 +2,9 @@
 //!
 //! The frame is cut into tiles of `OUT` x `OUT` results, and the tiles are grouped into blocks. First the tiles of all blocks
 //! are transformed. Then each job takes a block and a group of panels. For one chunk of input channels after another it
-//! transforms the weights and adds the products of all points of the tiles. At the end it transforms the sums back. So the
-//! sums and the transformed weights of a job stay in a core's second-level cache. If there is one group only, a job
-//! transforms its own tiles, and they stay there too.
+//! transforms the weights and adds the products of all points of the tiles, or of some rows of points and then of the others. At
+//! the end it transforms the sums back. So the sums and the transformed weights of a job stay in a core's second-level cache. If
+//! there is one group only, a job transforms its own tiles, and they stay there too. `multipliers` has what multiplies.
 
 use super::super::level::Level;
 use super::super::micro::float32::{PANEL_VECTORS, Product};
@@ -229,7 +229,7 @@ impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> Wi
                             c_stride: width,
                             accumulate: piece > 0,
                         };
-                        M::multiply(&ready, s, product, vectors, division.chunk);
+                        M::multiply(&ready, s, product, vectors);
                     }
                 }
             }

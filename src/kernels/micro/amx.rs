@@ -54,15 +54,7 @@ pub(super) unsafe fn wide(products: &Products, depth: usize) {
             let upper = sums.byte_add(half * 2 * SIDE * 2 * ROW);
             let lower = upper.byte_add(SIDE * 2 * ROW);
             if accumulate {
-                asm!(
-                    "tileloadd tmm0, [{upper} + {stride}]",
-                    "tileloadd tmm1, [{upper} + {stride} + 64]",
-                    "tileloadd tmm2, [{lower} + {stride}]",
-                    "tileloadd tmm3, [{lower} + {stride} + 64]",
-                    upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) 2 * ROW,
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    options(nostack, readonly),
-                );
+                load_sums(upper, lower, 2 * ROW);
             } else {
                 zero();
             }
@@ -106,14 +98,7 @@ pub(super) unsafe fn wide(products: &Products, depth: usize) {
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack, readonly),
             );
-            asm!(
-                "tilestored [{upper} + {stride}], tmm0",
-                "tilestored [{upper} + {stride} + 64], tmm1",
-                "tilestored [{lower} + {stride}], tmm2",
-                "tilestored [{lower} + {stride} + 64], tmm3",
-                upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) 2 * ROW,
-                options(nostack),
-            );
+            store_sums(upper, lower, 2 * ROW);
         }
     }
 }
@@ -217,15 +202,7 @@ pub(super) unsafe fn wide_parts(products: &PartProducts) {
     unsafe {
         let (upper, lower) = (sums, sums.byte_add(SIDE * sums_stride));
         if accumulate {
-            asm!(
-                "tileloadd tmm0, [{upper} + {stride}]",
-                "tileloadd tmm1, [{upper} + {stride} + 64]",
-                "tileloadd tmm2, [{lower} + {stride}]",
-                "tileloadd tmm3, [{lower} + {stride} + 64]",
-                upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) sums_stride,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                options(nostack, readonly),
-            );
+            load_sums(upper, lower, sums_stride);
         } else {
             zero();
         }
@@ -292,14 +269,7 @@ pub(super) unsafe fn wide_parts(products: &PartProducts) {
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack, readonly),
         );
-        asm!(
-            "tilestored [{upper} + {stride}], tmm0",
-            "tilestored [{upper} + {stride} + 64], tmm1",
-            "tilestored [{lower} + {stride}], tmm2",
-            "tilestored [{lower} + {stride} + 64], tmm3",
-            upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) sums_stride,
-            options(nostack),
-        );
+        store_sums(upper, lower, sums_stride);
     }
 }
 
@@ -385,6 +355,41 @@ pub(super) fn multiply_registers(times: usize) {
             times = inout(reg) times => _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             options(nostack, nomem),
+        );
+    }
+}
+
+/// The sums of two tiles of rows and a panel of two tiles.
+///
+/// # Safety
+/// They are there, in rows `stride` bytes apart.
+#[inline(always)]
+unsafe fn load_sums(upper: *const f32, lower: *const f32, stride: usize) {
+    unsafe {
+        asm!(
+            "tileloadd tmm0, [{upper} + {stride}]",
+            "tileloadd tmm1, [{upper} + {stride} + 64]",
+            "tileloadd tmm2, [{lower} + {stride}]",
+            "tileloadd tmm3, [{lower} + {stride} + 64]",
+            upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) stride,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            options(nostack, readonly),
+        );
+    }
+}
+
+/// # Safety
+/// There is room for what `load_sums` loads.
+#[inline(always)]
+unsafe fn store_sums(upper: *mut f32, lower: *mut f32, stride: usize) {
+    unsafe {
+        asm!(
+            "tilestored [{upper} + {stride}], tmm0",
+            "tilestored [{upper} + {stride} + 64], tmm1",
+            "tilestored [{lower} + {stride}], tmm2",
+            "tilestored [{lower} + {stride} + 64], tmm3",
+            upper = in(reg) upper, lower = in(reg) lower, stride = in(reg) stride,
+            options(nostack),
         );
     }
 }
