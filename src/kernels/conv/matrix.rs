@@ -386,7 +386,7 @@ impl Division {
     }
 }
 
-/// The pixels of a tile that are in the result: the place in the tile, the row and the column.
+/// The pixels of a tile that are in the result, a row after another.
 struct TilePixels {
     division: Division,
     phase: usize,
@@ -396,21 +396,35 @@ struct TilePixels {
     x: usize,
 }
 
+/// Pixels of a tile that are in one row of the result.
+struct PixelRow {
+    /// The first one's place in the tile.
+    place: usize,
+    /// Its row and column.
+    y: usize,
+    x: usize,
+    /// Columns from one to the next.
+    step: usize,
+    count: usize,
+}
+
 impl TilePixels {
     #[inline(always)]
-    fn next(&mut self) -> Option<(usize, usize, usize)> {
+    fn next(&mut self) -> Option<PixelRow> {
+        let width = self.division.width();
         // The zeros after a row.
-        if self.x == self.division.width() {
+        if self.x == width {
             (self.at, self.y, self.x) = (self.at + 1, self.y + 1, 0);
         }
         if self.at >= self.end {
             return None;
         }
-        let found = (self.at, self.y, self.x);
-        (self.at, self.x) = (self.at + 1, self.x + 1);
+        let count = (self.end - self.at).min(width - self.x);
+        let (place, y, x) = (self.at, self.y, self.x);
+        (self.at, self.x) = (place + count, x + count);
         Some(match self.division.form {
-            Form::Doubled => (found.0, 2 * found.1 + self.phase / 2, 2 * found.2 + self.phase % 2),
-            _ => found,
+            Form::Doubled => PixelRow { place, y: 2 * y + self.phase / 2, x: 2 * x + self.phase % 2, step: 2, count },
+            _ => PixelRow { place, y, x, step: 1, count },
         })
     }
 }
@@ -545,54 +559,147 @@ impl WithSimd for Part<'_> {
     /// Writes the sums.
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let Part { run, phase, block, first_panel, panels, .. } = self;
-        let Run { division, bias, residual, result, .. } = *run;
-        let c_out = bias.len();
-        let first = first_panel * PANEL * SIDE;
-        let end = c_out.min(first + panels * PANEL * SIDE);
-        let norm = match result {
-            Written::Normed(norm, ..) => norm,
-            _ => Norm { scale: bias, bias, epsilon: 0.0, silu: false },
-        };
-        let normalizer = Normalizer::new(s, norm);
-        // The results of a pixel, for its norm.
-        let mut results = [0.0; NORMED_AT_ONCE];
-        for (n, unit) in division.block(block).enumerate() {
-            for tile in 0..TILES {
-                let mut pixels = division.pixels(phase, unit * TILES + tile);
-                while let Some((place, y, x)) = pixels.next() {
-                    let index = (y * division.result[1] + x) * c_out;
-                    let mut c = first;
-                    while c < end {
-                        let (panel, in_panel) = ((c - first) / (PANEL * SIDE), (c - first) % (PANEL * SIDE));
-                        let at = ((n * TILES + tile) * SIDE + place) * self.tiles(panel) * SIDE + in_panel;
-                        let some = c_out - c;
-                        // SAFETY: within the scratch, whole vectors; no other job writes these channels of the pixel.
-                        unsafe {
-                            let mut value = load::<S>(self.panel_sums(panel).add(at));
-                            value = s.add_f32s(value, load_some(s, bias.as_ptr().add(c), some));
-                            if let Some(residual) = residual {
-                                value = s.add_f32s(value, load_some(s, residual.as_ptr().add(index + c), some));
-                            }
-                            match result {
-                                Written::Sums(to) => store_some(s, to.at(index + c), value, some),
-                                Written::Narrow(to) => store_narrow::<S>(to.at(index + c), value, some),
-                                Written::Normed(_, _, sums) => {
-                                    store::<S>(results.as_mut_ptr().add(c), value);
-                                    if let Some(sums) = sums {
-                                        store_some(s, sums.at(index + c), value, some);
-                                    }
-                                }
-                            }
-                        }
-                        c += S::F32_LANES;
-                    }
-                    if let Written::Normed(_, out, _) = result {
-                        // SAFETY: the pixel is in the frame, and all its channels are here.
-                        unsafe { normalizer.write_narrow(results.as_ptr(), out.pixel(y, x), out.frame.stored) };
-                    }
+        // SAFETY: indices are within the result, and no other job writes these channels of their pixels.
+        match self.run.result {
+            Written::Sums(to) => self.write(s, |at, value, some| unsafe { store_some(s, to.at(at), value, some) }),
+            Written::Narrow(to) => {
+                self.write(s, |at, value, some| unsafe { store_narrow::<S>(to.at(at), value, some) })
+            }
+            Written::Normed(norm, out, sums) => {
+                let normer = Normalizer::new(s, norm);
+                // A pixel of a few whole vectors stays in registers.
+                match norm.scale.len() / S::F32_LANES {
+                    _ if !norm.scale.len().is_multiple_of(S::F32_LANES) => self.write_normed(s, normer, out, sums),
+                    1 => self.write_normed_vectors::<S, 1>(s, normer, out, sums),
+                    2 => self.write_normed_vectors::<S, 2>(s, normer, out, sums),
+                    3 => self.write_normed_vectors::<S, 3>(s, normer, out, sums),
+                    4 => self.write_normed_vectors::<S, 4>(s, normer, out, sums),
+                    5 => self.write_normed_vectors::<S, 5>(s, normer, out, sums),
+                    _ => self.write_normed(s, normer, out, sums),
                 }
             }
         }
+    }
+}
+
+impl Part<'_> {
+    /// Calls `write` for each row of pixels. It gets the place of the first pixel's sums, too.
+    #[inline(always)]
+    fn for_each_row(&self, mut write: impl FnMut(usize, PixelRow)) {
+        let division = &self.run.division;
+        for (n, unit) in division.block(self.block).enumerate() {
+            for tile in 0..TILES {
+                let mut pixels = division.pixels(self.phase, unit * TILES + tile);
+                while let Some(row) = pixels.next() {
+                    write((n * TILES + tile) * SIDE + row.place, row);
+                }
+            }
+        }
+    }
+
+    /// The sums of a channel of the part, and how many elements are from one pixel's to the next.
+    #[inline(always)]
+    fn column(&self, channel: usize) -> (*const f32, usize) {
+        let (panel, in_panel) = (channel / (PANEL * SIDE), channel % (PANEL * SIDE));
+        // SAFETY: within the scratch.
+        (unsafe { self.panel_sums(panel).add(in_panel) }, self.tiles(panel) * SIDE)
+    }
+
+    /// Gives `write` the results, of which a vector begins at an index of the result and has some elements, or more than a vector.
+    #[inline(always)]
+    fn write<S: Simd>(&self, s: S, write: impl Fn(usize, S::f32s, usize)) {
+        let Run { division, bias, residual, .. } = *self.run;
+        let c_out = bias.len();
+        self.for_each_row(|place, row| {
+            for panel in 0..self.panels {
+                let first = (self.first_panel + panel) * PANEL * SIDE;
+                let channels = first..c_out.min(first + PANEL * SIDE);
+                let (sums, stride) = self.column(panel * PANEL * SIDE);
+                for i in 0..row.count {
+                    let pixel = (row.y * division.result[1] + row.x + i * row.step) * c_out;
+                    for c in channels.clone().step_by(S::F32_LANES) {
+                        let some = c_out - c;
+                        // SAFETY: within the scratch, whole vectors; and within the bias and the residual.
+                        unsafe {
+                            let mut value = load::<S>(sums.add((place + i) * stride + c - first));
+                            value = s.add_f32s(value, load_some(s, bias.as_ptr().add(c), some));
+                            if let Some(residual) = residual {
+                                value = s.add_f32s(value, load_some(s, residual.as_ptr().add(pixel + c), some));
+                            }
+                            write(pixel + c, value, some);
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// The part has all channels.
+    #[inline(always)]
+    fn write_normed<S: Simd>(&self, s: S, normer: Normalizer<S>, out: BorderedOut, to: Option<Shared>) {
+        let Run { division, bias, residual, .. } = *self.run;
+        let c_out = bias.len();
+        // The results of a pixel.
+        let mut results = [0.0; NORMED_AT_ONCE];
+        self.for_each_row(|place, row| {
+            for i in 0..row.count {
+                let pixel = (row.y * division.result[1] + row.x + i * row.step) * c_out;
+                // SAFETY: as in `write`; the pixel is in the frame.
+                unsafe {
+                    for c in (0..c_out).step_by(S::F32_LANES) {
+                        let (some, (sums, stride)) = (c_out - c, self.column(c));
+                        let mut value = load::<S>(sums.add((place + i) * stride));
+                        value = s.add_f32s(value, load_some(s, bias.as_ptr().add(c), some));
+                        if let Some(residual) = residual {
+                            value = s.add_f32s(value, load_some(s, residual.as_ptr().add(pixel + c), some));
+                        }
+                        store::<S>(results.as_mut_ptr().add(c), value);
+                        if let Some(to) = to {
+                            store_some(s, to.at(pixel + c), value, some);
+                        }
+                    }
+                    let to = out.pixel(row.y, row.x + i * row.step);
+                    normer.write_narrow(results.as_ptr(), to, out.frame.stored);
+                }
+            }
+        });
+    }
+
+    /// The same, if the channels are so many whole vectors.
+    #[inline(always)]
+    fn write_normed_vectors<S: Simd, const N: usize>(
+        &self,
+        s: S,
+        normer: Normalizer<S>,
+        out: BorderedOut,
+        to: Option<Shared>,
+    ) {
+        let Run { division, bias, residual, .. } = *self.run;
+        let columns: [_; N] = std::array::from_fn(|i| self.column(i * S::F32_LANES));
+        let biases: [_; N] = std::array::from_fn(|i| unsafe { load::<S>(bias.as_ptr().add(i * S::F32_LANES)) });
+        let c_out = N * S::F32_LANES;
+        self.for_each_row(|place, row| {
+            for i in 0..row.count {
+                let pixel = (row.y * division.result[1] + row.x + i * row.step) * c_out;
+                // SAFETY: as above.
+                unsafe {
+                    let mut values: [_; N] = std::array::from_fn(|v| {
+                        let (sums, stride) = columns[v];
+                        s.add_f32s(load::<S>(sums.add((place + i) * stride)), biases[v])
+                    });
+                    for v in 0..N {
+                        if let Some(residual) = residual {
+                            let residual = load::<S>(residual.as_ptr().add(pixel + v * S::F32_LANES));
+                            values[v] = s.add_f32s(values[v], residual);
+                        }
+                        if let Some(to) = to {
+                            store::<S>(to.at(pixel + v * S::F32_LANES), values[v]);
+                        }
+                    }
+                    let to = out.pixel(row.y, row.x + i * row.step);
+                    normer.write_vectors_narrow(values, to, out.frame.stored);
+                }
+            }
+        });
     }
 }

@@ -2,11 +2,14 @@
 
 #[cfg_attr(not(target_arch = "x86_64"), path = "no_amx.rs")]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(super) mod bfloat16;
 pub(super) mod float32;
 pub(super) mod parts;
 #[cfg(test)]
 mod plain_tiles;
+pub(super) mod silu;
 pub(super) mod tiles;
 pub(super) mod unit;
 pub(super) mod vectors;
