@@ -2,6 +2,7 @@
 //! any T, and float32.
 
 use super::builder::{Builder, Part};
+use super::haar_bands::{bands, coefficient, taps};
 use super::onnx::{Attribute, INT64};
 use super::options::Options;
 use super::step::StepGraph;
@@ -215,11 +216,11 @@ fn double_sides(b: &mut Builder, x: &Value, mode: &str) -> Value {
 /// Haar analysis. A temporal one pairs the first frame with itself.
 fn analysis(b: &mut Builder, x: &Value, wavelet: Wavelet) -> Value {
     let x = &if wavelet.is_temporal() { with_first_frames(b, x, 1) } else { x.clone() };
-    let (times, channels) = (times(wavelet), haar::bands(wavelet) * x.channels);
+    let (times, channels) = (times(wavelet), bands(wavelet) * x.channels);
     let mut kernel = vec![0.0; channels * x.channels * times * 4];
-    for (band, channel, t, h, w) in haar::taps(wavelet, x.channels) {
+    for (band, channel, t, h, w) in taps(wavelet, x.channels) {
         let row = (band * x.channels + channel) * x.channels + channel;
-        kernel[((row * times + t) * 2 + h) * 2 + w] = haar::coefficient(wavelet, band, t, h, w);
+        kernel[((row * times + t) * 2 + h) * 2 + w] = coefficient(wavelet, band, t, h, w);
     }
     let kernel = b.floats(&[channels, x.channels, times, 2, 2], &kernel);
     let name = b.node("Conv", &[&x.name, &kernel], block_attributes(times));
@@ -229,11 +230,11 @@ fn analysis(b: &mut Builder, x: &Value, wavelet: Wavelet) -> Value {
 /// The inverse. A temporal one makes two frames of the first coefficients; the first of these is dropped.
 fn synthesis(b: &mut Builder, coefficients: &Value, wavelet: Wavelet) -> Value {
     let times = times(wavelet);
-    let channels = coefficients.channels / haar::bands(wavelet);
+    let channels = coefficients.channels / bands(wavelet);
     let mut kernel = vec![0.0; coefficients.channels * channels * times * 4];
-    for (band, channel, t, h, w) in haar::taps(wavelet, channels) {
+    for (band, channel, t, h, w) in taps(wavelet, channels) {
         let row = (band * channels + channel) * channels + channel;
-        kernel[((row * times + t) * 2 + h) * 2 + w] = haar::coefficient(wavelet, band, t, h, w);
+        kernel[((row * times + t) * 2 + h) * 2 + w] = coefficient(wavelet, band, t, h, w);
     }
     let kernel = b.floats(&[coefficients.channels, channels, times, 2, 2], &kernel);
     let name = b.node("ConvTranspose", &[&coefficients.name, &kernel], block_attributes(times));

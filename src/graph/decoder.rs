@@ -24,11 +24,7 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
         x = b.channels(&x, 0, main);
 
         let coefficients = layers::layers(&mut b, flow, &level.branch, After::Others).value();
-        let mut coefficients = elementary::to_planes(&mut b, coefficients);
-        if let Some(picture) = &side {
-            coefficients = haar::add_to_low_pass(&mut b, &coefficients, picture);
-        }
-        let mut pictures = haar::synthesis(&mut b, &coefficients, level.wavelet);
+        let mut pictures = haar::synthesis(&mut b, coefficients, side.as_ref(), level.wavelet);
         let after = if level.up.is_temporal() { After::Others } else { After::Convolutions };
         x = layers::layers(&mut b, x, &level.body, after).value();
 
@@ -55,11 +51,7 @@ pub(crate) fn decoder(decoder: &Decoder, latent_channels: usize, options: &Optio
     }
 
     let coefficients = layers::layers(&mut b, sum, &decoder.tail, After::Others).value();
-    let mut coefficients = elementary::to_planes(&mut b, coefficients);
-    if let Some(picture) = &side {
-        coefficients = haar::add_to_low_pass(&mut b, &coefficients, picture);
-    }
-    let pictures = haar::synthesis(&mut b, &coefficients, decoder.wavelet);
+    let pictures = haar::synthesis(&mut b, coefficients, side.as_ref(), decoder.wavelet);
     for (name, picture) in port::PICTURES.into_iter().zip(pictures) {
         b.output(name, picture);
     }

@@ -15,13 +15,17 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
     let mut b = Builder::new(Part::Encoder, 0, options);
     let frames = if encoder.wavelet.is_temporal() { 2 } else { 1 };
     let frames: Vec<_> = port::FRAMES[..frames].iter().map(|name| b.frame_input(name, 3, 1)).collect();
-    let coefficients = haar::analysis(&mut b, &frames.iter().collect::<Vec<_>>(), encoder.wavelet);
-    let mut low = b.channels(&coefficients, 0, 3);
-    let mut x = Sum::from(elementary::to_main(&mut b, coefficients));
+    let frames: Vec<_> = frames.iter().collect();
+    let first = encoder.levels.first().map_or(&encoder.tail, |level| &level.body);
+    let needs_low = !encoder.levels.is_empty();
+    let (coefficients, mut low) = haar::analysis(&mut b, &frames, encoder.wavelet, After::Layers(first), needs_low);
+    let mut x = Sum::from(coefficients);
 
     for (i, level) in encoder.levels.iter().enumerate() {
         let mut down = layers::layers(&mut b, x, &level.body, After::Convolutions).value();
-        let coefficients;
+        let needs_low = i + 1 < encoder.levels.len();
+        let picture = low.expect("there is another level");
+        let flow;
         if level.down.is_temporal() {
             // On a device, and for a matrix unit, only what the convolution reads is kept.
             let main = match (b.on_matrix_unit(), b.on_device()) {
@@ -31,24 +35,23 @@ pub(crate) fn encoder(encoder: &Encoder, options: &Options) -> Vec<StepGraph> {
             };
             let divisor = main.divisor;
             b.output(port::MAIN_OUT, main.clone());
-            b.output(port::LOW_OUT, low);
+            b.output(port::LOW_OUT, picture);
             steps.push(b.finish());
 
             b = Builder::new(Part::Encoder, steps.len(), options);
             let [before, first, second] = port::MAIN.map(|name| b.input_like(name, &main));
             let lows = port::LOW.map(|name| b.frame_input(name, 3, divisor));
             down = convolutions::down_temporal(&mut b, [&before, &first, &second], &level.down);
-            coefficients = haar::analysis(&mut b, &[&lows[0], &lows[1]], level.wavelet);
+            let lows = [&lows[0], &lows[1]];
+            (flow, low) = haar::analysis(&mut b, &lows, level.wavelet, After::Convolutions, needs_low);
         } else {
             down = convolutions::down_spatial(&mut b, &down, &level.down);
-            coefficients = haar::analysis(&mut b, &[&low], level.wavelet);
+            (flow, low) = haar::analysis(&mut b, &[&picture], level.wavelet, After::Convolutions, needs_low);
         }
-        let flow = elementary::to_main(&mut b, coefficients.clone());
         let flow = convolutions::conv(&mut b, flow, &level.flow);
         let joined = elementary::concat(&mut b, &[&down, &flow]);
         let next = encoder.levels.get(i + 1).map_or(&encoder.tail, |next| &next.body);
         x = layers::layers(&mut b, joined, &level.merge, After::Layers(next));
-        low = b.channels(&coefficients, 0, 3);
     }
 
     let moments = layers::layers(&mut b, x, &encoder.tail, After::Others).value();

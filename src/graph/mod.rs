@@ -18,9 +18,9 @@
 //! If the norms of a network span the clip, it has no steps: it is one graph over all frames (`clip`).
 //!
 //! ## Our operators
-//! On the CPU, norms and convolutions can be nodes of ours (`operators`, `operator_nodes`); on a CUDA device, what lies between
-//! the convolutions (`device_operators`, `device_nodes`); on a CPU's matrix unit, convolutions of bfloat16 with the norms that
-//! follow them (`matrix_operators`, `matrix_nodes`). On a device a convolution leaves its bias to the node that reads its result,
+//! On the CPU, norms and convolutions can be nodes of ours (`operators`, `operator_nodes`), and with them wavelets
+//! (`haar_operators`, `haar_nodes`); on a CUDA device, what lies between the convolutions (`device_operators`, `device_nodes`); on
+//! a CPU's matrix unit, convolutions of bfloat16 with the norms that follow them (`matrix_operators`, `matrix_nodes`). On a device a convolution leaves its bias to the node that reads its result,
 //! and a sum is one node with the norm that follows it (`sums`).
 //!
 //! ## Sizes
@@ -46,6 +46,9 @@ mod elementary;
 mod encoder;
 mod footprint;
 mod haar;
+mod haar_bands;
+mod haar_nodes;
+mod haar_operators;
 mod layers;
 mod matrix_nodes;
 mod matrix_operators;
@@ -68,6 +71,7 @@ pub(crate) use clip::{decoder_clip, encoder_clip};
 pub(crate) use decoder::decoder;
 pub(crate) use device_operators::{DeviceKind, DeviceOperator};
 pub(crate) use encoder::encoder;
+pub(crate) use haar_operators::HaarOperator;
 pub(crate) use matrix_operators::{Adds, Gives, MatrixOperator};
 pub(crate) use operators::{DOMAIN as OPERATOR_DOMAIN, Operator, PackedWeight};
 pub(crate) use options::{Operators, Options, Taps};

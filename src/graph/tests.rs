@@ -74,16 +74,14 @@ fn large_models_by_our_operators() {
         LARGE,
         Operators::Exact,
         "
-        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
-            Winograd2 5, Winograd4 6
-        encoder.1: Concat 2, Conv 1, MatMul 2, Mul 1, Norm 1, NormSilu 5, Pointwise 5, Reshape 16,
-            Scan 1, Shape 5, Slice 1, Softmax 1, Strided 1, Transpose 3, Winograd4 6
-        decoder.0: Concat 1, Conv 1, DepthToSpace 1, MatMul 2, Mul 1, Norm 1, NormSilu 10, Pointwise 5,
-            Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1, Transpose 3, Winograd2 12,
-            Winograd4 1
-        decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 15, Pointwise 3,
-            Reshape 28, Shape 14, Slice 8, Transpose 2, Winograd4 16, Winograd4Doubled 1
-        ",
+        encoder.0: Concat 1, HaarAnalysis 2, NormSilu 8, Reshape 8, Shape 4, Strided 1, Winograd2 5,
+            Winograd4 6
+        encoder.1: Concat 1, HaarAnalysis 1, MatMul 2, Mul 1, Norm 1, NormSilu 5, Pointwise 5, Reshape 16,
+            Scan 1, Shape 5, Softmax 1, Strided 1, Transpose 2, Winograd4 6
+        decoder.0: Concat 1, HaarSynthesis 1, MatMul 2, Mul 1, Norm 1, NormSilu 10, Pointwise 5, Reshape 28,
+            Resize 1, Scan 1, Shape 11, Slice 2, Softmax 1, Transpose 2, Winograd2 12, Winograd4 1
+        decoder.1: Blend 1, HaarSynthesis 2, NormSilu 15, Pointwise 3, Reshape 28, Shape 14, Slice 2,
+            Winograd4 16, Winograd4Doubled 1",
     );
 }
 
@@ -93,15 +91,13 @@ fn large_models_by_large_tiles() {
         LARGE,
         Operators::Fast,
         "
-        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
-            Winograd4 11
-        encoder.1: Concat 2, Conv 1, MatMul 2, Mul 1, Norm 1, NormSilu 5, Pointwise 5, Reshape 16,
-            Scan 1, Shape 5, Slice 1, Softmax 1, Strided 1, Transpose 3, Winograd4 6
-        decoder.0: Concat 1, Conv 1, DepthToSpace 1, MatMul 2, Mul 1, Norm 1, NormSilu 10, Pointwise 5,
-            Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1, Transpose 3, Winograd4 13
-        decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 15, Pointwise 3,
-            Reshape 28, Shape 14, Slice 8, Transpose 2, Winograd4 16, Winograd4Doubled 1
-        ",
+        encoder.0: Concat 1, HaarAnalysis 2, NormSilu 8, Reshape 8, Shape 4, Strided 1, Winograd4 11
+        encoder.1: Concat 1, HaarAnalysis 1, MatMul 2, Mul 1, Norm 1, NormSilu 5, Pointwise 5, Reshape 16,
+            Scan 1, Shape 5, Softmax 1, Strided 1, Transpose 2, Winograd4 6
+        decoder.0: Concat 1, HaarSynthesis 1, MatMul 2, Mul 1, Norm 1, NormSilu 10, Pointwise 5, Reshape 28,
+            Resize 1, Scan 1, Shape 11, Slice 2, Softmax 1, Transpose 2, Winograd4 13
+        decoder.1: Blend 1, HaarSynthesis 2, NormSilu 15, Pointwise 3, Reshape 28, Shape 14, Slice 2,
+            Winograd4 16, Winograd4Doubled 1",
     );
 }
 
@@ -111,16 +107,14 @@ fn large_models_by_the_operators_of_onnx() {
         LARGE,
         Operators::Onnx,
         "
-        encoder.0: Add 12, Concat 2, Conv 22, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
-            Sigmoid 8, Slice 2, Transpose 16
+        encoder.0: Add 12, Concat 2, Conv 22, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
+            Slice 2, Transpose 16
         encoder.1: Add 15, Concat 2, Conv 25, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan 1,
-            Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
-        decoder.0: Add 28, Concat 1, Conv 41, DepthToSpace 1, Identity 1, LayerNormalization 11,
-            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
-            Transpose 25
-        decoder.1: Add 39, Concat 3, Conv 53, DepthToSpace 3, Gather 3, LayerNormalization 15, MatMul 3,
-            Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30
-        ",
+            Shape 5, Sigmoid 5, Softmax 1, Transpose 15
+        decoder.0: Add 28, Concat 1, Conv 41, DepthToSpace 1, Identity 1, LayerNormalization 11, MatMul 2,
+            Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Transpose 25
+        decoder.1: Add 39, Concat 3, Conv 53, DepthToSpace 3, Gather 3, LayerNormalization 15, MatMul 3, Mul
+            15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30",
     );
 }
 
@@ -130,15 +124,14 @@ fn the_built_in_model_by_our_operators() {
         None,
         Operators::Exact,
         "
-        encoder.0: Concat 2, Conv 2, NormSilu 8, Reshape 8, Shape 4, Slice 2, Strided 1, Transpose 2,
-            Winograd2 5, Winograd4 6
-        encoder.1: Concat 2, Conv 1, NormSilu 5, Pointwise 1, Reshape 10, Shape 5, Slice 1, Strided 1,
-            Transpose 2, Winograd4 6
-        decoder.0: Concat 1, Conv 1, DepthToSpace 1, NormSilu 14, Pointwise 1, Reshape 30, Resize 1,
-            Shape 15, Slice 4, Transpose 2, Winograd2 16, Winograd4 1
-        decoder.1: Add 2, Blend 1, Concat 2, Conv 2, DepthToSpace 2, NormSilu 19, Pointwise 3,
-            Reshape 36, Shape 18, Slice 8, Transpose 2, Winograd4 20, Winograd4Doubled 1
-        ",
+        encoder.0: Concat 1, HaarAnalysis 2, NormSilu 8, Reshape 8, Shape 4, Strided 1, Winograd2 5,
+            Winograd4 6
+        encoder.1: Concat 1, HaarAnalysis 1, NormSilu 5, Pointwise 1, Reshape 10, Shape 5, Strided 1,
+            Transpose 1, Winograd4 6
+        decoder.0: Concat 1, HaarSynthesis 1, NormSilu 14, Pointwise 1, Reshape 30, Resize 1, Shape 15,
+            Slice 2, Transpose 1, Winograd2 16, Winograd4 1
+        decoder.1: Blend 1, HaarSynthesis 2, NormSilu 19, Pointwise 3, Reshape 36, Shape 18, Slice 2,
+            Winograd4 20, Winograd4Doubled 1",
     );
 }
 
@@ -149,14 +142,12 @@ fn large_models_by_the_convolutions_of_onnx_and_our_norms() {
         Operators::OurNorms,
         "
         encoder.0: Add 12, Concat 2, Conv 22, NormSilu 8, Reshape 8, Shape 4, Slice 2, Transpose 24
-        encoder.1: Add 15, Concat 2, Conv 25, LayerNormalization 1, MatMul 2, Mul 1, NormSilu 5,
-            Reshape 16, Scan 1, Shape 5, Slice 1, Softmax 1, Transpose 25
-        decoder.0: Add 28, Concat 1, Conv 41, DepthToSpace 1, Identity 1, LayerNormalization 1,
-            MatMul 2, Mul 1, NormSilu 10, Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1,
-            Transpose 45
-        decoder.1: Add 39, Concat 3, Conv 53, DepthToSpace 3, Gather 3, MatMul 3, NormSilu 15,
-            Reshape 33, Shape 14, Slice 8, Transpose 58
-        ",
+        encoder.1: Add 15, Concat 2, Conv 25, LayerNormalization 1, MatMul 2, Mul 1, NormSilu 5, Reshape 16,
+            Scan 1, Shape 5, Softmax 1, Transpose 25
+        decoder.0: Add 28, Concat 1, Conv 41, DepthToSpace 1, Identity 1, LayerNormalization 1, MatMul 2,
+            Mul 1, NormSilu 10, Reshape 28, Resize 1, Scan 1, Shape 11, Slice 4, Softmax 1, Transpose 45
+        decoder.1: Add 39, Concat 3, Conv 53, DepthToSpace 3, Gather 3, MatMul 3, NormSilu 15, Reshape 33,
+            Shape 14, Slice 8, Transpose 58",
     );
 }
 
@@ -171,13 +162,11 @@ fn large_models_for_cuda_stacked() {
         encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
             Slice 2, Transpose 16
         encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan 1,
-            Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
-        decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, Identity 1, LayerNormalization 11,
-            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
-            Transpose 25
-        decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
-            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30
-        ",
+            Shape 5, Sigmoid 5, Softmax 1, Transpose 15
+        decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, Identity 1, LayerNormalization 11, MatMul 2,
+            Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Transpose 25
+        decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15, MatMul 3,
+            Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30",
     );
 }
 
@@ -192,14 +181,12 @@ fn large_models_for_cuda_volume() {
         encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
             Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
         encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan 1,
-            Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 15, Unsqueeze 18
-        decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, Identity 1, LayerNormalization 11,
-            MatMul 2, Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1,
-            Squeeze 11, Transpose 25, Unsqueeze 33
-        decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
-            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 30,
-            Unsqueeze 42
-        ",
+            Shape 5, Sigmoid 5, Softmax 1, Squeeze 6, Transpose 15, Unsqueeze 18
+        decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, Identity 1, LayerNormalization 11, MatMul 2,
+            Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Squeeze 11,
+            Transpose 25, Unsqueeze 33
+        decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15, MatMul 3,
+            Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 30, Unsqueeze 42",
     );
 }
 
@@ -214,12 +201,11 @@ fn large_models_for_cuda_stacked_in_float16() {
         encoder.0: Add 4, Cast 9, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
             Sigmoid 8, Slice 2, Transpose 16
         encoder.1: Add 3, Cast 12, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16,
-            Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 15
-        decoder.0: Add 6, Cast 17, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2,
-            Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Transpose 25
+            Scan 1, Shape 5, Sigmoid 5, Softmax 1, Transpose 15
+        decoder.0: Add 6, Cast 17, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2, Mul
+            11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Transpose 25
         decoder.1: Add 11, Cast 21, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
-            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30
-        ",
+            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 30",
     );
 }
 
@@ -234,14 +220,12 @@ fn large_models_for_cuda_volume_in_bfloat16() {
         encoder.0: Add 4, Cast 11, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
             Sigmoid 8, Slice 2, Squeeze 4, Transpose 16, Unsqueeze 12
         encoder.1: Add 3, Cast 17, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16,
-            Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 15, Unsqueeze 18
-        decoder.0: Add 6, Cast 24, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2,
-            Mul 11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Squeeze 11,
-            Transpose 25, Unsqueeze 33
+            Scan 1, Shape 5, Sigmoid 5, Softmax 1, Squeeze 6, Transpose 15, Unsqueeze 18
+        decoder.0: Add 6, Cast 24, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2, Mul
+            11, Reshape 28, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Squeeze 11, Transpose
+            25, Unsqueeze 33
         decoder.1: Add 11, Cast 28, Concat 17, Conv 25, DepthToSpace 2, Gather 3, LayerNormalization 15,
-            MatMul 3, Mul 15, Reshape 35, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 31,
-            Unsqueeze 42
-        ",
+            MatMul 3, Mul 15, Reshape 35, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 31, Unsqueeze 42",
     );
 }
 
@@ -258,12 +242,11 @@ fn large_models_for_cuda_stacked_channels_last_in_float16() {
         encoder.0: Add 4, Cast 9, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4,
             Sigmoid 8, Slice 2, Transpose 26
         encoder.1: Add 3, Cast 12, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16,
-            Scan 1, Shape 5, Sigmoid 5, Slice 1, Softmax 1, Transpose 27
-        decoder.0: Add 6, Cast 17, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2,
-            Mul 11, Reshape 29, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Transpose 38
+            Scan 1, Shape 5, Sigmoid 5, Softmax 1, Transpose 27
+        decoder.0: Add 6, Cast 17, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2, Mul
+            11, Reshape 29, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Transpose 38
         decoder.1: Add 11, Cast 21, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
-            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 43
-        ",
+            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Transpose 43",
     );
 }
 
@@ -279,14 +262,12 @@ fn large_models_for_cuda_volume_channels_last() {
         encoder.0: Add 4, Concat 6, Conv 14, LayerNormalization 8, Mul 8, Reshape 8, Shape 4, Sigmoid 8,
             Slice 2, Squeeze 4, Transpose 26, Unsqueeze 12
         encoder.1: Add 3, Concat 8, Conv 13, LayerNormalization 6, MatMul 2, Mul 6, Reshape 16, Scan 1,
-            Shape 5, Sigmoid 5, Slice 1, Softmax 1, Squeeze 6, Transpose 27, Unsqueeze 18
+            Shape 5, Sigmoid 5, Softmax 1, Squeeze 6, Transpose 27, Unsqueeze 18
         decoder.0: Add 6, Concat 12, Conv 19, DepthToSpace 1, LayerNormalization 11, MatMul 2, Mul 11,
-            Reshape 29, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Squeeze 11,
-            Transpose 38, Unsqueeze 33
-        decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15,
-            MatMul 3, Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 43,
-            Unsqueeze 42
-        ",
+            Reshape 29, Resize 1, Scan 1, Shape 11, Sigmoid 10, Slice 4, Softmax 1, Squeeze 11, Transpose 38,
+            Unsqueeze 33
+        decoder.1: Add 11, Concat 17, Conv 25, DepthToSpace 3, Gather 3, LayerNormalization 15, MatMul 3,
+            Mul 15, Reshape 33, Shape 14, Sigmoid 15, Slice 8, Squeeze 14, Transpose 43, Unsqueeze 42",
     );
 }
 
@@ -300,18 +281,17 @@ fn large_models_for_cuda_by_our_operators_in_float16() {
         Element::F16,
         true,
         "
-        encoder.0: Cast 2, Concat 2, Conv 14, Reshape 8, Shape 4, Slice 2, Transpose 26,
-            add_narrow_f32_f16 2, add_norm_f16_f16 2, norm_f16_f16 6, stack_f16 4
-        encoder.1: Add 1, Cast 5, Concat 2, Conv 13, MatMul 2, Mul 1, Reshape 16, Scan 1, Shape 5, Slice 1,
-            Softmax 1, Transpose 27, add_norm_f16_f16 1, add_norm_f32_f16 2, norm_f16_f16 3, stack_f16 6
+        encoder.0: Cast 2, Concat 2, Conv 14, Reshape 8, Shape 4, Slice 2, Transpose 26, add_narrow_f32_f16
+            2, add_norm_f16_f16 2, norm_f16_f16 6, stack_f16 4
+        encoder.1: Add 1, Cast 5, Concat 2, Conv 13, MatMul 2, Mul 1, Reshape 16, Scan 1, Shape 5, Softmax
+            1, Transpose 27, add_norm_f16_f16 1, add_norm_f32_f16 2, norm_f16_f16 3, stack_f16 6
         decoder.0: Add 1, Cast 7, Concat 1, Conv 19, DepthToSpace 1, MatMul 2, Mul 1, Reshape 29, Scan 1,
-            Shape 11, Slice 4, Softmax 1, Transpose 39, add_f16_f16 1, add_f32_f16 1,
-            add_narrow_f32_f16 1, add_norm_f16_f16 1, add_norm_f32_f16 2, doubled_f32_f16 1,
-            norm_f16_f16 6, norm_f32_f16 2, stack_f16 11
+            Shape 11, Slice 4, Softmax 1, Transpose 39, add_f16_f16 1, add_f32_f16 1, add_narrow_f32_f16 1,
+            add_norm_f16_f16 1, add_norm_f32_f16 2, doubled_f32_f16 1, norm_f16_f16 6, norm_f32_f16 2, stack_f16
+            11
         decoder.1: Add 5, Cast 5, Concat 2, Conv 25, DepthToSpace 2, Reshape 28, Shape 14, Slice 8,
-            Transpose 45, add_f16_f16 1, add_narrow_f32_f16 2, add_norm_f16_f16 3, add_norm_f32_f16 1,
-            blend_f16 1, norm_f16_f16 8, norm_f32_f16 3, stack_f16 14, weave_f16 1
-        ",
+            Transpose 45, add_f16_f16 1, add_narrow_f32_f16 2, add_norm_f16_f16 3, add_norm_f32_f16 1, blend_f16
+            1, norm_f16_f16 8, norm_f32_f16 3, stack_f16 14, weave_f16 1",
     );
 }
 

@@ -1,4 +1,4 @@
-//! The network's convolutions and norms on the CPU, which are nearly all of its work.
+//! The network's convolutions, norms and wavelets on the CPU, which are nearly all of its work.
 //!
 //! [`Target`] is the way in: it chooses the instruction set and the algorithm. A convolution is described by
 //! [`Convolution`]; its weights are packed once and stay in the order that its algorithm reads them in.
@@ -35,6 +35,9 @@
 mod blend;
 mod bordered;
 mod conv;
+mod haar;
+#[cfg(test)]
+mod haar_tests;
 mod level;
 #[cfg(test)]
 mod matrix_rates;
@@ -52,6 +55,7 @@ pub(crate) use blend::Blend;
 pub(crate) use bordered::{Bordered, Narrow};
 pub(crate) use conv::convolution::{Convolution, Form, Input, Method, Outcome, Resources, Sampling};
 pub(crate) use conv::matrix::{MatrixInput, MatrixOutput};
+pub(crate) use haar::{Analysis, Coefficients, Synthesis};
 pub(crate) use norm::{LayerNorm, Norm};
 pub(crate) use scratch::{NoMemory, ScratchPool, ScratchSize};
 pub(crate) use target::{OPTIMISED, Target};

@@ -8,6 +8,7 @@ use super::conv::matrix::{Matrix, MatrixInput, MatrixOutput};
 use super::conv::multipliers::{OnUnit, Vectors};
 use super::conv::transforms::{F23, F43};
 use super::conv::winograd::Winograd;
+use super::haar::{Analysis, Coefficients, Synthesis};
 use super::level::Level;
 use super::micro::bfloat16::Value;
 #[cfg(test)]
@@ -177,6 +178,18 @@ impl Target {
     /// As that of `Blend::run`.
     pub(crate) unsafe fn blend<T: Value>(self, blend: Blend<T>, workers: Workers, output: *mut f32) {
         unsafe { blend.run(self.level, workers, output) }
+    }
+
+    /// # Safety
+    /// As that of `Analysis::run`.
+    pub(crate) unsafe fn analyse(self, analysis: Analysis, workers: Workers, to: Coefficients, low: Option<*mut f32>) {
+        unsafe { analysis.run(self.level, workers, to, low) }
+    }
+
+    /// # Safety
+    /// As that of `Synthesis::run`.
+    pub(crate) unsafe fn synthesise(self, synthesis: Synthesis, workers: Workers, pictures: &[*mut f32]) {
+        unsafe { synthesis.run(self.level, workers, pictures) }
     }
 
     fn with_algorithm<R>(self, convolution: Convolution, then: impl FnOnce(&dyn Algorithm) -> R) -> R {

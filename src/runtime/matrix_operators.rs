@@ -1,6 +1,6 @@
 //! Our kernels for the CPU's matrix unit as operators of ONNX Runtime, on its threads.
 
-use super::operator_parts::{Parts, no_memory, workers};
+use super::operator_parts::{Parts, bordered, guard, input, no_memory, output, unexpected, workers};
 use crate::graph::{Adds, Gives, MatrixOperator};
 use crate::kernels::{
     Blend, Bordered, Convolution, LayerNorm, MatrixInput, MatrixOutput, Method, Narrow, Norm, Resources,
@@ -8,9 +8,7 @@ use crate::kernels::{
 use crate::model::NORM_EPSILON;
 use half::bf16;
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorInput, OperatorOutput};
-use ort::value::PrimitiveTensorElementType;
 use ort::value::TensorElementType::{Bfloat16, Float32};
-use std::panic::AssertUnwindSafe;
 
 pub(super) struct Ours {
     operator: MatrixOperator,
@@ -76,10 +74,7 @@ fn floats_of(adds: Adds, gives: Gives) -> usize {
 
 impl Kernel for Node {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        // The runtime's frames cannot unwind.
-        std::panic::catch_unwind(AssertUnwindSafe(|| self.run(context)))
-            .unwrap_or_else(|_| Err(ort::Error::new("a bug in libwfvae")))
-            .map_err(|e| ort::Error::new(format!("{}: {e}", self.name)))
+        guard(&self.name, || self.run(context))
     }
 }
 
@@ -152,36 +147,4 @@ impl Node {
             }
         }
     }
-}
-
-fn bordered(size: [usize; 2], channels: usize) -> [usize; 4] {
-    let [rows, pitch, stored] = Bordered::new(size, channels).shape();
-    [1, rows, pitch, stored]
-}
-
-fn unexpected(shape: &[usize]) -> ort::Error {
-    ort::Error::new(format!("found a frame {shape:?}, expected another shape"))
-}
-
-/// Shape and values. A shape of four axes has a first one of length 1.
-fn input<T: PrimitiveTensorElementType>(context: &ComputeContext, i: usize) -> ort::Result<(Vec<usize>, &[T])> {
-    let value = context.input(i)?.ok_or_else(|| ort::Error::new(format!("input {i} is missing")))?;
-    let (shape, values) = value.try_extract_tensor::<T>()?;
-    let shape: Vec<usize> = shape.iter().map(|n| *n as usize).collect();
-    // SAFETY: the values are the runtime's, and stay until the call returns.
-    let values = unsafe { std::slice::from_raw_parts(values.as_ptr(), values.len()) };
-    match shape.len() {
-        4 if shape[0] != 1 => Err(unexpected(&shape)),
-        _ => Ok((shape, values)),
-    }
-}
-
-fn output<T: PrimitiveTensorElementType>(
-    context: &ComputeContext,
-    i: usize,
-    shape: &[usize; 4],
-) -> ort::Result<*mut T> {
-    let output = context.output(i, shape.map(|n| n as i64))?;
-    let mut output = output.ok_or_else(|| ort::Error::new(format!("output {i} is missing")))?;
-    Ok(output.try_extract_tensor_mut::<T>()?.1.as_mut_ptr())
 }

@@ -9,6 +9,7 @@ mod device_reference;
 mod environment;
 #[cfg(test)]
 mod fake_kernels;
+mod haar_operators;
 mod library;
 mod matrix_operators;
 mod messages;

@@ -1,15 +1,14 @@
 //! Our kernels as operators of ONNX Runtime, on its threads. Their inputs and outputs are its memory.
 
-use super::matrix_operators;
-use super::operator_parts::{Parts, no_memory, workers};
+use super::operator_parts::{Parts, guard, no_memory, workers};
+use super::{haar_operators, matrix_operators};
 use crate::error::Result;
-use crate::graph::{MatrixOperator, OPERATOR_DOMAIN, Operator};
+use crate::graph::{HaarOperator, MatrixOperator, OPERATOR_DOMAIN, Operator};
 use crate::kernels::{Blend, Input, LayerNorm, NoMemory, Norm, Resources, ScratchPool, Target};
 use crate::logger::Logger;
 use crate::model::NORM_EPSILON;
 use ort::operator::{ComputeContext, Kernel, KernelContext, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::TensorElementType::Float32;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// What graphs with our operators need. Each session has its own, with so many threads, and shares `scratch` with others.
@@ -19,6 +18,9 @@ pub(super) fn domain(threads: usize, scratch: Arc<ScratchPool>) -> ort::Result<O
     let domain = MatrixOperator::all()
         .into_iter()
         .try_fold(domain, |domain, operator| domain.add(matrix_operators::Ours::new(operator, parts.clone())))?;
+    let domain = HaarOperator::ALL
+        .into_iter()
+        .try_fold(domain, |domain, operator| domain.add(haar_operators::Ours::new(operator, parts.clone())))?;
     Operator::ALL.into_iter().try_fold(domain, |domain, operator| match operator {
         Operator::Winograd2 => domain.add(Ours::<{ Operator::Winograd2 as u8 }>(parts.clone())),
         Operator::Winograd2Doubled => domain.add(Ours::<{ Operator::Winograd2Doubled as u8 }>(parts.clone())),
@@ -73,9 +75,7 @@ impl<const OPERATOR: u8> ort::operator::Operator for Ours<OPERATOR> {
 
 impl<const OPERATOR: u8> Kernel for Ours<OPERATOR> {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        // The runtime's frames cannot unwind.
-        std::panic::catch_unwind(AssertUnwindSafe(|| run(Self::WHICH, &self.0, context)))
-            .unwrap_or_else(|_| Err(ort::Error::new(format!("{}: a bug in libwfvae", Self::WHICH.name()))))
+        guard(Self::WHICH.name(), || run(Self::WHICH, &self.0, context))
     }
 }
 
@@ -83,7 +83,7 @@ fn run(operator: Operator, parts: &Parts, context: &ComputeContext) -> ort::Resu
     let inputs = (0..6).map(|i| context.input(i)).collect::<ort::Result<Vec<_>>>()?;
     let tensors = inputs.iter().flatten().map(|value| value.try_extract_tensor::<f32>());
     let tensors = tensors.collect::<ort::Result<Vec<_>>>()?;
-    let missing = || ort::Error::new(format!("{}: an input is missing", operator.name()));
+    let missing = || ort::Error::new("an input is missing");
     // Their number tells which of them are given; see `Operator`.
     let [(_, weights), rest @ ..] = &tensors[..] else { return Err(missing()) };
     let (bias, rest) = match (operator, rest) {
@@ -98,7 +98,7 @@ fn run(operator: Operator, parts: &Parts, context: &ComputeContext) -> ort::Resu
     let Some((shape, now)) = frames.first() else { return Err(missing()) };
     let frames: Vec<&[f32]> = frames.iter().rev().map(|(_, data)| *data).collect();
     let [1, height, width, c_in] = shape[..] else {
-        return Err(ort::Error::new(format!("{}: found a frame {shape:?}, expected [1, H, W, C]", operator.name())));
+        return Err(ort::Error::new(format!("found a frame {shape:?}, expected [1, H, W, C]")));
     };
     let input = Input {
         frames: &frames,
