@@ -3,6 +3,7 @@
 use super::after::After;
 use super::builder::Builder;
 use super::convolutions::conv;
+use super::matrix_nodes;
 use super::onnx::Attribute;
 use super::size::Size;
 use super::sums::{Sum, add_residual};
@@ -13,6 +14,10 @@ use crate::model::Attention;
 pub(super) fn attention(b: &mut Builder, x: Sum, layer: &Attention, after: After) -> Sum {
     let h = x.norm(b, &layer.norm);
     let x = x.value();
+    if b.on_matrix_unit() {
+        let mixed = matrix_nodes::attend(b, &h, [&layer.query, &layer.key, &layer.value]);
+        return add_residual(b, &x.into(), mixed, &layer.output, after);
+    }
     let pixels = x.layout == Layout::Pixels;
     let channels = x.channels as i64;
     let flat = b.integers(&if pixels { [1, -1, channels] } else { [1, channels, -1] });

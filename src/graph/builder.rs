@@ -1,7 +1,7 @@
 //! Collects the nodes, ports, caches and weights of one graph and writes it as an ONNX model.
 
 use super::device_operators::DeviceOperator;
-use super::footprint::{self, Scratch};
+use super::footprint::{self, Scratch, ScratchOf};
 use super::onnx::{self, Attribute, DimValue, ValueInfo};
 use super::operators::{DOMAIN, Operator, PackedWeight};
 use super::options::{Operators, Options};
@@ -46,7 +46,7 @@ pub(super) struct Builder {
     next: usize,
     /// Sizes of our operators' results, in elements per pixel.
     floats_of_ours: HashMap<String, f64>,
-    /// The scratch of our convolutions.
+    /// The scratch of our operators.
     scratches: Vec<Scratch>,
     /// The fraction of its input that a slice takes.
     shares: HashMap<String, f64>,
@@ -313,9 +313,14 @@ impl Builder {
         let name = weight.key.clone();
         let dims = vec![DimValue::Symbol(format!("N.{name}"))];
         self.graph.input.push(ValueInfo::tensor(&name, onnx::FLOAT, Some(dims)));
-        self.scratches.push(Scratch { convolution: weight.convolution, divisor });
+        self.scratches.push(Scratch { of: ScratchOf::Convolution(weight.convolution), divisor });
         self.packed_weights.push(weight);
         name
+    }
+
+    /// Tells the footprint of attention on the matrix unit over frames of H / `divisor`.
+    pub(super) fn attention_scratch(&mut self, channels: usize, divisor: usize) {
+        self.scratches.push(Scratch { of: ScratchOf::Attention { channels }, divisor });
     }
 
     /// A node that runs a subgraph, which `body` emits, on each slice of `over` along an axis, and concatenates the results.

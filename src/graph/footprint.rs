@@ -1,5 +1,5 @@
 //! How much memory a graph takes while it runs: the peak of its live values, in elements per pixel of a frame, and the scratch
-//! of our convolutions.
+//! of our operators.
 //!
 //! This is an estimate, as ONNX Runtime chooses the order of the nodes and keeps what it freed. A test compares it with what
 //! a process takes.
@@ -15,12 +15,21 @@ pub(crate) struct Working {
     scratches: Vec<Scratch>,
 }
 
-/// One of our convolutions, which may take memory besides its frames.
+/// One of our operators that may take memory besides its frames.
 #[derive(Clone, Copy)]
 pub(super) struct Scratch {
-    pub(super) convolution: Convolution,
+    pub(super) of: ScratchOf,
     /// Of the frame that it reads.
     pub(super) divisor: usize,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum ScratchOf {
+    Convolution(Convolution),
+    /// On the matrix unit.
+    Attention {
+        channels: usize,
+    },
 }
 
 impl Working {
@@ -29,11 +38,15 @@ impl Working {
         (4.0 * self.floats * (size[0] * size[1]) as f64 * times) as u64
     }
 
-    /// What its convolutions take of the model's pool, which all sessions share.
+    /// What its operators take of the model's pool, which all sessions share.
     pub(crate) fn scratch(&self, size: [usize; 2], threads: usize) -> ScratchSize {
         let target = Target::current();
-        let sizes = self.scratches.iter().map(|Scratch { convolution, divisor }| {
-            target.scratch(*convolution, size.map(|side| side / divisor), threads)
+        let sizes = self.scratches.iter().map(|Scratch { of, divisor }| {
+            let size = size.map(|side| side / divisor);
+            match *of {
+                ScratchOf::Convolution(convolution) => target.scratch(convolution, size, threads),
+                ScratchOf::Attention { channels } => target.attention_scratch(size, channels, threads),
+            }
         });
         sizes.fold(ScratchSize::default(), ScratchSize::max)
     }

@@ -78,6 +78,23 @@ pub(super) fn convolve_taps(b: &mut Builder, x: &Value, conv: &Conv, bias: &str)
     taps
 }
 
+/// softmax(q k^T / sqrt(C)) v, where q, k and v are 1x1 convolutions of `x`, as a bordered frame.
+pub(super) fn attend(b: &mut Builder, x: &Value, projections: [&Conv; 3]) -> Value {
+    // A group norm's result is not bordered.
+    let x = &narrow(b, x);
+    let [query, key, value] = projections.map(|conv| {
+        let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
+        let inputs = Inputs { frames: &[x], conv, scale: Scale::Same, bias: &bias, residual: None };
+        let result = Value { element: Element::Bf16, ..inputs.result(conv.out_channels()) };
+        let [projected] = inputs.node(b, Gives::Narrow, &[], None, [result]);
+        projected
+    });
+    b.attention_scratch(query.channels, query.divisor);
+    let result = bordered(&query);
+    let [mixed] = node(b, MatrixOperator::Attend, &[&query.name, &key.name, &value.name], None, [result]);
+    mixed
+}
+
 /// The weighted sum of the results of `convolve_taps` for three frames, oldest first.
 pub(super) fn blend_taps(b: &mut Builder, frames: [&Value; 3], weights: &Value, channels: usize) -> Value {
     let [two_ago, one_ago, now] = frames.map(|frame| frame.name.as_str());

@@ -21,6 +21,9 @@ pub(crate) enum MatrixOperator {
     /// The weighted sum, in float32, of three frames' results for each time tap of a convolution. Inputs: nine weights; the
     /// frames of now, one ago and two ago, which are not bordered, of bfloat16.
     Blend,
+    /// softmax(q k^T / sqrt(C)) v over the pixels of a frame. Inputs: q, k and v, `[1, H, W, C]`, of bfloat16, not bordered. The result
+    /// is a bordered frame.
+    Attend,
 }
 
 /// What is added to a convolution's sums besides the bias.
@@ -44,12 +47,12 @@ pub(crate) enum Gives {
 
 impl MatrixOperator {
     pub(crate) fn all() -> Vec<MatrixOperator> {
-        use MatrixOperator::{Blend, Convolve, Doubled, Narrow, Norm};
+        use MatrixOperator::{Attend, Blend, Convolve, Doubled, Narrow, Norm};
         let forms = [Form::Same, Form::Doubled, Form::Strided, Form::Pointwise];
         let inputs = forms.into_iter().flat_map(|form| [(form, Adds::Nothing), (form, Adds::Residual)]);
         let gives = [Gives::Sums, Gives::Narrow, Gives::Normed];
         let convolutions = inputs.flat_map(|(form, adds)| gives.map(|gives| Convolve(form, adds, gives)));
-        convolutions.chain([Norm, Narrow, Doubled, Blend]).collect()
+        convolutions.chain([Norm, Narrow, Doubled, Blend, Attend]).collect()
     }
 
     pub(crate) fn name(self) -> String {
@@ -77,7 +80,7 @@ mod tests {
     #[test]
     fn each_operator_has_a_name() {
         let names: std::collections::HashSet<_> = MatrixOperator::all().into_iter().map(MatrixOperator::name).collect();
-        assert_eq!(names.len(), 28, "{names:?}");
+        assert_eq!(names.len(), 29, "{names:?}");
         assert!(names.contains("MatrixStridedNormed") && names.contains("MatrixBlend"), "{names:?}");
     }
 }

@@ -119,6 +119,30 @@ fn large_models_by_the_operators_of_onnx() {
 }
 
 #[test]
+fn large_models_on_a_matrix_unit() {
+    check_options(
+        LARGE,
+        Operators::Matrix,
+        Taps::Added,
+        Element::Bf16,
+        "
+        encoder.0: Concat 1, HaarNarrowAnalysis 2, MatrixNarrow 3, MatrixSameNormed 6,
+            MatrixSameResidualNormed 2, MatrixSameResidualSums 2, MatrixSameSums 1, MatrixStridedSums 1, Reshape
+            8, Shape 4
+        encoder.1: Concat 1, HaarNarrowAnalysis 1, MatrixAttend 1, MatrixNarrow 1, MatrixNorm 1,
+            MatrixPointwiseNarrow 3, MatrixPointwiseResidualNormed 1, MatrixPointwiseSums 1, MatrixSameNormed 2,
+            MatrixSameResidualNormed 2, MatrixSameSums 2, MatrixStridedSums 1, Reshape 10, Shape 5, Transpose 1
+        decoder.0: Concat 1, HaarSynthesis 1, MatrixAttend 1, MatrixDoubled 1, MatrixNarrow 3, MatrixNorm 2,
+            MatrixPointwiseNarrow 3, MatrixPointwiseResidualNormed 1, MatrixPointwiseSums 1, MatrixSameNarrow 1,
+            MatrixSameNormed 6, MatrixSameResidualNormed 2, MatrixSameResidualSums 3, MatrixSameSums 1, Reshape
+            22, Shape 11, Slice 2, Transpose 1
+        decoder.1: HaarSynthesis 2, MatrixBlend 1, MatrixDoubledNormed 1, MatrixNarrow 5, MatrixNorm 3,
+            MatrixPointwiseSums 3, MatrixSameNormed 7, MatrixSameResidualNormed 4, MatrixSameResidualSums 3,
+            MatrixSameSums 2, Reshape 28, Shape 14, Slice 2",
+    );
+}
+
+#[test]
 fn the_built_in_model_by_our_operators() {
     check(
         None,

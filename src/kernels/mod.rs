@@ -32,9 +32,14 @@
 // Indices are part of the formulas, and the closure of an iterator would not be compiled for the vectors.
 #![allow(clippy::needless_range_loop)]
 
+mod attention;
+#[cfg(test)]
+mod attention_tests;
 mod blend;
 mod bordered;
 mod conv;
+#[cfg(test)]
+mod exponential_tests;
 mod haar;
 #[cfg(test)]
 mod haar_tests;
@@ -51,6 +56,7 @@ mod target;
 mod tests;
 mod workers;
 
+pub(crate) use attention::Attention;
 pub(crate) use blend::Blend;
 pub(crate) use bordered::{Bordered, Narrow};
 pub(crate) use conv::convolution::{Convolution, Form, Input, Method, Outcome, Resources, Sampling};

@@ -3,7 +3,7 @@
 use super::bordered::{Bordered, BorderedOut};
 use super::level::Level;
 use super::micro::bfloat16::store_narrow;
-use super::micro::silu::{silu, silu_for_bfloat16};
+use super::micro::exponential::{silu, silu_for_bfloat16};
 use super::micro::vectors::{load_some, store_some};
 use super::workers::{Shared, Workers};
 use half::bf16;
@@ -257,47 +257,6 @@ impl<'a, S: Simd> Normalizer<'a, S> {
         unsafe {
             let (scale, bias) = (load_some(s, scale.as_ptr().add(c), some), load_some(s, bias.as_ptr().add(c), some));
             s.mul_add_e_f32s(s.mul_f32s(centred, factor), scale, bias)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Silu<'a>(&'a mut [f32]);
-
-    impl WithSimd for Silu<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, s: S) {
-            for values in self.0.chunks_mut(S::F32_LANES) {
-                let count = values.len();
-                // SAFETY: there are so many values.
-                unsafe {
-                    let value = silu_for_bfloat16(s, load_some(s, values.as_ptr(), count));
-                    store_some(s, values.as_mut_ptr(), value, count);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_shorter_silu_is_near_the_exact_one() {
-        let given: Vec<f32> = (-80_000..=80_000).map(|n| n as f32 / 1000.0).collect();
-        for level in Level::available() {
-            let mut found = given.clone();
-            level.dispatch(Silu(&mut found));
-            for (x, y) in given.iter().zip(found) {
-                let (x, y) = (f64::from(*x), f64::from(y));
-                let exact = x / (1.0 + (-x).exp());
-                assert!((y - exact).abs() <= 1e-4 * exact.abs(), "{level:?}: silu({x}) is {exact}, found {y}");
-            }
-            let mut special = [f32::NAN, f32::INFINITY, -1e30, 1e30];
-            level.dispatch(Silu(&mut special));
-            assert!(special[0].is_nan() && special[1] == f32::INFINITY && special[3] == 1e30, "{special:?}");
-            assert!(special[2].abs() < 1e-6, "{special:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What kernels compute with. All that differs between CPUs is decided here.
 
+use super::attention::Attention;
 use super::blend::Blend;
 use super::bordered::Narrow;
 use super::conv::convolution::{Algorithm, Convolution, FloatAlgorithm, Input, Method, ReadRows, Resources};
@@ -148,6 +149,24 @@ impl Target {
     ) -> std::result::Result<(), NoMemory> {
         let matrix = self.matrix(convolution).expect("a convolution on a matrix unit");
         unsafe { matrix.run(input, resources, output) }
+    }
+
+    /// Attention on the matrix unit. Panics if there is none, or if the sizes do not fit each other.
+    ///
+    /// # Safety
+    /// As that of `Attention::run`.
+    pub(crate) unsafe fn attend(
+        self,
+        attention: Attention,
+        resources: Resources,
+        output: *mut bf16,
+    ) -> std::result::Result<(), NoMemory> {
+        unsafe { attention.run(self.level, resources, output) }
+    }
+
+    /// What attention over a frame of `[height, width]` takes besides its inputs and output.
+    pub(crate) fn attention_scratch(self, size: [usize; 2], channels: usize, threads: usize) -> ScratchSize {
+        Attention::scratch(size, channels, threads)
     }
 
     /// # Safety

@@ -3,7 +3,7 @@
 use super::operator_parts::{Parts, bordered, guard, input, no_memory, output, unexpected, workers};
 use crate::graph::{Adds, Gives, MatrixOperator};
 use crate::kernels::{
-    Blend, Bordered, Convolution, LayerNorm, MatrixInput, MatrixOutput, Method, Narrow, Norm, Resources,
+    Attention, Blend, Bordered, Convolution, LayerNorm, MatrixInput, MatrixOutput, Method, Narrow, Norm, Resources,
 };
 use crate::model::NORM_EPSILON;
 use half::bf16;
@@ -48,6 +48,7 @@ impl ort::operator::Operator for Ours {
             MatrixOperator::Norm => required(Float32, 3).collect(),
             MatrixOperator::Narrow | MatrixOperator::Doubled => required(Float32, 1).collect(),
             MatrixOperator::Blend => required(Float32, 1).chain(required(Bfloat16, 3)).collect(),
+            MatrixOperator::Attend => required(Bfloat16, 3).collect(),
         };
         inputs
     }
@@ -82,6 +83,7 @@ impl Node {
     fn run(&self, context: &ComputeContext) -> ort::Result<()> {
         let (target, workers) = (self.parts.target, &workers(context));
         let floats = |i: usize| input::<f32>(context, i);
+        let resources = Resources { threads: self.parts.threads, workers, scratch: &self.parts.scratch };
         match self.operator {
             MatrixOperator::Convolve(form, adds, gives) => {
                 let first = floats_of(adds, gives);
@@ -111,7 +113,6 @@ impl Node {
                         MatrixOutput::Normed(norm, output(context, 0, &bordered(result, c_out))?, sums)
                     }
                 };
-                let resources = Resources { threads: self.parts.threads, workers, scratch: &self.parts.scratch };
                 // SAFETY: the outputs have these sizes.
                 unsafe { target.convolve_narrow(convolution, input, resources, output) }.map_err(no_memory)
             }
@@ -133,6 +134,15 @@ impl Node {
                 // SAFETY: the output has this size.
                 unsafe { target.narrow(narrow, workers, to) };
                 Ok(())
+            }
+            MatrixOperator::Attend => {
+                let (shape, query) = input::<bf16>(context, 0)?;
+                let [_, height, width, channels] = shape[..] else { return Err(unexpected(&shape)) };
+                let (key, value) = (input::<bf16>(context, 1)?.1, input::<bf16>(context, 2)?.1);
+                let to = output(context, 0, &bordered([height, width], channels))?;
+                let attention = Attention { query, key, value, height, width, channels };
+                // SAFETY: the output has this size.
+                unsafe { target.attend(attention, resources, to) }.map_err(no_memory)
             }
             MatrixOperator::Blend => {
                 let weights = floats(0)?.1;

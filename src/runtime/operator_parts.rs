@@ -15,7 +15,7 @@ pub(super) struct Parts {
 }
 
 pub(super) fn no_memory(NoMemory: NoMemory) -> ort::Error {
-    ort::Error::new("out of memory for a convolution")
+    ort::Error::new("out of memory for a convolution or attention")
 }
 
 /// The session's threads.

@@ -1,4 +1,4 @@
-//! SiLU, x / (1 + exp(-x)).
+//! The exponential function and SiLU, x / (1 + exp(-x)).
 
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
@@ -35,32 +35,50 @@ fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     s.mul_f32s(p, s.transmute_f32s_u32s(power))
 }
 
-/// SiLU with a relative error far below that of rounding to bfloat16, in half of the time or less.
+/// 2^x with a relative error far below that of rounding to bfloat16. It is 0 or infinite, or near that, where it is out of the range
+/// of float32. That of a NaN is one.
 #[inline(always)]
-pub(crate) fn silu_for_bfloat16<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+pub(crate) fn exp2_for_bfloat16<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     #[cfg(target_arch = "x86_64")]
-    if let Some(silu) = avx512::silu_for_bfloat16(s, x) {
-        return silu;
+    if let Some(exp2) = avx512::exp2_for_bfloat16(s, x) {
+        return exp2;
     }
-    // exp(-x) = 2^n 2^f with |f| <= 1/2, and 2^f by its Taylor polynomial, which is off by less than 5e-5.
-    let scaled = s.mul_f32s(x, s.splat_f32s(-std::f32::consts::LOG2_E));
-    let scaled = s.max_f32s(s.min_f32s(scaled, s.splat_f32s(125.0)), s.splat_f32s(-125.0));
-    let rounded = s.add_f32s(scaled, s.splat_f32s(ROUND));
-    let f = s.sub_f32s(scaled, s.sub_f32s(rounded, s.splat_f32s(ROUND)));
+    // 2^n 2^f with |f| <= 1/2, and 2^f by its Taylor polynomial, which is off by less than 5e-5.
+    let clamped = s.max_f32s(s.min_f32s(x, s.splat_f32s(125.0)), s.splat_f32s(-125.0));
+    let rounded = s.add_f32s(clamped, s.splat_f32s(ROUND));
+    let f = s.sub_f32s(clamped, s.sub_f32s(rounded, s.splat_f32s(ROUND)));
     let mut p = s.splat_f32s(9.618_129e-3);
     for coefficient in [5.550_411e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0] {
         p = s.mul_add_e_f32s(p, f, s.splat_f32s(coefficient));
     }
     let power = s.wrapping_dyn_shl_u32s(s.transmute_u32s_f32s(rounded), s.splat_u32s(23));
-    let exp = s.transmute_f32s_u32s(s.add_u32s(s.transmute_u32s_f32s(p), power));
+    let exp2 = s.transmute_f32s_u32s(s.add_u32s(s.transmute_u32s_f32s(p), power));
+    // Some CPUs' minimum of a NaN and a number is the number.
+    s.select_f32s(s.equal_f32s(x, x), exp2, x)
+}
+
+/// SiLU with a relative error far below that of rounding to bfloat16, in half of the time or less.
+#[inline(always)]
+pub(crate) fn silu_for_bfloat16<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    let exp = exp2_for_bfloat16(s, s.mul_f32s(x, s.splat_f32s(-std::f32::consts::LOG2_E)));
     let divisor = s.add_f32s(exp, s.splat_f32s(1.0));
-    // The reciprocal by Newton's method, from an estimate that is off by at most 12 %; three steps make that 5e-8.
-    let estimate = s.sub_u32s(s.splat_u32s(0x7ef3_11c7), s.transmute_u32s_f32s(divisor));
+    s.mul_f32s(x, reciprocal_for_bfloat16(s, divisor))
+}
+
+/// 1 / x for x of 1 or more, as exactly as that.
+#[inline(always)]
+fn reciprocal_for_bfloat16<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(reciprocal) = avx512::reciprocal_for_bfloat16(s, x) {
+        return reciprocal;
+    }
+    // By Newton's method, from an estimate that is off by at most 12 %; three steps make that 5e-8.
+    let estimate = s.sub_u32s(s.splat_u32s(0x7ef3_11c7), s.transmute_u32s_f32s(x));
     let mut reciprocal = s.transmute_f32s_u32s(estimate);
-    let minus_divisor = s.sub_f32s(s.splat_f32s(0.0), divisor);
+    let minus_x = s.sub_f32s(s.splat_f32s(0.0), x);
     for _ in 0..3 {
-        let error = s.mul_add_e_f32s(minus_divisor, reciprocal, s.splat_f32s(1.0));
+        let error = s.mul_add_e_f32s(minus_x, reciprocal, s.splat_f32s(1.0));
         reciprocal = s.mul_add_e_f32s(error, reciprocal, reciprocal);
     }
-    s.mul_f32s(x, reciprocal)
+    reciprocal
 }
