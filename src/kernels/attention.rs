@@ -321,6 +321,12 @@ impl Attention<'_> {
     }
 }
 
+/// The index of a row's column in panels.
+#[inline(always)]
+fn at(row: usize, panel: usize, column: usize) -> usize {
+    (panel * UNIT + row) * PANEL + column
+}
+
 /// Makes weights of a block's scores.
 struct Softmax<'a> {
     division: Division,
@@ -341,16 +347,15 @@ impl WithSimd for Softmax<'_> {
         let panels = in_block / PANEL;
         let real = in_block.min(division.count - block);
         for row in 0..unit.count {
-            let at = |panel: usize, column: usize| (panel * UNIT + row) * PANEL + column;
             // SAFETY: within the scratch of this unit.
             unsafe {
                 for key in real..in_block {
-                    unit.scores.add(at(key / PANEL, key % PANEL)).write(f32::NEG_INFINITY);
+                    unit.scores.add(at(row, key / PANEL, key % PANEL)).write(f32::NEG_INFINITY);
                 }
                 let mut largest = s.splat_f32s(f32::NEG_INFINITY);
                 for panel in 0..panels {
                     for column in (0..PANEL).step_by(S::F32_LANES) {
-                        largest = s.max_f32s(largest, load::<S>(unit.scores.add(at(panel, column))));
+                        largest = s.max_f32s(largest, load::<S>(unit.scores.add(at(row, panel, column))));
                     }
                 }
                 let before = unit.largest[row];
@@ -361,9 +366,9 @@ impl WithSimd for Softmax<'_> {
                 let mut total = s.splat_f32s(0.0);
                 for panel in 0..panels {
                     for column in (0..PANEL).step_by(S::F32_LANES) {
-                        let score = load::<S>(unit.scores.add(at(panel, column)));
+                        let score = load::<S>(unit.scores.add(at(row, panel, column)));
                         let weight = exp2_for_bfloat16(s, s.mul_add_e_f32s(score, scales, offset));
-                        let to = unit.weights.add(at(panel, column));
+                        let to = unit.weights.add(at(row, panel, column));
                         store_narrow::<S>(to, weight, S::F32_LANES);
                         total = s.add_f32s(total, bf16::load_some(s, to, S::F32_LANES));
                     }
@@ -372,7 +377,7 @@ impl WithSimd for Softmax<'_> {
                 if block > 0 && factor != 1.0 {
                     for panel in 0..division.channels / PANEL {
                         for column in (0..PANEL).step_by(S::F32_LANES) {
-                            let sums = unit.sums.add(at(panel, column));
+                            let sums = unit.sums.add(at(row, panel, column));
                             store::<S>(sums, s.mul_f32s(load::<S>(sums), s.splat_f32s(factor)));
                         }
                     }
@@ -401,9 +406,11 @@ impl WithSimd for Finish<'_> {
             // SAFETY: the pixel is in the frame, and its results are this job's own. Sums have at least as many channels.
             unsafe {
                 let to = out.pixel(pixel / width, pixel % width);
-                for c in (0..out.frame.stored).step_by(S::F32_LANES) {
-                    let sums = load::<S>(unit.sums.add((c / PANEL * UNIT + row) * PANEL + c % PANEL));
+                let mut c = 0;
+                while c < out.frame.stored {
+                    let sums = load::<S>(unit.sums.add(at(row, c / PANEL, c % PANEL)));
                     store_narrow::<S>(to.add(c), s.mul_f32s(sums, factor), S::F32_LANES);
+                    c += S::F32_LANES;
                 }
             }
         }

@@ -122,10 +122,12 @@ type Block = [[f32; BLOCK]; BANDS];
 /// Replaces values by the sums and differences along an axis: of those whose numbers differ by `apart`.
 #[inline(always)]
 fn sums_and_differences(block: &mut Block, count: usize, apart: usize) {
-    for i in (0..count).filter(|i| i & apart == 0) {
-        let (lower, upper) = block.split_at_mut(i + apart);
-        for (a, b) in lower[i].iter_mut().zip(&mut upper[0]) {
-            (*a, *b) = (*a + *b, *a - *b);
+    for i in 0..count {
+        if i & apart == 0 {
+            let (lower, upper) = block.split_at_mut(i + apart);
+            for (a, b) in lower[i].iter_mut().zip(&mut upper[0]) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
         }
     }
 }
@@ -160,8 +162,11 @@ impl Columns {
     #[inline(always)]
     unsafe fn store_narrow(&self, to: *mut bf16, count: usize, of_pixel: usize, stored: usize) {
         for (n, pair) in self.0[..of_pixel].chunks_exact(2).enumerate() {
-            let narrow = |value: f32| u32::from(narrow(value).to_bits());
-            let pairs: [u32; BLOCK] = from_fn(|i| narrow(pair[0][i]) | narrow(pair[1][i]) << 16);
+            let mut pairs = [0; BLOCK];
+            for i in 0..BLOCK {
+                let [first, second] = [narrow(pair[0][i]), narrow(pair[1][i])];
+                pairs[i] = u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16;
+            }
             for (i, pair) in pairs[..count].iter().enumerate() {
                 unsafe { to.add(i * stored + 2 * n).cast::<u32>().write_unaligned(pair.to_le()) };
             }
@@ -208,7 +213,10 @@ impl WithSimd for AnalysisRow<'_> {
                     }
                 }
                 for differences in 0..bands {
-                    columns.0[band(times, differences) * channels + c] = block[differences].map(|value| value * gain);
+                    let column = &mut columns.0[band(times, differences) * channels + c];
+                    for i in 0..BLOCK {
+                        column[i] = gain * block[differences][i];
+                    }
                 }
                 if let Some(low) = low {
                     // SAFETY: this row's results are the job's own.
@@ -258,14 +266,20 @@ impl WithSimd for SynthesisRow<'_> {
                 }
                 if let Some(low) = low {
                     let low = &low[(c * height + row) * width + x..][..count];
-                    block[0].iter_mut().zip(low).for_each(|(value, low)| *value += low);
+                    for i in 0..count {
+                        block[0][i] += low[i];
+                    }
                 }
                 for apart in [4, 2, 1] {
                     if apart < bands {
                         sums_and_differences(&mut block, bands, apart);
                     }
                 }
-                block[..bands].iter_mut().flatten().for_each(|value| *value *= gain);
+                for i in 0..bands {
+                    for value in &mut block[i] {
+                        *value *= gain;
+                    }
+                }
                 for (t, picture) in pictures.iter().flatten().enumerate() {
                     for h in 0..2 {
                         let [even, odd] = [4 * t + 2 * h, 4 * t + 2 * h + 1];

@@ -126,6 +126,11 @@ fn check(setting: &Setting, tolerance: f64) {
             let mut kept = vec![f32::NAN; pixels * c_out];
             convolve(&four, 4, MatrixOutput::Normed(norm, normed.as_mut_ptr(), Some(kept.as_mut_ptr())));
             assert!(kept == sums && normed == again, "{case:?} {form:?} {target:?}");
+            // On one thread, jobs have all of some more channels.
+            normed.fill(bf16::NAN);
+            kept.fill(f32::NAN);
+            convolve(&one, 1, MatrixOutput::Normed(norm, normed.as_mut_ptr(), Some(kept.as_mut_ptr())));
+            assert!(kept == sums && normed == again, "{case:?} {form:?} {target:?}");
             normed.fill(bf16::NAN);
             convolve(&four, 2, MatrixOutput::Normed(norm, normed.as_mut_ptr(), None));
             assert_eq!(normed, again, "{case:?} {form:?} {target:?}");

@@ -179,10 +179,17 @@ impl<'a, S: Simd> Normalizer<'a, S> {
         stored: usize,
     ) {
         let s = self.s;
-        let sum = values.into_iter().fold(s.splat_f32s(0.0), |sum, value| s.add_f32s(sum, value));
+        let mut sum = s.splat_f32s(0.0);
+        for i in 0..N {
+            sum = s.add_f32s(sum, values[i]);
+        }
         let mean = s.splat_f32s(s.reduce_sum_f32s(sum) * self.one_over);
-        let centred = values.map(|value| s.sub_f32s(value, mean));
-        let squares = centred.into_iter().fold(s.splat_f32s(0.0), |sum, value| s.mul_add_e_f32s(value, value, sum));
+        let mut centred = values;
+        let mut squares = s.splat_f32s(0.0);
+        for i in 0..N {
+            centred[i] = s.sub_f32s(values[i], mean);
+            squares = s.mul_add_e_f32s(centred[i], centred[i], squares);
+        }
         let factor = self.factor(squares);
         for i in 0..N {
             let c = i * S::F32_LANES;

@@ -31,8 +31,8 @@ const BLOCK: usize = 8;
 const STEPS: usize = 9;
 /// Pixels of a unit.
 const UNIT: usize = TILES * SIDE;
-/// Output channels up to which a job has all of them, so that it can apply a norm.
-const NORMED_AT_ONCE: usize = 128;
+/// Output channels up to which a job can have all of them, so that it applies a norm.
+const NORMED_AT_ONCE: usize = 384;
 
 /// What a convolution on a matrix unit reads.
 #[derive(Clone, Copy)]
@@ -277,11 +277,13 @@ impl Division {
         };
         let units = tiles.div_ceil(TILES);
         let panels = matrix.tiles().div_ceil(PANEL);
-        let normed_at_once = matrix.outcome == Outcome::Normed && matrix.convolution.c_out <= NORMED_AT_ONCE;
         let phases = matrix.phases();
-        let (mut group, mut blocks) = (panels, units.div_ceil(BLOCK).max(1));
         // Large blocks are better than large groups, but each thread should have two jobs.
         let wanted = (2 * threads).div_ceil(phases);
+        let (mut group, mut blocks) = (panels, units.div_ceil(BLOCK).max(1));
+        let normed_at_once = matrix.outcome == Outcome::Normed
+            && matrix.convolution.c_out <= NORMED_AT_ONCE
+            && (units >= wanted || panels <= GROUP / 2);
         if !normed_at_once {
             group = GROUP.min(panels);
             while group > 1 && blocks * panels.div_ceil(group) < wanted {
@@ -559,44 +561,62 @@ impl WithSimd for Part<'_> {
     /// Writes the sums.
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        // SAFETY: indices are within the result, and no other job writes these channels of their pixels.
         match self.run.result {
-            Written::Sums(to) => self.write(s, |at, value, some| unsafe { store_some(s, to.at(at), value, some) }),
-            Written::Narrow(to) => {
-                self.write(s, |at, value, some| unsafe { store_narrow::<S>(to.at(at), value, some) })
-            }
+            Written::Sums(_) | Written::Narrow(_) => self.write(s),
             Written::Normed(norm, out, sums) => {
-                let normer = Normalizer::new(s, norm);
+                let normalizer = Normalizer::new(s, norm);
                 // A pixel of a few whole vectors stays in registers.
                 match norm.scale.len() / S::F32_LANES {
-                    _ if !norm.scale.len().is_multiple_of(S::F32_LANES) => self.write_normed(s, normer, out, sums),
-                    1 => self.write_normed_vectors::<S, 1>(s, normer, out, sums),
-                    2 => self.write_normed_vectors::<S, 2>(s, normer, out, sums),
-                    3 => self.write_normed_vectors::<S, 3>(s, normer, out, sums),
-                    4 => self.write_normed_vectors::<S, 4>(s, normer, out, sums),
-                    5 => self.write_normed_vectors::<S, 5>(s, normer, out, sums),
-                    _ => self.write_normed(s, normer, out, sums),
+                    _ if !norm.scale.len().is_multiple_of(S::F32_LANES) => self.write_normed(s, normalizer, out, sums),
+                    1 => self.write_normed_vectors::<S, 1>(s, normalizer, out, sums),
+                    2 => self.write_normed_vectors::<S, 2>(s, normalizer, out, sums),
+                    3 => self.write_normed_vectors::<S, 3>(s, normalizer, out, sums),
+                    4 => self.write_normed_vectors::<S, 4>(s, normalizer, out, sums),
+                    5 => self.write_normed_vectors::<S, 5>(s, normalizer, out, sums),
+                    _ => self.write_normed(s, normalizer, out, sums),
                 }
             }
         }
     }
 }
 
-impl Part<'_> {
-    /// Calls `write` for each row of pixels. It gets the place of the first pixel's sums, too.
+/// The rows of pixels of a part, with the place of the first pixel's sums in a panel's.
+struct Rows<'a> {
+    part: &'a Part<'a>,
+    /// Tiles of the block: the next one, and their end.
+    next: usize,
+    end: usize,
+    pixels: TilePixels,
+}
+
+impl<'a> Rows<'a> {
     #[inline(always)]
-    fn for_each_row(&self, mut write: impl FnMut(usize, PixelRow)) {
-        let division = &self.run.division;
-        for (n, unit) in division.block(self.block).enumerate() {
-            for tile in 0..TILES {
-                let mut pixels = division.pixels(self.phase, unit * TILES + tile);
-                while let Some(row) = pixels.next() {
-                    write((n * TILES + tile) * SIDE + row.place, row);
-                }
-            }
-        }
+    fn of(part: &'a Part<'a>) -> Self {
+        let units = part.run.division.block(part.block);
+        let first = units.start * TILES;
+        let pixels = part.run.division.pixels(part.phase, first);
+        Rows { part, next: first + 1, end: units.end * TILES, pixels }
     }
 
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, PixelRow)> {
+        let division = &self.part.run.division;
+        loop {
+            if let Some(row) = self.pixels.next() {
+                let tile = self.next - 1 - division.block(self.part.block).start * TILES;
+                return Some((tile * SIDE + row.place, row));
+            }
+            if self.next >= self.end {
+                return None;
+            }
+            self.pixels = division.pixels(self.part.phase, self.next);
+            self.next += 1;
+        }
+    }
+}
+
+// Loops have no closures, as these would not always be compiled for the vectors.
+impl Part<'_> {
     /// The sums of a channel of the part, and how many elements are from one pixel's to the next.
     #[inline(always)]
     fn column(&self, channel: usize) -> (*const f32, usize) {
@@ -605,64 +625,82 @@ impl Part<'_> {
         (unsafe { self.panel_sums(panel).add(in_panel) }, self.tiles(panel) * SIDE)
     }
 
-    /// Gives `write` the results, of which a vector begins at an index of the result and has some elements, or more than a vector.
+    /// A vector of results: the sums at a place, which begin with channel `c`, plus bias and residual. `index` is that of the
+    /// pixel's first channel in the result.
+    ///
+    /// # Safety
+    /// They are there.
     #[inline(always)]
-    fn write<S: Simd>(&self, s: S, write: impl Fn(usize, S::f32s, usize)) {
-        let Run { division, bias, residual, .. } = *self.run;
+    unsafe fn result<S: Simd>(&self, s: S, sums: *const f32, index: usize, c: usize) -> S::f32s {
+        let Run { bias, residual, .. } = *self.run;
+        let some = bias.len() - c;
+        unsafe {
+            let value = s.add_f32s(load::<S>(sums), load_some(s, bias.as_ptr().add(c), some));
+            match residual {
+                Some(residual) => s.add_f32s(value, load_some(s, residual.as_ptr().add(index + c), some)),
+                None => value,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write<S: Simd>(&self, s: S) {
+        let Run { division, bias, result, .. } = *self.run;
         let c_out = bias.len();
-        self.for_each_row(|place, row| {
+        let mut rows = Rows::of(self);
+        while let Some((place, row)) = rows.next() {
             for panel in 0..self.panels {
                 let first = (self.first_panel + panel) * PANEL * SIDE;
-                let channels = first..c_out.min(first + PANEL * SIDE);
+                let end = c_out.min(first + PANEL * SIDE);
                 let (sums, stride) = self.column(panel * PANEL * SIDE);
                 for i in 0..row.count {
-                    let pixel = (row.y * division.result[1] + row.x + i * row.step) * c_out;
-                    for c in channels.clone().step_by(S::F32_LANES) {
-                        let some = c_out - c;
-                        // SAFETY: within the scratch, whole vectors; and within the bias and the residual.
+                    let index = (row.y * division.result[1] + row.x + i * row.step) * c_out;
+                    let mut c = first;
+                    while c < end {
+                        // SAFETY: within the scratch, whole vectors; no other job writes these channels of the pixel.
                         unsafe {
-                            let mut value = load::<S>(sums.add((place + i) * stride + c - first));
-                            value = s.add_f32s(value, load_some(s, bias.as_ptr().add(c), some));
-                            if let Some(residual) = residual {
-                                value = s.add_f32s(value, load_some(s, residual.as_ptr().add(pixel + c), some));
+                            let value = self.result(s, sums.add((place + i) * stride + c - first), index, c);
+                            match result {
+                                Written::Narrow(to) => store_narrow::<S>(to.at(index + c), value, c_out - c),
+                                Written::Sums(to) => store_some(s, to.at(index + c), value, c_out - c),
+                                Written::Normed(..) => unreachable!("written with its norm"),
                             }
-                            write(pixel + c, value, some);
                         }
+                        c += S::F32_LANES;
                     }
                 }
             }
-        });
+        }
     }
 
     /// The part has all channels.
     #[inline(always)]
-    fn write_normed<S: Simd>(&self, s: S, normer: Normalizer<S>, out: BorderedOut, to: Option<Shared>) {
-        let Run { division, bias, residual, .. } = *self.run;
+    fn write_normed<S: Simd>(&self, s: S, normalizer: Normalizer<S>, out: BorderedOut, to: Option<Shared>) {
+        let Run { division, bias, .. } = *self.run;
         let c_out = bias.len();
         // The results of a pixel.
         let mut results = [0.0; NORMED_AT_ONCE];
-        self.for_each_row(|place, row| {
+        let mut rows = Rows::of(self);
+        while let Some((place, row)) = rows.next() {
             for i in 0..row.count {
-                let pixel = (row.y * division.result[1] + row.x + i * row.step) * c_out;
+                let index = (row.y * division.result[1] + row.x + i * row.step) * c_out;
+                let mut c = 0;
                 // SAFETY: as in `write`; the pixel is in the frame.
                 unsafe {
-                    for c in (0..c_out).step_by(S::F32_LANES) {
-                        let (some, (sums, stride)) = (c_out - c, self.column(c));
-                        let mut value = load::<S>(sums.add((place + i) * stride));
-                        value = s.add_f32s(value, load_some(s, bias.as_ptr().add(c), some));
-                        if let Some(residual) = residual {
-                            value = s.add_f32s(value, load_some(s, residual.as_ptr().add(pixel + c), some));
-                        }
+                    while c < c_out {
+                        let (sums, stride) = self.column(c);
+                        let value = self.result(s, sums.add((place + i) * stride), index, c);
                         store::<S>(results.as_mut_ptr().add(c), value);
                         if let Some(to) = to {
-                            store_some(s, to.at(pixel + c), value, some);
+                            store_some(s, to.at(index + c), value, c_out - c);
                         }
+                        c += S::F32_LANES;
                     }
                     let to = out.pixel(row.y, row.x + i * row.step);
-                    normer.write_narrow(results.as_ptr(), to, out.frame.stored);
+                    normalizer.write_narrow(results.as_ptr(), to, out.frame.stored);
                 }
             }
-        });
+        }
     }
 
     /// The same, if the channels are so many whole vectors.
@@ -670,36 +708,33 @@ impl Part<'_> {
     fn write_normed_vectors<S: Simd, const N: usize>(
         &self,
         s: S,
-        normer: Normalizer<S>,
+        normalizer: Normalizer<S>,
         out: BorderedOut,
         to: Option<Shared>,
     ) {
-        let Run { division, bias, residual, .. } = *self.run;
-        let columns: [_; N] = std::array::from_fn(|i| self.column(i * S::F32_LANES));
-        let biases: [_; N] = std::array::from_fn(|i| unsafe { load::<S>(bias.as_ptr().add(i * S::F32_LANES)) });
-        let c_out = N * S::F32_LANES;
-        self.for_each_row(|place, row| {
+        let division = self.run.division;
+        let mut columns = [(std::ptr::null(), 0); N];
+        for v in 0..N {
+            columns[v] = self.column(v * S::F32_LANES);
+        }
+        let mut rows = Rows::of(self);
+        while let Some((place, row)) = rows.next() {
             for i in 0..row.count {
-                let pixel = (row.y * division.result[1] + row.x + i * row.step) * c_out;
+                let index = (row.y * division.result[1] + row.x + i * row.step) * N * S::F32_LANES;
                 // SAFETY: as above.
                 unsafe {
-                    let mut values: [_; N] = std::array::from_fn(|v| {
-                        let (sums, stride) = columns[v];
-                        s.add_f32s(load::<S>(sums.add((place + i) * stride)), biases[v])
-                    });
+                    let mut values = [s.splat_f32s(0.0); N];
                     for v in 0..N {
-                        if let Some(residual) = residual {
-                            let residual = load::<S>(residual.as_ptr().add(pixel + v * S::F32_LANES));
-                            values[v] = s.add_f32s(values[v], residual);
-                        }
+                        let ((sums, stride), c) = (columns[v], v * S::F32_LANES);
+                        values[v] = self.result(s, sums.add((place + i) * stride), index, c);
                         if let Some(to) = to {
-                            store::<S>(to.at(pixel + v * S::F32_LANES), values[v]);
+                            store::<S>(to.at(index + c), values[v]);
                         }
                     }
                     let to = out.pixel(row.y, row.x + i * row.step);
-                    normer.write_vectors_narrow(values, to, out.frame.stored);
+                    normalizer.write_vectors_narrow(values, to, out.frame.stored);
                 }
             }
-        });
+        }
     }
 }
