@@ -163,6 +163,7 @@ group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
 beside cargo test --quiet --no-fail-fast
 
 group build make -s all c-tests
+group vectors tests/check_vectors.sh target/release/libwfvae.so
 group y4m c_tests 'y4m_*'
 group png $c/test_png
 group header-loop $c/test_header_loop

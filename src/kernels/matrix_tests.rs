@@ -138,7 +138,7 @@ fn check(setting: &Setting, tolerance: f64) {
             unsafe { target.normalize(LayerNorm { pixels: &sums, norm }, &one, wide.as_mut_ptr()) };
             for (narrow, wide) in within(&normed, [h, w], c_out).into_iter().zip(wide) {
                 // Half a unit in the last place, and what SiLU's shorter polynomial is off by.
-                assert!((narrow - wide).abs() <= wide.abs() * (1.0 / 256.0 + 6e-5) + 1e-30, "{narrow} {wide}");
+                assert!((narrow - wide).abs() <= wide.abs() * (1.0 / 256.0 + 1e-4) + 1e-30, "{narrow} {wide}");
             }
         }
     }
