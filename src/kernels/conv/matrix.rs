@@ -23,8 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tiles of output channels of a panel.
 const PANEL: usize = 2;
-/// Panels of a group, at most.
-const GROUP: usize = 8;
+/// Panels of a group, at most. The sums of a block of more would not stay in the second-level cache.
+const GROUP: usize = 14;
 /// Units of a block, about.
 const BLOCK: usize = 8;
 /// Steps of a slice, at most. The weights of more would not stay in the first-level cache.
@@ -33,6 +33,8 @@ const STEPS: usize = 9;
 const UNIT: usize = TILES * SIDE;
 /// Output channels up to which a job can have all of them, so that it applies a norm.
 const NORMED_AT_ONCE: usize = 384;
+/// Panels that a job has for a norm even if threads then have less to do.
+const ALWAYS_NORMED: usize = 4;
 
 /// What a convolution on a matrix unit reads.
 #[derive(Clone, Copy)]
@@ -283,9 +285,10 @@ impl Division {
         let (mut group, mut blocks) = (panels, units.div_ceil(BLOCK).max(1));
         let normed_at_once = matrix.outcome == Outcome::Normed
             && matrix.convolution.c_out <= NORMED_AT_ONCE
-            && (units >= wanted || panels <= GROUP / 2);
+            && (units >= wanted || panels <= ALWAYS_NORMED);
         if !normed_at_once {
-            group = GROUP.min(panels);
+            // Groups are of nearly the same size.
+            group = panels.div_ceil(panels.div_ceil(GROUP));
             while group > 1 && blocks * panels.div_ceil(group) < wanted {
                 group = group.div_ceil(2);
             }
