@@ -135,7 +135,7 @@ bench: $(BENCH) $(TILE_PEAK) $(C)/save_onnx
 
 #: make bench-kernels   prints how fast our convolutions are on a CPU with a matrix unit, by shape, in bfloat16 and in float32
 bench-kernels:
-	@$(CARGO) test --release --lib --quiet kernels::matrix_rates -- --ignored --nocapture
+	@$(CARGO) test --release --lib --quiet kernels::matrix_rates -- --ignored --nocapture --test-threads 1
 
 #: make eval     measures how well the built-in model reconstructs clips that it was not trained on, beside simple codecs;
 #:               pictures come to target/eval. Fetches the clips (110 MB of packages); ARGS=FOLDER: another checkpoint

@@ -544,7 +544,7 @@ typedef struct wfvae_model_options {
   /// A wfvae_cache_type, for all streams of the model, where they compute in float32.
   uint32_t cache_type;
   /// Maximum bytes of the attention score matrix; queries are processed in blocks to fit. 0: 64 MiB. Does not change
-  /// the results.
+  /// the results. No effect where the CPU computes in bfloat16, as scores take little memory there.
   uint64_t attention_bytes;
   /// A wfvae_convolution. Models with group norm over the clip ("groupnorm") always use direct convolutions.
   uint32_t convolution;

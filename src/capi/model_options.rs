@@ -162,7 +162,7 @@ pub struct wfvae_model_options {
     /// A wfvae_cache_type, for all streams of the model, where they compute in float32.
     pub cache_type: u32,
     /// Maximum bytes of the attention score matrix; queries are processed in blocks to fit. 0: 64 MiB. Does not change
-    /// the results.
+    /// the results. No effect where the CPU computes in bfloat16, as scores take little memory there.
     pub attention_bytes: u64,
     /// A wfvae_convolution. Models with group norm over the clip ("groupnorm") always use direct convolutions.
     pub convolution: u32,

@@ -144,7 +144,7 @@ pub struct ModelOptions {
     /// error, and so is any option with [`Provider::Cpu`]. Ignored if [`Provider::Auto`] takes the CPU.
     pub provider_options: Vec<(String, String)>,
     /// Maximum bytes of the attention score matrix; queries are processed in blocks to fit. 0: 64 MiB. Does not change
-    /// results.
+    /// results. No effect where the CPU computes in bfloat16, as scores take little memory there.
     pub attention_bytes: u64,
     /// Reads the whole checkpoint when the model is opened and refuses weights that hold a NaN or an infinity, with their
     /// names. Without it such a model opens, and its first result that is not finite is
