@@ -84,10 +84,8 @@ pub(super) fn attend(b: &mut Builder, x: &Value, projections: [&Conv; 3]) -> Val
     let x = &narrow(b, x);
     let [query, key, value] = projections.map(|conv| {
         let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
-        let inputs = Inputs { frames: &[x], conv, scale: Scale::Same, bias: &bias, residual: None };
-        let result = Value { element: Element::Bf16, ..inputs.result(conv.out_channels()) };
-        let [projected] = inputs.node(b, Gives::Narrow, &[], None, [result]);
-        projected
+        // There is one tap.
+        convolve_taps(b, x, conv, &bias)
     });
     b.attention_scratch(query.channels, query.divisor);
     let result = bordered(&query);

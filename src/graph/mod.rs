@@ -20,7 +20,8 @@
 //! ## Our operators
 //! On the CPU, norms and convolutions can be nodes of ours (`operators`, `operator_nodes`), and with them wavelets
 //! (`haar_operators`, `haar_nodes`); on a CUDA device, what lies between the convolutions (`device_operators`, `device_nodes`); on
-//! a CPU's matrix unit, convolutions of bfloat16 with the norms that follow them (`matrix_operators`, `matrix_nodes`). On a device a convolution leaves its bias to the node that reads its result,
+//! a CPU's matrix unit, attention and convolutions of bfloat16 with the norms that follow them (`matrix_operators`,
+//! `matrix_nodes`). On a device a convolution leaves its bias to the node that reads its result,
 //! and a sum is one node with the norm that follows it (`sums`).
 //!
 //! ## Sizes

@@ -10,7 +10,7 @@
 use super::bordered::{Bordered, BorderedOut};
 use super::conv::convolution::Resources;
 use super::level::Level;
-use super::micro::bfloat16::{Value, store_narrow};
+use super::micro::bfloat16::{Value, store_narrow, store_narrow_filled};
 use super::micro::exponential::exp2_for_bfloat16;
 use super::micro::tiles::{AHEAD, DEPTH, Products, SIDE, TILES, weights_bytes};
 use super::micro::unit::Ready;
@@ -399,7 +399,7 @@ impl WithSimd for Finish<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, s: S) {
-        let Finish { attention: Attention { width, .. }, out, unit } = self;
+        let Finish { attention: Attention { width, channels, .. }, out, unit } = self;
         for row in 0..unit.count {
             let pixel = unit.first + row;
             let factor = s.splat_f32s(1.0 / unit.total[row]);
@@ -409,7 +409,7 @@ impl WithSimd for Finish<'_> {
                 let mut c = 0;
                 while c < out.frame.stored {
                     let sums = load::<S>(unit.sums.add(at(row, c / PANEL, c % PANEL)));
-                    store_narrow::<S>(to.add(c), s.mul_f32s(sums, factor), S::F32_LANES);
+                    store_narrow_filled(s, to.add(c), s.mul_f32s(sums, factor), channels.saturating_sub(c));
                     c += S::F32_LANES;
                 }
             }

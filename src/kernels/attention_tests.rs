@@ -1,5 +1,6 @@
 //! Attention on matrix units, against its definition in float64.
 
+use super::matrix_tests::within;
 use super::micro::unit::Unit;
 use super::tests::{Random, four, one};
 use super::workers::Workers;
@@ -64,20 +65,6 @@ fn attend(target: Target, attention: Attention, workers: Workers, threads: usize
     output
 }
 
-/// The pixels of a bordered frame. What is around them must be zero.
-fn within(frame: &[bf16], [height, width]: [usize; 2], channels: usize) -> Vec<bf16> {
-    let geometry = Bordered::new([height, width], channels);
-    let mut left = frame.to_vec();
-    let mut values = vec![];
-    for pixel in 0..height * width {
-        let at = (geometry.row(pixel / width) + pixel % width) * geometry.stored;
-        values.extend_from_slice(&left[at..at + channels]);
-        left[at..at + channels].fill(bf16::ZERO);
-    }
-    assert!(left.iter().all(|v| v.to_bits() == 0), "zeros around {geometry:?}");
-    values
-}
-
 #[test]
 fn attention_is_its_definition() {
     for Case { height, width, channels, scale } in CASES {
@@ -91,7 +78,7 @@ fn attention_is_its_definition() {
         for target in Target::all_with_units() {
             let found = attend(target, attention, &one, 1);
             let result = within(&found, size, channels);
-            let errors = result.iter().zip(&expected).map(|(a, b)| (a.to_f64() - b).abs());
+            let errors = result.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
             let error = errors.fold(0.0, f64::max);
             // Weights and the result are rounded to 8 bits.
             assert!(error <= 6e-3, "{height}x{width}x{channels} {target:?}: off by {error:.1e}");
@@ -119,10 +106,8 @@ fn what_is_no_number_is_found() {
             let attention = Attention { query, key, value, height, width, channels };
             attend(target, attention, &one, 1)
         };
-        let frame = Bordered::new([height, width], channels);
-        let pixels = |found: &[bf16]| -> Vec<Vec<bf16>> {
-            let at = |pixel: usize| (frame.row(pixel / width) + pixel % width) * frame.stored;
-            (0..height * width).map(|pixel| found[at(pixel)..][..channels].to_vec()).collect()
+        let pixels = |found: &[bf16]| -> Vec<Vec<f32>> {
+            within(found, [height, width], channels).chunks(channels).map(<[f32]>::to_vec).collect()
         };
         let whole = pixels(&attend(&query, &key, &value));
         let with_nan = |x: &[bf16]| {

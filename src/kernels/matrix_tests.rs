@@ -19,7 +19,7 @@ fn rounded(values: Vec<f32>) -> Vec<f32> {
 }
 
 /// Values of a bordered frame. Everything around them must be zero.
-fn within(frame: &[bf16], size: [usize; 2], channels: usize) -> Vec<f32> {
+pub(super) fn within(frame: &[bf16], size: [usize; 2], channels: usize) -> Vec<f32> {
     let geometry = Bordered::new(size, channels);
     let [_, pitch, stored] = geometry.shape();
     let mut left: Vec<bf16> = frame.to_vec();
@@ -219,6 +219,27 @@ fn doubling_is_bilinear() {
                 let at = |y: usize, x: usize| f64::from(values[(y * width + x) * channels + c]);
                 let expected: f64 = parts.map(|((y, a), (x, b))| a * b * at(y, x)).sum();
                 assert!((f64::from(found) - expected).abs() <= expected.abs() / 256.0 + 1e-6, "{found} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_after_the_channels_stay_zeros() {
+    for channels in [3, 17, 40] {
+        let mut pixels = Random(3).values(4 * channels);
+        pixels[channels + 1] = f32::NAN;
+        let (scale, bias) = (vec![1.0; channels], vec![0.5; channels]);
+        for silu in [false, true] {
+            let norm = Norm { scale: &scale, bias: &bias, epsilon: 1e-6, silu };
+            for target in Target::all() {
+                let mut normed = vec![bf16::NAN; Bordered::new([2, 2], channels).shape().iter().product()];
+                let layer = LayerNorm { pixels: &pixels, norm };
+                unsafe { target.normalize_narrow(layer, [2, 2], &one, normed.as_mut_ptr()) };
+                let found = within(&normed, [2, 2], channels);
+                for (pixel, values) in found.chunks(channels).enumerate() {
+                    assert!(values.iter().all(|v| v.is_nan() == (pixel == 1)), "{target:?} {channels}: {values:?}");
+                }
             }
         }
     }

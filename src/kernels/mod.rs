@@ -14,7 +14,8 @@
 //! ## Matrix units
 //! On a CPU with a matrix unit, convolutions can be direct sums of products of bfloat16 (`conv::matrix`, on `micro::tiles`). They
 //! read frames of bfloat16 with zeros around them (`bordered`), which norms and other convolutions write. A convolution can apply
-//! the norm that follows it while its sums are in the cache. Everything else is float32.
+//! the norm that follows it while its sums are in the cache. Attention multiplies on the unit, too (`attention`). Everything else is
+//! float32.
 //!
 //! In float32, such a unit multiplies the transformed tiles of wide convolutions (`conv::multipliers`). There a float32 is the exact
 //! sum of three bfloat16, and a product of two is the sum of the six largest products of their parts, which loses no more than

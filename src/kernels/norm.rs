@@ -2,7 +2,7 @@
 
 use super::bordered::{Bordered, BorderedOut};
 use super::level::Level;
-use super::micro::bfloat16::store_narrow;
+use super::micro::bfloat16::{store_narrow, store_narrow_filled};
 use super::micro::exponential::{silu, silu_for_bfloat16};
 use super::micro::vectors::{load_some, store_some};
 use super::workers::{Shared, Workers};
@@ -154,16 +154,24 @@ impl<'a, S: Simd> Normalizer<'a, S> {
     /// `from` has the norm's channels, `to` has room for `stored`, which are whole vectors.
     #[inline(always)]
     pub(super) unsafe fn write_narrow(&self, from: *const f32, to: *mut bf16, stored: usize) {
-        let statistics = unsafe { self.statistics(from) };
-        let mut c = 0;
-        while c < stored {
-            // What is loaded after the last channel is zero, and so is its norm.
-            let within = c < self.norm.scale.len();
-            unsafe {
-                let normed = if within { self.apply(&statistics, from, c) } else { self.s.splat_f32s(0.0) };
-                self.store_narrow(to, c, normed);
+        let (s, channels) = (self.s, self.norm.scale.len());
+        unsafe {
+            let statistics = self.statistics(from);
+            let mut c = 0;
+            while c + S::F32_LANES <= channels {
+                let normed = self.apply(&statistics, from, c);
+                store_narrow::<S>(to.add(c), self.activated(normed), S::F32_LANES);
+                c += S::F32_LANES;
             }
-            c += S::F32_LANES;
+            if c < channels {
+                let normed = self.apply(&statistics, from, c);
+                store_narrow_filled(s, to.add(c), self.activated(normed), channels - c);
+                c += S::F32_LANES;
+            }
+            while c < stored {
+                store_narrow::<S>(to.add(c), s.splat_f32s(0.0), S::F32_LANES);
+                c += S::F32_LANES;
+            }
         }
     }
 
@@ -193,7 +201,10 @@ impl<'a, S: Simd> Normalizer<'a, S> {
         let factor = self.factor(squares);
         for i in 0..N {
             let c = i * S::F32_LANES;
-            unsafe { self.store_narrow(to, c, self.scaled(centred[i], factor, c)) };
+            unsafe {
+                let normed = self.scaled(centred[i], factor, c);
+                store_narrow::<S>(to.add(c), self.activated(normed), S::F32_LANES);
+            }
         }
         let mut c = N * S::F32_LANES;
         while c < stored {
@@ -203,9 +214,8 @@ impl<'a, S: Simd> Normalizer<'a, S> {
     }
 
     #[inline(always)]
-    unsafe fn store_narrow(&self, to: *mut bf16, c: usize, normed: S::f32s) {
-        let value = if self.norm.silu { silu_for_bfloat16(self.s, normed) } else { normed };
-        unsafe { store_narrow::<S>(to.add(c), value, S::F32_LANES) };
+    fn activated(&self, normed: S::f32s) -> S::f32s {
+        if self.norm.silu { silu_for_bfloat16(self.s, normed) } else { normed }
     }
 
     /// # Safety

@@ -1,6 +1,6 @@
 //! Memory that the convolutions of a model's sessions work in. It is kept from one convolution to the next, as allocating it
 //! costs time. A convolution allocates what all of its threads may need before it starts. So the amount follows from sizes
-//! and the number of threads, not from which threads did the work.
+//! and the number of threads, not from which threads did the work. The same holds for attention on a matrix unit.
 
 use crate::memory::Pages;
 use parking_lot::Mutex;

@@ -34,6 +34,20 @@ pub(crate) unsafe fn store_narrow<S: Simd>(to: *mut bf16, vector: S::f32s, count
     }
 }
 
+/// The first `count` elements of a vector, and zeros in place of others, which may be NaN.
+///
+/// # Safety
+/// A vector can be written at `to`.
+#[inline(always)]
+pub(crate) unsafe fn store_narrow_filled<S: Simd>(s: S, to: *mut bf16, vector: S::f32s, count: usize) {
+    unsafe {
+        if count < S::F32_LANES {
+            store_narrow::<S>(to, s.splat_f32s(0.0), S::F32_LANES);
+        }
+        store_narrow::<S>(to, vector, count);
+    }
+}
+
 /// What is read as float32.
 pub(crate) trait Value: Copy + Sync {
     /// The first `count` elements, the rest zero.
