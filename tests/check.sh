@@ -35,14 +35,7 @@ ends() {
 }
 
 have() {
-    command -v "$1" > /dev/null 2>&1
-}
-
-# Installs a Debian package if its program is missing and that is possible.
-need() {
-    have "$1" && return
-    have apt-get && [ "$(id -u)" = 0 ] && { apt-get -qq update && apt-get -qq install -y "$2"; } > /dev/null 2>&1
-    have "$1"
+    command -v "$1" > /dev/null
 }
 
 # Runs tests/c/test_NAME.c of each name, which may be a pattern, with the arguments. One that fails does not hide the others.
@@ -122,11 +115,9 @@ pipe() {
     cmp target/demo/pipe.y4m target/demo/file.y4m
 }
 
-# Some cases of golden for every instruction set that this CPU has. An unknown one is an error that names these.
+# Some cases of golden for every instruction set that this CPU has.
 levels() {
-    known=$(WFVAE_CPU=none $c/reconstruct -q target/demo/box-320x240.y4m /dev/null 2>&1) && return 1
-    known=$(echo "$known" | sed -n 's/.*WFVAE_CPU is "none".*this CPU has: //p' | tr -d ,)
-    [ -n "$known" ] || return 1
+    make -s target/demo/box-320x240.y4m && known=$(cpu_levels $c/reconstruct) || return 1
     for level in $known; do
         echo "WFVAE_CPU=$level"
         WFVAE_CPU=$level cargo test --quiet --test golden -- own-8x-nearest own-v2-16x v1-image || return 1

@@ -13,7 +13,7 @@ group() {
         echo "== $group_name: ok, $(($(date +%s) - group_start)) s"
     else
         failed=$((failed + 1))
-        failures="$failures $group_name"
+        failures="$failures, $group_name"
         echo "== $group_name: FAILED"
     fi
 }
@@ -28,8 +28,23 @@ group_or_skip() {
     case $? in
     0) passed=$((passed + 1)) && echo "== $group_name: ok, $(($(date +%s) - group_start)) s" ;;
     3) skip "$group_name" "$group_reason" ;;
-    *) failed=$((failed + 1)) failures="$failures $group_name" && echo "== $group_name: FAILED" ;;
+    *) failed=$((failed + 1)) failures="$failures, $group_name" && echo "== $group_name: FAILED" ;;
     esac
+}
+
+# A group of one test, which shows what it printed only if it failed.
+check() {
+    group_name=$1
+    shift
+    if group_output=$("$@" 2>&1); then
+        passed=$((passed + 1))
+        echo "ok: $group_name"
+    else
+        failed=$((failed + 1))
+        failures="$failures, $group_name"
+        echo "FAILED: $group_name"
+        printf '%s\n' "$group_output" | sed 's/^/    /'
+    fi
 }
 
 skip() {
@@ -38,7 +53,24 @@ skip() {
 
 # Prints the number of groups that passed and failed; fails if any did. $1: what was checked.
 summary() {
-    [ -z "$failures" ] || echo "failed:$failures"
+    [ -z "$failures" ] || echo "failed: ${failures#, }"
     echo "$1: $passed passed, $failed failed"
     [ $failed = 0 ]
+}
+
+# Installs a Debian package if its program is missing and that is possible.
+need() {
+    command -v "$1" > /dev/null && return
+    [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null &&
+        { apt-get -qq update && apt-get -qq install -y "$2"; } > /dev/null 2>&1
+    command -v "$1" > /dev/null
+}
+
+# Prints the values of WFVAE_CPU that this CPU has, from the slowest on, as the program reconstruct names them in an error. $@: what runs
+# it. Fails if it names none.
+cpu_levels() {
+    group_levels=$(WFVAE_CPU=none "$@" -q target/demo/box-320x240.y4m 2>&1 > /dev/null |
+        sed -n 's/.*WFVAE_CPU is "none".*this CPU has: //p' | tr -d ',\r')
+    echo "$group_levels"
+    [ -n "$group_levels" ]
 }

@@ -526,12 +526,8 @@ fn bfloat16_on_the_cpu_takes_a_matrix_unit() {
             ErrorKind::Provider,
             "encode_precision bf16 on the CPU: wfvae was compiled with opt-level 0 or 1",
         );
-    } else if Target::choose().unwrap().check_matrix_unit().is_err() {
-        refused(
-            |_| (),
-            ErrorKind::Provider,
-            "encode_precision bf16 on the CPU: this CPU, or the level that WFVAE_CPU forces",
-        );
+    } else if let Err(reason) = Target::choose().unwrap().check_matrix_unit() {
+        refused(|_| (), ErrorKind::Provider, &format!("encode_precision bf16 on the CPU: {reason}; take f32"));
     } else {
         for convolution in [Convolution::Exact, Convolution::Fast] {
             let options = ModelOptions { decode_precision: Precision::Bf16, convolution, ..Default::default() };

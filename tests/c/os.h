@@ -49,6 +49,9 @@ void os_limit_time(unsigned seconds, void (*handler)(int));
 /* Whether the library must find a matrix unit: the CPU has one, and WFVAE_CPU does not take it away. */
 int os_has_matrix_unit(void);
 
+/* What errors say where it finds none. */
+extern const char *const os_no_matrix_unit;
+
 /* Gives this thread an alternate signal stack that is too small for handlers that save a matrix unit's registers; 0, or -1. */
 int os_small_signal_stack(void);
 

@@ -133,6 +133,8 @@ void os_limit_time(unsigned seconds, void (*handler)(int))
     alarm(seconds);
 }
 
+const char *const os_no_matrix_unit = "this CPU, or the level that WFVAE_CPU forces, has no matrix unit (amx_tile and amx_bf16)";
+
 int os_has_matrix_unit(void)
 {
     int found = 0;

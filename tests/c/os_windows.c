@@ -152,6 +152,9 @@ void os_limit_time(unsigned seconds, void (*handler)(int))
         CloseHandle(CreateThread(NULL, 0, watch, NULL, 0, NULL));
 }
 
+/* The CPU may have one, which the library does not use on Windows. */
+const char *const os_no_matrix_unit = "matrix unit";
+
 int os_has_matrix_unit(void)
 {
     return 0;

@@ -159,8 +159,9 @@ int main(int argc, char **argv)
         test_unit();
     } else {
         printf("there is no matrix unit, so bfloat16 is refused\n");
-        refused("no matrix unit", "v1-tiny", options, WFVAE_STATUS_PROVIDER, "decode_precision bf16 on the CPU: this CPU, or the level "
-                "that WFVAE_CPU forces, has no matrix unit (amx_tile and amx_bf16); take f32");
+        refused("no matrix unit", "v1-tiny", options, WFVAE_STATUS_PROVIDER, "decode_precision bf16 on the CPU: ");
+        refused("no matrix unit, the reason", "v1-tiny", options, WFVAE_STATUS_PROVIDER, os_no_matrix_unit);
+        refused("no matrix unit, what to do", "v1-tiny", options, WFVAE_STATUS_PROVIDER, "; take f32");
         options.encode_precision = WFVAE_PRECISION_BF16;
         refused("no matrix unit, both directions", "v1-tiny", options, WFVAE_STATUS_PROVIDER, "encode_precision bf16 on the CPU");
     }

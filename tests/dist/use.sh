@@ -2,6 +2,7 @@
 # One check of an unpacked archive, for check.sh: use.sh HOW SYSTEM FOLDER TEST, in the chroot of tools/cross.sh if the system is another.
 set -eux
 cd "$(dirname "$0")/../.."
+. tests/groups.sh
 top=$PWD
 how=$1 system=$2 folder=$3 test=$4
 work="$test/work $system"
@@ -48,6 +49,10 @@ reconstruct)
     cat "$test/$system.log"
     [ "${status:-0}" = 0 ]
     grep -q '^psnr 3[4-9]' "$test/$system.log"
+    # With the widest vectors, and without a matrix unit, which not every system lets programs use.
+    levels=$(cpu_levels $runner "$folder/bin/wfvae-reconstruct$exe")
+    levels=${levels% amx}
+    WFVAE_CPU=${levels##* } $runner "$folder/bin/wfvae-reconstruct$exe" -q "$test/clip.y4m" "$test/$system-vectors.y4m"
     ;;
 pkg-config)
     # The shell would split the folder's name.

@@ -10,25 +10,12 @@
 # - the machine code, because cargo-c builds for an explicit target.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/groups.sh
 test=$PWD/target/cinstall-test
 make=$test/make/usr/local
 cargo=$test/cargo/usr/local
 # This version needs no newer Rust than the library.
 cargo_c=0.10.21+cargo-0.95.0
-passed=0 failed=0
-
-check() {
-    name=$1
-    shift
-    if "$@" > "$test/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok: $name"
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        sed 's/^/    /' "$test/log"
-    fi
-}
 
 # Compares what a command prints for both installations.
 same() {
@@ -97,9 +84,8 @@ if command -v cmake > /dev/null; then
         check "CMake: consumer, $libdir" consumer "$tree"
     done
 else
-    echo "skipped: CMake: not installed"
+    skip CMake "not installed"
 fi
 
 [ $failed = 0 ] && rm -rf "$test"
-echo "check-cinstall: $passed passed, $failed failed"
-[ $failed = 0 ]
+summary check-cinstall

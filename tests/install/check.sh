@@ -3,6 +3,7 @@
 # it skipped and why; ends with the number of checks that passed and failed.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/groups.sh
 top=$PWD
 test=$top/target/install-test
 prefix=$test/prefix
@@ -16,37 +17,11 @@ abi=$major
 [ "$major" = 0 ] && abi=0.$minor
 soname=libwfvae.so.$abi
 real=libwfvae.so.${version%%[-+]*}
-passed=0 failed=0
 
 # Settings of the caller's shell, or of a cargo that runs this script, must not lead to another library.
 unset WFVAE_ONNXRUNTIME ORT_DYLIB_PATH LD_LIBRARY_PATH PKG_CONFIG_PATH CMAKE_PREFIX_PATH MAKEFLAGS
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-
-check() {
-    name=$1
-    shift
-    if "$@" > "$work/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "ok: $name"
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $name"
-        sed 's/^/    /' "$work/log"
-    fi
-}
-
-skip() {
-    echo "skipped: $1: $2"
-}
-
-# Installs a Debian package if its program is missing and that is possible.
-need() {
-    command -v "$1" > /dev/null && return
-    [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null &&
-        { apt-get -qq update && apt-get -qq install -y "$2"; } > /dev/null 2>&1
-    command -v "$1" > /dev/null
-}
 
 equal() {
     [ "$1" = "$2" ] || { printf 'is:       %s\nexpected: %s\n' "$1" "$2"; false; }
@@ -343,5 +318,4 @@ check "uninstall leaves what others have" equal "$(find "$moved" "$stage" -minde
 $moved/bin/others"
 
 [ $failed = 0 ] && rm -rf "$test"
-echo "install: $passed passed, $failed failed"
-[ $failed = 0 ]
+summary install
