@@ -1,6 +1,6 @@
-"""Asks the C compiler about wfvae.h, for the tests of C#, Python and Node: abi.py HEADER FOLDER.
+"""Asks the C compiler about wfvae.h, for the tests of C#, Python and Node: abi.py HEADER FOLDER [RUNNER].
 
-Writes FOLDER/abi.txt with lines
+RUNNER runs programs of the compiler's system, if that is another, such as wine. Writes FOLDER/abi.txt with lines
     struct NAME SIZE
     field STRUCT NAME OFFSET COUNT KIND
     value ENUM NAME VALUE
@@ -68,12 +68,13 @@ def program(header):
 
 
 def main():
-    header, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
+    header, folder, runner = Path(sys.argv[1]).resolve(), Path(sys.argv[2]), sys.argv[3:]
     lines = "\n".join(program(header))
     source = folder / "abi.c"
     source.write_text(f'#include "{header}"\n#include <stdio.h>\n{KIND}\nint main(void)\n{{\n{lines}\nreturn 0;\n}}\n')
-    subprocess.run([os.environ.get("CC", "cc"), "-o", folder / "abi", source], check=True)
-    (folder / "abi.txt").write_bytes(subprocess.run([folder / "abi"], check=True, capture_output=True).stdout)
+    compiled = folder / "abi.exe"
+    subprocess.run([os.environ.get("CC", "cc"), "-o", compiled, source], check=True)
+    (folder / "abi.txt").write_text(subprocess.run([*runner, compiled], check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 main()

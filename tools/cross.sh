@@ -69,6 +69,7 @@ exec unshare --mount --pid --fork --propagation private sh -euc '
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
     mount --rbind /sys "$root/sys"
-    exec env HOME=/root CARGO_HOME=/opt/cargo PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 MAKEFLAGS= \
+    # The folder for temporary files may not be there, and Wine ends if it is named.
+    exec env -u TMPDIR HOME=/root CARGO_HOME=/opt/cargo PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 MAKEFLAGS= \
         chroot "$root" sh -euc "cd \"\$1\" && shift && exec \"\$@\"" sh "$top" "$@"' \
     sh "$root" "$top" "$cargo" "$@"

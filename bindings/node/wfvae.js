@@ -73,12 +73,13 @@ const structs = {
   wfvae_progress: Progress, wfvae_frame: Frame, wfvae_frames: Frames,
 };
 
-const file = process.env.WFVAE_LIBRARY || path.join(__dirname, '../../target/release/libwfvae.so');
+const name = process.platform === 'win32' ? 'wfvae.dll' : 'libwfvae.so';
+const file = process.env.WFVAE_LIBRARY || path.join(__dirname, '../../target/release', name);
 let library;
 try {
   library = koffi.load(file);
 } catch (cause) {
-  throw new Error(`${file}: ${cause.message}; set WFVAE_LIBRARY to the path of libwfvae.so`, { cause });
+  throw new Error(`${file}: ${cause.message}; set WFVAE_LIBRARY to the path of ${name}`, { cause });
 }
 const inout = (type) => koffi.inout(koffi.pointer(type));
 const out = (type) => koffi.out(koffi.pointer(type));

@@ -20,6 +20,8 @@ const gc = vm.runInNewContext('gc');
 
 const W = 64, H = 48, N = 17;
 const golden = path.join(__dirname, '../../../tests/golden');
+// Node cannot start other programs in Wine.
+const programs = { skip: process.env.WFVAE_TEST_NO_PROCESSES && 'WFVAE_TEST_NO_PROCESSES is set' };
 
 function clip(width, height, count, channels = 3) {
   const data = Buffer.alloc(width * height * channels * count);
@@ -345,7 +347,7 @@ test('worker threads', async () => {
   model.close();
 });
 
-test('a process that ends during a call', () => {
+test('a process that ends during a call', programs, () => {
   const program = `
     const { Model } = require(${JSON.stringify(path.join(__dirname, '../wfvae.js'))});
     Model.open().then((model) => model.stream(256, 192)).then((stream) => {
@@ -356,13 +358,13 @@ test('a process that ends during a call', () => {
   assert.equal(result.status, 7, result.stderr);
 });
 
-test('the program of README.md', () => {
+test('the program of README.md', programs, () => {
   const [, program] = fs.readFileSync(path.join(__dirname, '../README.md'), 'utf8').match(/```js\n([^]*?)```/);
   const result = spawnSync(process.execPath, ['-e', program], { cwd: path.join(__dirname, '..'), encoding: 'utf8' });
   assert.equal(result.stdout, 'true\n', result.stderr);
 });
 
-test('the example program', () => {
+test('the example program', programs, () => {
   const frames = clip(W, H, 11);
   const run = (input, ...args) => spawnSync(process.execPath, [path.join(__dirname, '../example.js'), ...args], { input });
   const result = run(frames, String(W), String(H));

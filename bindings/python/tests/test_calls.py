@@ -24,6 +24,10 @@ import wfvae
 from wfvae import _abi, _calls, _runtime
 
 TIME = 60
+WINDOWS = sys.platform == "win32"
+# Signals that end nothing if a test has a handler for them.
+OTHER = signal.SIGBREAK if WINDOWS else signal.SIGUSR1
+ALARM = signal.SIGBREAK if WINDOWS else signal.SIGALRM
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +35,30 @@ def long_video():
     return np.zeros((401, 128, 128, 3), np.uint8)
 
 
+def send(number):
+    """Sends a signal to this process. On Windows os.kill() would end it; there a thread raises signals, as the console's does on Ctrl-C."""
+    if WINDOWS:
+        signal.raise_signal(number)
+    else:
+        os.kill(os.getpid(), number)
+
+
+def send_alarm_after(delay):
+    if WINDOWS:
+        threading.Timer(delay, send, (ALARM,)).start()
+    else:
+        signal.setitimer(signal.ITIMER_REAL, delay)
+
+
 def interrupt_after(delay):
     """Sends SIGINT, and tells when."""
     times = []
 
-    def send():
+    def interrupt():
         times.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGINT)
+        send(signal.SIGINT)
 
-    timer = threading.Timer(delay, send)
-    timer.start()
+    threading.Timer(delay, interrupt).start()
     return times
 
 
@@ -61,7 +79,7 @@ def test_ctrl_c_ends_a_long_call(model, long_video, video):
         assert len(stream.encode(long_video[:5])) == 2
     print("latencies", latencies)
     # The best of three: other programs may keep both CPUs busy.
-    assert min(latencies) < 0.05
+    assert min(latencies) < 0.05 + max(_calls.WAIT_S, 0)
     times = interrupt_after(0.1)
     with pytest.raises(KeyboardInterrupt):
         model.encode(long_video)
@@ -71,14 +89,13 @@ def test_ctrl_c_ends_a_long_call(model, long_video, video):
 
 def test_signal_handlers_that_do_not_raise_do_not_end_calls(model, long_video):
     seen = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(time.monotonic()))
+    before = signal.signal(OTHER, lambda *_: seen.append(time.monotonic()))
     try:
-        timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
-        timer.start()
+        threading.Timer(0.05, send, (OTHER,)).start()
         z = model.encode(long_video[:81])
         ended = time.monotonic()
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(OTHER, before)
     assert len(z) == 21 and len(seen) == 1 and seen[0] < ended
 
 
@@ -90,7 +107,7 @@ def test_interrupts_at_any_moment(model):
     def handler(*_):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, handler)
+    before = signal.signal(ALARM, handler)
     # A signal while the collector calls a destructor would be lost: that is Python's.
     gc.collect()
     gc.disable()
@@ -100,7 +117,7 @@ def test_interrupts_at_any_moment(model):
             done = 0
             for delay in delays:
                 with pytest.raises(KeyboardInterrupt):
-                    signal.setitimer(signal.ITIMER_REAL, delay)
+                    send_alarm_after(delay)
                     end = time.monotonic() + TIME
                     while time.monotonic() < end:
                         stream.reset()
@@ -111,7 +128,7 @@ def test_interrupts_at_any_moment(model):
             assert done > 3
     finally:
         gc.enable()
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(ALARM, before)
     # Workers are used again.
     assert sum(t.name == "wfvae" for t in threading.enumerate()) < 10
 
@@ -119,7 +136,7 @@ def test_interrupts_at_any_moment(model):
 def test_an_interrupt_at_every_step(model):
     """Python calls signal handlers when a function is entered and when one of C has returned. None of them leaves a handle in use."""
     frame = np.zeros((1, 16, 16, 3), np.uint8)
-    package = wfvae.__file__.rpartition("/")[0]
+    package = os.path.dirname(wfvae.__file__)
     left = 0
 
     def profile(of, event, _):
@@ -341,6 +358,7 @@ def test_streams_outlive_their_model(video, latents):
     assert sys.getrefcount(video) == references
 
 
+@pytest.mark.skipif(WINDOWS, reason="it reads /proc")
 def test_no_memory_is_lost(model, video):
     def resident():
         return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -384,13 +402,14 @@ def encode_in_a_new_model():
         return model.encode(np.full((5, 16, 16, 3), 99, np.uint8))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_other_processes(model, method):
     expected = encode_in_a_new_model()
     found = run_in(method, encode_in_a_new_model)
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.skipif(WINDOWS, reason="it has no fork")
 def test_what_a_forked_child_inherits(model, latents, video, tmp_path):
     wfvae.save(tmp_path / "a.safetensors", latents, model)
     f = wfvae.open(tmp_path / "a.safetensors")
@@ -472,17 +491,18 @@ if child:
 }
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("name", [name for name in ENDS if name != "os.fork" or not WINDOWS])
 def test_the_interpreters_end(name):
     start = time.monotonic()
     output = script(
         "import logging, numpy as np, wfvae\n"
-        "logging.basicConfig(level=1, filename='/dev/null')\n"
+        "import os; logging.basicConfig(level=1, filename=os.devnull)\n"
         "model = wfvae.Model(threads=2)\nstream = model.stream(128, 128)\nstream.encode(np.zeros((1, 128, 128, 3), np.uint8))\n" + ENDS[name]
     )
     assert time.monotonic() - start < 20 and "Traceback" not in output and "Fatal" not in output, output
 
 
+@pytest.mark.skipif(WINDOWS, reason="Ctrl-C there is of a console, and is sent to all of its programs")
 def test_ctrl_c_ends_a_program():
     process = subprocess.Popen(
         [sys.executable, "-c", "import numpy as np, wfvae; m = wfvae.Model(); print('ready', flush=True); m.encode(np.zeros((9999, 128, 128, 3), np.uint8))"],
@@ -512,6 +532,8 @@ def test_finding_onnxruntime(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("raise ImportError('must not be imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    # The rules of both systems, on either.
+    monkeypatch.setattr(sys, "platform", "linux")
     assert _runtime.in_package() is None
     for name in "libonnxruntime_providers_shared.so", "libonnxruntime.so.1.9.0", "libonnxruntime.so.1.31.1", "libonnxruntime.so.bak":
         (package / "capi" / name).touch()
@@ -520,7 +542,6 @@ def test_finding_onnxruntime(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert _runtime.runtime_path(None) == os.fsencode(package / "capi" / "libonnxruntime.so.1.31.1")
     assert _runtime.runtime_path("/a") == b"/a"
-    # What it would take on Windows: the names only, as nothing of Windows runs here.
     with monkeypatch.context() as windows:
         windows.setattr(sys, "platform", "win32")
         assert _runtime.in_package() is None
@@ -550,7 +571,8 @@ def test_it_finds_onnxruntime_by_itself():
     environment = {k: v for k, v in os.environ.items() if k not in ("WFVAE_ONNXRUNTIME", "ORT_DYLIB_PATH")}
     text = "import sys, wfvae; print(wfvae.Model().info.runtime_path, wfvae.Model().info.name); assert 'onnxruntime' not in sys.modules and 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=TIME, env=environment)
-    assert result.returncode == 0 and "onnxruntime/capi/libonnxruntime.so" in result.stdout, result.stderr
+    name = "onnxruntime.dll" if WINDOWS else "libonnxruntime.so"
+    assert result.returncode == 0 and str(pathlib.Path("onnxruntime/capi", name)) in result.stdout, result.stderr
 
 
 def test_versions():

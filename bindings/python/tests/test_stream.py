@@ -302,17 +302,14 @@ def test_wrong_models(tmp_path):
 
 
 def test_bfloat16_takes_a_matrix_unit(video, latents):
-    try:
-        flags = open("/proc/cpuinfo").read().split()
-    except OSError:
-        flags = []
+    flags = open("/proc/cpuinfo").read().split() if sys.platform == "linux" else []
     if "amx_bf16" in flags and os.environ.get("WFVAE_CPU", "") in ("", "amx"):
         with wfvae.Model(provider="cpu", precision="bf16") as model:
             assert (model.info.encode_precision, model.info.decode_precision) == ("bf16", "bf16")
             z = model.encode(video)
             assert z.dtype == np.float32 and 0 < np.abs(z - latents).max() < 0.05 * np.abs(latents).max()
     else:
-        with wfvae.Model(provider="cpu", precision="bf16") as model, pytest.raises(wfvae.OnnxRuntimeError, match="no matrix unit"):
+        with wfvae.Model(provider="cpu", precision="bf16") as model, pytest.raises(wfvae.OnnxRuntimeError, match="matrix unit"):
             model.encode(video)
     # The level is that of a whole process.
     program = "import wfvae\nmodel = wfvae.Model(provider='cpu', decode_precision='bf16')\ntry: model.stream(64, 64)\nexcept wfvae.OnnxRuntimeError as e: print(e.text)"
