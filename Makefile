@@ -305,7 +305,7 @@ $(INSTALLED)/frei0r/wfvae.so: ffmpeg-filter/frei0r_wfvae.c include/wfvae.h | $(f
 #: make wheel    builds the Python package wfvae, with the library inside: target/python/dist/wfvae-*.whl
 wheel: library
 	@tools/venv.sh target/python/tools bindings/python/requirements.txt
-	@cd bindings/python && ../../target/python/tools/bin/python -m hatchling build -t wheel -d ../../target/python/dist
+	@cd bindings/python && WFVAE_LIBRARY='$(CURDIR)/$(firstword $(LIBRARY))' STRIP='$(TOOLS_$(TARGET))strip' ../../target/python/tools/bin/python -m hatchling build -t wheel -d ../../target/python/dist
 
 #: make install  copies the library, headers, pkg-config and CMake files, the programs (bin/wfvae-*), the frei0r plugin if
 #:               frei0r.h is there, and ONNX Runtime beside the library to PREFIX (/usr/local), the libraries to its LIBDIR
@@ -329,7 +329,8 @@ $(BUILD)/wfvae.lib: $(BUILD)/wfvae.dll
 
 #: make dist     archives of the library, the programs and ONNX Runtime, and wheels, for Linux on x86-64 and aarch64 and for
 #:               Windows on x86-64, to target/dist; takes 20 minutes, root and Debian's packages. ARGS=SYSTEM: one system
-#: make check-dist   builds them, unpacks them elsewhere, and builds and runs programs with them: natively, in Wine and in QEMU
+#: make check-dist   builds them, unpacks them elsewhere, and builds and runs programs with them: natively, in Wine and in QEMU;
+#:               ARGS=--again: builds them twice, and compares
 dist:
 	@tools/dist.sh $(ARGS)
 

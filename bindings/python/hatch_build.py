@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Builds the wheel around a built library of any system: the environment variable WFVAE_LIBRARY, or else the tree's release build,
-which is stripped."""
+"""Builds the wheel around a built library of any system: the environment variable WFVAE_LIBRARY, or else the tree's release build.
+STRIP names the program that strips it; without it, the tree's release build is stripped, and a library that was named is not."""
 
 import os
 import pathlib
@@ -42,9 +42,10 @@ class Library(BuildHookInterface):
         self.folder = tempfile.TemporaryDirectory()
         library = pathlib.Path(self.folder.name, name)
         shutil.copyfile(source, library)
-        if not os.environ.get("WFVAE_LIBRARY") and shutil.which("strip"):
+        strip = os.environ.get("STRIP", "" if os.environ.get("WFVAE_LIBRARY") else "strip")
+        if shutil.which(strip):
             # Without debugging symbols it is a third of the size.
-            subprocess.run(["strip", "--strip-unneeded", library], check=True)
+            subprocess.run([strip, "--strip-unneeded", library], check=True)
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{tag}"
         build_data["force_include"][str(library)] = f"wfvae/lib/{name}"
