@@ -130,7 +130,10 @@ impl Session {
                 // Idle threads of a library must not take the program's CPU time.
                 .with_intra_op_spinning(false)?
                 // Streams of any size share this session, and a pattern for each size would be kept.
-                .with_memory_pattern(false)?;
+                .with_memory_pattern(false)?
+                // On Arm CPUs with SME, ONNX Runtime's sums come from KleidiAI, which turns infinities into the largest numbers: an
+                // overflow would pass for a result. Releases that do not know the entry ignore it.
+                .with_config_entry("mlas.disable_kleidiai", "1")?;
             if step.external_bytes > 0 {
                 let file = platform::runtime_string(&step.weights_file());
                 let data = weights.as_ptr().cast_mut().cast();

@@ -163,8 +163,8 @@ pub(super) fn graph_options(
         },
         channels_last: channels_last && !matches!(operators, Operators::Exact | Operators::Fast | Operators::Matrix),
         narrow_norms: true,
-        // Elsewhere the CPU provider has no convolutions of float16 and inserts casts by itself.
-        wide_sums: place == Place::Cpu && cfg!(target_arch = "aarch64"),
+        // Elsewhere the CPU provider, which computes for the fake device, too, has no convolutions of float16 and inserts casts by itself.
+        wide_sums: !matches!(place, Place::Cuda(_)) && cfg!(target_arch = "aarch64"),
     }
 }
 
