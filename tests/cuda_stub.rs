@@ -3,6 +3,7 @@
 //! taken, copied and given back, as on a device; what the numbers are is for `make check-cuda`.
 //!
 //! The stub ends the process where CUDA is used wrongly: see tests/cuda-stub/stub.c.
+#![cfg(target_os = "linux")]
 
 mod common;
 

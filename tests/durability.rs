@@ -1,4 +1,5 @@
 //! A finished latent file is on the disk before it has its name. This program's own fsync, which the library calls, looks on.
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What a child of a fork may do with the Rust API; tests/c/test_fork.c has the same and more for C.
+#![cfg(unix)]
 
 use wfvae::{ErrorKind, Image, LatentsMut, Model, ModelOptions, PixelFormat, Result, Stream, StreamOptions};
 

@@ -1,4 +1,5 @@
 //! Memory does not grow with the clip, and streams share one set of weights.
+#![cfg(target_os = "linux")]
 
 mod common;
 
