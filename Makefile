@@ -68,7 +68,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library c-tests demo check check-fresh check-windows check-aarch64 check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -113,6 +113,10 @@ check-windows:
 #:               needs root and 5 GB. ARGS=--all: all cases, on both of its CPUs. tests/check_aarch64.sh says more
 check-aarch64:
 	@tests/check_aarch64.sh $(ARGS)
+
+#: make check-macos   lets the compiler check the library for macOS, in a chroot of Debian sid with Rust (1.3 GB); nothing is run
+check-macos:
+	@tests/check_compile.sh macos
 
 #: make check-properties   checks properties of streams, each on 1,000 random models; takes about 15 minutes;
 #:                         WFVAE_PROPERTY_CASES=N: on N; WFVAE_PROPERTY_SEED=N repeats a run

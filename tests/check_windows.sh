@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds libwfvae for Windows, and runs its tests in Wine, in the chroot of tools/cross.sh: check_windows.sh [--compile|--all]
-# Then Python, Node and .NET for Windows, which are fetched (100 MB), run the tests of the bindings.
-# --compile: only lets the compiler check the library. --all: checks properties of streams on 100 models in place of 10.
-# Exits with 3 where there can be no chroot. What is compared with Linux is made first, outside.
+# Builds libwfvae for Windows, and runs its tests in Wine, in the chroot of tools/cross.sh. Python, Node and .NET for Windows, which are
+# fetched (100 MB), run the tests of the bindings. What is compared with Linux is made first, outside.
+#     check_windows.sh [--all]     --all: checks properties of streams on 100 models in place of 10
+# Exits with 3 where there can be no chroot.
 set -u
 cd "$(dirname "$0")/.."
 . tests/groups.sh
@@ -14,11 +14,10 @@ languages=target/windows-languages
 
 if [ "${1:-}" != --inside ]; then
     case $* in
-    "" | --compile | --all) ;;
-    *) echo "$0: $* is unknown; --compile and --all are all there is" >&2 && exit 2 ;;
+    "" | --all) ;;
+    *) echo "$0: $* is unknown; --all is all there is" >&2 && exit 2 ;;
     esac
     tools/cross.sh || exit
-    [ "${1:-}" != --compile ] || exec tools/cross.sh tests/check_windows.sh --inside --compile
     mkdir -p $results
     make -s target/release/c/reconstruct $clip && tools/fetch-onnxruntime.sh --for windows && tools/fetch-windows-languages.sh || exit 1
     # Windows has no level for a matrix unit.
@@ -47,11 +46,6 @@ std="-Z build-std=std,panic_unwind,test"
 export WFVAE_ONNXRUNTIME="Z:$PWD/target/onnxruntime-windows/onnxruntime.dll"
 export WINEPREFIX=/tmp/wine WINEDEBUG=-all WINEDLLOVERRIDES="mscoree=;mshtml=" XDG_RUNTIME_DIR=/tmp
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
-
-if [ "$option" = --compile ]; then
-    # shellcheck disable=SC2086
-    exec cargo check --quiet --lib $std --target $target
-fi
 
 cargo_test() {
     # shellcheck disable=SC2086
@@ -145,6 +139,7 @@ if [ -d $bindings/tree/bindings/node/node_modules/koffi ]; then group node node_
 properties=10
 [ "$option" != --all ] || properties=100
 export WFVAE_PROPERTY_CASES=$properties
+group compile cargo_test --no-run
 group unit cargo_test --lib -- --skip runtime::cuda
 group golden cargo_test --test golden
 group streams cargo_test --test streaming --test snapshots --test tiles

@@ -1,5 +1,5 @@
-# Groups of tests, for the scripts that run them. Sourced, not run. The tests may use all variables but those that begin with group_,
-# passed, failed and failures.
+# Groups of tests, and what several scripts that run them need. Sourced, not run. The tests may use all variables but those that begin
+# with group_, passed, failed and failures.
 
 passed=0 failed=0 failures=
 
