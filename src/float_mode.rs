@@ -92,6 +92,7 @@ mod machine {
                 "mrs {control}, fpcr",
                 "mrs {status}, fpsr",
                 "msr fpcr, xzr",
+                "msr fpsr, xzr",
                 control = out(reg) control,
                 status = out(reg) status,
                 options(nostack),
