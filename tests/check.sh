@@ -222,7 +222,7 @@ group_or_skip ffmpeg "ffmpeg.sh says why" ffmpeg_tests
 group_or_skip ffmpeg-apply "no FFmpeg source was fetched" python3 tests/ffmpeg/test_apply.py
 
 group rust ends
-# In a chroot with the standard library's source: two minutes and a half. All of this script has 15 minutes.
+# In a chroot with the standard library's source: two minutes. All of this script has 15 minutes.
 windows=
 if [ $(($(date +%s) - start)) -lt 660 ]; then
     windows=1

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds for Linux aarch64 and runs tests in QEMU: on a Cortex-A72, which has no FP16 arithmetic, and on QEMU's "max", which has all
 # that QEMU knows. Says what it skipped and why; ends with the number of groups that passed and failed.
-#     check_aarch64.sh [--all]     --all: unit tests of all rooms and all golden cases on both, and all C tests; takes most of an hour
+#     check_aarch64.sh [--all]     --all: unit tests of all rooms and all golden cases on both, and all C tests; takes long
 # The compilers and QEMU are in the chroot of tools/cross.sh. Exits with 3 where that cannot be had.
 set -u
 cd "$(dirname "$0")/.."
@@ -84,7 +84,7 @@ levels() {
 
 # What may depend on the CPU or the system. Our kernels are the same code on both CPUs and take most of the time, so they run on one.
 # There is no matrix unit, and what tests take for it is slow in QEMU. With --all, what is left out besides are most tests of the fake
-# CUDA device, which take an hour, and most random models.
+# CUDA device, which are slow, too, and most random models.
 units() {
     export WFVAE_PROPERTY_CASES=2
     case $cpu$all in

@@ -3,33 +3,35 @@
 
 passed=0 failed=0 failures=
 
-group() {
-    group_name=$1
-    shift
-    echo "== $group_name: $*"
-    group_start=$(date +%s)
-    if "$@"; then
-        passed=$((passed + 1))
-        echo "== $group_name: ok, $(($(date +%s) - group_start)) s"
-    else
-        failed=$((failed + 1))
-        failures="$failures, $group_name"
-        echo "== $group_name: FAILED"
-    fi
+group_passed() {
+    passed=$((passed + 1))
+    echo "$1"
 }
 
-# As group, but exit code 3 means that the group cannot run here.
+group_failed() {
+    failed=$((failed + 1)) failures="$failures, $group_name"
+    echo "$1"
+}
+
+# Exit code 3 means that the group cannot run here, for the reason $2.
 group_or_skip() {
     group_name=$1 group_reason=$2
     shift 2
     echo "== $group_name: $*"
     group_start=$(date +%s)
     "$@"
-    case $? in
-    0) passed=$((passed + 1)) && echo "== $group_name: ok, $(($(date +%s) - group_start)) s" ;;
-    3) skip "$group_name" "$group_reason" ;;
-    *) failed=$((failed + 1)) failures="$failures, $group_name" && echo "== $group_name: FAILED" ;;
+    case $?:$group_reason in
+    0:*) group_passed "== $group_name: ok, $(($(date +%s) - group_start)) s" ;;
+    3:?*) skip "$group_name" "$group_reason" ;;
+    *) group_failed "== $group_name: FAILED" ;;
     esac
+}
+
+# As group_or_skip, but it can always run.
+group() {
+    group_name=$1
+    shift
+    group_or_skip "$group_name" "" "$@"
 }
 
 # A group of one test, which shows what it printed only if it failed.
@@ -37,12 +39,9 @@ check() {
     group_name=$1
     shift
     if group_output=$("$@" 2>&1); then
-        passed=$((passed + 1))
-        echo "ok: $group_name"
+        group_passed "ok: $group_name"
     else
-        failed=$((failed + 1))
-        failures="$failures, $group_name"
-        echo "FAILED: $group_name"
+        group_failed "FAILED: $group_name"
         printf '%s\n' "$group_output" | sed 's/^/    /'
     fi
 }
