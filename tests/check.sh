@@ -16,25 +16,6 @@ if ! { probe=$(mktemp 2> /dev/null) && rm -f "$probe"; }; then
     echo "temporary files: ${TMPDIR}, as nothing can be written to the usual folder"
 fi
 
-# Starts a command that runs beside the groups that follow; ends() waits for it. One at a time.
-beside() {
-    log=target/beside.log
-    echo "== beside the next groups: $*"
-    start_beside=$(date +%s)
-    "$@" > "$log" 2>&1 &
-    beside=$!
-    trap 'kill "$beside"; exit 130' INT TERM
-}
-
-ends() {
-    wait "$beside"
-    ended=$?
-    trap - INT TERM
-    cat "$log"
-    echo "from its start: $(($(date +%s) - start_beside)) s"
-    return $ended
-}
-
 have() {
     command -v "$1" > /dev/null
 }
@@ -206,7 +187,7 @@ ffmpeg_tests() {
     tools/ffmpeg.sh
     case $? in
     0) ;;
-    3) return 3 ;;
+    77) return 77 ;;
     *) return 1 ;;
     esac
     set -- target/ffmpeg/ffmpeg target/ffmpeg/ffprobe

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Lets the compiler check the library for other systems: check_compile.sh windows|macos... Nothing is linked or run. Rust is that of
-# tools/cross.sh, which has the standard library's source. Exits with 3 where that cannot be had.
+# tools/cross.sh, which has the standard library's source. Exits with 77 where that cannot be had.
 set -eu
 cd "$(dirname "$0")/.."
 [ "${1:-}" = --inside ] || exec tools/cross.sh --rust tests/check_compile.sh --inside "$@"

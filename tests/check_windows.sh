@@ -2,7 +2,7 @@
 # Builds libwfvae for Windows, and runs its tests in Wine, in the chroot of tools/cross.sh. Python, Node and .NET for Windows, which are
 # fetched (100 MB), run the tests of the bindings. What is compared with Linux is made first, outside.
 #     check_windows.sh [--all]     --all: checks properties of streams on 100 models in place of 10
-# Exits with 3 where there can be no chroot.
+# Exits with 77 where there can be no chroot.
 set -u
 cd "$(dirname "$0")/.."
 . tests/groups.sh
@@ -29,7 +29,7 @@ if [ "${1:-}" != --inside ]; then
     # C# and Node's packages, with this machine's tools. Tests look for golden cases in their tree.
     rm -rf $bindings && mkdir -p $bindings/csharp $bindings/tree/bindings && ln -s "$PWD/tests" $bindings/tree/tests
     bindings/csharp/tests/run.sh --build $bindings/csharp $languages/dotnet/shared/Microsoft.NETCore.App/*
-    case $? in 0) ;; 3) rm -r $bindings/csharp ;; *) exit 1 ;; esac
+    case $? in 0) ;; 77) rm -r $bindings/csharp ;; *) exit 1 ;; esac
     cp -R bindings/node $bindings/tree/bindings/node && rm -rf $bindings/tree/bindings/node/node_modules
     (cd $bindings/tree/bindings/node && npm install --os=win32 --cpu=x64 --no-package-lock --no-audit --no-fund --ignore-scripts --silent)
     exec tools/cross.sh tests/check_windows.sh --inside "$@"

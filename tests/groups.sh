@@ -13,7 +13,8 @@ group_failed() {
     echo "$1"
 }
 
-# Exit code 3 means that the group cannot run here, for the reason $2.
+# Exit code 77 means that the group cannot run here, for the reason $2. No program that fails exits with it, and tests of Automake
+# and Meson mean the same by it.
 group_or_skip() {
     group_name=$1 group_reason=$2
     shift 2
@@ -22,7 +23,7 @@ group_or_skip() {
     "$@"
     case $?:$group_reason in
     0:*) group_passed "== $group_name: ok, $(($(date +%s) - group_start)) s" ;;
-    3:?*) skip "$group_name" "$group_reason" ;;
+    77:?*) skip "$group_name" "$group_reason" ;;
     *) group_failed "== $group_name: FAILED" ;;
     esac
 }
@@ -48,6 +49,25 @@ check() {
 
 skip() {
     echo "== $1: skipped: $2"
+}
+
+# Starts a command that runs beside the groups that follow; the group `ends` waits for it. One at a time.
+beside() {
+    group_log=target/$(basename "$0" .sh)-beside.log
+    echo "== beside the next groups: $*"
+    group_beside_start=$(date +%s)
+    "$@" > "$group_log" 2>&1 &
+    group_beside=$!
+    trap 'kill "$group_beside"; exit 130' INT TERM
+}
+
+ends() {
+    wait "$group_beside"
+    group_beside_status=$?
+    trap - INT TERM
+    cat "$group_log"
+    echo "from its start: $(($(date +%s) - group_beside_start)) s"
+    return $group_beside_status
 }
 
 # Prints the number of groups that passed and failed; fails if any did. $1: what was checked.

@@ -3,7 +3,7 @@
 # It has Rust with the standard library for aarch64 and its source (for Windows it is built), compilers, Wine and QEMU. The project
 # and Cargo's registry are at the same paths inside, and the command runs in the project's folder.
 # The chroot, target/cross/root (4 GB), is made if it is missing: one minute and a half, 600 MB of packages from the machine's
-# sources. Needs root. Exits with 3 where it cannot be had; CROSS_ROOT names another folder for it.
+# sources. Needs root. Exits with 77 where it cannot be had; CROSS_ROOT names another folder for it.
 #     cross.sh --rust COMMAND...    in one with Rust only, target/cross/rust (1.3 GB), which is made in half the time; in the whole one
 #                                   if that is there
 set -eu
@@ -19,7 +19,7 @@ architectures=amd64,arm64
 
 skip() {
     echo "cross.sh: skipped: $*" >&2
-    exit 3
+    exit 77
 }
 
 is_made() {

@@ -2,7 +2,7 @@
 # `make dist`: dist.sh [SYSTEM...] puts archives and wheels for linux-x86_64, linux-aarch64 and windows-x86_64 into target/dist, all of
 # them or those named. Two builds of one commit with the same tools give the same bytes, in any folder.
 # The programs and files are those of `make install`. Linux binaries are linked with Debian 12's C library, so that they need no newer
-# one; the other systems' compilers are in the chroot of tools/cross.sh. Needs root and Debian's packages; exits with 3 without.
+# one; the other systems' compilers are in the chroot of tools/cross.sh. Needs root and Debian's packages; exits with 77 without.
 set -eu
 cd "$(dirname "$0")/.."
 top=$PWD
@@ -129,7 +129,7 @@ wheel() {
 for system in "$@"; do of_system "$system"; done
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
     echo "make dist: skipped: it takes root and Debian's packages" >&2
-    exit 3
+    exit 77
 fi
 command -v mmdebstrap > /dev/null || { apt-get -qq update && apt-get -qq install -y mmdebstrap; } > /dev/null 2>&1 ||
     stop "mmdebstrap cannot be installed"

@@ -4,7 +4,7 @@
 # machine's own release is the default, and is linked as target/ffmpeg/ffmpeg and ffprobe. The source comes from the machine's
 # package sources, and from there come the headers with which FFmpeg loads NVIDIA's driver where it runs; without them it is built
 # without CUDA. FFMPEG_ASAN=1 builds with ASan, and UBSan in the filter, in a folder of its own.
-# Exits with 3 where it cannot be built: no apt-get, missing packages, or a path that FFmpeg cannot take.
+# Exits with 77 where it cannot be built: no apt-get, missing packages, or a path that FFmpeg cannot take.
 set -eu
 cd "$(dirname "$0")/.."
 unset MAKEFLAGS MFLAGS # our make's flags are not for FFmpeg's make
@@ -23,7 +23,7 @@ die() {
 
 skip() {
     echo "ffmpeg.sh: skipped: $*" >&2
-    exit 3
+    exit 77
 }
 
 have() {

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Builds the wheel, installs it into a fresh environment and runs its tests there, outside the tree. Exit status 3: pip cannot fetch
+# Builds the wheel, installs it into a fresh environment and runs its tests there, outside the tree. Exit status 77: pip cannot fetch
 # what that needs. TORCH=FOLDER: site-packages that hold PyTorch, to test with it.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD
 tools=$root/target/python/tools
 mkdir -p target/python
-tools/venv.sh target/python/tools bindings/python/requirements.txt || exit 3
+tools/venv.sh target/python/tools bindings/python/requirements.txt || exit 77
 
 echo "mypy --strict"
 "$tools/bin/python" -m mypy --cache-dir target/python/mypy --config-file bindings/python/pyproject.toml bindings/python/src/wfvae > target/python/mypy.log 2>&1 &

@@ -4,13 +4,13 @@
 #
 #     tests/cxx/check.sh [THREAD]
 #
-# THREAD: also under the thread sanitizer, which takes longer. CXX chooses the compiler. Exit code 3: there is none.
+# THREAD: also under the thread sanitizer, which takes longer. CXX chooses the compiler. Exit code 77: there is none.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 cxx=${CXX:-c++}
 library=${WFVAE_LIBRARY_DIR:-target/release}
 include=${WFVAE_INCLUDE_DIR:-include}
-command -v "$cxx" > /dev/null 2>&1 || exit 3
+command -v "$cxx" > /dev/null 2>&1 || exit 77
 test=$(mktemp -d) || exit 1
 trap 'rm -rf "$test"' EXIT
 [ "${WFVAE_ONNXRUNTIME:-}" ] || export WFVAE_ONNXRUNTIME="$PWD/target/onnxruntime/libonnxruntime.so.1"

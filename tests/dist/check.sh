@@ -1,6 +1,6 @@
 #!/bin/sh
 # `make check-dist`: makes the archives and wheels of `make dist`, unpacks them elsewhere, and builds and runs programs with them:
-# natively, in Wine and in QEMU. check.sh [--again] [SYSTEM...]; ends with the number of checks that passed and failed. Exit status 3:
+# natively, in Wine and in QEMU. check.sh [--again] [SYSTEM...]; ends with the number of checks that passed and failed. Exit status 77:
 # they cannot be made here. --again: makes them once more from a clone in another folder, which must give the same bytes.
 set -u
 cd "$(dirname "$0")/../.." || exit 1

@@ -199,5 +199,5 @@ def load_tests(loader, tests, pattern):
 if __name__ == "__main__":
     if not list(ROOT.glob("target/ffmpeg/*/*.orig.tar.*")):
         print("test_apply.py: skipped: no FFmpeg source under target/ffmpeg; tools/ffmpeg.sh fetches it")
-        sys.exit(3)
+        sys.exit(77)
     unittest.main()

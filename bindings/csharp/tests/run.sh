@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles Wfvae.cs and its tests and runs them under Mono. Exit code 3: there is no Mono, and it cannot be installed.
+# Compiles Wfvae.cs and its tests and runs them under Mono. Exit code 77: there is no Mono, and it cannot be installed.
 #     run.sh [TEST]                      only tests whose names hold TEST
 #     run.sh --build FOLDER FRAMEWORK    runs nothing: compiles tests.exe and program.exe to FOLDER, for .NET, whose libraries are in
 #                                        FRAMEWORK
@@ -13,11 +13,11 @@ header=${WFVAE_HEADER:-include/wfvae.h}
 if ! command -v mcs > /dev/null || ! command -v mono > /dev/null; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
         echo "no mcs and mono, and no root with apt-get"
-        exit 3
+        exit 77
     fi
     start=$(date +%s)
     { apt-get -qq update && apt-get -qq install -y --no-install-recommends mono-mcs mono-runtime; } > /dev/null 2>&1 ||
-        { echo "mono-mcs and mono-runtime cannot be installed"; exit 3; }
+        { echo "mono-mcs and mono-runtime cannot be installed"; exit 77; }
     echo "installed Mono in $(($(date +%s) - start)) s"
 fi
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches koffi and runs the tests of wfvae.js. Exit code 3: there is no Node 18 with npm, or koffi cannot be fetched.
+# Fetches koffi and runs the tests of wfvae.js. Exit code 77: there is no Node 18 with npm, or koffi cannot be fetched.
 # SPDX-License-Identifier: MIT OR Apache-2.0
 set -eu
 cd "$(dirname "$0")/.."
@@ -7,11 +7,11 @@ root=$(cd ../.. && pwd)
 
 if ! command -v node > /dev/null || ! command -v npm > /dev/null; then
     echo "node and npm are not installed"
-    exit 3
+    exit 77
 fi
-[ "$(node -p 'process.versions.node.split(".")[0] >= 18')" = true ] || { echo "Node 18 or newer is needed"; exit 3; }
+[ "$(node -p 'process.versions.node.split(".")[0] >= 18')" = true ] || { echo "Node 18 or newer is needed"; exit 77; }
 # koffi's programs are in a package for each system, so no script has to run.
-npm install --no-package-lock --no-audit --no-fund --ignore-scripts --silent > /dev/null 2>&1 || { echo "npm cannot fetch koffi"; exit 3; }
+npm install --no-package-lock --no-audit --no-fund --ignore-scripts --silent > /dev/null 2>&1 || { echo "npm cannot fetch koffi"; exit 77; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
