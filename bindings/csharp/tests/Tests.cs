@@ -661,7 +661,9 @@ internal static unsafe class Tests
             int late = 0;
             try
             {
-                for (int i = 0; i < 600; i++)
+                // On a busy machine few cancellations come in time.
+                DateTime start = DateTime.UtcNow;
+                for (int i = 0; i < 600 || (late <= 10 && (DateTime.UtcNow - start).TotalSeconds < 60); i++)
                 {
                     small.Reset();
                     small.Encode(part, clip, 0, 1, latents, 0);
