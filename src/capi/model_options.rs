@@ -134,7 +134,8 @@ pub type wfvae_log_callback = Option<unsafe extern "C" fn(user: *mut c_void, lev
 pub struct wfvae_model_options {
     /// sizeof(wfvae_model_options).
     pub struct_size: usize,
-    /// Path of the ONNX Runtime library (libonnxruntime.so or onnxruntime.dll, 1.19 or newer). NULL: the first of these
+    /// Path of the ONNX Runtime library (libonnxruntime.so or onnxruntime.dll, 1.19 or newer), or a name without a folder,
+    /// which is searched for on the loader's search path. NULL: the first of these
     /// that exists: the environment variables WFVAE_ONNXRUNTIME and ORT_DYLIB_PATH, a library that the process has
     /// already loaded, libonnxruntime.so.1, libonnxruntime.so or the newest libonnxruntime.so.VERSION (on Windows
     /// onnxruntime.dll) in the folder of libwfvae, the loader's search path (on Windows the program's folder, PATH, the

@@ -20,7 +20,7 @@ use windows_sys::Win32::System::Diagnostics::Debug::{SEM_FAILCRITICALERRORS, Set
 use windows_sys::Win32::System::LibraryLoader::{
     GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN,
     GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT, GetModuleFileNameW, GetModuleHandleExW, GetProcAddress,
-    LOAD_WITH_ALTERED_SEARCH_PATH, LoadLibraryExW,
+    LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR, LoadLibraryExW,
 };
 use windows_sys::Win32::System::SystemInformation::GetSystemDirectoryW;
 use windows_sys::Win32::System::Threading::{CreateEventW, CreateThread, INFINITE, SetEvent, WaitForSingleObject};
@@ -53,11 +53,14 @@ const MAX_PATH: usize = 1 << 15;
 pub(crate) struct SharedLibrary(HMODULE);
 
 impl SharedLibrary {
-    /// Loads a library, for whose bare name the loader searches. This runs its initialisers. The error is the loader's.
+    /// Loads a library. A bare name is that of one in the program's or the system's folder. This runs its initialisers. The error is
+    /// the loader's.
     pub(crate) fn open(path: &Path, _: Symbols) -> Result<Self, String> {
         let name = wide(path)?;
-        // What it needs is then searched for in its own folder, too.
-        let flags = if path.is_absolute() { LOAD_WITH_ALTERED_SEARCH_PATH } else { 0 };
+        // What it needs is searched for in its own folder, the program's and the system's. Without flags it would be the working
+        // folder's, too, where anybody may put a library.
+        let own = if path.is_absolute() { LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR } else { 0 };
+        let flags = LOAD_LIBRARY_SEARCH_DEFAULT_DIRS | own;
         let mut mode = 0;
         // SAFETY: plain LoadLibrary. It runs the library's initialisers, which the caller asks for. Windows must not show a dialog
         // for a damaged library.

@@ -27,12 +27,12 @@ unsafe impl Sync for Entry {}
 /// tried in turn. If none is usable, the error tells what was found at each step.
 pub(super) fn find(path: Option<&Path>) -> Result<Library> {
     if let Some(path) = path {
-        return open(path).map_err(|e| e.with_origin("the runtime option"));
+        return open_named(path).map_err(|e| e.with_origin("the runtime option"));
     }
     let mut search = Search::default();
     for variable in VARIABLES {
         if let Some(path) = std::env::var_os(variable).filter(|p| !p.is_empty()) {
-            return open(Path::new(&path)).map_err(|e| e.with_origin(variable));
+            return open_named(Path::new(&path)).map_err(|e| e.with_origin(variable));
         }
         search.steps.push(format!("{variable} is not set"));
     }
@@ -165,7 +165,25 @@ fn advice() -> String {
     )
 }
 
-/// Opens a library, or one that the loader finds by its bare name, and checks it.
+/// Opens the library that the caller or a variable names: the file of a path, or for a bare name the first usable one on the
+/// loader's search path.
+fn open_named(path: &Path) -> Result<Library, Failure> {
+    let Some(name) = path.to_str().filter(|_| is_bare_name(path)) else { return open(path) };
+    let mut first_failure = None;
+    for found in platform::search_path(name) {
+        match open(&found) {
+            Ok(library) => return Ok(library),
+            Err(failure) => first_failure.get_or_insert(failure),
+        };
+    }
+    Err(first_failure.unwrap_or_else(|| {
+        let reason = format!("the loader's search path has no {name}");
+        let text = format!("ONNX Runtime: cannot load {name}: {reason}; {}", advice());
+        Failure { kind: ErrorKind::RuntimeMissing, reason, text }
+    }))
+}
+
+/// Opens a library, on some systems also one that the loader finds by its bare name, and checks it.
 fn open(path: &Path) -> Result<Library, Failure> {
     // Relative paths are relative to the working directory; the loader searches for bare names. Links are resolved
     // here, because ONNX Runtime looks for its providers in the folder of the path by which it was opened.

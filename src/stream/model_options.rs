@@ -114,7 +114,8 @@ pub enum Layout {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ModelOptions {
-    /// The path of the ONNX Runtime library. `None`: it is searched for, in this order: `WFVAE_ONNXRUNTIME`,
+    /// The path of the ONNX Runtime library, or a name without a folder, which is searched for on the loader's search path.
+    /// `None`: it is searched for, in this order: `WFVAE_ONNXRUNTIME`,
     /// `ORT_DYLIB_PATH`, a library that the process has loaded, the folder of libwfvae, the loader's search path.
     pub runtime: Option<PathBuf>,
     /// Where the network runs.

@@ -88,6 +88,20 @@ static void test_given(void)
           "needed 1.19 or newer", "from the runtime option");
 }
 
+/* A bare name is searched for, but not in the working folder, where anybody may put a library. */
+static void test_bare_name(void)
+{
+    static const char *const name = "wfvae_bare_name.dll";
+    char before[1000], path[1100];
+
+    snprintf(path, sizeof path, "%s%c%s", folder, *os_separators, name);
+    copy_file(old, path);
+    must(getcwd(before, sizeof before) && !chdir(folder), folder);
+    check("a bare name in the working folder", name, WFVAE_STATUS_RUNTIME_MISSING, "cannot load wfvae_bare_name.dll", "",
+          "from the runtime option");
+    must(!chdir(before) && !remove(path), path);
+}
+
 static void test_variables(void)
 {
     os_set("WFVAE_ONNXRUNTIME", old);
@@ -194,6 +208,7 @@ int main(int argc, char **argv)
     copy_file(original, copy);
 
     test_given();
+    test_bare_name();
     test_variables();
     test_nothing();
     test_good();
