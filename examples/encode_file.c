@@ -131,6 +131,29 @@ static int write_latents(job *j, size_t count)
     return wfvae_latent_writer_write(j->writer, j->latents, count) ? fail_wfvae("output") : 0;
 }
 
+/* Windows does not always replace a file that another program has open. What was encoded then waits until that program closes it. */
+static int finish(job *j)
+{
+    char text[1000] = "";
+    int tries;
+
+    for (tries = 0;; tries++) {
+        const wfvae_status status = wfvae_latent_writer_finish(j->writer, j->info.frames_in);
+        if (!status)
+            return 0;
+        /* After any other error of the system there is nothing left to finish. */
+        if (status == WFVAE_STATUS_INVALID_STATE && tries)
+            return fail("output", text);
+        if (status != WFVAE_STATUS_IO || interrupted)
+            return fail_wfvae("output");
+        snprintf(text, sizeof text, "%s", wfvae_last_error(NULL));
+        if (tries == 1) {
+            warn(text);
+            warn("this is tried again until it is closed, or until Control-C");
+        }
+    }
+}
+
 static int encode_clip(job *j)
 {
     size_t width = j->info.width, height = j->info.height, count = 0, latents;
@@ -160,8 +183,8 @@ static int encode_clip(job *j)
         return -1;
     if (wfvae_get_info(j->stream, &j->info))
         return fail_wfvae("info");
-    if (wfvae_latent_writer_finish(j->writer, j->info.frames_in))
-        return fail_wfvae("output");
+    if (finish(j))
+        return -1;
     printf("%s: %lu frames of %ux%u, %lu latents of %ux%ux%u\n", j->output, (unsigned long)j->info.frames_in,
            j->info.width, j->info.height, (unsigned long)j->info.latents_out, j->info.encoded_channels,
            j->info.latent_height, j->info.latent_width);

@@ -1373,8 +1373,8 @@ enum wfvae_status wfvae_latent_writer_write(struct wfvae_latent_writer *writer,
 /// Returns: WFVAE_STATUS_OK.
 /// _INVALID_ARGUMENT, _INVALID_STATE, _BUSY: the call may be repeated.
 /// _IO: the temporary file is removed, the target is as it was, and the writer can only be destroyed. Windows does not
-/// always replace a file that another program has open: then the text says so, nothing is removed, and the call may be
-/// repeated.
+/// always replace a file that another program has open: if it does not for two seconds, the text says so, nothing is
+/// removed, and the call may be repeated.
 /// Thread-safety: one thread at a time for each writer.
 WFVAE_API enum wfvae_status wfvae_latent_writer_finish(struct wfvae_latent_writer *writer, uint64_t n_frames);
 

@@ -197,6 +197,69 @@ fn an_unfinished_file_leaves_nothing() {
 }
 
 #[test]
+fn a_read_only_file_is_replaced_or_refused_at_once() {
+    let folder = TempDir::new().unwrap();
+    let (path, bytes) = sample_file(&folder, MEAN);
+    let info = LatentReader::open(&path).unwrap().info().clone();
+    let set = |readonly| {
+        let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+        permissions.set_readonly(readonly);
+        std::fs::set_permissions(&path, permissions).unwrap();
+    };
+    set(true);
+    let writer = LatentWriter::create(&path, info);
+    if cfg!(windows) {
+        let e = writer.expect_err("refused");
+        assert!(e.kind() == ErrorKind::Io && e.text().contains("is read-only"), "{e}");
+        assert!(std::fs::read(&path).unwrap() == bytes && names(&folder).len() == 1);
+        set(false);
+    } else {
+        writer.unwrap();
+    }
+}
+
+/// A file that another program has open and does not share, which only Windows knows.
+#[cfg(windows)]
+#[test]
+fn a_file_in_use_is_replaced_when_it_is_closed() {
+    use std::os::windows::fs::OpenOptionsExt;
+
+    let folder = TempDir::new().unwrap();
+    let (path, bytes) = sample_file(&folder, MEAN);
+    let reader = LatentReader::open(&path).unwrap();
+    let (info, latents) = (reader.info().clone(), read(&reader, 0, reader.info().latents as usize));
+    drop(reader);
+    let open = || std::fs::OpenOptions::new().read(true).share_mode(0).open(&path).unwrap();
+    let new_writer = || {
+        let mut writer = LatentWriter::create(&path, info.clone()).unwrap();
+        writer.write(Latents::F32(&latents)).unwrap();
+        writer
+    };
+
+    // For a moment, as programs that look for viruses do.
+    let mut writer = new_writer();
+    let file = open();
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        drop(file);
+    });
+    writer.finish(info.frames).unwrap();
+    other.join().unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes);
+
+    // For long.
+    let mut writer = new_writer();
+    let file = open();
+    for _ in 0..2 {
+        let e = writer.finish(info.frames).expect_err("in use");
+        assert!(e.kind() == ErrorKind::Io && e.text().contains("another program has the old file open"), "{e}");
+    }
+    drop(file);
+    writer.finish(info.frames).unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes && names(&folder).len() == 1);
+}
+
+#[test]
 fn only_a_file_can_be_the_target() {
     let model = common::open("v1-tiny");
     let mut stream = Stream::new(&model, &options(16, 16, MEAN, false)).unwrap();

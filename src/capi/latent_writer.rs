@@ -148,8 +148,8 @@ pub unsafe extern "C" fn wfvae_latent_writer_write(
 /// Returns: WFVAE_STATUS_OK.
 /// _INVALID_ARGUMENT, _INVALID_STATE, _BUSY: the call may be repeated.
 /// _IO: the temporary file is removed, the target is as it was, and the writer can only be destroyed. Windows does not
-/// always replace a file that another program has open: then the text says so, nothing is removed, and the call may be
-/// repeated.
+/// always replace a file that another program has open: if it does not for two seconds, the text says so, nothing is
+/// removed, and the call may be repeated.
 /// Thread-safety: one thread at a time for each writer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_latent_writer_finish(writer: *mut wfvae_latent_writer, n_frames: u64) -> wfvae_status {

@@ -131,6 +131,11 @@ pub(crate) fn is_in_use(_: &io::Error) -> bool {
     false
 }
 
+/// Whether a file will not be replaced by another one. This system replaces read-only files, too.
+pub(crate) fn is_kept(_: &Path) -> bool {
+    false
+}
+
 /// Opens a file for reading and writing. Does not follow a link, which is an error here, nor wait for the other end of a pipe.
 pub(crate) fn open_no_follow(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;

@@ -229,10 +229,15 @@ pub(crate) fn link_count(file: &File) -> io::Result<u64> {
     }
 }
 
-/// Whether a file could not be replaced because somebody has it open.
+/// Whether a file could not be replaced, most likely because somebody has it open.
 pub(crate) fn is_in_use(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(|code| code as u32);
     matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_USER_MAPPED_FILE))
+}
+
+/// Whether a file will not be replaced by another one. Windows keeps what is read-only.
+pub(crate) fn is_kept(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().readonly())
 }
 
 /// Opens a file for reading and writing. Does not follow a link, whose own data is opened.

@@ -12,6 +12,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::NamedTempFile;
 
 /// Elements converted at a time.
@@ -19,6 +20,9 @@ const BLOCK: usize = 1 << 14;
 /// Decimal digits of the header's numbers that are not known at first: T, the end of the data, and the number of
 /// frames.
 const UNKNOWN_DIGITS: usize = 3 * 20;
+/// How often and after which time a file that is in use is replaced again.
+const IN_USE_TRIES: u32 = 20;
+const IN_USE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Writes a latent file. Latents are appended to a temporary file in the target's folder, `.NAME.wfvae-XXXXXX.tmp`.
 /// [`finish`](Self::finish) renames it to the target; an error or dropping the writer deletes it. The file of a killed
@@ -66,6 +70,10 @@ impl LatentWriter {
         // Renaming would replace a device or a pipe by a file.
         if platform::kind(&path).is_ok_and(|kind| kind != Kind::File) {
             let text = "exists and is not a regular file; latents cannot be written to pipes or devices";
+            return Err(named(ErrorKind::Io, text.into()));
+        }
+        if platform::is_kept(&path) {
+            let text = "exists and is read-only, so it cannot be replaced; make it writable, or remove it";
             return Err(named(ErrorKind::Io, text.into()));
         }
         // It would also replace a link instead of the file that it points to, so links are resolved. The path is made
@@ -145,7 +153,8 @@ impl LatentWriter {
     /// # Errors
     /// [`InvalidState`](ErrorKind::InvalidState) if the number of latents does not match `frames` (more can then be
     /// written), or after an error; [`Io`](ErrorKind::Io), after which the temporary file is deleted. Windows does not
-    /// always replace a file that another program has open: then nothing is deleted, and this can be called again.
+    /// always replace a file that another program has open: if it cannot for two seconds, this fails, but nothing is deleted, and
+    /// it can be called again.
     pub fn finish(&mut self, frames: u64) -> Result<()> {
         let path = self.path.display();
         let (found, needed) = (self.info.latents, self.info.latents_for(frames));
@@ -181,8 +190,17 @@ impl LatentWriter {
     /// Renames the complete file to the target.
     fn replace_target(&mut self) -> Result<()> {
         let State::Open(file) = &mut self.state else { return Ok(()) };
-        // The standard library's rename replaces a file that other programs have open, if the system can do that.
-        match std::fs::rename(file.path(), &self.target) {
+        // The standard library's rename replaces a file that other programs have open, if the system can do that. Programs that
+        // look for viruses or index files have them open for a moment.
+        let mut result = std::fs::rename(file.path(), &self.target);
+        for _ in 0..IN_USE_TRIES {
+            if !result.as_ref().is_err_and(platform::is_in_use) {
+                break;
+            }
+            std::thread::sleep(IN_USE_PAUSE);
+            result = std::fs::rename(file.path(), &self.target);
+        }
+        match result {
             Ok(()) => {
                 file.disable_cleanup(true);
                 self.state = State::Finished;
@@ -191,8 +209,8 @@ impl LatentWriter {
             Err(e) if platform::is_in_use(&e) => {
                 let path = self.path.display();
                 let text = format!(
-                    "latent file {path}: {e}; another program has the old file open: close it, and finish the latent file \
-                    again"
+                    "latent file {path}: {e}; most likely another program has the old file open: close it, and finish the \
+                    latent file again"
                 );
                 Err(Error::new(ErrorKind::Io, text).caused_by(e))
             }
