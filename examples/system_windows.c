@@ -116,7 +116,10 @@ void system_start(int *argc, char ***argv)
     _setmode(_fileno(stderr), _O_BINARY);
     /* Without a buffer, MinGW's fprintf() writes single bytes, of which an older console makes no character. */
     setvbuf(stderr, NULL, _IOFBF, BUFSIZ);
-    if (has_console(STD_OUTPUT_HANDLE) || has_console(STD_ERROR_HANDLE)) {
+    if (has_console(STD_OUTPUT_HANDLE))
+        setvbuf(stdout, NULL, _IOFBF, BUFSIZ);
+    /* In a pipeline the first program changes the page, and restores it. */
+    if ((has_console(STD_OUTPUT_HANDLE) || has_console(STD_ERROR_HANDLE)) && GetConsoleOutputCP() != CP_UTF8) {
         code_page = GetConsoleOutputCP();
         SetConsoleOutputCP(CP_UTF8);
         atexit(restore_console);
@@ -221,11 +224,13 @@ int system_list(const char *folder, int (*each)(void *user, const char *name), v
     char name[SYSTEM_NAME];
     WIN32_FIND_DATAW entry;
     HANDLE search;
+    size_t length;
     int end = 0;
 
-    if (to_full(folder, full) || wcslen(full) + 3 > SYSTEM_PATH)
+    if (to_full(folder, full) || (length = wcslen(full)) + 3 > SYSTEM_PATH)
         return 0;
-    wcscat(full, L"\\*");
+    /* In long paths the system takes no second separator for none. */
+    wcscpy(full + length, length && full[length - 1] == L'\\' ? L"*" : L"\\*");
     search = FindFirstFileW(full, &entry);
     if (search == INVALID_HANDLE_VALUE)
         return 0;

@@ -31,7 +31,9 @@ fn left_in_job() -> Option<u64> {
     }
     if flags & JOB_OBJECT_LIMIT_JOB_MEMORY != 0 {
         let used: JOBOBJECT_LIMIT_VIOLATION_INFORMATION = job(JobObjectLimitViolationInformation)?;
-        let of_job = (limits.JobMemoryLimit as u64).saturating_sub(used.JobMemory);
+        // What the job uses is documented only for jobs that notify of it; the process is a part of it.
+        let used = used.JobMemory.max(committed()?);
+        let of_job = (limits.JobMemoryLimit as u64).saturating_sub(used);
         left = Some(left.unwrap_or(u64::MAX).min(of_job));
     }
     left
