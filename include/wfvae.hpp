@@ -41,8 +41,9 @@
 #ifndef WFVAE_HPP
 #define WFVAE_HPP
 
-#if __cplusplus < 201703L
-#error "wfvae.hpp needs C++17: compile with -std=c++17 or newer"
+/* Microsoft's compiler tells its standard in _MSVC_LANG only, unless /Zc:__cplusplus is given. */
+#if __cplusplus < 201703L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 201703L)
+#error "wfvae.hpp needs C++17: compile with -std=c++17 (/std:c++17) or newer"
 #endif
 
 #include <wfvae.h>
