@@ -329,6 +329,7 @@ $(LIBRARY):
 # The import library for Microsoft's tools. One that dlltool of binutils writes is not for them: their linker drops its parts.
 $(BUILD)/wfvae.lib: $(BUILD)/wfvae.dll
 	@{ echo EXPORTS && $(TOOLS_$(TARGET))objdump -p $< | grep -oE '\<wfvae_[a-z0-9_]+$$' | sort -u; } > $(BUILD)/wfvae.def
+	@grep -q wfvae_create $(BUILD)/wfvae.def
 	llvm-dlltool -m i386:x86-64 -D wfvae.dll -d $(BUILD)/wfvae.def -l $@
 
 #: make dist     archives of the library, the programs and ONNX Runtime, and wheels, for Linux on x86-64 and aarch64 and for

@@ -50,9 +50,15 @@ compile() {
     notices=$build/$1/notices
     rm -rf "$notices" && mkdir -p "$notices"
     for file in "$(rustc --print sysroot)"/share/doc/rust/COPYRIGHT-library.html /usr/share/doc/libstd-rust-dev/copyright; do
-        [ ! -f "$file" ] || { cp "$file" "$notices/rust-library.${file##*[./]}" && break; }
+        if [ -f "$file" ]; then
+            cp "$file" "$notices/rust-library.${file##*[./]}"
+            break
+        fi
     done
-    [ "$1" != windows-x86_64 ] || cp /usr/share/doc/mingw-w64-x86-64-dev/copyright "$notices/mingw-w64.txt"
+    ls "$notices"/rust-library.* > /dev/null
+    if [ "$1" = windows-x86_64 ]; then
+        cp /usr/share/doc/mingw-w64-x86-64-dev/copyright "$notices/mingw-w64.txt"
+    fi
 }
 
 # A compiler that knows where Debian 12's C library is.
@@ -103,8 +109,8 @@ pack() {
         echo "target/dist/$name.zip"
         ;;
     *)
-        tar -C "$build/$1/stage" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf - "$name" |
-            gzip -9n > "target/dist/$name.tar.gz"
+        tar -C "$build/$1/stage" --sort=name --owner=0 --group=0 --numeric-owner --format=gnu -cf "target/dist/$name.tar" "$name"
+        gzip -9nf "target/dist/$name.tar"
         echo "target/dist/$name.tar.gz"
         ;;
     esac
@@ -121,7 +127,13 @@ wheel() {
         "$top/target/python/tools/bin/python" -m hatchling build -t wheel -d "$top/target/dist")
 }
 
-[ "${1:-}" != --compile ] || { name=$2 && of_system "$3" && compile "$3" && exit; }
+# Not in a condition, in which a command that fails would not end it.
+if [ "${1:-}" = --compile ]; then
+    name=$2
+    of_system "$3"
+    compile "$3"
+    exit
+fi
 
 [ -n "$SOURCE_DATE_EPOCH" ] || stop "the time of the files is that of the commit, and this is no git tree: set SOURCE_DATE_EPOCH"
 [ "$(uname -m)" = x86_64 ] || stop "it runs on x86-64 machines"

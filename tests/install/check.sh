@@ -109,6 +109,13 @@ build_cxx() {
         cmake --build "$work/cxx"
 }
 
+# The file of the version must refuse a program of 32 bits.
+unsuitable() {
+    printf 'set(CMAKE_SIZEOF_VOID_P 4)\nset(PACKAGE_FIND_VERSION %s)\ninclude("%s")\nmessage("${PACKAGE_VERSION_UNSUITABLE}")\n' \
+        "$version" "$prefix/lib/cmake/wfvae/wfvaeConfigVersion.cmake" > "$work/bits.cmake"
+    cmake -P "$work/bits.cmake" 2>&1 | grep -x TRUE
+}
+
 refused() {
     fails "compatible with requested version" configure refused "$prefix" "$1"
 }
@@ -281,6 +288,7 @@ if need cmake cmake; then
     check "CMake: any version" configure any "$prefix" ""
     check "CMake: exactly this version" configure exact "$prefix" "$version;EXACT"
     check "CMake: a range" configure range "$prefix" "$version...<$((major + 1))"
+    check "CMake: not for 32 bits" unsuitable
     check "CMake: not a newer patch" refused "${version%.*}.999"
     check "CMake: not the next minor version" refused "$major.$((minor + 1))"
     check "CMake: not the next major version" refused $((major + 1))
