@@ -38,9 +38,8 @@ pub(super) fn attention(b: &mut Builder, x: Sum, layer: &Attention, after: After
 pub(super) fn attend(b: &mut Builder, qkv: [Value; 3], channels: usize, outer: i64, pixels: bool) -> Value {
     let [query, key, value] = qkv;
     let result = value.clone();
-    let element = if b.options.widens_sums() { Element::F32 } else { value.element };
+    let element = value.element;
     let [query, key] = [query, key].map(|x| b.cast(x, Element::F32));
-    let value = b.cast(value, element);
     let [query, key, value] = [&query.name, &key.name, &value.name];
     let axes = outer + 2;
     // Swaps the last two axes.
@@ -73,6 +72,5 @@ pub(super) fn attend(b: &mut Builder, qkv: [Value; 3], channels: usize, outer: i
     });
     let joined = b.size_list(joined);
     let mixed = b.node("Reshape", &[&mixed, &joined], vec![]);
-    let mixed = Value { name: swap_if(b, &mixed, !pixels), element, ..result };
-    b.cast(mixed, result.element)
+    Value { name: swap_if(b, &mixed, !pixels), ..result }
 }

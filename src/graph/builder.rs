@@ -216,14 +216,17 @@ impl Builder {
         output
     }
 
-    /// A convolution or a matrix product, whose inputs and result are of the type that these compute in.
-    pub(super) fn product(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
-        if !self.options.widens_sums() {
-            return self.node(op, inputs, attributes);
+    /// ONNX's convolution of inputs of the type `compute`. The result is of the type `arithmetic`.
+    pub(super) fn convolution(&mut self, inputs: &[&str], attributes: Vec<Attribute>) -> String {
+        if !self.options.wide || self.options.compute == Element::F32 {
+            return self.node("Conv", inputs, attributes);
         }
         let inputs: Vec<String> = inputs.iter().map(|input| self.cast_node(input, Element::F32)).collect();
-        let wide = self.node(op, &inputs.iter().map(String::as_str).collect::<Vec<_>>(), attributes);
-        self.cast_node(&wide, self.options.compute)
+        let result = self.node("Conv", &inputs.iter().map(String::as_str).collect::<Vec<_>>(), attributes);
+        match self.options.arithmetic() {
+            Element::F32 => result,
+            narrow => self.cast_node(&result, narrow),
+        }
     }
 
     pub(super) fn node_outputs<const N: usize>(

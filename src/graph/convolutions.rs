@@ -179,13 +179,14 @@ fn volume(b: &mut Builder, frames: [&Value; 3], conv: &Conv, biased: bool, strid
         Attribute::ints("strides", &[1, stride, stride]),
     ];
     let inputs: Vec<&str> = [clip.as_str(), &kernel].into_iter().chain(bias.as_deref()).collect();
-    let mut result = b.product("Conv", &inputs, attributes);
+    let mut result = b.convolution(&inputs, attributes);
     b.share(&result, 1.0 / 3.0);
     if pixels {
         result = b.node("Transpose", &[&result], perm(&[0, 2, 3, 4, 1]));
     }
     let name = b.node("Squeeze", &[&result, &axis], vec![]);
-    Value { name, channels: conv.out_channels(), divisor: input.divisor * stride as usize, ..input }
+    let (element, divisor) = (b.options.arithmetic(), input.divisor * stride as usize);
+    Value { name, element, channels: conv.out_channels(), divisor, ..input }
 }
 
 fn conv2d(b: &mut Builder, x: Value, conv: &Conv, biased: bool, stride: usize, padding: Padding) -> Value {
@@ -219,8 +220,9 @@ fn conv_node(
         Attribute::ints("strides", &[stride as i64; 2]),
     ];
     let inputs: Vec<&str> = [x.name.as_str(), kernel].into_iter().chain(bias).collect();
-    let name = b.product("Conv", &inputs, attributes);
-    to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor * stride, ..x })
+    let name = b.convolution(&inputs, attributes);
+    let element = b.options.arithmetic();
+    to_main(b, Value { name, element, channels: conv.out_channels(), divisor: x.divisor * stride, ..x })
 }
 
 /// The spatial downsampling conv: stride 2, padded below and to the right only (docs/spec.md section 2).

@@ -34,7 +34,7 @@ pub(super) fn norm_silu(b: &mut Builder, x: &Value, norm: &Norm) -> Value {
     }
     let normed = self::norm(b, x, norm);
     // On a matrix unit, convolutions round what they read.
-    let normed = if b.on_matrix_unit() { normed } else { b.cast(normed, b.options.compute) };
+    let normed = if b.on_matrix_unit() { normed } else { b.cast(normed, b.options.arithmetic()) };
     silu(b, &normed)
 }
 

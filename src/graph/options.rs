@@ -23,9 +23,10 @@ pub(crate) struct Options {
     /// If `compute` is float16, norms of float32 return float16, which saves a pass. ONNX's LayerNormalization, which begins
     /// with opset 17, cannot do this. ONNX Runtime's own, for graphs of earlier opsets, can.
     pub(crate) narrow_norms: bool,
-    /// If `compute` is narrower than float32, convolutions and matrix products have casts to float32 and back around them. For
-    /// runtimes that would add up their products in the narrower type, as ONNX Runtime does on Arm CPUs with FP16 arithmetic.
-    pub(crate) wide_sums: bool,
+    /// If `compute` is narrower than float32, only weights and what convolutions read are of that type: all nodes that compute
+    /// have casts to float32 before them. For runtimes that would compute in the narrower type, as ONNX Runtime does on Arm
+    /// CPUs with FP16 arithmetic. Our operators on a device read `compute` all the same.
+    pub(crate) wide: bool,
 }
 
 /// How ONNX's operators compute a causal convolution of three frames.
@@ -57,8 +58,9 @@ pub(crate) enum Operators {
 }
 
 impl Options {
-    pub(super) fn widens_sums(&self) -> bool {
-        self.wide_sums && self.compute != Element::F32
+    /// The type that nodes compute in, except for those that always do in float32.
+    pub(super) fn arithmetic(&self) -> Element {
+        if self.wide && self.operators != Operators::Device { Element::F32 } else { self.compute }
     }
 
     /// Whether ONNX's operators compute in bfloat16.
@@ -67,6 +69,6 @@ impl Options {
     }
 
     pub(super) fn narrows_norms(&self) -> bool {
-        self.narrow_norms && self.compute == Element::F16
+        self.narrow_norms && self.arithmetic() == Element::F16
     }
 }

@@ -13,7 +13,7 @@ const OPTIONS: Options = Options {
     taps: Taps::Added,
     channels_last: false,
     narrow_norms: false,
-    wide_sums: false,
+    wide: false,
 };
 
 /// Copies a tensor of any shape.

@@ -46,8 +46,8 @@ fn nearest(b: &mut Builder, x: &Value, conv: &Conv) -> Value {
             Attribute::ints("pads", &[1 - below, 1 - right, below, right]),
         ];
         let inputs: Vec<&str> = [x.name.as_str(), &kernel].into_iter().chain(bias_within).collect();
-        let name = b.product("Conv", &inputs, attributes);
-        Value { name, channels: conv.out_channels(), ..x.clone() }
+        let name = b.convolution(&inputs, attributes);
+        Value { name, element: b.options.arithmetic(), channels: conv.out_channels(), ..x.clone() }
     });
     if b.on_device() {
         let phases = phases.map(|phase| to_main(b, phase));
@@ -55,7 +55,7 @@ fn nearest(b: &mut Builder, x: &Value, conv: &Conv) -> Value {
     }
     let blocks = concat(b, &phases.each_ref());
     let name = blocks_to_pixels(b, &blocks);
-    to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor / 2, ..x.clone() })
+    to_main(b, Value { name, channels: conv.out_channels(), divisor: x.divisor / 2, ..blocks })
 }
 
 /// From planes `[1, 4 C, h, w]`, with a group of channels for each pixel of a 2x2 block, to planes `[1, C, 2 h, 2 w]`.
@@ -110,8 +110,8 @@ pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let attributes = vec![Attribute::ints("kernel_shape", &[3, 3]), Attribute::ints("pads", &[1; 4])];
     let pixels = doubled.layout == Layout::Pixels;
     let doubled = to_planes(b, doubled);
-    let name = b.product("Conv", &[&doubled.name, &kernel, &bias], attributes);
-    let taps = Value { name, channels, ..doubled };
+    let name = b.convolution(&[&doubled.name, &kernel, &bias], attributes);
+    let taps = Value { name, element: b.options.arithmetic(), channels, ..doubled };
     if pixels { to_main(b, taps) } else { taps }
 }
 

@@ -163,8 +163,8 @@ pub(super) fn graph_options(
         },
         channels_last: channels_last && !matches!(operators, Operators::Exact | Operators::Fast | Operators::Matrix),
         narrow_norms: true,
-        // Elsewhere the CPU provider, which computes for the fake device, too, has no convolutions of float16 and inserts casts by itself.
-        wide_sums: !matches!(place, Place::Cuda(_)) && cfg!(target_arch = "aarch64"),
+        // Elsewhere the CPU provider, which computes for the fake device, too, computes in float32 and inserts casts by itself.
+        wide: !matches!(place, Place::Cuda(_)) && cfg!(target_arch = "aarch64"),
     }
 }
 
@@ -186,7 +186,7 @@ pub(super) fn unoptimised(
 
 /// For viewers and other runtimes: only what ONNX defines.
 pub(super) fn plain(options: &graph::Options) -> graph::Options {
-    graph::Options { operators: Operators::Onnx, narrow_norms: false, wide_sums: false, ..*options }
+    graph::Options { operators: Operators::Onnx, narrow_norms: false, wide: false, ..*options }
 }
 
 /// Our operators take frames, and sums over a clip need float32.

@@ -66,7 +66,7 @@ fn the_working_memory_of_a_clip_is_that_of_its_frames() {
             taps: graph::Taps::Added,
             channels_last: false,
             narrow_norms: false,
-            wide_sums: false,
+            wide: false,
         };
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
         let encoder = (graph::encoder_clip(&network.encoder, &options), graph::encoder(&network.encoder, &options));
