@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds for Linux aarch64 and runs tests in QEMU: on a Cortex-A72, which has no FP16 arithmetic, and on QEMU's "max", which has all
 # that QEMU knows. Says what it skipped and why; ends with the number of groups that passed and failed.
-#     check_aarch64.sh [--all]     --all: unit tests of all rooms and all golden cases on both, and all C tests; takes 40 minutes
+#     check_aarch64.sh [--all]     --all: unit tests of all rooms and all golden cases on both, and all C tests; takes half an hour
 # The compilers and QEMU are in the chroot of tools/cross.sh. Exits with 77 where that cannot be had.
 set -u
 cd "$(dirname "$0")/.."
