@@ -96,8 +96,8 @@ units() {
     run "$programs-lib" --quiet --skip matrix_units_compute_the_convolution "$@"
 }
 
-# With FP16 arithmetic, two cases whose frames come out wrong if ONNX Runtime computes in float16: its convolutions in the first, its
-# sums and products of single values in the second.
+# With FP16 arithmetic, two cases whose frames come out wrong if ONNX Runtime computes in float16: v1-image if convolutions do,
+# v1-rect if additions and multiplications do.
 golden() {
     case $cpu$all in
     *--all) set -- ;;
@@ -121,8 +121,8 @@ group build build
 # Neither CPU keeps two cores busy.
 cpu=cortex-a72
 beside units_and_golden
-# SVE vectors of 128 bits, as most CPUs have. With the longer ones that QEMU takes by default the built-in model takes it
-# more than half an hour in place of four minutes.
+# SVE vectors of 128 bits, as most CPUs have. With QEMU's default, which are longer, the built-in model takes more than half an hour
+# instead of four minutes.
 cpu=max,sve-max-vq=1
 group units units
 group golden golden

@@ -23,9 +23,9 @@ pub(crate) struct Options {
     /// If `compute` is float16, norms of float32 return float16, which saves a pass. ONNX's LayerNormalization, which begins
     /// with opset 17, cannot do this. ONNX Runtime's own, for graphs of earlier opsets, can.
     pub(crate) narrow_norms: bool,
-    /// If `compute` is narrower than float32, only weights and what convolutions read are of that type: all nodes that compute
-    /// have casts to float32 before them. For runtimes that would compute in the narrower type, as ONNX Runtime does on Arm
-    /// CPUs with FP16 arithmetic. Our operators on a device read `compute` all the same.
+    /// If `compute` is narrower than float32, only weights, what convolutions read and what streams keep are of that type: all
+    /// nodes that compute have casts to float32 before them. For runtimes that would compute in the narrower type, as ONNX
+    /// Runtime does on Arm CPUs with FP16 arithmetic. Our operators on a device read `compute` all the same.
     pub(crate) wide: bool,
 }
 
