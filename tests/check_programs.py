@@ -591,28 +591,36 @@ def check_killed_writer(folder):
     """What a killed encode_file leaves is removed by the next one that writes to the same name; that of a living one is not."""
     target = folder / "clip.safetensors"
     encode = command("encode_file", "-m", MODEL, "-", target)
-    temporary = lambda: sorted(folder.glob(".clip.safetensors.wfvae-??????.tmp"))
+    temporary = lambda: sorted(folder.glob(".clip.safetensors.wfvae-*.tmp"))
 
-    def wait_for_file(seen):
-        """The name of a new file that is begun, and locked."""
+    def size(path):
+        # The next writer may remove it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            return path.stat().st_size
+        return 0
+
+    def wait_for_file():
+        """The name of a file that is begun, and locked."""
         end = time.monotonic() + TIME
-        while not (new := [path for path in temporary() if path not in seen and path.stat().st_size > 0]):
+        while not (begun := [path for path in temporary() if size(path) > 1]):
             assert time.monotonic() < end, temporary()
             time.sleep(0.01)
-        return new[0]
+        return begun[0]
 
     with started(*encode, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         program.stdin.write(clip(17))
         program.stdin.flush()
-        left = wait_for_file([])
+        left = wait_for_file()
         program.send_signal(signal.SIGKILL)
     assert temporary() == [left] and not target.exists(), os.listdir(folder)
+    # The next writer's file has the same name, but not this size.
+    left.write_bytes(b"x")
 
     with started(*encode, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as living:
         living.stdin.write(clip(17))
         living.stdin.flush()
-        own = wait_for_file([left])
-        assert temporary() == [own], temporary()
+        own = wait_for_file()
+        assert temporary() == [own] == [left], temporary()
         ok("a killed writer's file is removed by the next writer")
         works("encode_file", "-m", MODEL, "-", target, input=clip(5))
         short = target.read_bytes()

@@ -16,9 +16,9 @@ use std::ffi::{CString, c_char, c_void};
 /// A latent file that is being written: safetensors with one tensor, [T, C, h, w], and the metadata that decoding it
 /// needs; docs/formats.md lists the keys.
 ///
-/// Latents go to a temporary file in the target's folder, .NAME.wfvae-XXXXXX.tmp. wfvae_latent_writer_finish() replaces
-/// the target with it. If the process was killed before that, the next writer of the target removes the file.
-/// Memory does not grow with the clip.
+/// Latents go to a temporary file in the target's folder, .NAME.wfvae-N.tmp, where N is 0 unless several writers have the
+/// same target; there can be 100. wfvae_latent_writer_finish() replaces the target with it. If the process was killed
+/// before that, the next writer of the target removes the file. Memory does not grow with the clip.
 ///
 /// Thread-safety: one thread at a time; if another thread is inside a call, a call returns WFVAE_STATUS_BUSY.
 pub struct wfvae_latent_writer {

@@ -24,7 +24,8 @@ const UNKNOWN_DIGITS: usize = 3 * 20;
 const IN_USE_TRIES: u32 = 20;
 const IN_USE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Writes a latent file. Latents are appended to a temporary file in the target's folder, `.NAME.wfvae-XXXXXX.tmp`.
+/// Writes a latent file. Latents are appended to a temporary file in the target's folder, `.NAME.wfvae-N.tmp`, where N is
+/// 0 unless several writers have the same target.
 /// [`finish`](Self::finish) renames it to the target; an error or dropping the writer deletes it. The file of a killed
 /// process stays until the next writer of this target starts. Memory use does not depend on the length of the clip.
 pub struct LatentWriter {
