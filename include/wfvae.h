@@ -346,8 +346,8 @@ typedef enum wfvae_latent_type {
 typedef enum wfvae_posterior {
   /// The mean, which is also the mode: C channels.
   WFVAE_POSTERIOR_MEAN = 0,
-  /// A sample, mean + exp(logvar / 2) * noise: C channels. The noise depends only on wfvae_options.seed and the
-  /// latent's index in the clip.
+  /// A sample, mean + exp(logvar / 2) * noise: C channels. The noise depends only on the seed (wfvae_options.seed,
+  /// wfvae_set_seed()) and the latent's index in the clip.
   WFVAE_POSTERIOR_SAMPLE = 1,
   /// The mean's C channels, then those of the log-variance, clamped to -30..20: 2C channels. Never scaled.
   WFVAE_POSTERIOR_MOMENTS = 2,
@@ -1211,6 +1211,19 @@ enum wfvae_status wfvae_cancel(struct wfvae_stream *stream);
 WFVAE_API
 enum wfvae_status wfvae_set_frame_count(struct wfvae_stream *stream,
                                         uint64_t n_frames);
+
+/// Gives the samples of the next clip the noise of another seed than wfvae_options.seed, so that clips that one stream
+/// encodes one after the other have noise of their own. wfvae_reset() and wfvae_snapshot_restore() keep the stream's seed,
+/// and wfvae_fork() copies it. Set it before wfvae_latent_writer_create(), which writes it to the file.
+///
+/// seed: any number. Clips of one seed have the same noise.
+///
+/// Returns: WFVAE_STATUS_OK, _BUSY; _INVALID_ARGUMENT, also if the posterior is not WFVAE_POSTERIOR_SAMPLE;
+/// _INVALID_STATE if frames of the clip are encoded already, or the stream does not encode.
+/// Thread-safety: one thread at a time for each stream.
+WFVAE_API
+enum wfvae_status wfvae_set_seed(struct wfvae_stream *stream,
+                                 uint64_t seed);
 
 /// Counts the latents that wfvae_encode_chunk() would write for n_frames more frames.
 ///

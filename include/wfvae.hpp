@@ -1515,6 +1515,11 @@ public:
     /// an Error if it is too late.
     void set_frame_count(std::uint64_t n_frames) { detail::expect_ok(wfvae_set_frame_count(used().handle, n_frames)); }
 
+    /// Gives the samples of the next clip the noise of another seed than StreamOptions.seed, so that clips of one stream
+    /// have noise of their own. An Error in the middle of a clip, and if the posterior is not a sample. A reset keeps it.
+    /// A LatentWriter writes the seed that is set when it is made.
+    void set_seed(std::uint64_t seed) { detail::expect_ok(wfvae_set_seed(used().handle, seed)); }
+
     /// Latents that encode() would write for n_frames more frames.
     [[nodiscard]] std::size_t encode_count(std::size_t n_frames) const
     {

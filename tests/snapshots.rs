@@ -4,8 +4,8 @@ mod common;
 
 use common::{bfloat16, clip, golden, image, on_matrix_unit, open, stream};
 use wfvae::{
-    CacheType, Convolution, ErrorKind, ImageMut, Latents, LatentsMut, Layout, Model, ModelOptions, Posterior,
-    Precision, Range, Snapshot, Stream, StreamOptions, Tiling,
+    CacheType, Convolution, ErrorKind, ImageMut, LatentType, Latents, LatentsMut, Layout, Model, ModelOptions,
+    Posterior, Precision, Range, Snapshot, Stream, StreamOptions, Tiling,
 };
 
 /// Both temporal factors with both interpolations.
@@ -310,6 +310,47 @@ fn forks_are_independent() {
     origin.reset().unwrap();
     drop(origin);
     assert!(run(&mut fork, &second, &steps()[14..]) == expected_second[14..]);
+}
+
+/// A restored stream keeps its own seed, also one of `set_seed`; a fork has that of its origin.
+#[test]
+fn seeds_stay_with_their_streams() {
+    let model = open("v1-tiny");
+    let video = clip(LENGTH, WIDTH, HEIGHT, 10);
+    let sampling = |seed| {
+        let mut options = StreamOptions::new(WIDTH, HEIGHT);
+        options.posterior = Posterior::Sample { seed };
+        Stream::new(&model, &options).unwrap()
+    };
+    let seed_of = |stream: &Stream| stream.latent_file(LatentType::F32).posterior;
+    let [with_0, with_1] = [0, 1].map(|seed| run(&mut sampling(seed), &video, &steps()));
+    assert!(with_0[5..] != with_1[5..]);
+
+    let mut origin = sampling(0);
+    let start = origin.snapshot().unwrap();
+    origin.set_seed(1).unwrap();
+    assert!(origin.snapshot().unwrap().as_bytes() == start.as_bytes());
+    assert!(run(&mut origin, &video, &steps()[..5]) == with_1[..5]);
+    let middle = origin.snapshot().unwrap();
+    let mut fork = origin.fork().unwrap();
+    for stream in [&mut origin, &mut fork] {
+        assert!(run(stream, &video, &steps()[5..]) == with_1[5..]);
+        stream.restore(&middle).unwrap();
+        assert_eq!(seed_of(stream), Posterior::Sample { seed: 1 });
+        refused(stream.set_seed(0), ErrorKind::InvalidState, "5 frames of the clip are encoded already");
+        assert!(run(stream, &video, &steps()[5..]) == with_1[5..]);
+        // What is restored at a clip's start may have another seed.
+        stream.restore(&start).unwrap();
+        assert_eq!(seed_of(stream), Posterior::Sample { seed: 1 });
+        stream.set_seed(0).unwrap();
+        assert!(run(stream, &video, &steps()) == with_0);
+    }
+    let mut other = sampling(7);
+    other.set_seed(0).unwrap();
+    other.restore(&middle).unwrap();
+    assert_eq!(seed_of(&other), Posterior::Sample { seed: 0 });
+    let latents = |outputs: &[Output]| outputs.iter().flat_map(|(latents, _)| latents.clone()).collect::<Vec<_>>();
+    assert!(latents(&run(&mut other, &video, &steps()[5..])) == latents(&with_0[5..]));
 }
 
 /// One snapshot, several threads that restore it at the same time.

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Lcg, bfloat16, builtin, clip, decode, encode, has_matrix_unit, on_matrix_unit, open, stream};
 use wfvae::{
-    Convolution, ErrorKind, Image, ImageMut, Latents, LatentsMut, Model, ModelOptions, PixelFormat, Posterior, Stream,
-    StreamOptions,
+    Convolution, ErrorKind, Image, ImageMut, LatentType, Latents, LatentsMut, Model, ModelOptions, PixelFormat,
+    Posterior, Stream, StreamOptions,
 };
 
 /// Both temporal factors with both interpolations.
@@ -108,6 +108,39 @@ fn a_reset_stream_equals_a_new_one() {
     reused.encode(&pieces[..7], LatentsMut::F32(&mut latents)).unwrap();
     reused.reset().unwrap();
     assert!(encode(&mut reused, &second, &[9]) == fresh(&second).0);
+}
+
+/// Clips of one stream with seeds of their own equal those of streams with these seeds.
+#[test]
+fn each_clip_may_have_a_seed() {
+    let model = open("v1-tiny");
+    let video = clip(9, SIDE, SIDE, 3);
+    let sampling = |seed| {
+        let mut options = StreamOptions::new(SIDE, SIDE);
+        options.posterior = Posterior::Sample { seed };
+        Stream::new(&model, &options).unwrap()
+    };
+    let mut reused = sampling(0);
+    for seed in [u64::MAX, 1] {
+        reused.set_seed(seed).unwrap();
+        for _ in 0..2 {
+            let mut other = sampling(seed);
+            assert!(encode(&mut reused, &video, &[4]) == encode(&mut other, &video, &[9]), "{seed}");
+            assert_eq!(reused.latent_file(LatentType::F32).posterior, Posterior::Sample { seed });
+            let late = reused.set_seed(5).unwrap_err();
+            assert_eq!(
+                (late.kind(), late.text().contains("9 frames of the clip")),
+                (ErrorKind::InvalidState, true),
+                "{late}"
+            );
+            reused.reset().unwrap();
+        }
+    }
+    let mut means = stream(&model, SIDE, SIDE);
+    assert_eq!(means.set_seed(1).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let mut decoder = StreamOptions::new(SIDE, SIDE);
+    (decoder.encode, decoder.posterior) = (false, Posterior::Sample { seed: 1 });
+    assert_eq!(Stream::new(&model, &decoder).unwrap().set_seed(1).unwrap_err().kind(), ErrorKind::InvalidState);
 }
 
 /// With a frame count too, only the frames that a call says it wrote are touched.

@@ -1592,6 +1592,13 @@ namespace Wfvae
             Native.Check(Native.wfvae_set_frame_count(handle, frames.HasValue ? Native.Unsigned(frames.Value, "frames") : ulong.MaxValue));
         }
 
+        /// <summary>Gives the samples of the next clip the noise of another seed than StreamOptions.Seed; not in the middle of a
+        /// clip. A reset keeps it. A LatentWriter writes the seed that is set when it is made.</summary>
+        public void SetSeed(ulong seed)
+        {
+            Native.Check(Native.wfvae_set_seed(handle, seed));
+        }
+
         /// <summary>Starts a new clip, and forgets any failure and any cancellation.</summary>
         public void Reset()
         {
@@ -2357,6 +2364,8 @@ namespace Wfvae
         internal static extern Status wfvae_cancel(IntPtr stream);
         [DllImport(Name, CallingConvention = CallingConvention.Cdecl)]
         internal static extern Status wfvae_set_frame_count(StreamHandle stream, ulong frames);
+        [DllImport(Name, CallingConvention = CallingConvention.Cdecl)]
+        internal static extern Status wfvae_set_seed(StreamHandle stream, ulong seed);
         [DllImport(Name, CallingConvention = CallingConvention.Cdecl)]
         internal static extern Status wfvae_encode_count(StreamHandle stream, UIntPtr frames, out UIntPtr count);
         [DllImport(Name, CallingConvention = CallingConvention.Cdecl)]

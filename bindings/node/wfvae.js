@@ -104,6 +104,7 @@ const c = {
   reset: library.func('wfvae_reset', 'int', ['void *']),
   cancel: library.func('wfvae_cancel', 'int', ['void *']),
   set_frame_count: library.func('wfvae_set_frame_count', 'int', ['void *', 'uint64_t']),
+  set_seed: library.func('wfvae_set_seed', 'int', ['void *', 'uint64_t']),
   get_info: library.func('wfvae_get_info', 'int', ['void *', inout(Info)]),
   get_progress: library.func('wfvae_get_progress', 'int', ['void *', inout(Progress)]),
 };
@@ -159,6 +160,14 @@ function integer(value, name, least = 0) {
 // uint32_t, which koffi would cut without a word.
 function u32(value, name) {
   check(integer(value, name) <= 0xffffffff, `${name} is ${value}, too large`);
+  return value;
+}
+
+function seedOf(value) {
+  check(
+    (typeof value === 'bigint' || Number.isSafeInteger(value)) && value >= 0 && value < 1n << 64n,
+    `seed is ${String(value)}, not an integer of 0 to 2^64 - 1; above 2^53 use a BigInt`,
+  );
   return value;
 }
 
@@ -270,12 +279,8 @@ class Model extends Handle {
     known(options, 'format', 'bottomUp', 'directions', 'padding', 'posterior', 'seed', 'scaled', 'alpha');
     const error = errorBuffer();
     const format = choice(FORMAT, options.format ?? 'rgb8', 'format');
-    const directions = options.directions ?? [], seed = options.seed ?? 0;
+    const directions = options.directions ?? [], seed = seedOf(options.seed ?? 0);
     check(Array.isArray(directions), 'directions is no list');
-    check(
-      (typeof seed === 'bigint' || Number.isSafeInteger(seed)) && seed >= 0 && seed < 1n << 64n,
-      `seed is ${String(seed)}, not an integer of 0 to 2^64 - 1; above 2^53 use a BigInt`,
-    );
     const native = {
       ...blank(Options), width: u32(width, 'width'), height: u32(height, 'height'),
       directions: directions.reduce((all, one) => all | choice(DIRECTION, one, 'directions'), 0),
@@ -438,6 +443,12 @@ class Stream extends Handle {
   async setFrameCount(frames) {
     integer(frames, 'frames');
     await this.queue(() => this.check(c.set_frame_count(this.pointer, frames)));
+  }
+
+  /** The seed of the next clip's samples, a number or a BigInt; not in the middle of a clip. */
+  async setSeed(seed) {
+    seedOf(seed);
+    await this.queue(() => this.check(c.set_seed(this.pointer, seed)));
   }
 
   /** Starts a new clip, and forgets any failure and any cancellation. */

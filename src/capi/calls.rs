@@ -204,6 +204,22 @@ pub unsafe extern "C" fn wfvae_set_frame_count(stream: *mut wfvae_stream, n_fram
     })
 }
 
+/// Gives the samples of the next clip the noise of another seed than wfvae_options.seed, so that clips that one stream
+/// encodes one after the other have noise of their own. wfvae_reset() and wfvae_snapshot_restore() keep the stream's seed,
+/// and wfvae_fork() copies it. Set it before wfvae_latent_writer_create(), which writes it to the file.
+///
+/// seed: any number. Clips of one seed have the same noise.
+///
+/// Returns: WFVAE_STATUS_OK, _BUSY; _INVALID_ARGUMENT, also if the posterior is not WFVAE_POSTERIOR_SAMPLE;
+/// _INVALID_STATE if frames of the clip are encoded already, or the stream does not encode.
+/// Thread-safety: one thread at a time for each stream.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wfvae_set_seed(stream: *mut wfvae_stream, seed: u64) -> wfvae_status {
+    guard!(status: {
+        unsafe { wfvae_stream::enter(stream, |_, stream| stream.set_seed(seed)) }
+    })
+}
+
 /// Counts the latents that wfvae_encode_chunk() would write for n_frames more frames.
 ///
 /// Returns: WFVAE_STATUS_OK, _INVALID_ARGUMENT, _INVALID_STATE, _BUSY.

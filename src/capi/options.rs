@@ -18,8 +18,8 @@ use std::ffi::{c_char, c_void};
 pub enum wfvae_posterior {
     /// The mean, which is also the mode: C channels.
     Mean = 0,
-    /// A sample, mean + exp(logvar / 2) * noise: C channels. The noise depends only on wfvae_options.seed and the
-    /// latent's index in the clip.
+    /// A sample, mean + exp(logvar / 2) * noise: C channels. The noise depends only on the seed (wfvae_options.seed,
+    /// wfvae_set_seed()) and the latent's index in the clip.
     Sample = 1,
     /// The mean's C channels, then those of the log-variance, clamped to -30..20: 2C channels. Never scaled.
     Moments = 2,

@@ -38,6 +38,11 @@ impl LatentCodec {
         Ok(LatentCodec { posterior, width, plane, scaled: scaled && posterior != Posterior::Moments, scaling })
     }
 
+    /// The seed of the latents that follow, which are samples.
+    pub(crate) fn set_seed(&mut self, seed: u64) {
+        self.posterior = Posterior::Sample { seed };
+    }
+
     /// The channels of an encoded latent.
     pub(crate) fn encoded_channels(&self) -> usize {
         match self.posterior {

@@ -103,7 +103,7 @@ fn check_identity(file: &LatentFileInfo, model: &ModelInfo) -> Result<(), String
 }
 
 impl Stream {
-    /// How this stream was made.
+    /// How this stream was made, with the seed of the last [`set_seed`](Self::set_seed).
     pub fn options(&self) -> &StreamOptions {
         &self.options
     }

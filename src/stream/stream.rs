@@ -11,7 +11,7 @@ use super::tiles::Tiles;
 use crate::engine::{Decoder, Encoder, Engine, check_count};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
-use crate::media::LatentCodec;
+use crate::media::{LatentCodec, Posterior};
 use crate::runtime::{CallersMemory, Canceller};
 use std::fmt;
 use std::ops::Range;
@@ -249,6 +249,32 @@ impl Stream {
             fail!(InvalidArgument, "frame count {count}: {late} already; set it before, or reset the stream");
         }
         self.frame_limit = frames;
+        Ok(())
+    }
+
+    /// Gives the samples of the next clip the noise of another seed than the options'. Clips of one seed have the same noise.
+    /// [`reset`](Self::reset) and [`restore`](Self::restore) keep it, and [`fork`](Self::fork) copies it.
+    /// [`latent_file`](Self::latent_file) describes files with it from now on.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the posterior is not a sample;
+    /// [`InvalidState`](ErrorKind::InvalidState) in the middle of a clip, and if the stream does not encode.
+    pub fn set_seed(&mut self, seed: u64) -> Result<()> {
+        let begun = has(&self.encoder)?.progress().count;
+        if !matches!(self.options.posterior, Posterior::Sample { .. }) {
+            fail!(
+                InvalidArgument,
+                "seed: the stream's posterior is not a sample, so there is no noise; make a stream whose posterior is one"
+            );
+        }
+        if begun > 0 {
+            fail!(
+                InvalidState,
+                "seed: {begun} frames of the clip are encoded already; set it before, or reset the stream"
+            );
+        }
+        self.options.posterior = Posterior::Sample { seed };
+        self.codec.set_seed(seed);
         Ok(())
     }
 

@@ -106,6 +106,7 @@ static int all_busy(wfvae_stream *stream, const long_call *call)
          wfvae_decode_chunk(stream, latents, 1, &frame, 0, &written[2]) == WFVAE_STATUS_BUSY &&
          wfvae_decode_flush(stream, &frame, 0, &written[3]) == WFVAE_STATUS_BUSY &&
          wfvae_reset(stream) == WFVAE_STATUS_BUSY && wfvae_set_frame_count(stream, 1) == WFVAE_STATUS_BUSY &&
+         wfvae_set_seed(stream, 1) == WFVAE_STATUS_BUSY &&
          wfvae_get_info(stream, &info) == WFVAE_STATUS_BUSY &&
          wfvae_encode_count(stream, 1, &n) == WFVAE_STATUS_BUSY &&
          wfvae_encode_flush_count(stream, &n) == WFVAE_STATUS_BUSY &&

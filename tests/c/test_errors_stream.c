@@ -41,6 +41,7 @@ static void test_null(void)
     CALL("reset without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_reset(NULL));
     CALL("cancel without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_cancel(NULL));
     CALL("frame count without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_set_frame_count(NULL, 1));
+    CALL("seed without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_set_seed(NULL, 1));
     CALL("info without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_get_info(NULL, &info));
     CALL("info without info", INVALID_ARGUMENT, "info is NULL", wfvae_get_info(s.stream, NULL));
     CALL("encode count without stream", INVALID_ARGUMENT, "stream is NULL", wfvae_encode_count(NULL, 1, &s.count));
@@ -131,11 +132,35 @@ static void test_direction(uint32_t direction)
               wfvae_encode_count(one, 1, &s.count));
         PLAIN("encode flush count while decoding only", INVALID_STATE, "does not encode; make one that does",
               wfvae_encode_flush_count(one, &s.count));
+        PLAIN("seed while decoding only", INVALID_STATE, "does not encode; make one that does", wfvae_set_seed(one, 1));
         PLAIN("decode afterwards", OK, NULL, wfvae_decode_chunk(one, right_latents, 1, s.decoded, 1, &s.count));
         result("decode afterwards, frame", s.count == 1 && !memcmp(s.out, right_out, sizeof *s.out));
     }
     s.stream = both;
     wfvae_destroy(one);
+}
+
+/* When a stream takes a seed. */
+static void test_seed(void)
+{
+    wfvae_options options = {0};
+    wfvae_stream *sampler = NULL;
+
+    CALL("seed of means", INVALID_ARGUMENT, "the stream's posterior is not a sample", wfvae_set_seed(s.stream, 1));
+    options.struct_size = sizeof options;
+    options.width = options.height = SIDE;
+    options.posterior = WFVAE_POSTERIOR_SAMPLE;
+    must(!wfvae_create(s.model, &options, &sampler), "create");
+    describe_all();
+    PLAIN("seed before a clip", OK, NULL, wfvae_set_seed(sampler, UINT64_MAX));
+    must(!wfvae_encode_chunk(sampler, s.frames, 1, s.latents[0], 1, &s.count), "encode");
+    PLAIN("seed in the middle of a clip", INVALID_STATE, "1 frames of the clip are encoded already",
+          wfvae_set_seed(sampler, 1));
+    must(!wfvae_encode_flush(sampler, NULL, 0, &s.count), "flush");
+    PLAIN("seed before the reset", INVALID_STATE, "reset the stream", wfvae_set_seed(sampler, 1));
+    must(!wfvae_reset(sampler), "reset");
+    PLAIN("seed after the reset", OK, NULL, wfvae_set_seed(sampler, 0));
+    wfvae_destroy(sampler);
 }
 
 static void test_order(void)
@@ -177,6 +202,7 @@ int main(int argc, char **argv)
     test_counts();
     test_direction(WFVAE_DIRECTION_ENCODE);
     test_direction(WFVAE_DIRECTION_DECODE);
+    test_seed();
     test_order();
     return clip_close();
 }

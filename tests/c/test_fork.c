@@ -191,6 +191,7 @@ static int uses_the_parents(void)
     wrong += FORKED(wfvae_reset(stream));
     wrong += FORKED(wfvae_cancel(stream));
     wrong += FORKED(wfvae_set_frame_count(stream, 3));
+    wrong += FORKED(wfvae_set_seed(stream, 1));
     wrong += FORKED(wfvae_get_info(stream, &info));
     wrong += FORKED(wfvae_get_progress(stream, &progress));
     wrong += FORKED(wfvae_encode_count(stream, 1, &count));

@@ -305,8 +305,22 @@ void options()
     test::result("moments", encoder.encoded_values() == 2 * encoder.latent_values());
     test::throws("decoding without the direction", StatusCode::invalid_state, "does not decode",
                  [&] { (void)encoder.decode(std::vector<float>(encoder.latent_values())); });
+    test::throws("a seed without noise", StatusCode::invalid_argument, "not a sample", [&] { encoder.set_seed(1); });
     const MemoryEstimate estimate = model.estimate(moments);
     test::result("estimate", estimate.total_bytes > 0 && estimate.decode_tiles == 0);
+
+    StreamOptions sample{37, 21};
+    sample.padding = true;
+    sample.posterior = Posterior::sample;
+    Stream sampler(model, sample);
+    const std::vector<float> first = sampler.encode_clip(clip);
+    test::throws("a seed in the middle of a clip", StatusCode::invalid_state, "encoded already",
+                 [&] { sampler.set_seed(UINT64_MAX); });
+    sampler.reset();
+    sampler.set_seed(UINT64_MAX);
+    const std::vector<float> second = sampler.encode_clip(clip);
+    sample.seed = UINT64_MAX;
+    test::result("each clip has its seed", first != second && Stream(model, sample).encode_clip(clip) == second);
 
     StreamOptions alpha{width, height};
     alpha.alpha = true;

@@ -499,6 +499,29 @@ internal static unsafe class Tests
                 Check(File.Exists(path), "the file");
                 Fails(Status.InvalidState, () => writer.Write(whole, 0, 1), "finish");
             }
+            // Each clip has its seed, and so has its file.
+            StreamOptions sampled = Size();
+            sampled.Posterior = Posterior.Sample;
+            Fails(Status.InvalidArgument, () => stream.SetSeed(1), "not a sample");
+            using (VideoStream sampler = model.CreateStream(sampled))
+            {
+                float[] first = sampler.EncodeClip(layout, clip, Count);
+                Fails(Status.InvalidState, () => sampler.SetSeed(1), "encoded already");
+                sampler.Reset();
+                sampler.SetSeed(ulong.MaxValue);
+                float[] second = sampler.EncodeClip(layout, clip, Count);
+                sampled.Seed = ulong.MaxValue;
+                using (VideoStream other = model.CreateStream(sampled))
+                    Check(!second.SequenceEqual(first) && other.EncodeClip(layout, clip, Count).SequenceEqual(second), "SetSeed");
+                using (LatentWriter writer = new LatentWriter(sampler, path + "-sampled"))
+                {
+                    writer.Write(second, 0, second.Length / latent);
+                    writer.Finish(Count);
+                }
+                using (LatentReader file = new LatentReader(path + "-sampled"))
+                    Check(file.Info.Posterior == Posterior.Sample && file.Info.Seed == ulong.MaxValue, "seed of the file");
+            }
+
             LatentReader reader = new LatentReader(path);
             LatentFileInfo info = reader.Info;
             Check(info.Note == "Notiz: 世界 🎬" && info.FpsNum == uint.MaxValue && info.FpsDen == 1001 && info.Frames == Count && info.Generator.StartsWith("libwfvae"), info.Note);

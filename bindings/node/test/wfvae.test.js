@@ -135,7 +135,17 @@ test('a clip in one call and in pieces', async () => {
   for (let t = 0; t < N; t++)
     for (let y = 0; y < H; y++) rgba.copy(turned, (t * H + H - 1 - y) * W * 4, (t * H + y) * W * 4, (t * H + y + 1) * W * 4);
   assert.deepEqual(await encodeAll(texture, turned), whole);
-  await Promise.all([stream.close(), texture.close()]);
+
+  // Each clip has its seed.
+  const seed = 2n ** 64n - 1n, sampler = await model.stream(W, H, { posterior: 'sample' });
+  const other = await model.stream(W, H, { posterior: 'sample', seed });
+  const sampled = await encodeAll(sampler, frames);
+  await assert.rejects(sampler.setSeed(seed), status(103, /encoded already/));
+  await sampler.reset();
+  await sampler.setSeed(seed);
+  assert.deepEqual(await encodeAll(sampler, frames), await encodeAll(other, frames));
+  assert.notDeepEqual(await encodeAll(other, frames), sampled);
+  await Promise.all([stream.close(), texture.close(), sampler.close(), other.close()]);
   model.close();
 });
 
@@ -192,6 +202,8 @@ test('error texts', async () => {
   await assert.rejects(stream.decode(nan), status(304, /NaN|finite/));
   assert.equal((await stream.info()).needs_reset, 0);
   await assert.rejects(stream.setFrameCount(-1), TypeError);
+  await assert.rejects(stream.setSeed(-1), TypeError);
+  await assert.rejects(stream.setSeed(1), status(100, /not a sample/));
   const z = await stream.encode(frames);
   await stream.encodeFlush();
   await assert.rejects(stream.encode(frames), status(103, /reset/));

@@ -175,6 +175,13 @@ def test_posteriors(model, video, latents):
     assert not np.array_equal(sample, latents)
     same(sample, model.encode(video, posterior="sample", seed=3))
     assert not np.array_equal(sample, model.encode(video, posterior="sample", seed=4))
+    with model.stream(48, 32, posterior="sample", seed=4) as stream:
+        stream.set_seed(3)
+        for _ in range(2):
+            same(sample, np.concatenate([stream.encode(video), stream.encode_flush()]))
+            with pytest.raises(wfvae.StateError, match="frames of the clip are encoded already"):
+                stream.set_seed(4)
+            stream.reset()
     info = model.info
     assert info.has_scaling
     scaled = model.encode(video, scaled=True)

@@ -301,6 +301,7 @@ _SHORT: dict[str, tuple[Any, ...]] = {
     "wfvae_get_progress": (c_int32, _POINTER, _POINTER),
     "wfvae_get_info": (c_int32, _POINTER, _POINTER),
     "wfvae_set_frame_count": (c_int32, _POINTER, c_uint64),
+    "wfvae_set_seed": (c_int32, _POINTER, c_uint64),
     "wfvae_encode_count": (c_int32, _POINTER, _COUNT, _POINTER),
     "wfvae_encode_flush_count": (c_int32, _POINTER, _POINTER),
     "wfvae_decode_count": (c_int32, _POINTER, _COUNT, _POINTER),

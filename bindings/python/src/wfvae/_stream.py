@@ -449,6 +449,14 @@ class Stream:
         value = (1 << 64) - 1 if frames is None else unsigned("frames", frames, 64)
         self._handle.short(library.set_frame_count, value)
 
+    def set_seed(self, seed: int) -> None:
+        """Gives the samples of the next clip the noise of another seed than Model.stream()'s. A reset keeps it.
+
+        A LatentWriter writes the seed that is set when it is made. An Error in the middle of a clip, and if the posterior is not
+        "sample".
+        """
+        self._handle.short(library.set_seed, unsigned("seed", seed, 64))
+
     def reset(self) -> None:
         """Starts a new clip in both directions. Forgets what waits, the frame count, any failure and any cancellation."""
         self._handle.run(library.reset, direct=True)
