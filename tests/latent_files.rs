@@ -196,6 +196,34 @@ fn an_unfinished_file_leaves_nothing() {
     }
 }
 
+/// A writer must not take the unfinished file of another one that has the same name by now for its own.
+#[test]
+#[cfg_attr(windows, ignore = "nobody can delete the file")]
+fn a_file_that_was_deleted_is_not_finished() {
+    let folder = TempDir::new().unwrap();
+    let (path, before) = sample_file(&folder, Posterior::Mean);
+    let reader = LatentReader::open(&path).unwrap();
+    let latents = read(&reader, 0, reader.info().latents as usize);
+    let done = names(&folder);
+    let mut writers = (0..2).map(|_| {
+        let mut writer = LatentWriter::create(&path, reader.info().clone()).unwrap();
+        writer.write(Latents::F32(&latents)).unwrap();
+        let temporary = names(&folder).into_iter().find(|name| !done.contains(name)).unwrap();
+        (writer, folder.path().join(temporary))
+    });
+    let (mut first, temporary) = writers.next().unwrap();
+    std::fs::remove_file(&temporary).unwrap();
+    let (mut second, same) = writers.next().unwrap();
+    assert_eq!(same, temporary);
+    let error = first.finish(reader.info().frames).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.to_string().contains("another program deleted it before it was finished"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    drop(first);
+    second.finish(reader.info().frames).unwrap();
+    assert_eq!(names(&folder), done);
+}
+
 #[test]
 fn a_read_only_file_is_replaced_or_refused_at_once() {
     let folder = TempDir::new().unwrap();

@@ -179,7 +179,12 @@ impl LatentWriter {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&(room as u64).to_le_bytes())?;
             file.write_all(&header)?;
-            file.sync_all()
+            file.sync_all()?;
+            // Its name may be that of another writer's file now, which is not finished.
+            match platform::link_count(file)? {
+                0 => Err(std::io::Error::other("another program deleted it before it was finished")),
+                _ => Ok(()),
+            }
         })?;
         self.replace_target()?;
         self.info.frames = frames;
@@ -233,6 +238,7 @@ impl LatentWriter {
     }
 
     fn failed(&mut self, error: std::io::Error) -> Error {
+        self.keep_what_is_not_ours();
         // Dropping the temporary file deletes it.
         self.state = State::Failed(error.to_string());
         Error::new(
@@ -240,6 +246,21 @@ impl LatentWriter {
             format!("latent file {}: {error}; the unfinished file was deleted", self.path.display()),
         )
         .caused_by(error)
+    }
+
+    /// The name of a file that another program deleted may be that of another writer's file.
+    fn keep_what_is_not_ours(&mut self) {
+        if let State::Open(file) = &mut self.state
+            && platform::link_count(file.as_file()).is_ok_and(|links| links == 0)
+        {
+            file.disable_cleanup(true);
+        }
+    }
+}
+
+impl Drop for LatentWriter {
+    fn drop(&mut self) {
+        self.keep_what_is_not_ours();
     }
 }
 
