@@ -60,6 +60,10 @@ FREI0RDIR = $(firstword $(subst /, ,$(LIBDIR)))/frei0r-1
 INSTALLED_PROGRAMS = $(EXAMPLES:$(C)/%=$(INSTALLED)/%)
 HAVE_FREI0R := $(shell $(CC) $(CFLAGS) -include frei0r.h -E -x c /dev/null > /dev/null 2>&1 && echo 1)
 INSTALLED_PLUGIN = $(if $(HAVE_FREI0R),$(INSTALLED)/frei0r/wfvae.so)
+# wfvae-batch reads media files with FFmpeg's libraries, and is built where these are. For another system they would be that system's.
+MEDIA_LIBRARIES = libavformat libavcodec libavfilter libavutil
+HAVE_MEDIA := $(if $(TARGET),,$(shell pkg-config --exists $(MEDIA_LIBRARIES) 2> /dev/null && echo 1))
+BATCH = $(if $(HAVE_MEDIA),$(BUILD)/wfvae-batch $(BUILD)/wfvae-media)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
 SONAME := libwfvae.so.$(shell echo $(VERSION) | sed -E 's/^(0\.[0-9]+|[0-9]+).*/\1/')
@@ -68,13 +72,13 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
-#: make          the library and the examples
+#: make          the library and the examples, and wfvae-batch where FFmpeg's libraries are (Debian: libavfilter-dev)
 #:               TARGET=x86_64-pc-windows-gnu or aarch64-unknown-linux-gnu: for another system, to target/TARGET/release
-all: library $(EXAMPLES) $(EXAMPLES_CXX) $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN)
+all: library $(EXAMPLES) $(EXAMPLES_CXX) $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN) $(BATCH)
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -245,7 +249,7 @@ gpu-kit:
 library: runtime
 	@$(cargo_build)
 	@ln -sf $(if $(TARGET),$(CURDIR)/target,..)/$(RUNTIME)/$(RUNTIME_FILE_$(SYSTEM)) $(BUILD)/$(RUNTIME_FILE_$(SYSTEM))
-cargo_build = $(CARGO) build --release $(TARGET:%=--target %)$(if $(filter posix,$(SYSTEM)), && ln -sf libwfvae.so $(BUILD)/$(SONAME))
+cargo_build = $(CARGO) build --release $(if $(HAVE_MEDIA),--features batch) $(TARGET:%=--target %)$(if $(filter posix,$(SYSTEM)), && ln -sf libwfvae.so $(BUILD)/$(SONAME))
 
 c-tests: $(C_TESTS) $(C)/errors_together$(EXE) $(EXAMPLES) $(BENCH) $(TILE_PEAK)
 
@@ -263,6 +267,11 @@ $(C)/test_header_loop$(EXE): $(C)/header_loop.inc
 $(C)/test_runtime$(EXE): $(C)/old_onnxruntime.so
 $(BENCH): tools/bench/libwfvae.c
 $(C)/device_memory: tests/c/device_memory.c
+
+# GNU's extensions are for prctl().
+$(BUILD)/wfvae-media: src/bin/wfvae-batch/media.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu99 $(WARNINGS) $(CFLAGS) $$(pkg-config --cflags $(MEDIA_LIBRARIES)) -o $@ $< $$(pkg-config --libs $(MEDIA_LIBRARIES))
 
 $(EXAMPLES) $(C_TESTS) $(BENCH) $(C)/device_memory: $(wildcard examples/*.h) include/wfvae.h | library
 	@mkdir -p $(@D)
@@ -311,19 +320,25 @@ wheel: library
 	@tools/venv.sh target/python/tools bindings/python/requirements.txt
 	@cd bindings/python && WFVAE_LIBRARY='$(CURDIR)/$(firstword $(LIBRARY))' STRIP='$(TOOLS_$(TARGET))strip' ../../target/python/tools/bin/python -m hatchling build -t wheel -d ../../target/python/dist
 
-#: make install  copies the library, headers, pkg-config and CMake files, the programs (bin/wfvae-*), the frei0r plugin if
-#:               frei0r.h is there, and ONNX Runtime beside the library to PREFIX (/usr/local), the libraries to its LIBDIR
+#: make check-batch   the tests of wfvae-batch, more than make check runs: a job that is killed 50 times, and 10,000 clips
+check-batch: library $(BATCH) $(C)/encode_file
+	@$(BATCH_CHECK) --all
+
+BATCH_CHECK = python3 tests/batch/check.py $(BUILD)
+
+#: make install  copies the library, headers, pkg-config and CMake files, the programs (bin/wfvae-*), wfvae-batch if FFmpeg's
+#:               libraries are there, the frei0r plugin if frei0r.h is there, and ONNX Runtime beside the library to PREFIX (/usr/local), the libraries to its LIBDIR
 #:               (lib), all of it under DESTDIR (empty); ONNXRUNTIME=0: without ONNX Runtime
 #: make uninstall   removes what was installed, with the same PREFIX and DESTDIR
-install: $(LIBRARY) $(if $(filter windows,$(SYSTEM)),$(BUILD)/wfvae.lib) $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN) $(if $(filter 0,$(ONNXRUNTIME)),,runtime)
+install: $(LIBRARY) $(BATCH) $(if $(filter windows,$(SYSTEM)),$(BUILD)/wfvae.lib) $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN) $(if $(filter 0,$(ONNXRUNTIME)),,runtime)
 install uninstall:
 	@PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' ONNXRUNTIME='$(ONNXRUNTIME)' VERSION='$(VERSION)' \
 	    SYSTEM='$(SYSTEM)' BUILD='$(BUILD)' RUNTIME='target/$(RUNTIME)' \
-	    SONAME='$(SONAME)' PROGRAMS='$(INSTALLED_PROGRAMS)' PLUGIN='$(INSTALLED_PLUGIN)' FREI0RDIR='$(FREI0RDIR)' \
+	    SONAME='$(SONAME)' PROGRAMS='$(INSTALLED_PROGRAMS)' BATCH='$(BATCH)' PLUGIN='$(INSTALLED_PLUGIN)' FREI0RDIR='$(FREI0RDIR)' \
 	    tools/install.sh $@
 
 # Builds only what is missing: sudo may have no cargo.
-$(LIBRARY):
+$(LIBRARY) $(BUILD)/wfvae-batch:
 	$(cargo_build)
 
 # The import library for Microsoft's tools. One that dlltool of binutils writes is not for them: their linker drops its parts.

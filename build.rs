@@ -17,6 +17,12 @@ fn main() {
         // The same name as cargo-c gives, which passes its own as well.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libwfvae.so.{}", abi_version());
     }
+    if var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") && var("CARGO_FEATURE_BATCH").is_ok() {
+        // Where `make install` puts ONNX Runtime: a LIBDIR, of which it tells nothing, so these are all usual ones.
+        let multiarch = format!("lib/{}-linux-gnu", var("CARGO_CFG_TARGET_ARCH").unwrap());
+        let folders = ["lib", "lib64", &multiarch].map(|folder| format!("$ORIGIN/../{folder}"));
+        println!("cargo:rustc-link-arg-bin=wfvae-batch=-Wl,-rpath,{}", folders.join(":"));
+    }
     // cargo-c turns this feature on.
     if var("CARGO_FEATURE_CAPI").is_ok() {
         write_cmake_files();

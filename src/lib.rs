@@ -91,4 +91,5 @@ pub use media::{
 pub use stream::{
     CacheType, CallProgress, Canceller, Convolution, Estimate, Graphs, Layout, MemoryKind, Model, ModelInfo,
     ModelOptions, Precision, Provider, Snapshot, SnapshotInfo, Stream, StreamInfo, StreamOptions, Tiling,
+    available_memory,
 };

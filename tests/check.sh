@@ -126,11 +126,14 @@ skip aarch64 "make check-aarch64 runs tests in QEMU, in the same chroot; it take
 
 if cargo fmt --version > /dev/null 2>&1; then group format cargo fmt --check; else skip format "rustfmt is not installed"; fi
 if cargo clippy --version > /dev/null 2>&1; then
-    group clippy cargo clippy --quiet --all-targets -- --deny warnings
+    group clippy cargo clippy --quiet --all-targets --features batch -- --deny warnings
 else
     skip clippy "clippy is not installed"
 fi
 group links python3 tests/check_links.py
+# The libraries of wfvae-batch.
+need pkg-config pkg-config
+pkg-config --exists libavfilter 2> /dev/null || need libavfilter libavfilter-dev || :
 need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and none can be installed"
 group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
 # Runs beside the other groups, as neither keeps two cores busy. One failing test program must not hide the others.
@@ -181,6 +184,13 @@ if have c++; then group cxx cxx_tests; else skip cxx "there is no C++ compiler, 
 group_or_skip csharp "run.sh says why" bindings/csharp/tests/run.sh
 group_or_skip python "pip cannot fetch what it needs" bindings/python/check.sh
 group_or_skip node "run.sh says why" bindings/node/test/run.sh
+
+# Reads media files, so it needs FFmpeg's libraries, and the program, which makes them.
+batch_tests() {
+    [ -x target/release/wfvae-media ] && need ffmpeg ffmpeg || return 77
+    python3 tests/batch/check.py target/release
+}
+group_or_skip batch "FFmpeg or its libraries are not installed, and cannot be" batch_tests
 
 # The filter, in an FFmpeg built from the machine's Debian source, and the plugin, in the machine's own ffmpeg.
 ffmpeg_tests() {

@@ -165,6 +165,12 @@ install_all() {
         case $name in *.exe) exe=.exe ;; *) exe= ;; esac
         put 755 "$program" "bin/wfvae-$(basename "${name%.exe}" _file | tr _ -)$exe"
     done
+    if [ -n "$BATCH" ]; then
+        put 755 "$BUILD/wfvae-batch" bin/wfvae-batch
+        put 755 "$BUILD/wfvae-media" libexec/wfvae/wfvae-media
+    elif [ "$SYSTEM" = posix ]; then
+        echo "without wfvae-batch: FFmpeg's libraries were not found (Debian: libavfilter-dev)"
+    fi
     if [ -n "$PLUGIN" ]; then
         put 755 "$PLUGIN" "$FREI0RDIR/wfvae.so"
     elif [ "$SYSTEM" = posix ]; then

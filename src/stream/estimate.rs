@@ -36,6 +36,12 @@ pub struct Estimate {
     pub decode_tiles: usize,
 }
 
+/// The memory that this process can still get, in bytes: what the machine has free, or less if a control group limits it. `None` if
+/// the system does not say.
+pub fn available_memory() -> Option<u64> {
+    platform::available_memory()
+}
+
 /// What ONNX Runtime takes on the CPU for each session, and for each of its threads but the caller's; measured.
 const SESSION_BYTES: u64 = 1_300_000;
 const THREAD_BYTES: u64 = 55_000;

@@ -25,7 +25,7 @@ mod tiled;
 mod tiles;
 
 pub use crate::runtime::{CallProgress, Canceller};
-pub use estimate::Estimate;
+pub use estimate::{Estimate, available_memory};
 pub use model::Model;
 pub use model_info::ModelInfo;
 pub use model_options::{CacheType, Convolution, Layout, ModelOptions, Precision, Provider};

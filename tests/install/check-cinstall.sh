@@ -25,7 +25,7 @@ same() {
 
 # Kinds and links, with the CMake files where cargo-c puts them.
 files() {
-    find . ! -type d ! -path './bin/*' ! -path './lib/frei0r-1/*' ! -name installed-files -printf '%P %y %l\n' | sed 's|^lib/cmake/|share/cmake/|; s/ $//' | LC_ALL=C sort
+    find . ! -type d ! -path './bin/*' ! -path './libexec/*' ! -path './lib/frei0r-1/*' ! -name installed-files -printf '%P %y %l\n' | sed 's|^lib/cmake/|share/cmake/|; s/ $//' | LC_ALL=C sort
 }
 
 # The parts of the shared library that programs depend on.

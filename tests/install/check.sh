@@ -57,6 +57,8 @@ expected_files() {
     {
         for header in include/wfvae.h include/wfvae.hpp; do [ ! -f $header ] || echo $header; done
         for name in decode encode reconstruct save-onnx scrub; do echo "bin/wfvae-$name"; done
+        [ ! "$have_media" ] || echo "bin/wfvae-batch
+libexec/wfvae/wfvae-media"
         [ ! "$have_frei0r" ] || echo lib/frei0r-1/wfvae.so
         for file in cmake/wfvae/wfvaeConfig.cmake cmake/wfvae/wfvaeConfigVersion.cmake libwfvae.a \
             "libwfvae.so -> $real" "$soname -> $real" "$real" pkgconfig/wfvae.pc; do
@@ -140,6 +142,9 @@ elif echo '#include <frei0r.h>' | ${CC:-cc} -E - > /dev/null 2>&1; then
     have_frei0r=1
 fi
 
+have_media=
+if pkg-config --exists libavfilter 2> /dev/null; then have_media=1; fi
+
 # One installation as users make it, and one as packagers make it. Both without cargo: all is built.
 runtime=$(basename "$(readlink -f target/onnxruntime/libonnxruntime.so.1)")
 licences="share/doc/wfvae/onnxruntime/LICENSE share/doc/wfvae/onnxruntime/ThirdPartyNotices.txt"
@@ -154,6 +159,17 @@ check "install" make install CARGO=false PREFIX="$prefix"
 check "the first program after it" prints "psnr 3" \
     env -i "$prefix/bin/wfvae-reconstruct" -q "$clip" /dev/null
 check "the programs know their installed names" prints "usage: wfvae-save-onnx [" env -i "$prefix/bin/wfvae-save-onnx" -h
+batch_runs() {
+    rm -rf "$work/latents"
+    prints "1 clips encoded, 6 frames" env -i "$1" encode "$clip" -o "$work/latents" && [ -f "$work/latents/clip.safetensors" ]
+}
+if [ "$have_media" ]; then
+    check "wfvae-batch" batch_runs "$prefix/bin/wfvae-batch"
+    ln -s "$prefix/bin/wfvae-batch" "$work/linked"
+    check "wfvae-batch through a link" batch_runs "$work/linked"
+else
+    skip wfvae-batch "FFmpeg's libraries are not installed"
+fi
 check "install with DESTDIR" make install CARGO=false DESTDIR="$stage" PREFIX=/usr LIBDIR=$triplet ONNXRUNTIME=0
 check "install builds what is missing" prints "build --release" make -n install BUILD="$work/empty"
 # shellcheck disable=SC2086
@@ -197,7 +213,7 @@ check "a relative prefix" fails "not an absolute path" make install PREFIX=relat
 check "a libdir outside the prefix" fails "not a path below PREFIX" make install LIBDIR=/lib DESTDIR="$test/none"
 check "a wrong ONNXRUNTIME" fails "is not 0 or 1" make install ONNXRUNTIME=yes DESTDIR="$test/none"
 check "a libdir above the prefix" fails "not a path below PREFIX" \
-    make install CARGO=false LIBDIR=lib/../../lib INSTALLED_PROGRAMS= INSTALLED_PLUGIN= DESTDIR="$test/none"
+    make install CARGO=false LIBDIR=lib/../../lib INSTALLED_PROGRAMS= INSTALLED_PLUGIN= BATCH= DESTDIR="$test/none"
 check "nothing installed by these" test ! -e "$test/none"
 check "nothing to uninstall" fails "nothing was installed in $test/none" make uninstall PREFIX="$test/none"
 

@@ -1,0 +1,181 @@
+//! Which clips a job has: those of folders, files and lists, each with a key that names its output.
+
+use crate::arguments::{Arguments, clips_time};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+use walkdir::WalkDir;
+
+/// Endings of files that a folder is searched for.
+const MEDIA: &[&str] = &[
+    "3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob",
+    "webm", "wmv", "y4m",
+];
+
+/// A part of a media file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clip {
+    /// Names the output: a path without an ending, with `/` between folders.
+    pub key: String,
+    pub path: PathBuf,
+    /// Microseconds from the file's start.
+    pub start: Option<i64>,
+    pub end: Option<i64>,
+    /// How many frames it must have.
+    pub expect_frames: Option<u64>,
+}
+
+/// A line of a list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    path: String,
+    key: Option<String>,
+    start: Option<f64>,
+    end: Option<f64>,
+    expect_frames: Option<u64>,
+}
+
+/// All clips in an order that depends on their keys only.
+pub fn find(arguments: &Arguments) -> Result<Vec<Clip>, String> {
+    let mut clips = vec![];
+    check_range(arguments.start, arguments.end)?;
+    for input in &arguments.inputs {
+        let found = clips.len();
+        add(input, arguments, &mut clips).map_err(|text| format!("{}: {text}", input.display()))?;
+        if clips.len() == found {
+            return Err(format!("{}: it names no clip", input.display()));
+        }
+    }
+    clips.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut seen: HashMap<&str, &Clip> = HashMap::new();
+    for clip in &clips {
+        if let Some(other) = seen.insert(&clip.key, clip) {
+            return Err(format!(
+                "{} and {} would both be written to {}; give them keys in a list (.jsonl)",
+                other.path.display(),
+                clip.path.display(),
+                clip.key
+            ));
+        }
+    }
+    Ok(clips)
+}
+
+fn add(input: &Path, arguments: &Arguments, clips: &mut Vec<Clip>) -> Result<(), String> {
+    let kind = std::fs::metadata(input).map_err(|e| e.to_string())?;
+    if kind.is_dir() {
+        return add_folder(input, arguments, clips);
+    }
+    match ending(input).as_deref() {
+        Some("jsonl") => {
+            add_list(input, arguments, clips, |line| serde_json::from_str(line).map_err(|e| e.to_string()))
+        }
+        Some("txt") => add_list(input, arguments, clips, |line| {
+            Ok(Line { path: line.into(), key: None, start: None, end: None, expect_frames: None })
+        }),
+        _ => {
+            let name = Path::new(input.file_name().unwrap_or_default());
+            clips.push(of_options(key_of(name), input.into(), arguments));
+            Ok(())
+        }
+    }
+}
+
+fn of_options(key: String, path: PathBuf, arguments: &Arguments) -> Clip {
+    let Arguments { start, end, expect_frames, .. } = *arguments;
+    Clip { key, path, start, end, expect_frames }
+}
+
+fn add_folder(folder: &Path, arguments: &Arguments, clips: &mut Vec<Clip>) -> Result<(), String> {
+    for entry in WalkDir::new(folder).follow_links(true) {
+        let path = match entry {
+            Ok(entry) if entry.file_type().is_dir() => continue,
+            Ok(entry) => entry.into_path(),
+            // A link to a file that is missing is a clip that fails.
+            Err(e) => match e.path() {
+                Some(path) if e.loop_ancestor().is_none() && path.is_symlink() => path.into(),
+                _ => return Err(e.to_string()),
+            },
+        };
+        if ending(&path).is_some_and(|ending| MEDIA.contains(&ending.as_str())) {
+            let key = key_of(path.strip_prefix(folder).expect("it is below"));
+            clips.push(of_options(key, path, arguments));
+        }
+    }
+    Ok(())
+}
+
+fn add_list(
+    input: &Path,
+    arguments: &Arguments,
+    clips: &mut Vec<Clip>,
+    parse: impl Fn(&str) -> Result<Line, String>,
+) -> Result<(), String> {
+    let text = std::fs::read_to_string(input).map_err(|e| e.to_string())?;
+    let folder = input.parent().unwrap_or(Path::new(""));
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let clip = parse(line).and_then(|line| clip_of(line, folder, arguments));
+        clips.push(clip.map_err(|text| format!("line {}: {text}", number + 1))?);
+    }
+    Ok(())
+}
+
+fn clip_of(line: Line, folder: &Path, arguments: &Arguments) -> Result<Clip, String> {
+    let (start, end) = (line.start.map(clips_time).transpose()?, line.end.map(clips_time).transpose()?);
+    let key = match line.key {
+        Some(key) => {
+            check_key(&key)?;
+            key
+        }
+        None => {
+            let mut key = key_of(Path::new(&line.path));
+            // Parts of one file are told apart.
+            if start.is_some() || end.is_some() {
+                let name = |time: Option<i64>| time.map_or(String::new(), |time| (time / 1000).to_string());
+                key = format!("{key}_{}_{}", name(start), name(end));
+            }
+            key
+        }
+    };
+    let mut clip = of_options(key, folder.join(&line.path), arguments);
+    (clip.start, clip.end) = (start.or(clip.start), end.or(clip.end));
+    check_range(clip.start, clip.end)?;
+    clip.expect_frames = line.expect_frames.or(clip.expect_frames);
+    Ok(clip)
+}
+
+fn check_range(start: Option<i64>, end: Option<i64>) -> Result<(), String> {
+    match (start.unwrap_or(0), end) {
+        (start, Some(end)) if end <= start => {
+            Err(format!("its end, {} s, is not after its start, {} s", seconds(end), seconds(start)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Of microseconds.
+pub fn seconds(time: i64) -> f64 {
+    time as f64 / 1e6
+}
+
+fn ending(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}
+
+/// A relative path without its ending; of an absolute one, and of one that leads up, only the name. What is not Unicode is replaced.
+fn key_of(path: &Path) -> String {
+    let below = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let path = if below { path } else { Path::new(path.file_name().unwrap_or_default()) };
+    let path = path.with_extension("");
+    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
+}
+
+fn check_key(key: &str) -> Result<(), String> {
+    let relative = key.split('/').all(|part| !matches!(part, "" | "." | "..")) && !key.contains('\0');
+    match relative && Path::new(key).is_relative() {
+        true => Ok(()),
+        false => Err(format!("the key {key:?} is not a path below the output folder")),
+    }
+}

@@ -1,0 +1,42 @@
+//! `wfvae-batch` encodes the clips of a data set to latents, on all cores, and records each in a manifest, so that a job that was
+//! stopped goes on where it was.
+//!
+//! SPDX-License-Identifier: MIT OR Apache-2.0
+
+mod arguments;
+mod clips;
+mod encode;
+mod filters;
+mod folders;
+mod formats;
+mod interrupt;
+mod job;
+mod manifest;
+mod media;
+mod progress;
+mod streams;
+mod watchdog;
+
+use arguments::{Command, CommandLine};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Some clips failed; the manifest says which and why.
+const CLIPS_FAILED: u8 = 1;
+/// The job could not start, or not go on.
+const JOB_FAILED: u8 = 2;
+/// As shells have it for SIGINT.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let Command::Encode(arguments) = CommandLine::parse().command;
+    match job::run(&arguments) {
+        Ok(job::Outcome { interrupted: true, .. }) => INTERRUPTED.into(),
+        Ok(job::Outcome { failed: 0, .. }) => ExitCode::SUCCESS,
+        Ok(_) => CLIPS_FAILED.into(),
+        Err(text) => {
+            eprintln!("wfvae-batch: {text}");
+            JOB_FAILED.into()
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The manifest of a job: JSON lines, of which the first describes the job and each other one what became of a clip. Lines are
+//! appended, and are on the disk before their clips count as done.
+
+use crate::folders;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+pub const NAME: &str = "manifest.jsonl";
+const FORMAT: &str = "wfvae-batch";
+const VERSION: u32 = 1;
+
+/// The first line: what every latent of the job depends on. A job can go on only with the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    pub format: String,
+    pub format_version: u32,
+    /// Identities of the model, as in latent files (docs/formats.md).
+    pub model: String,
+    pub encoder: String,
+    pub precision: String,
+    pub posterior: String,
+    pub seed: Option<u64>,
+    pub scaled: bool,
+    pub latent_type: String,
+    /// The frames: filters, rate and size.
+    pub frames: String,
+}
+
+impl Job {
+    pub fn new(model: u64, encoder: u64) -> Self {
+        Job {
+            format: FORMAT.into(),
+            format_version: VERSION,
+            model: format!("{model:016x}"),
+            encoder: format!("{encoder:016x}"),
+            precision: String::new(),
+            posterior: String::new(),
+            seed: None,
+            scaled: false,
+            latent_type: String::new(),
+            frames: String::new(),
+        }
+    }
+}
+
+/// What a media file was when it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    pub path: String,
+    pub bytes: u64,
+    /// Nanoseconds since 1970 of its last change.
+    pub modified: u64,
+}
+
+impl Source {
+    /// Whether a file is still what it was; where it is does not matter.
+    pub fn is_same(&self, other: &Source) -> bool {
+        (self.bytes, self.modified) == (other.bytes, other.modified)
+    }
+}
+
+/// A clip that is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// Relative to the manifest's folder.
+    pub output: String,
+    pub output_bytes: u64,
+    /// Frames of the file, before filters.
+    pub decoded: u64,
+    /// Frames that were encoded.
+    pub frames: u64,
+    pub latents: u64,
+    pub width: usize,
+    pub height: usize,
+    /// Of tiles, in which frames were encoded that need more memory than there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fps: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Result {
+    Done(Done),
+    Failed { error: String },
+}
+
+/// What became of a clip.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub key: String,
+    pub source: Source,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<f64>,
+    #[serde(flatten)]
+    pub result: Result,
+    /// That the clip took.
+    pub seconds: f64,
+}
+
+/// The manifest of the job that is running, which no other process can write to.
+pub struct Manifest {
+    path: PathBuf,
+    file: File,
+}
+
+impl Manifest {
+    /// Starts or goes on with a manifest. Gives the last row of each clip that it has.
+    pub fn open(folder: &Path, job: &Job, resume: bool) -> std::result::Result<(Self, HashMap<String, Row>), String> {
+        let path = folder.join(NAME);
+        let named = |text: String| format!("{}: {text}", path.display());
+        let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
+        let mut manifest = Manifest { file: file.map_err(|e| named(e.to_string()))?, path: path.clone() };
+        manifest.lock().map_err(named)?;
+        let job_line = line(job).map_err(named)?;
+        match manifest.read(&job_line, job, resume).map_err(named)? {
+            Some(found) => {
+                if found.damaged > 0 {
+                    eprintln!(
+                        "wfvae-batch: lines of the manifest are damaged, {}: their clips are encoded again",
+                        found.damaged
+                    );
+                    manifest.drop_damaged(folder).map_err(named)?;
+                }
+                Ok((manifest, found.rows))
+            }
+            None => {
+                // What a power loss left of the first line.
+                manifest.file.set_len(0).map_err(|e| named(e.to_string()))?;
+                manifest.write(&job_line).map_err(named)?;
+                folders::sync(folder);
+                Ok((manifest, HashMap::new()))
+            }
+        }
+    }
+
+    /// Appends rows, which are on the disk when this returns.
+    pub fn append(&mut self, rows: &[Row]) -> std::result::Result<(), String> {
+        let text = rows.iter().map(line).collect::<std::result::Result<String, _>>();
+        text.and_then(|text| self.write(&text)).map_err(|text| format!("{}: {text}", self.path.display()))
+    }
+
+    fn write(&mut self, text: &str) -> std::result::Result<(), String> {
+        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(|e| e.to_string())
+    }
+
+    fn lock(&self) -> std::result::Result<(), String> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err("another job is writing it".into()),
+            Err(TryLockError::Error(e)) => Err(format!("it cannot be locked: {e}")),
+        }
+    }
+
+    /// `None`: there is nothing in it yet.
+    fn read(&mut self, job_line: &str, job: &Job, resume: bool) -> std::result::Result<Option<Found>, String> {
+        let mut lines = self.lines().map_err(|e| e.to_string())?;
+        let mut first = match lines.next() {
+            Some(first) => first.map_err(|e| e.to_string())?,
+            None => return Ok(None),
+        };
+        if first.pop() != Some(b'\n') && job_line.as_bytes().starts_with(&first) {
+            return Ok(None);
+        }
+        if !resume {
+            return Err("it is there already: add --resume to go on with its job, or choose another folder".into());
+        }
+        let found = serde_json::from_slice::<Job>(&first).ok().filter(|found| found.format == FORMAT);
+        check_same(&found.ok_or("it is not a manifest of wfvae-batch, choose another folder")?, job)?;
+        let mut found = Found { rows: HashMap::new(), damaged: 0 };
+        for line in lines {
+            match row(&line.map_err(|e| e.to_string())?) {
+                Some(row) => {
+                    found.rows.insert(row.key.clone(), row);
+                }
+                None => found.damaged += 1,
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// With their ends, which the last one of a process that was killed may lack.
+    fn lines(&mut self) -> std::io::Result<impl Iterator<Item = std::io::Result<Vec<u8>>>> {
+        self.file.seek(SeekFrom::Start(0))?;
+        let mut reader = BufReader::new(&mut self.file);
+        Ok(std::iter::from_fn(move || {
+            let mut line = vec![];
+            match reader.read_until(b'\n', &mut line) {
+                Ok(0) => None,
+                read => Some(read.map(|_| line)),
+            }
+        }))
+    }
+
+    /// Replaces the manifest by one without lines that nobody can read, so that others read all of it.
+    fn drop_damaged(&mut self, folder: &Path) -> std::result::Result<(), String> {
+        let text = |e: std::io::Error| e.to_string();
+        let path = self.path.clone();
+        let copy = tempfile::NamedTempFile::new_in(folder).map_err(text)?;
+        let file = OpenOptions::new().read(true).append(true).open(copy.path()).map_err(text)?;
+        let mut whole = Manifest { path: path.clone(), file };
+        whole.lock()?;
+        let mut out = BufWriter::new(&mut whole.file);
+        for (number, line) in self.lines().map_err(text)?.enumerate() {
+            let line = line.map_err(text)?;
+            if number == 0 || row(&line).is_some() {
+                out.write_all(&line).map_err(text)?;
+            }
+        }
+        out.flush().map_err(text)?;
+        drop(out);
+        whole.file.sync_all().map_err(text)?;
+        copy.persist(&path).map_err(|e| text(e.error))?;
+        folders::sync(folder);
+        *self = whole;
+        Ok(())
+    }
+}
+
+struct Found {
+    rows: HashMap<String, Row>,
+    /// A power loss may leave anything in lines that were not on the disk yet.
+    damaged: u64,
+}
+
+fn line(value: &impl Serialize) -> std::result::Result<String, String> {
+    serde_json::to_string(value).map(|text| text + "\n").map_err(|e| e.to_string())
+}
+
+fn row(line: &[u8]) -> Option<Row> {
+    serde_json::from_slice(line.strip_suffix(b"\n")?).ok()
+}
+
+fn check_same(found: &Job, job: &Job) -> std::result::Result<(), String> {
+    if found == job {
+        return Ok(());
+    }
+    let fields = |job: &Job| match serde_json::to_value(job) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (found, wanted) = (fields(found), fields(job));
+    let differs: Vec<_> = wanted
+        .iter()
+        .filter(|(name, value)| found.get(*name) != Some(value))
+        .map(|(name, value)| {
+            format!("{name} is {}, this job's {value}", found.get(name).unwrap_or(&serde_json::Value::Null))
+        })
+        .collect();
+    Err(format!("it is of another job: {}; choose another folder", differs.join("; ")))
+}

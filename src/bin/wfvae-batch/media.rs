@@ -1,0 +1,305 @@
+//! Frames of media files, from the program `wfvae-media` (media.c), which describes the messages.
+
+use crate::watchdog::{Watch, Watchdog, lock};
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const PROGRAM: &str = if cfg!(windows) { "wfvae-media.exe" } else { "wfvae-media" };
+/// Larger messages are a mistake: a frame of 32768x32768 has less.
+const MAX_MESSAGE: u32 = u32::MAX - 1;
+
+/// What a file says of its video.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Description {
+    pub width: usize,
+    pub height: usize,
+    /// FFmpeg's name of the pixel format.
+    pub format: String,
+    pub rate: Option<(u32, u32)>,
+    /// Width and height of a pixel.
+    pub aspect: Option<(u32, u32)>,
+    /// How frames are turned and mirrored to be shown.
+    pub turn: Option<Turn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Turn {
+    By {
+        /// FFmpeg's.
+        filter: &'static str,
+        /// Whether width and height change places.
+        swaps: bool,
+    },
+    /// By another angle.
+    Unknown,
+}
+
+impl Turn {
+    pub fn swaps(&self) -> bool {
+        matches!(self, Turn::By { swaps: true, .. })
+    }
+}
+
+/// A frame, its planes without padding. The names are FFmpeg's.
+pub struct Frame {
+    pub width: usize,
+    pub height: usize,
+    pub format: String,
+    pub matrix: String,
+    pub range: String,
+    /// Of chroma samples.
+    pub location: String,
+    pub planes: Vec<u8>,
+}
+
+/// What was found when a clip was read to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Counts {
+    /// Frames before the filters.
+    pub decoded: u64,
+    pub sent: u64,
+}
+
+pub enum Next {
+    Frame(Frame),
+    End(Counts),
+}
+
+/// One process, which reads one clip after the other. A new one is started after one that crashed or hung.
+pub struct Reader {
+    program: PathBuf,
+    dog: Arc<Watchdog>,
+    timeout: Duration,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Arc<Mutex<Child>>,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    watch: Watch,
+}
+
+/// The program, which is installed in `libexec/wfvae` beside the folder of this one, and is built in this one's folder.
+pub fn find_program() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().and_then(std::fs::canonicalize);
+    let own = own.map_err(|e| format!("cannot find this program's folder: {e}"))?;
+    let folder = own.parent().unwrap_or(Path::new(""));
+    let programs = [folder.join(PROGRAM), folder.join("../libexec/wfvae").join(PROGRAM)];
+    let found = programs.iter().find(|program| program.is_file());
+    found.cloned().ok_or_else(|| {
+        format!(
+            "{} is missing: it reads media files, and comes with wfvae-batch from make and make install",
+            programs[1].display()
+        )
+    })
+}
+
+impl Reader {
+    pub fn new(program: PathBuf, dog: Arc<Watchdog>, timeout: Duration) -> Self {
+        Reader { program, dog, timeout, process: None }
+    }
+
+    pub fn open(&mut self, path: &Path, start: Option<i64>, end: Option<i64>) -> Result<Description, String> {
+        let name = bytes_of(path)?;
+        let mut body = vec![];
+        body.extend(start.unwrap_or(i64::MIN).to_le_bytes());
+        body.extend(end.unwrap_or(i64::MAX).to_le_bytes());
+        body.extend(name);
+        let had_others = self.process.is_some();
+        let result = self.open_with(&body);
+        match result {
+            // A process that somebody ended between two clips does not count against the second one.
+            Err(_) if had_others && self.process.is_none() => self.open_with(&body)?,
+            _ => result?,
+        }
+    }
+
+    /// The outer error is of the process, the inner one of the file.
+    fn open_with(&mut self, body: &[u8]) -> Result<Result<Description, String>, String> {
+        if self.process.is_none() {
+            self.process = Some(self.start()?);
+        }
+        self.on_process(|process| {
+            process.send(b'o', body)?;
+            match process.receive()? {
+                (b'i', body) => Ok(Ok(describe(&text(body)))),
+                (b'e', body) => Ok(Err(text(body))),
+                _ => Err(Broken),
+            }
+        })
+    }
+
+    /// Begins to read the open clip through a filter graph.
+    pub fn run(&mut self, graph: &str) -> Result<(), String> {
+        self.on_process(|process| process.send(b'r', graph.as_bytes()))
+    }
+
+    pub fn next(&mut self) -> Result<Next, String> {
+        self.on_process(|process| match process.receive()? {
+            (b'f', body) => Ok(Ok(Next::Frame(frame(body).ok_or(Broken)?))),
+            (b'd', body) => Ok(Ok(Next::End(counts(&text(body))))),
+            (b'e', body) => Ok(Err(text(body))),
+            _ => Err(Broken),
+        })?
+    }
+
+    /// Ends the process, if a clip is being read whose other frames are not wanted.
+    pub fn abandon(&mut self) {
+        self.process = None;
+    }
+
+    fn start(&self) -> Result<Process, String> {
+        let mut command = Command::new(&self.program);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(|e| format!("{} cannot be started: {e}", self.program.display()))?;
+        let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        let child = Arc::new(Mutex::new(child));
+        let watch = self.dog.watch(child.clone());
+        Ok(Process { child, input, output: BufReader::with_capacity(1 << 16, output), watch })
+    }
+
+    fn on_process<T>(&mut self, work: impl FnOnce(&mut Process) -> Result<T, Broken>) -> Result<T, String> {
+        let process = self.process.as_mut().ok_or("no clip is open")?;
+        process.watch.allow(Some(self.timeout));
+        let result = work(process);
+        process.watch.allow(None);
+        if let Ok(found) = result {
+            return Ok(found);
+        }
+        let (late, status) = (process.watch.was_late(), lock(&process.child).wait());
+        self.process = None;
+        Err(match (late, status) {
+            (true, _) => format!("no frame came in {} s (--timeout)", self.timeout.as_secs_f64()),
+            (false, Ok(status)) => format!("the decoder ended: {status}"),
+            (false, Err(e)) => format!("the decoder ended: {e}"),
+        })
+    }
+}
+
+/// The process ended, or sent something else than a message.
+struct Broken;
+
+impl From<std::io::Error> for Broken {
+    fn from(_: std::io::Error) -> Self {
+        Broken
+    }
+}
+
+impl Process {
+    fn send(&mut self, kind: u8, body: &[u8]) -> Result<(), Broken> {
+        self.input.write_all(&[kind])?;
+        self.input.write_all(&(body.len() as u32).to_le_bytes())?;
+        Ok(self.input.write_all(body)?)
+    }
+
+    fn receive(&mut self) -> Result<(u8, Vec<u8>), Broken> {
+        let mut head = [0; 5];
+        self.output.read_exact(&mut head)?;
+        let size = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+        if size > MAX_MESSAGE {
+            return Err(Broken);
+        }
+        let mut body = vec![];
+        body.try_reserve_exact(size as usize).map_err(|_| Broken)?;
+        (&mut self.output).take(u64::from(size)).read_to_end(&mut body)?;
+        match body.len() == size as usize {
+            true => Ok((head[0], body)),
+            false => Err(Broken),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let mut child = lock(&self.child);
+        // It may have ended already.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+fn text(body: Vec<u8>) -> String {
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+fn frame(mut body: Vec<u8>) -> Option<Frame> {
+    let number = |at: usize| Some(u32::from_le_bytes(body.get(at..at + 4)?.try_into().ok()?) as usize);
+    let (width, height) = (number(0)?, number(4)?);
+    let mut at = 16;
+    let mut name = || {
+        let end = at + body.get(at..)?.iter().position(|&byte| byte == 0)?;
+        let name = String::from_utf8(body[at..end].to_vec()).ok();
+        at = end + 1;
+        name
+    };
+    let (format, matrix, range, location) = (name()?, name()?, name()?, name()?);
+    body.drain(..at);
+    Some(Frame { width, height, format, matrix, range, location, planes: body })
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| line.split_once('='))
+}
+
+fn counts(text: &str) -> Counts {
+    let mut counts = Counts::default();
+    for (name, value) in lines(text) {
+        let value = value.parse().unwrap_or_default();
+        match name {
+            "decoded" => counts.decoded = value,
+            "sent" => counts.sent = value,
+            _ => {}
+        }
+    }
+    counts
+}
+
+fn describe(text: &str) -> Description {
+    let mut found = Description::default();
+    let fraction = |value: &str| {
+        let (numerator, denominator) = value.split_once('/')?;
+        Some((numerator.parse().ok()?, denominator.parse().ok()?))
+    };
+    for (name, value) in lines(text) {
+        match name {
+            "width" => found.width = value.parse().unwrap_or_default(),
+            "height" => found.height = value.parse().unwrap_or_default(),
+            "format" => found.format = value.into(),
+            "rate" => found.rate = fraction(value),
+            "aspect" => found.aspect = fraction(value).filter(|(x, y)| x != y),
+            "display_matrix" => found.turn = turn(value),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Of the first two rows and columns of a display matrix, in units of 1/65536 (ISO/IEC 14496-12, 6.2.2).
+fn turn(matrix: &str) -> Option<Turn> {
+    let values: Vec<i64> = matrix.split(',').filter_map(|value| value.parse().ok()).collect();
+    let signs = [0, 1, 3, 4].map(|i| values.get(i).copied().unwrap_or_default().signum());
+    let (filter, swaps) = match signs {
+        [1, 0, 0, 1] => return None,
+        [-1, 0, 0, -1] => ("hflip,vflip", false),
+        [-1, 0, 0, 1] => ("hflip", false),
+        [1, 0, 0, -1] => ("vflip", false),
+        [0, 1, -1, 0] => ("transpose=clock", true),
+        [0, -1, 1, 0] => ("transpose=cclock", true),
+        [0, 1, 1, 0] => ("transpose=cclock_flip", true),
+        [0, -1, -1, 0] => ("transpose=clock_flip", true),
+        _ => return Some(Turn::Unknown),
+    };
+    Some(Turn::By { filter, swaps })
+}
+
+/// The name as the system has it, which need not be UTF-8 on Unix.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+    #[cfg(unix)]
+    return Ok(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec());
+    #[cfg(not(unix))]
+    path.to_str().map(|name| name.as_bytes().to_vec()).ok_or("its name is not Unicode".into())
+}

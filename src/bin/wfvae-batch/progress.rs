@@ -1,0 +1,84 @@
+//! What the user sees while a job runs: a bar on a terminal, else a line now and then.
+
+use crate::manifest::{self, Row};
+use crate::watchdog::lock;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+pub struct Progress {
+    bar: ProgressBar,
+    total: usize,
+    skipped: usize,
+    quiet: bool,
+    start: Instant,
+    counts: Mutex<Counts>,
+}
+
+struct Counts {
+    done: u64,
+    failed: u64,
+    frames: u64,
+    printed: Instant,
+}
+
+impl Progress {
+    pub fn new(total: usize, skipped: usize, quiet: bool) -> Self {
+        let on_terminal = std::io::stderr().is_terminal() && !quiet;
+        let target = if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} clips, {per_sec}, {eta} left{msg}");
+        bar.set_style(style.expect("a valid template"));
+        let start = Instant::now();
+        let counts = Mutex::new(Counts { done: 0, failed: 0, frames: 0, printed: start });
+        Progress { bar, total, skipped, quiet, start, counts }
+    }
+
+    pub fn add(&self, row: &Row) {
+        let mut counts = lock(&self.counts);
+        match &row.result {
+            manifest::Result::Done(done) => {
+                counts.done += 1;
+                counts.frames += done.frames;
+            }
+            manifest::Result::Failed { error } => {
+                counts.failed += 1;
+                self.bar.suspend(|| eprintln!("{}: {error}", row.source.path));
+                self.bar.set_message(format!(", {} failed", counts.failed));
+            }
+        }
+        self.bar.inc(1);
+        if self.bar.is_hidden() && !self.quiet && counts.printed.elapsed() >= LINE_EVERY {
+            counts.printed = Instant::now();
+            let gone = self.start.elapsed().as_secs_f64();
+            let (ready, total) = (counts.done + counts.failed, self.total);
+            let left = gone / ready as f64 * (total as u64 - ready) as f64;
+            eprintln!(
+                "{ready} of {total} clips, {:.1} a second, {} failed, {left:.0} s left",
+                ready as f64 / gone,
+                counts.failed
+            );
+        }
+    }
+
+    /// Prints what was done. Gives how many clips failed.
+    pub fn finish(&self) -> u64 {
+        self.bar.finish_and_clear();
+        let counts = lock(&self.counts);
+        if !self.quiet {
+            let gone = self.start.elapsed().as_secs_f64();
+            let before = match self.skipped {
+                0 => String::new(),
+                skipped => format!(", {skipped} were done before"),
+            };
+            eprintln!(
+                "{} clips encoded, {} frames, in {gone:.1} s; {} failed{before}",
+                counts.done, counts.frames, counts.failed
+            );
+        }
+        counts.failed
+    }
+}

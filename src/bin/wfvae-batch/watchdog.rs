@@ -1,0 +1,88 @@
+//! Ends child processes that do not answer in time. Reading from them has no time limit of its own on every system.
+
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One thread for all children.
+#[derive(Default)]
+pub struct Watchdog {
+    watched: Mutex<Vec<Arc<Watched>>>,
+    changed: Condvar,
+}
+
+struct Watched {
+    child: Arc<Mutex<Child>>,
+    deadline: Mutex<Option<Instant>>,
+    ended: AtomicBool,
+    dropped: AtomicBool,
+}
+
+/// A child that is watched until this is dropped.
+pub struct Watch {
+    watched: Arc<Watched>,
+    dog: Arc<Watchdog>,
+}
+
+impl Watchdog {
+    pub fn start() -> Arc<Self> {
+        let dog = Arc::new(Watchdog::default());
+        let weak = Arc::downgrade(&dog);
+        std::thread::spawn(move || {
+            while let Some(dog) = weak.upgrade() {
+                let mut watched = lock(&dog.watched);
+                watched.retain(|watched| !watched.dropped.load(Ordering::Relaxed));
+                watched.iter().for_each(|watched| watched.end_if_late());
+                let wait = Duration::from_millis(100);
+                drop(dog.changed.wait_timeout(watched, wait));
+            }
+        });
+        dog
+    }
+
+    pub fn watch(self: &Arc<Self>, child: Arc<Mutex<Child>>) -> Watch {
+        let watched = Arc::new(Watched {
+            child,
+            deadline: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            dropped: AtomicBool::new(false),
+        });
+        lock(&self.watched).push(watched.clone());
+        Watch { watched, dog: self.clone() }
+    }
+}
+
+impl Watched {
+    fn end_if_late(&self) {
+        let late = lock(&self.deadline).is_some_and(|deadline| deadline < Instant::now());
+        if late && !self.ended.swap(true, Ordering::Relaxed) {
+            // It may have ended by itself.
+            let _ = lock(&self.child).kill();
+        }
+    }
+}
+
+impl Watch {
+    /// The child is ended unless this is called again before `time` is over; `None`: it may take any time.
+    pub fn allow(&self, time: Option<Duration>) {
+        *lock(&self.watched.deadline) = time.map(|time| Instant::now() + time);
+    }
+
+    /// Whether the child was ended because it was late.
+    pub fn was_late(&self) -> bool {
+        self.watched.ended.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.watched.dropped.store(true, Ordering::Relaxed);
+        self.dog.changed.notify_one();
+    }
+}
+
+/// A thread that panicked leaves nothing half-done in what these mutexes hold.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

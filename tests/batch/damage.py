@@ -1,0 +1,182 @@
+"""Clips that are damaged, too short or no clips: each is a row with a reason, and none hides the others."""
+
+import json
+import os
+import random
+
+from base import FFV1, GOLDEN, H264, Output, check, contains, equal, ffmpeg, make_clip, run
+from media import MJPEG, MODEL, VP9
+
+MPEG4 = ["-c:v", "mpeg4", "-q:v", "3"]
+
+
+def cut(source, target, part):
+    """The first part of a file."""
+    content = source.read_bytes()
+    target.write_bytes(content[: int(len(content) * part)])
+
+
+def flip(source, target, seed, parts=(0.3, 0.9), count=20):
+    """A file in which some bytes of a part are others."""
+    content = bytearray(source.read_bytes())
+    numbers = random.Random(seed)
+    for _ in range(count):
+        at = numbers.randrange(int(len(content) * parts[0]), int(len(content) * parts[1]))
+        content[at] ^= 1 << numbers.randrange(8)
+    target.write_bytes(content)
+
+
+def files(folder):
+    """All kinds of damage to files, beside good ones."""
+    whole, clips = folder / "whole", folder / "clips"
+    clips.mkdir()
+    kinds = {
+        "h264.mkv": (H264, ()),
+        "early.mp4": (H264, ("-movflags", "+faststart")),
+        "late.mp4": (H264, ()),
+        "vp9.webm": (VP9, ()),
+        "mjpeg.avi": (MJPEG, ()),
+        "ffv1.mkv": (FFV1, ()),
+        "mpeg4.mov": (MPEG4, ()),
+        "raw.y4m": (["-pix_fmt", "yuv420p"], ()),
+    }
+    for name, (codec, options) in kinds.items():
+        clip = make_clip(whole / name, frames=60, codec=codec, options=options)
+        for part in (0.2, 0.5, 0.9):
+            cut(clip, clips / f"cut{part}-{name}", part)
+    for seed in range(4):
+        for name in ("h264.mkv", "ffv1.mkv", "mpeg4.mov"):
+            flip(whole / name, clips / f"flip{seed}-{name}", seed)
+    (clips / "empty.mp4").write_bytes(b"")
+    (clips / "text.mp4").write_text("not a clip\n" * 1000)
+    (clips / "noise.mkv").write_bytes(random.Random(1).randbytes(100000))
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1", clips / "sound.mp4")
+    picture = folder / "cover.png"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=48x32", "-frames:v", 1, picture)
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=1", "-i", picture, "-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v:0",
+           "attached_pic", clips / "cover.mp4")
+    small = make_clip(folder / "small.h264", frames=20).read_bytes()
+    (clips / "sizes.ts").write_bytes(small + make_clip(folder / "large.h264", frames=20, size="96x64").read_bytes())
+    os.mkfifo(clips / "pipe.mp4")
+    os.symlink("nowhere.mp4", clips / "link.mp4")
+    damaged = {path.stem for path in clips.iterdir()}
+    for name in ("good0.mkv", "good1.mkv"):
+        make_clip(clips / name)
+
+    out = Output(folder / "out")
+    status, text = run("-m", MODEL, clips, "-o", out.folder)
+    errors = out.errors()
+    equal("damage: status", status, 1)
+    equal("damage: what failed", sorted(errors), sorted(damaged))
+    equal("damage: what is done", sorted(out.done()), ["good0", "good1"])
+    out.agrees("damage")
+    for key, part in {
+        "empty": "cannot open it",
+        "text": "cannot open it",
+        "sound": "it has no video",
+        "cover": "it has no video",
+        "sizes": "96x64 yuv420p, the frames before it are 48x32",
+        "pipe": "not a regular file",
+        "link": "No such file",
+        "cut0.5-late": "cannot open it",
+    }.items():
+        contains(f"damage: reason of {key}", errors.get(key, ""), part)
+    check("damage: every reason is told", all(error in text for error in errors.values()), text)
+    equal("damage: the same again", (run("-m", MODEL, clips, "-o", out.folder, "--resume")[0], out.errors()), (1, errors))
+
+
+def counts(folder):
+    """Clips that have other numbers of frames than wanted."""
+    clip = make_clip(folder / "clip.mkv")
+    for name, options, part in (
+        ("more", ["--expect-frames", 18], "it has 17 frames, expected 18"),
+        ("fewer", ["--expect-frames", 16], "it has 17 frames, expected 16"),
+        ("short", ["--frames", 18], "it gives 17 frames, fewer than the 18 that are wanted"),
+        ("late", ["--start", 7], "it has no frames in this range"),
+        ("none", ["--filter", "select=0"], "of its 17 frames none is left"),
+        ("graph", ["--filter", "nothing=1"], "its frames cannot be filtered"),
+    ):
+        out = Output(folder / name)
+        status, _ = run("-m", MODEL, clip, "-o", out.folder, *options)
+        equal(f"counts: status of {name}", status, 1)
+        contains(f"counts: {name}", out.errors()["clip"], part)
+        equal(f"counts: files of {name}", out.files(), [])
+    equal("counts: as expected", run("-m", MODEL, clip, "-o", folder / "ok", "--expect-frames", 17)[0], 0)
+
+
+def lists(folder):
+    """Lists, and what is wrong in them; names of all kinds."""
+    clip = make_clip(folder / "clips" / "a.mkv")
+    names = ["with space.mkv", "ünïcödé-日本.mkv", "q'\"uo\\te.mkv", "new\nline.mkv", "-dash.mkv", "a.b.c.mkv", "UPPER.MKV", "%d.mkv"]
+    named = folder / "named"
+    named.mkdir()
+    for name in names:
+        os.link(clip, named / name)
+    os.link(clip, os.fsencode(named) + b"/not-unicode-\xff.mkv")
+    os.symlink(folder / "clips", named / "linked")
+    out = Output(folder / "out")
+    equal("names: status", run("-m", MODEL, named, "-o", out.folder)[0], 0)
+    keys = [name.rpartition(".")[0] for name in names] + ["not-unicode-\ufffd", "linked/a"]
+    equal("names: keys", sorted(out.done()), sorted(keys))
+    out.agrees("names")
+    (folder / "texts.txt").write_text("clips/a.mkv\n\nnamed/a.b.c.mkv\n")
+    out = Output(folder / "texts")
+    equal("lists: texts", run("-m", MODEL, folder / "texts.txt", "-o", out.folder)[0], 0)
+    equal("lists: keys of paths", sorted(out.done()), ["clips/a", "named/a.b.c"])
+    os.symlink(named, named / "loop")
+    status, text = run("-m", MODEL, named, "-o", folder / "loop")
+    equal("names: a loop of links", (status, "loop" in text), (2, True))
+
+    listed = folder / "list.jsonl"
+    for name, lines, part in (
+        ("text", ["nothing"], "line 1: expected"),
+        ("field", [json.dumps({"path": "a", "begin": 1})], "line 1: unknown field `begin`"),
+        ("path", [json.dumps({"key": "a"})], "line 1: missing field `path`"),
+        ("up", [json.dumps({"path": "a", "key": "../a"})], "the key \"../a\" is not a path below the output folder"),
+        ("root", [json.dumps({"path": "a", "key": "/a"})], "the key \"/a\" is not a path below"),
+        ("time", ["", json.dumps({"path": "a", "start": -1})], "line 2: -1 is not a time in a clip"),
+        ("twice", [json.dumps({"path": "clips/a.mkv", "key": "k"})] * 2, "would both be written to k"),
+        ("order", [json.dumps({"path": "a", "start": 2, "end": 1})], "line 1: its end, 1 s, is not after its start, 2 s"),
+        ("empty", [], "it names no clip"),
+    ):
+        listed.write_text("".join(line + "\n" for line in lines))
+        status, text = run("-m", MODEL, listed, "-o", folder / "bad")
+        equal(f"lists: status of {name}", status, 2)
+        contains(f"lists: {name}", text, part)
+    check("lists: nothing is begun", not (folder / "bad").exists())
+    listed.write_text(json.dumps({"path": "missing.mkv"}) + "\n" + json.dumps({"path": "clips/a.mkv", "expect_frames": 5}) + "\n")
+    out = Output(folder / "missing")
+    equal("lists: status of a missing clip", run("-m", MODEL, listed, "-o", out.folder)[0], 1)
+    contains("lists: a missing clip", out.errors()["missing"], "No such file")
+    contains("lists: frames of a clip", out.errors()["clips/a"], "it has 17 frames, expected 5")
+
+
+def options(folder):
+    """Options that cannot be, and models that cannot be opened: an error, and no folder."""
+    clip = make_clip(folder / "a.mkv")
+    out = folder / "out"
+    for arguments, part in (
+        ([clip], "--output <FOLDER>"),
+        (["-o", out], "<INPUTS>"),
+        ([clip, "-o", out, "--size", "64"], "expected WIDTHxHEIGHT"),
+        ([clip, "-o", out, "--fit", "crop"], "--size"),
+        ([clip, "-o", out, "--fps", "0"], "expected a rate"),
+        ([clip, "-o", out, "--fps", "25/0"], "expected a rate"),
+        ([clip, "-o", out, "--every", "0"], "0 is not in"),
+        ([clip, "-o", out, "--jobs", "0"], "0 is not in"),
+        ([clip, "-o", out, "--memory", "lots"], "expected a size such as 500M"),
+        ([clip, "-o", out, "--timeout", "0"], "expected a number of seconds"),
+        ([clip, "-o", out, "--start", "2", "--end", "1"], "its end, 1 s, is not after its start, 2 s"),
+        ([clip, "-o", out, "--provider", "gpu"], "expected auto, cpu, cuda or cuda:DEVICE"),
+        ([clip, "-o", out, "--seed", "1"], "--posterior sample"),
+        ([folder / "none", "-o", out], "No such file"),
+        ([clip, "-o", out, "-m", folder / "none"], "No such file"),
+        ([clip, "-o", out, "-m", GOLDEN / "own-v2-image", "--precision", "f64"], "possible values"),
+    ):
+        status, text = run(*arguments)
+        equal(f"options: status of {arguments[-2:]}", status, 2)
+        contains(f"options: {arguments[-2:]}", text, part)
+    check("options: nothing is begun", not out.exists())
+
+
+TOPICS = [files, counts, lists, options]

@@ -1,0 +1,176 @@
+"""Jobs that go on: what is done is not done again, and what is not, is; whatever ended the job."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+from base import ALL, GOLDEN, Output, check, contains, copies, equal, make_clip, run, start
+from media import MODEL, out_text
+
+
+def again(folder):
+    """--resume encodes what is not done, what has changed, and what is lost; it refuses another job."""
+    clips, out = folder / "clips", Output(folder / "out")
+    copies(make_clip(folder / "a.mkv"), clips, 6)
+    job = ["-m", MODEL, clips, "-o", out.folder]
+    manifest = out.folder / "manifest.jsonl"
+    equal("again: the first time", run(*job, "--resume"), (0, out_text(6)))
+    first, hashes = out.lines(), out.hashes()
+    status, text = run(*job)
+    equal("again: without --resume", (status, "add --resume to go on with its job" in text), (2, True))
+    status, text = run(*job, "--resume")
+    equal("again: nothing to do", (status, text), (0, out_text(0)))
+    contains("again: what was done", text, "6 were done before")
+    equal("again: the same rows", out.lines(), first)
+
+    moved = folder / "moved"
+    shutil.copytree(clips, moved)
+    equal("again: clips in another place", run("-m", MODEL, moved, "-o", out.folder, "--resume"), (0, out_text(0)))
+    os.utime(clips / "c000.mkv")
+    (out.folder / "c001.safetensors").unlink()
+    (out.folder / "c002.safetensors").write_bytes(b"short")
+    equal("again: changed, lost and cut", run(*job, "--resume"), (0, out_text(3)))
+    equal("again: all is well", out.hashes(), hashes)
+    make_clip(clips / "c003.mkv", frames=9)
+    make_clip(clips / "new.mkv", frames=5)
+    equal("again: changed and new", run(*job, "--resume"), (0, out_text(2)))
+    equal("again: frames", (out.done()["c003"]["frames"], out.done()["new"]["frames"]), (9, 5))
+    out.agrees("again")
+
+    listed = folder / "list.jsonl"
+    for line, count in (({}, 0), ({"end": 0.2}, 1), ({"end": 0.2}, 0), ({"end": 0.2, "expect_frames": 5}, 0)):
+        listed.write_text(json.dumps({"path": "clips/c004.mkv", "key": "c004", **line}) + "\n")
+        equal(f"again: {line}", run("-m", MODEL, listed, "-o", out.folder, "--resume"), (0, out_text(count)))
+
+    for options, part in (
+        (["-F", "bf16"], "precision is \"f32\", this job's \"bf16\""),
+        (["-p", "moments"], "posterior is \"mean\", this job's \"moments\""),
+        (["-p", "sample"], "seed is null, this job's 0"),
+        (["--type", "f32"], "latent_type is \"f16\", this job's \"f32\""),
+        (["--size", "32x32"], 'frames is "", this job\'s "size 32x32 crop"'),
+        (["--fps", "10"], 'this job\'s "fps 10/1"'),
+        (["--filter", "hflip"], 'this job\'s "filter hflip"'),
+    ):
+        status, text = run(*job, "--resume", *options)
+        equal(f"again: status with {options}", status, 2)
+        contains(f"again: with {options}", text, part)
+    status, text = run("-m", GOLDEN / "v1-tiny-8x", clips, "-o", out.folder, "--resume")
+    equal("again: another model", (status, "model is" in text), (2, True))
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    for name, content, count, part in (
+        ("torn", b"".join(lines)[:-30], 1, "lines of the manifest are damaged, 1: their clips are encoded again"),
+        ("empty", b"", 7, ""),
+        ("begun", lines[0][:40], 7, ""),
+        ("damaged", b"".join([*lines[:-2], b"\0" * 200 + b"\n", b"{\n", lines[-1]]), 2, "lines of the manifest are damaged, 2"),
+    ):
+        manifest.write_bytes(content)
+        status, text = run(*job, "--resume")
+        equal(f"again: {name}", (status, text), (0, out_text(count)))
+        contains(f"again: words for {name}", text, part)
+        out.agrees(f"again: {name}")
+    for content in (b"notes", b"notes\n", b'{"key": "a"}\n', lines[0].replace(b'"wfvae-batch"', b'"other"')):
+        manifest.write_bytes(content)
+        status, text = run(*job, "--resume")
+        equal("again: another file", (status, manifest.read_bytes()), (2, content))
+        contains("again: words for another file", text, "it is not a manifest of wfvae-batch, choose another folder")
+
+
+def killed(folder):
+    """Killed at any moment, as often as it takes, a job gives what an undisturbed one gives, and does nothing twice."""
+    clips, whole, out = folder / "clips", Output(folder / "whole"), Output(folder / "out")
+    kinds = [make_clip(folder / f"{frames}.mkv", frames=frames, size="128x96") for frames in (5, 17, 60)]
+    kills, count = (50, 500) if ALL else (8, 60)
+    for index in range(count):
+        (clips / f"{index % 7}").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kinds[index % 3], clips / f"{index % 7}" / f"c{index}.mkv")
+    begin = time.monotonic()
+    equal("killed: undisturbed", run(clips, "-o", whole.folder), (0, out_text(count)))
+    taken = time.monotonic() - begin
+    numbers, done = random.Random(22), 0
+    while True:
+        with start(clips, "-o", out.folder, "--resume") as process:
+            time.sleep(numbers.uniform(0.05, taken / kills + 0.25))
+            process.kill()
+        done += process.returncode < 0
+        if process.returncode == 0 or done == kills:
+            break
+    print(f"killed {done} times, {len(out.done())} of {count} clips were done")
+    status, text = run(clips, "-o", out.folder, "--resume")
+    equal("killed: status", status, 0)
+    equal("killed: the same files", out.hashes(), whole.hashes())
+    out.agrees("killed")
+    rows = [line["key"] for line in out.lines()[1:]]
+    equal("killed: nothing twice", len(rows), len(set(rows)))
+    strip = lambda rows: {key: (row["done"], row["source"]) for key, row in rows.items()}
+    equal("killed: the same rows", strip(out.rows()), strip(whole.rows()))
+
+
+def interrupts(folder):
+    """Control-C finishes what is being encoded; a second one does not wait. nohup is heeded."""
+    clips = copies(make_clip(folder / "a.mkv", frames=60, size="192x128"), folder / "clips", 12)
+    whole = Output(folder / "whole")
+    run(clips, "-o", whole.folder)
+    for name, signals, status in (
+        ("control-C", [signal.SIGINT], 130),
+        ("SIGTERM", [signal.SIGTERM], 130),
+        ("twice", [signal.SIGINT, signal.SIGINT], 130),
+        ("hang-up", [signal.SIGHUP], 130),
+    ):
+        out = Output(folder / name)
+        with start(clips, "-o", out.folder) as process:
+            wait_for(lambda: (out.folder / "manifest.jsonl").exists() and len(out.lines()) > 2)
+            for number in signals:
+                begin = time.monotonic()
+                process.send_signal(number)
+                time.sleep(0.05)
+            _, text = process.communicate(timeout=60)
+        equal(f"interrupts: status of {name}", process.returncode, status)
+        contains(f"interrupts: {name}", text, "finishes the clips that are being encoded; Control-C again stops at once")
+        done = len(out.done())
+        check(f"interrupts: {name} is before the end", 0 < done < 12, done)
+        if name == "twice":
+            check("interrupts: at once", time.monotonic() - begin < 0.5)
+        else:
+            out.agrees(f"interrupts: {name}")
+        equal(f"interrupts: {name} goes on", run(clips, "-o", out.folder, "--resume"), (0, out_text(12 - done)))
+        equal(f"interrupts: results after {name}", out.hashes(), whole.hashes())
+    out = Output(folder / "nohup")
+    with start(clips, "-o", out.folder, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+        wait_for(lambda: (out.folder / "manifest.jsonl").exists() and len(out.lines()) > 2)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    equal("interrupts: nohup", (process.returncode, len(out.done())), (0, 12))
+
+
+def side_by_side(folder):
+    """One job for each folder."""
+    clips = copies(make_clip(folder / "a.mkv", frames=60, size="192x128"), folder / "clips", 6)
+    out = Output(folder / "out")
+    with start(clips, "-o", out.folder) as process:
+        wait_for(lambda: (out.folder / "manifest.jsonl").exists() and len(out.lines()) > 1)
+        status, text = run(clips, "-o", out.folder, "--resume")
+        process.communicate(timeout=60)
+    equal("side by side: status", (process.returncode, status), (0, 2))
+    contains("side by side: words", text, "another job is writing it")
+    out.agrees("side by side")
+
+
+def wait_for(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("it does not happen")
+        time.sleep(0.005)
+
+
+def children(process):
+    """The process IDs of a program's children."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
+    return [int(number) for number in listed.split()]
+
+
+TOPICS = [again, killed, interrupts, side_by_side]
