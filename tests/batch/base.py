@@ -83,7 +83,7 @@ class Output:
 
     def rows(self):
         """The last row of each clip, by key."""
-        return {line["key"]: line for line in self.lines()[1:]}
+        return {line["key"]: line for line in self.lines()[1:] if "key" in line}
 
     def done(self):
         return {key: row["done"] for key, row in self.rows().items() if "done" in row}

@@ -15,9 +15,10 @@ import damage
 import failures
 import media
 import resume
+import shards
 from base import failed, passed
 
-TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS]
+TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shards.TOPICS]
 
 
 def main():

@@ -37,6 +37,10 @@ pub struct Arguments {
     /// The folder of the latents, and of the manifest.
     #[arg(short, long, value_name = "FOLDER")]
     pub output: PathBuf,
+    /// Puts latents into tar files of at most this size, as 1G, which webdataset reads: shard-000000.tar and so on, with a .safetensors
+    /// and a .json of each clip.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub shards: Option<u64>,
     /// Goes on with the job of the manifest: encodes what is not done, what failed, and what has changed since.
     #[arg(long)]
     pub resume: bool,

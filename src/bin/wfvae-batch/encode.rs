@@ -7,12 +7,11 @@ use crate::folders;
 use crate::formats;
 use crate::manifest::{Done, Source};
 use crate::media::{Counts, Description, Frame, Next, Reader};
+use crate::outputs;
 use crate::streams::{FRAMES_AT_ONCE, Lease, Streams};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 use wfvae::{Image, LatentType, LatentWriter, Latents, LatentsMut, Stream, Tiling};
-
-const ENDING: &str = ".safetensors";
 
 /// The size and the time of the last change of a file.
 pub fn source(path: &Path) -> Result<Source, String> {
@@ -26,11 +25,6 @@ pub fn source(path: &Path) -> Result<Source, String> {
         bytes: metadata.len(),
         modified: modified.map_or(0, |time| time.as_nanos() as u64),
     })
-}
-
-/// The output's name, relative to the job's folder.
-pub fn output(key: &str) -> String {
-    format!("{key}{ENDING}")
 }
 
 /// The seed of a clip's samples: FNV-1a of the job's seed, little-endian, and the key.
@@ -80,7 +74,10 @@ impl Encoding<'_> {
         let tile = (options.tiling != Tiling::Off).then(|| Stream::estimate(stream.model(), options)).transpose();
         let tile = tile.map_err(|e| e.to_string())?.map(|estimate| estimate.encode_tile);
 
-        let output = output(&self.clip.key);
+        let output = match self.arguments.shards {
+            Some(_) => outputs::waiting(&self.clip.key),
+            None => outputs::latents(&self.clip.key),
+        };
         let path = self.arguments.output.join(&output);
         let writer = self.create(&stream, &path)?;
         let mut clip_writer = ClipWriter::new(&mut stream, writer);

@@ -1,17 +1,17 @@
 //! A job: workers that take one clip after the other, and the manifest of what became of them.
 
 use crate::arguments::{Arguments, Fit, PosteriorName, TypeName};
-use crate::clips::{self, Clip, seconds};
+use crate::clips::{self, seconds};
 use crate::encode;
 use crate::folders;
 use crate::interrupt;
-use crate::manifest::{self, Job, Manifest, Row, Source};
+use crate::manifest::{self, Job, Line, Manifest, Row, Source};
 use crate::media::{self, Reader};
 use crate::progress::Progress;
+use crate::shards::Shards;
 use crate::streams::Streams;
+use crate::to_do::{self, Work};
 use crate::watchdog::{Watchdog, lock};
-use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -38,19 +38,23 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, String> {
     let model = open_model(arguments, cpus, workers)?;
     let options = stream_options(arguments, &model)?;
     folders::create(&arguments.output).map_err(|e| format!("{}: {e}", arguments.output.display()))?;
-    let (manifest, rows) = Manifest::open(&arguments.output, &describe(arguments, &model), arguments.resume)?;
-    let clips = to_do(clips, rows, &arguments.output);
+    let job = describe(arguments, &model);
+    let (manifest, recorded) = Manifest::open(&arguments.output, &job, arguments.resume)?;
+    let all = clips.len();
+    let to_do = to_do::find(clips, recorded.rows, &recorded.shards, &arguments.output);
+    let open_shards = |limit| Shards::open(&arguments.output, limit, job, recorded.shards, to_do.states, all);
+    let mut recorder = Recorder { manifest, shards: arguments.shards.map(open_shards).transpose()? };
 
     let streams = Streams::new(model, options, memory(arguments), arguments.frames);
     let dog = Watchdog::start();
     let shared = Shared {
         arguments,
         streams,
-        clips: &clips.left,
+        work: &to_do.left,
         next: AtomicUsize::new(0),
         interrupted: &interrupted,
         stopped: Mutex::new(None),
-        progress: Progress::new(clips.left.len(), clips.done, arguments.quiet),
+        progress: Progress::new(to_do.left.len(), to_do.done, arguments.quiet),
     };
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(ROWS_WAITING);
@@ -60,7 +64,9 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, String> {
             scope.spawn(move || shared.work(reader, sender));
         }
         drop(sender);
-        shared.record(manifest, receiver);
+        if let Err(text) = recorder.run(receiver, &shared.progress) {
+            lock(&shared.stopped).get_or_insert(text);
+        }
     });
     let failed = shared.progress.finish();
     match lock(&shared.stopped).take() {
@@ -123,41 +129,15 @@ fn describe(arguments: &Arguments, model: &Model) -> Job {
             TypeName::F32 => "f32".into(),
         },
         frames: frames.into_iter().flatten().collect::<Vec<_>>().join(", "),
+        shard_bytes: arguments.shards,
         ..Job::new(info.identity, info.encoder_identity)
     }
-}
-
-struct ToDo {
-    left: Vec<Clip>,
-    /// Clips that are done already.
-    done: usize,
-}
-
-fn to_do(clips: Vec<Clip>, rows: HashMap<String, Row>, folder: &Path) -> ToDo {
-    let all = clips.len();
-    let left: Vec<_> = clips.into_iter().filter(|clip| !is_done(clip, rows.get(&clip.key), folder)).collect();
-    let done = all - left.len();
-    ToDo { left, done }
-}
-
-/// Whether the clip's output is that of the same part of the same file, which may be in another place.
-fn is_done(clip: &Clip, row: Option<&Row>, folder: &Path) -> bool {
-    let Some(row) = row else { return false };
-    let manifest::Result::Done(done) = &row.result else { return false };
-    let same_part = (row.start, row.end) == (clip.start.map(seconds), clip.end.map(seconds));
-    let same_frames = clip.expect_frames.is_none_or(|expected| expected == done.decoded);
-    let same_source = encode::source(&clip.path).is_ok_and(|source| source.is_same(&row.source));
-    let output = std::fs::metadata(folder.join(&done.output));
-    same_part
-        && same_frames
-        && same_source
-        && output.is_ok_and(|output| output.is_file() && output.len() == done.output_bytes)
 }
 
 struct Shared<'a> {
     arguments: &'a Arguments,
     streams: Streams,
-    clips: &'a [Clip],
+    work: &'a [Work],
     next: AtomicUsize,
     interrupted: &'a AtomicBool,
     /// Why the job cannot go on.
@@ -166,33 +146,24 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    fn work(&self, mut reader: Reader, rows: SyncSender<Row>) {
+    fn work(&self, mut reader: Reader, rows: SyncSender<(usize, Row)>) {
         while !self.interrupted.load(Ordering::Relaxed) && lock(&self.stopped).is_none() {
-            let Some(clip) = self.clips.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
-            if rows.send(self.encode(&mut reader, clip)).is_err() {
+            let Some(work) = self.work.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            if rows.send((work.index, self.encode(&mut reader, work))).is_err() {
                 break;
             }
         }
     }
 
-    /// Writes rows until all workers have ended. One wait for the disk is enough for all rows that came during the last one.
-    fn record(&self, mut manifest: Manifest, rows: Receiver<Row>) {
-        while let Ok(first) = rows.recv() {
-            let rows: Vec<_> = std::iter::once(first).chain(rows.try_iter()).collect();
-            // Clips without rows would be encoded again, so a job that can write none is of no use.
-            if let Err(text) = manifest.append(&rows) {
-                lock(&self.stopped).get_or_insert(text);
-                break;
-            }
-            rows.iter().for_each(|row| self.progress.add(row));
-        }
-    }
-
-    fn encode(&self, reader: &mut Reader, clip: &Clip) -> Row {
+    fn encode(&self, reader: &mut Reader, work: &Work) -> Row {
         let begin = Instant::now();
+        let clip = &work.clip;
         let source = encode::source(&clip.path);
-        let result =
-            source.clone().and_then(|source| encode::encode(self.arguments, &self.streams, reader, clip, &source));
+        let result = match (&source, &work.refusal) {
+            (Ok(_), Some(refusal)) => Err(refusal.clone()),
+            (Ok(source), None) => encode::encode(self.arguments, &self.streams, reader, clip, source),
+            (Err(error), _) => Err(error.clone()),
+        };
         let unknown = || Source { path: clip.path.to_string_lossy().into_owned(), bytes: 0, modified: 0 };
         Row {
             key: clip.key.clone(),
@@ -205,5 +176,30 @@ impl Shared<'_> {
             },
             seconds: (begin.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
         }
+    }
+}
+
+/// Writes down what became of clips.
+struct Recorder {
+    manifest: Manifest,
+    shards: Option<Shards>,
+}
+
+impl Recorder {
+    /// Until all workers have ended. One wait for the disk is enough for all rows that came during the last one. Clips without rows
+    /// would be encoded again, so a job that can write none is of no use.
+    fn run(&mut self, rows: Receiver<(usize, Row)>, progress: &Progress) -> Result<(), String> {
+        while let Ok(first) = rows.recv() {
+            let rows: Vec<_> = std::iter::once(first).chain(rows.try_iter()).collect();
+            let lines: Vec<_> = rows.iter().map(|(_, row)| Line::Clip(row)).collect();
+            self.manifest.append(&lines)?;
+            for (index, row) in &rows {
+                progress.add(row);
+                if let Some(shards) = &mut self.shards {
+                    shards.add(*index, row, &mut self.manifest)?;
+                }
+            }
+        }
+        self.shards.as_mut().map_or(Ok(()), |shards| shards.end(&mut self.manifest))
     }
 }

@@ -13,8 +13,11 @@ mod interrupt;
 mod job;
 mod manifest;
 mod media;
+mod outputs;
 mod progress;
+mod shards;
 mod streams;
+mod to_do;
 mod watchdog;
 
 use arguments::{Command, CommandLine};

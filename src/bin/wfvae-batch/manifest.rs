@@ -3,7 +3,7 @@
 
 use crate::folders;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub struct Job {
     pub latent_type: String,
     /// The frames: filters, rate and size.
     pub frames: String,
+    /// The largest size of shards, if latents are put into shards.
+    pub shard_bytes: Option<u64>,
 }
 
 impl Job {
@@ -42,6 +44,7 @@ impl Job {
             scaled: false,
             latent_type: String::new(),
             frames: String::new(),
+            shard_bytes: None,
         }
     }
 }
@@ -105,6 +108,42 @@ pub struct Row {
     pub seconds: f64,
 }
 
+/// A shard that is complete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shard {
+    /// The file, relative to the manifest's folder.
+    pub shard: String,
+    pub bytes: u64,
+    /// Of its clips, in their order.
+    pub keys: Vec<String>,
+}
+
+/// A line after the first one.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Line<'a> {
+    Clip(&'a Row),
+    Shard(&'a Shard),
+}
+
+/// The same, when it is read.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ReadLine {
+    Clip(Box<Row>),
+    Shard(Shard),
+}
+
+/// What earlier runs of a job have recorded.
+#[derive(Default)]
+pub struct Recorded {
+    /// The last row of each clip. Of one that is in a shard, the last one that says that it is done.
+    pub rows: HashMap<String, Row>,
+    pub shards: Vec<Shard>,
+    /// Lines that cannot be read. A power loss may leave anything in those that were not on the disk yet.
+    damaged: u64,
+}
+
 /// The manifest of the job that is running, which no other process can write to.
 pub struct Manifest {
     path: PathBuf,
@@ -112,8 +151,8 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Starts or goes on with a manifest. Gives the last row of each clip that it has.
-    pub fn open(folder: &Path, job: &Job, resume: bool) -> std::result::Result<(Self, HashMap<String, Row>), String> {
+    /// Starts or goes on with a manifest.
+    pub fn open(folder: &Path, job: &Job, resume: bool) -> std::result::Result<(Self, Recorded), String> {
         let path = folder.join(NAME);
         let named = |text: String| format!("{}: {text}", path.display());
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
@@ -129,21 +168,21 @@ impl Manifest {
                     );
                     manifest.drop_damaged(folder).map_err(named)?;
                 }
-                Ok((manifest, found.rows))
+                Ok((manifest, found))
             }
             None => {
                 // What a power loss left of the first line.
                 manifest.file.set_len(0).map_err(|e| named(e.to_string()))?;
                 manifest.write(&job_line).map_err(named)?;
                 folders::sync(folder);
-                Ok((manifest, HashMap::new()))
+                Ok((manifest, Recorded::default()))
             }
         }
     }
 
-    /// Appends rows, which are on the disk when this returns.
-    pub fn append(&mut self, rows: &[Row]) -> std::result::Result<(), String> {
-        let text = rows.iter().map(line).collect::<std::result::Result<String, _>>();
+    /// Appends lines, which are on the disk when this returns.
+    pub fn append(&mut self, lines: &[Line<'_>]) -> std::result::Result<(), String> {
+        let text = lines.iter().map(line).collect::<std::result::Result<String, _>>();
         text.and_then(|text| self.write(&text)).map_err(|text| format!("{}: {text}", self.path.display()))
     }
 
@@ -160,7 +199,7 @@ impl Manifest {
     }
 
     /// `None`: there is nothing in it yet.
-    fn read(&mut self, job_line: &str, job: &Job, resume: bool) -> std::result::Result<Option<Found>, String> {
+    fn read(&mut self, job_line: &str, job: &Job, resume: bool) -> std::result::Result<Option<Recorded>, String> {
         let mut lines = self.lines().map_err(|e| e.to_string())?;
         let mut first = match lines.next() {
             Some(first) => first.map_err(|e| e.to_string())?,
@@ -174,11 +213,19 @@ impl Manifest {
         }
         let found = serde_json::from_slice::<Job>(&first).ok().filter(|found| found.format == FORMAT);
         check_same(&found.ok_or("it is not a manifest of wfvae-batch, choose another folder")?, job)?;
-        let mut found = Found { rows: HashMap::new(), damaged: 0 };
+        let mut found = Recorded::default();
+        // Of clips that are in shards.
+        let mut keys = HashSet::new();
         for line in lines {
-            match row(&line.map_err(|e| e.to_string())?) {
-                Some(row) => {
-                    found.rows.insert(row.key.clone(), row);
+            match parse(&line.map_err(|e| e.to_string())?) {
+                Some(ReadLine::Clip(row)) if keys.contains(&row.key) && matches!(row.result, Result::Failed { .. }) => {
+                }
+                Some(ReadLine::Clip(row)) => {
+                    found.rows.insert(row.key.clone(), *row);
+                }
+                Some(ReadLine::Shard(shard)) => {
+                    keys.extend(shard.keys.iter().cloned());
+                    found.shards.push(shard);
                 }
                 None => found.damaged += 1,
             }
@@ -210,7 +257,7 @@ impl Manifest {
         let mut out = BufWriter::new(&mut whole.file);
         for (number, line) in self.lines().map_err(text)?.enumerate() {
             let line = line.map_err(text)?;
-            if number == 0 || row(&line).is_some() {
+            if number == 0 || parse(&line).is_some() {
                 out.write_all(&line).map_err(text)?;
             }
         }
@@ -224,17 +271,11 @@ impl Manifest {
     }
 }
 
-struct Found {
-    rows: HashMap<String, Row>,
-    /// A power loss may leave anything in lines that were not on the disk yet.
-    damaged: u64,
-}
-
 fn line(value: &impl Serialize) -> std::result::Result<String, String> {
     serde_json::to_string(value).map(|text| text + "\n").map_err(|e| e.to_string())
 }
 
-fn row(line: &[u8]) -> Option<Row> {
+fn parse(line: &[u8]) -> Option<ReadLine> {
     serde_json::from_slice(line.strip_suffix(b"\n")?).ok()
 }
 

@@ -1,0 +1,68 @@
+//! Which clips are left to encode, by what the manifest says of them.
+
+use crate::clips::{Clip, seconds};
+use crate::encode;
+use crate::manifest::{Result as Outcome, Row, Shard};
+use crate::shards::{self, State};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// A clip to encode.
+pub struct Work {
+    /// Among all clips of the job.
+    pub index: usize,
+    pub clip: Clip,
+    /// Why it cannot be.
+    pub refusal: Option<String>,
+}
+
+pub struct ToDo {
+    pub left: Vec<Work>,
+    /// How many clips are done already.
+    pub done: usize,
+    /// Of the clips that are done already, for shards.
+    pub states: BTreeMap<usize, State>,
+}
+
+pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard], folder: &Path) -> ToDo {
+    let in_shards = shards::keys(finished);
+    let mut found = ToDo { left: vec![], done: 0, states: BTreeMap::new() };
+    for (index, clip) in clips.into_iter().enumerate() {
+        let row = rows.remove(&clip.key).filter(|row| is_of(row, &clip));
+        let in_shard = in_shards.contains(clip.key.as_str());
+        match row {
+            Some(_) if in_shard => {
+                found.states.insert(index, State::Left);
+                found.done += 1;
+            }
+            Some(row) if has_output(&row, folder) => {
+                found.states.insert(index, State::Waiting(row.into()));
+                found.done += 1;
+            }
+            _ => {
+                let refusal = in_shard.then(|| {
+                    "other latents of it are in a shard, which is not changed: its file or the part that is asked for has \
+                     changed; give it another key, or begin again in another folder"
+                        .into()
+                });
+                found.left.push(Work { index, clip, refusal });
+            }
+        }
+    }
+    found
+}
+
+/// Whether a row is of the same part of the same file, which may be in another place, and tells that it is done.
+fn is_of(row: &Row, clip: &Clip) -> bool {
+    let Outcome::Done(done) = &row.result else { return false };
+    let same_part = (row.start, row.end) == (clip.start.map(seconds), clip.end.map(seconds));
+    let same_frames = clip.expect_frames.is_none_or(|expected| expected == done.decoded);
+    let same_source = encode::source(&clip.path).is_ok_and(|source| source.is_same(&row.source));
+    same_part && same_frames && same_source
+}
+
+fn has_output(row: &Row, folder: &Path) -> bool {
+    let Outcome::Done(done) = &row.result else { return false };
+    std::fs::metadata(folder.join(&done.output))
+        .is_ok_and(|output| output.is_file() && output.len() == done.output_bytes)
+}
