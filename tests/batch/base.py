@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 # Seconds; what takes longer hangs.
 TIME = 300
@@ -115,3 +116,27 @@ class Output:
             header, _ = self.latents(key)
             (tensor,) = (header[name] for name in header if name != "__metadata__")
             equal(f"{name}: latents of {key}", tensor["shape"][0], row["latents"])
+
+
+def wait_for(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("it does not happen")
+        time.sleep(0.005)
+
+
+def children(process):
+    """The process IDs of a program's children."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
+    return [int(number) for number in listed.split()]
+
+
+def resident(number):
+    """Memory of a process in kB; 0 if it has ended."""
+    try:
+        status = open(f"/proc/{number}/status").read()
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
+    return int(found[0]) if found else 0

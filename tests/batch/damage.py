@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import subprocess
+import time
 
-from base import FFV1, GOLDEN, H264, Output, check, contains, equal, ffmpeg, make_clip, run
+from base import FFV1, GOLDEN, H264, Output, check, children, contains, equal, ffmpeg, make_clip, resident, run, start
 from media import MJPEG, MODEL, VP9
 
 MPEG4 = ["-c:v", "mpeg4", "-q:v", "3"]
@@ -85,6 +87,97 @@ def files(folder):
     equal("damage: the same again", (run("-m", MODEL, clips, "-o", out.folder, "--resume")[0], out.errors()), (1, errors))
 
 
+def ends(folder):
+    """Files that lost their end, wherever: between two frames, too, where decoders notice nothing."""
+    kinds = {
+        "early.mp4": [*H264, "-movflags", "+faststart"],
+        "pieces.mp4": [*H264, "-movflags", "frag_keyframe+empty_moov"],
+        "mpeg4.mov": ["-c:v", "mpeg4", "-movflags", "+faststart"],
+        "clusters.mkv": [*H264, "-cluster_time_limit", "200"],
+        "vp9.webm": VP9,
+        "mjpeg.avi": MJPEG,
+        "h264.avi": H264,
+        "wmv2.wmv": ["-c:v", "wmv2"],
+        "picture.gif": [],
+        "flash.flv": H264,
+    }
+    clips, whole = folder / "clips", folder / "whole"
+    clips.mkdir()
+    for name, codec in kinds.items():
+        clip = make_clip(whole / name, frames=40, codec=codec)
+        content = clip.read_bytes()
+        probe = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pos,size", "-of", "json", clip]
+        packets = json.loads(subprocess.run(probe, stdout=subprocess.PIPE, check=True).stdout)["packets"]
+        places = [(int(packet["pos"]), int(packet["size"])) for packet in packets if "pos" in packet][12::4]
+        # Where a packet begins and ends; in AVI, positions are those of heads of 8 bytes.
+        cuts = {at for pos, size in places for at in (pos, pos + size, pos + size + 8)}
+        cuts |= {len(content) - missing for missing in (1, 2, 4, 8, 20, 64)}
+        for at in cuts:
+            if len(content) // 4 < at < len(content):
+                (clips / f"{clip.stem}-{clip.suffix[1:]}-{at}{clip.suffix}").write_bytes(content[:at])
+    out = Output(folder / "out")
+    run("-m", MODEL, whole, "-o", out.folder)
+    equal("ends: whole files", out.errors(), {})
+    out = Output(folder / "cut")
+    equal("ends: status", run("-m", MODEL, clips, "-o", out.folder)[0], 1)
+    # An end behind the last frame may be missing.
+    short = {key: row["decoded"] for key, row in out.done().items() if row["decoded"] < 40}
+    check("ends: no clip is short", not short, short)
+    check("ends: enough cuts", len(out.errors()) > 100, len(out.errors()))
+
+
+def others(folder):
+    """Files that would make FFmpeg read others."""
+    clips = folder / "clips"
+    secret = make_clip(folder / "clips" / "sub" / "secret.mp4")
+    make_clip(folder / "clips" / "sub" / "segment.ts")
+    for name, text in {
+        "concat.mp4": "ffconcat version 1.0\nfile sub/secret.mp4\n",
+        "playlist.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nsub/segment.ts\n#EXT-X-ENDLIST\n",
+        "dash.mp4": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S">'
+        '<Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>sub/secret.mp4</BaseURL>'
+        "</Representation></AdaptationSet></Period></MPD>",
+    }.items():
+        (clips / name).write_text(text)
+    picture = folder / "picture.png"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=48x32", "-frames:v", 1, picture)
+    for name in ("1.png", "2.png", "%d.mp4"):
+        (clips / name).write_bytes(picture.read_bytes())
+    (clips / "file:sub").mkdir()
+    out = Output(folder / "out")
+    status, text = run("-m", MODEL, ".", "-o", out.folder, cwd=clips)
+    equal("others: status", status, 1)
+    equal("others: what fails", sorted(out.errors()), ["concat", "dash", "playlist"])
+    for key in ("concat", "dash", "playlist"):
+        check(f"others: words for {key}", "it is no media file but a list of others" in out.errors()[key] or "cannot open it" in out.errors()[key], out.errors()[key])
+    equal("others: a picture is one frame", out.done()["%d"]["frames"], 1)
+    (clips / "12:30:05.mp4").write_bytes(secret.read_bytes())
+    out = Output(folder / "colon")
+    equal("others: a name with colons", run("-m", MODEL, "12:30:05.mp4", "-o", out.folder, cwd=clips)[0], 0)
+
+
+def hostile(folder):
+    """Small files that ask for much memory or have no end."""
+    clips = folder / "clips"
+    make_clip(clips / "large.mov", frames=1, size="9000x8000", codec=["-c:v", "png"], filters="drawbox=t=fill")
+    out = Output(folder / "out")
+    peak = 0
+    with start("-m", MODEL, clips, "-o", out.folder, "--size", "64x64", "--memory", "150M", "-j", 1) as process:
+        while process.poll() is None:
+            peak = max(peak, *(resident(number) for number in [process.pid, *children(process)]))
+            time.sleep(0.005)
+    equal("hostile: large frames", (process.returncode, len(out.errors())), (1, 1))
+    # Of a process, in kB; a frame alone would take 216 MB.
+    check("hostile: memory", 20000 < peak < 200000, peak)
+    gap = folder / "gap.mkv"
+    filters = "setpts=if(eq(N\\,3)\\,100000/TB\\,N/25/TB)"
+    make_clip(gap, frames=4, filters=filters, options=["-fps_mode", "passthrough"])
+    equal("hostile: a gap", run("-m", MODEL, gap, "-o", folder / "gap")[0], 0)
+    out = Output(folder / "repeated")
+    equal("hostile: a gap that is filled", run("-m", MODEL, gap, "-o", out.folder, "--fps", 25)[0], 1)
+    contains("hostile: words for a gap", out.errors()["gap"], "would be repeated for more than 600 s")
+
+
 def counts(folder):
     """Clips that have other numbers of frames than wanted."""
     clip = make_clip(folder / "clip.mkv")
@@ -123,6 +216,11 @@ def lists(folder):
     out = Output(folder / "texts")
     equal("lists: texts", run("-m", MODEL, folder / "texts.txt", "-o", out.folder)[0], 0)
     equal("lists: keys of paths", sorted(out.done()), ["clips/a", "named/a.b.c"])
+    (folder / "windows.txt").write_bytes(b"\xef\xbb\xbfclips/a.mkv\r\nnamed/a.b.c.mkv\r\n")
+    equal("lists: as Windows writes them", run("-m", MODEL, folder / "windows.txt", "-o", folder / "windows")[0], 0)
+    (folder / "latin.txt").write_bytes(b"clips/a.mkv\nb\xe4r.mkv\n")
+    status, text = run("-m", MODEL, folder / "latin.txt", "-o", folder / "latin")
+    equal("lists: not UTF-8", (status, "latin.txt: line 2: it is not UTF-8" in text), (2, True))
     os.symlink(named, named / "loop")
     status, text = run("-m", MODEL, named, "-o", folder / "loop")
     equal("names: a loop of links", (status, "loop" in text), (2, True))
@@ -169,6 +267,7 @@ def options(folder):
         ([clip, "-o", out, "--start", "2", "--end", "1"], "its end, 1 s, is not after its start, 2 s"),
         ([clip, "-o", out, "--provider", "gpu"], "expected auto, cpu, cuda or cuda:DEVICE"),
         ([clip, "-o", out, "--seed", "1"], "--posterior sample"),
+        ([clip, "-o", out, "-p", "moments", "-n"], "moments are never scaled"),
         ([folder / "none", "-o", out], "No such file"),
         ([clip, "-o", out, "-m", folder / "none"], "No such file"),
         ([clip, "-o", out, "-m", GOLDEN / "own-v2-image", "--precision", "f64"], "possible values"),
@@ -179,4 +278,4 @@ def options(folder):
     check("options: nothing is begun", not out.exists())
 
 
-TOPICS = [files, counts, lists, options]
+TOPICS = [files, ends, others, hostile, counts, lists, options]

@@ -6,9 +6,8 @@ import signal
 import subprocess
 import time
 
-from base import ALL, FFV1, Output, check, contains, copies, equal, make_clip, run, start
-from media import MODEL, out_text
-from resume import children, wait_for
+from base import ALL, FFV1, Output, check, children, contains, copies, equal, make_clip, resident, run, start, wait_for
+from media import MODEL, floats, out_text
 
 
 def decoders(folder):
@@ -118,11 +117,7 @@ def memory(folder):
     contains("memory: words", few.errors()["large"], "124 MiB may be used; make them smaller with --size, or raise --memory; with --frames")
     attention = Output(folder / "attention")
     equal("memory: no tiles with attention", run("-m", MODEL, large, "-o", attention.folder, "--frames", 5, "--memory", "60M")[0], 1)
-    contains("memory: words for attention", attention.errors()["large"], "or raise --memory")
-
-
-def floats(content):
-    return memoryview(content).cast("f")
+    contains("memory: words for attention", attention.errors()["large"], "58 MiB may be used; raise --memory")
 
 
 def progress(folder):
@@ -143,6 +138,13 @@ def progress(folder):
     contains("progress: clips", text, "/7 clips")
     contains("progress: the failure", text, "bad.mkv: cannot open it")
     contains("progress: the end", text, "6 clips encoded, 360 frames")
+    for name, errors in (("full", "/dev/full"), ("closed", None)):
+        out = Output(folder / name)
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(errors, "wb") if errors else os.fdopen(writer, "wb") as target:
+            status = run("-m", MODEL, clips, "-o", out.folder, stderr=target)[0]
+        equal(f"progress: nobody reads errors, {name}", (status, len(out.done()), len(out.errors())), (1, 6, 1))
     status, text = run("-m", MODEL, clips, "-o", folder / "lines")
     check("progress: no bar", "\x1b" not in text and "\r" not in text, repr(text))
     equal("progress: quiet", run("-q", "-m", MODEL, clips / "c000.mkv", "-o", folder / "quiet"), (0, ""))
@@ -180,16 +182,6 @@ def many(folder):
     check("many: memory of the job", mean(late, 2) < mean(early, 2) + 8000)
     check("many: memory of decoders", mean(late, 3) < mean(early, 3) + 8000)
     check("many: the rate", rate(late) > 0.8 * rate(early))
-
-
-def resident(number):
-    """Memory of a process in kB; 0 if it has ended."""
-    try:
-        status = open(f"/proc/{number}/status").read()
-    except OSError:
-        return 0
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
-    return int(found[0]) if found else 0
 
 
 TOPICS = [decoders, disks, memory, progress, many]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 import subprocess
 
 from base import ENCODE, FFV1, GOLDEN, H264, TIME, Output, check, contains, equal, ffmpeg, make_clip, run
@@ -140,7 +141,9 @@ def sizes(folder):
     make_clip(clips / "tall.mkv", size="32x96", codec=[*FFV1, "-pix_fmt", "yuv420p"])
     make_clip(clips / "same.mkv", size="64x48", codec=[*FFV1, "-pix_fmt", "yuv420p"])
     make_clip(clips / "pixels.mkv", size="32x48", codec=[*FFV1, "-pix_fmt", "yuv420p"], filters="setsar=2")
-    scale = "scale={}:{}:flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
+    # No tag says where FFV1's chroma samples are, so they are left.
+    scaling = "in_h_chr_pos=0:in_v_chr_pos=128:flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
+    scale = "scale={}:{}:" + scaling
     cases = {
         "wide": scale.format(144, 48) + ",crop=64:48",
         "tall": scale.format(64, 192) + ",crop=64:48",
@@ -162,20 +165,139 @@ def sizes(folder):
     run("-m", MODEL, wide, "-o", out.folder, "--filter", "crop=40:24:8:4", "--size", "64x48")
     filters = "crop=40:24:8:4," + scale.format(80, 48) + ",crop=64:48"
     check("sizes: a filter before", out.latents("wide")[1] == expected(folder, wide, filters, pixels="yuv444p"))
+    for name, options, rate in (
+        ("doubled", ["--filter", "bwdif=mode=send_field:deint=all"], "50/1"),
+        ("fewer", ["--filter", "fps=5"], "5/1"),
+        ("both", ["--filter", "fps=50", "--fps", "10", "--every", 2], "5/1"),
+    ):
+        rates = Output(folder / name)
+        equal(f"sizes: {name} frames", run("-m", MODEL, wide, "-o", rates.folder, *options)[0], 0)
+        equal(f"sizes: rate of {name} frames", rates.done()["wide"]["fps"], rate)
 
-    turned = folder / "turned"
-    turned.mkdir()
+
+def turned(folder):
+    """Clips that are to be turned and mirrored: the four turns, with and without."""
+    clips = folder / "clips"
+    clips.mkdir()
     upright = make_clip(folder / "upright.mp4", size="64x32")
-    for angle in (90, 180, 270):
-        ffmpeg("-i", upright, "-c", "copy", "-metadata:s:v", f"rotate={angle}", turned / f"by{angle}.mp4")
-    out = Output(folder / "upright")
-    equal("turned: status", run("-m", MODEL, turned, "-o", out.folder), (0, out_text(3)))
-    for angle in (90, 180, 270):
-        key = f"by{angle}"
-        # ffmpeg turns frames by itself.
-        check(f"turned: latents of {key}", out.latents(key)[1] == expected(folder, turned / f"{key}.mp4"))
-        size = (out.done()[key]["width"], out.done()[key]["height"])
-        equal(f"turned: size of {key}", size, (64, 32) if angle == 180 else (32, 64))
+    scaling = "in_h_chr_pos=0:in_v_chr_pos=128:flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
+    cases = {
+        (1, 0, 0, 1): "null",
+        (0, 1, -1, 0): "transpose=clock",
+        (-1, 0, 0, -1): "hflip,vflip",
+        (0, -1, 1, 0): "transpose=cclock",
+        (-1, 0, 0, 1): "hflip",
+        (1, 0, 0, -1): "vflip",
+        (0, 1, 1, 0): "transpose=cclock_flip",
+        (0, -1, -1, 0): "transpose=clock_flip",
+    }
+    content = upright.read_bytes()
+    # ISO/IEC 14496-12, 8.3.2: the matrix of the track's header.
+    at = content.index(b"tkhd") + 44
+    for index, (a, b, c, d) in enumerate(cases):
+        matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+        (clips / f"{index}.mp4").write_bytes(content[:at] + matrix + content[at + len(matrix) :])
+    half = struct.pack(">9i", 46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30)
+    (clips / "half.mp4").write_bytes(content[:at] + half + content[at + len(half) :])
+    out = Output(folder / "out")
+    equal("turned: status", run("-m", MODEL, clips, "-o", out.folder), (1, out_text(8, failed=1)))
+    for index, filters in enumerate(cases.values()):
+        full = "null" if filters == "null" else f"scale={scaling},format=yuv444p,{filters}"
+        check(f"turned: {filters}", out.latents(str(index))[1] == expected(folder, upright, full))
+        size = (32, 64) if "transpose" in filters else (64, 32)
+        equal(f"turned: size after {filters}", (out.done()[str(index)]["width"], out.done()[str(index)]["height"]), size)
+    contains("turned: by 45 degrees", out.errors()["half"], "at an angle that is no multiple of 90 degrees")
+
+
+def colours(folder):
+    """Resized clips keep matrix and chroma siting, and the shape of their pixels that only the container knows."""
+    untagged = make_clip(folder / "untagged.mkv", frames=1, size="1280x720", codec=[*FFV1, "-pix_fmt", "yuv420p"])
+    tagged = folder / "tagged.mkv"
+    ffmpeg("-i", untagged, *FFV1, "-colorspace", "bt709", tagged)
+    for options in (["--size", "64x48"], ["--filter", "crop=128:96:200:200"]):
+        out, same = Output(folder / f"untagged{options[0]}"), Output(folder / f"tagged{options[0]}")
+        run("-m", MODEL, untagged, "-o", out.folder, *options)
+        run("-m", MODEL, tagged, "-o", same.folder, *options)
+        check(f"colours: HD without a tag is BT.709, {options[0]}", out.latents("untagged")[1] == same.latents("tagged")[1])
+
+    # Coloured edges, of which the chroma samples are taken where the tag says.
+    source = folder / "source.mkv"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=192x128:rate=25", "-frames:v", 1, "-c:v", "ffv1", "-pix_fmt", "gbrp", source)
+    truth = Output(folder / "truth")
+    run("-m", MODEL, source, "-o", truth.folder, "--size", "96x64", "--type", "f32")
+    places = {"left": (0, 128), "topleft": (0, 0), "center": (128, 128)}
+    for name, (h, v) in places.items():
+        clip = folder / f"{name}.mkv"
+        chroma = f"scale=out_h_chr_pos={h}:out_v_chr_pos={v}:flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp,format=yuv420p"
+        ffmpeg("-i", source, "-vf", chroma, "-c:v", "libx264", "-qp", 0, "-chroma_sample_location", name, clip)
+        out = Output(folder / f"out-{name}")
+        run("-m", MODEL, clip, "-o", out.folder, "--size", "96x64", "--type", "f32")
+        other = "left" if name == "center" else "center"
+        wrong = folder / f"{name}-as-{other}.mkv"
+        ffmpeg("-i", source, "-vf", chroma, "-c:v", "libx264", "-qp", 0, "-chroma_sample_location", other, wrong)
+        run("-m", MODEL, wrong, "-o", folder / f"wrong-{name}", "--size", "96x64", "--type", "f32")
+        errors = [distance(found, truth.latents("source")[1]) for found in (
+            out.latents(name)[1], Output(folder / f"wrong-{name}").latents(wrong.stem)[1])]
+        check(f"colours: chroma at {name}", errors[0] < 0.7 * errors[1], errors)
+
+    square = make_clip(folder / "square.mp4", size="32x48")
+    shown = folder / "shown.mp4"
+    ffmpeg("-i", square, "-c", "copy", "-aspect", "4:3", shown)
+    out, same = Output(folder / "shown"), Output(folder / "square")
+    run("-m", MODEL, shown, "-o", out.folder, "--size", "64x48")
+    run("-m", MODEL, square, "-o", same.folder, "--size", "64x48", "--fit", "stretch")
+    check("colours: the container's shape of pixels", out.latents("shown")[1] == same.latents("square")[1])
+
+
+def distance(first, second):
+    """Root mean square of the differences."""
+    pairs = list(zip(floats(first), floats(second)))
+    return (sum((a - b) ** 2 for a, b in pairs) / len(pairs)) ** 0.5
+
+
+def floats(content):
+    return memoryview(content).cast("f")
+
+
+def hard_parts(folder):
+    """Parts of files where frames are hard to find: few key frames, none, coarse times, few times, a cut start."""
+    gop = ["-g", "100"]
+    files = {
+        "mpeg2.ts": ["-c:v", "mpeg2video", *gop],
+        "refresh.ts": ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-x264-params", "intra-refresh=1:keyint=50"],
+        "mpeg1.mpg": ["-c:v", "mpeg1video", "-bf", "2", *gop],
+        "mpeg4.avi": ["-c:v", "mpeg4", "-bf", "2", *gop],
+        "h264.flv": [*H264, *gop],
+        "vp9.webm": [*VP9, *gop],
+    }
+    lines, cases = [], {}
+    for name, codec in files.items():
+        path = make_clip(folder / name, frames=250, codec=codec)
+        for first, last in ((98, 108), (50, 55), (203, 240), (30, 250), (149, 150)):
+            key = f"{name}-{first}-{last}"
+            # Between the times of frames, so that rounding decides nothing.
+            lines.append({"path": name, "key": key, "start": (first - 0.5) / 25, "end": (last - 0.5) / 25})
+            cases[key] = (path, first, last)
+    (folder / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = Output(folder / "out")
+    equal("hard parts: status", run("-m", MODEL, folder / "list.jsonl", "-o", out.folder), (0, out_text(len(lines))))
+    for key, (path, first, last) in cases.items():
+        filters = f"trim=start={(first - 0.5) / 25}:end={(last - 0.5) / 25}"
+        found = out.latents(key)[1] if key in out.done() else b""
+        check(f"hard parts: {key}", found == expected(folder, path, filters, centre=path.suffix in (".mpg",)))
+    between = Output(folder / "between")
+    run("-m", MODEL, folder / "mpeg4.avi", "-o", between.folder, "--start", 1.01, "--end", 1.03)
+    contains("hard parts: between two frames", between.errors()["mpeg4"], "it has no frames in this range")
+
+    # As programs cut that copy: the first frames lack others.
+    source = make_clip(folder / "open.ts", frames=250, codec=[*H264, "-x264-params", "open-gop=1:keyint=25:bframes=3"])
+    for name in ("copied.ts", "copied.mp4"):
+        ffmpeg("-ss", "3.3", "-i", source, "-t", "4", "-c", "copy", folder / name)
+    content = source.read_bytes()
+    (folder / "joined.ts").write_bytes(content[188 * (len(content) // 188 // 3) :])
+    for name in ("copied.ts", "copied.mp4", "joined.ts"):
+        out = Output(folder / f"out-{name}")
+        equal(f"hard parts: {name}", run("-m", MODEL, folder / name, "-o", out.folder), (0, out_text(1)))
 
 
 def posteriors(folder):
@@ -224,4 +346,4 @@ def whole_clips(folder):
     equal("whole clips: frames", out.done()["a"]["frames"], 9)
 
 
-TOPICS = [formats, converted, parts, sizes, posteriors, whole_clips]
+TOPICS = [formats, converted, parts, hard_parts, sizes, turned, colours, posteriors, whole_clips]

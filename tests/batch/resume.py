@@ -5,10 +5,9 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 
-from base import ALL, GOLDEN, Output, check, contains, copies, equal, make_clip, run, start
+from base import ALL, GOLDEN, Output, check, contains, copies, equal, make_clip, run, start, wait_for
 from media import MODEL, out_text
 
 
@@ -40,6 +39,13 @@ def again(folder):
     equal("again: changed and new", run(*job, "--resume"), (0, out_text(2)))
     equal("again: frames", (out.done()["c003"]["frames"], out.done()["new"]["frames"]), (9, 5))
     out.agrees("again")
+
+    stale = Output(folder / "stale")
+    kept = shutil.copyfile(clips / "c005.mkv", folder / "kept.mkv")
+    run("-m", MODEL, kept, "-o", stale.folder)
+    kept.write_bytes(kept.read_bytes()[:500])
+    equal("again: a clip that is damaged now", run("-m", MODEL, kept, "-o", stale.folder, "--resume")[0], 1)
+    equal("again: its old latents are gone", stale.files(), [])
 
     listed = folder / "list.jsonl"
     for line, count in (({}, 0), ({"end": 0.2}, 1), ({"end": 0.2}, 0), ({"end": 0.2, "expect_frames": 5}, 0)):
@@ -119,13 +125,16 @@ def interrupts(folder):
         ("SIGTERM", [signal.SIGTERM], 130),
         ("twice", [signal.SIGINT, signal.SIGINT], 130),
         ("hang-up", [signal.SIGHUP], 130),
+        ("group", [signal.SIGTERM], 130),
     ):
         out = Output(folder / name)
-        with start(clips, "-o", out.folder) as process:
+        with start(clips, "-o", out.folder, start_new_session=True) as process:
             wait_for(lambda: (out.folder / "manifest.jsonl").exists() and len(out.lines()) > 2)
             for number in signals:
                 begin = time.monotonic()
-                process.send_signal(number)
+                # Services are stopped with all of their processes.
+                send = os.killpg if name == "group" else os.kill
+                send(process.pid, number)
                 time.sleep(0.05)
             _, text = process.communicate(timeout=60)
         equal(f"interrupts: status of {name}", process.returncode, status)
@@ -157,20 +166,6 @@ def side_by_side(folder):
     equal("side by side: status", (process.returncode, status), (0, 2))
     contains("side by side: words", text, "another job is writing it")
     out.agrees("side by side")
-
-
-def wait_for(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("it does not happen")
-        time.sleep(0.005)
-
-
-def children(process):
-    """The process IDs of a program's children."""
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
-    return [int(number) for number in listed.split()]
 
 
 TOPICS = [again, killed, interrupts, side_by_side]

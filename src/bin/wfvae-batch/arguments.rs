@@ -24,7 +24,7 @@ pub enum Command {
 /// Encodes clips to latents: media files in, a latent file for each out, and a manifest of what was done.
 ///
 /// An input is a folder, which is searched for media files, a media file, or a list: a text file (.txt, one path a line) or JSON
-/// lines (.jsonl: {"path": "a.mp4", "key": "a", "start": 1.5, "end": 3, "frames": 17}; only path is needed). Paths in a list are
+/// lines (.jsonl: {"path": "a.mp4", "key": "a", "start": 1.5, "end": 3, "expect_frames": 37}; only path is needed). Paths in a list are
 /// relative to its folder.
 ///
 /// Clips that fail are rows of the manifest and do not stop the job. Control-C finishes the clips that are being encoded; a second
@@ -115,6 +115,9 @@ impl Arguments {
     pub fn check(&self) -> Result<(), String> {
         match self.seed {
             Some(_) if self.posterior != PosteriorName::Sample => Err("--seed is for --posterior sample".into()),
+            _ if self.scaled && self.posterior == PosteriorName::Moments => {
+                Err("--scaled is for means and samples; moments are never scaled".into())
+            }
             _ => Ok(()),
         }
     }

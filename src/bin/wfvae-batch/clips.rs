@@ -12,6 +12,9 @@ const MEDIA: &[&str] = &[
     "webm", "wmv", "y4m",
 ];
 
+/// Editors of Windows begin UTF-8 with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A part of a media file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clip {
@@ -112,11 +115,16 @@ fn add_list(
     clips: &mut Vec<Clip>,
     parse: impl Fn(&str) -> Result<Line, String>,
 ) -> Result<(), String> {
-    let text = std::fs::read_to_string(input).map_err(|e| e.to_string())?;
+    let content = std::fs::read(input).map_err(|e| e.to_string())?;
+    let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
     let folder = input.parent().unwrap_or(Path::new(""));
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let clip = parse(line).and_then(|line| clip_of(line, folder, arguments));
-        clips.push(clip.map_err(|text| format!("line {}: {text}", number + 1))?);
+    for (number, line) in content.split(|&byte| byte == b'\n').enumerate() {
+        let named = |text: String| format!("line {}: {text}", number + 1);
+        let line = std::str::from_utf8(line).map_err(|_| named("it is not UTF-8".into()))?;
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if !line.trim().is_empty() {
+            clips.push(parse(line).and_then(|line| clip_of(line, folder, arguments)).map_err(named)?);
+        }
     }
     Ok(())
 }

@@ -49,6 +49,11 @@ pub fn encode(
     result
 }
 
+/// By Euclid; of numbers that are not 0.
+fn greatest_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { greatest_divisor(b, a % b) }
+}
+
 /// A clip that is open.
 struct Encoding<'a> {
     arguments: &'a Arguments,
@@ -59,13 +64,14 @@ struct Encoding<'a> {
 
 impl Encoding<'_> {
     fn run(&self, reader: &mut Reader, source_before: &Source) -> Result<Done, String> {
+        let source_pixels = (self.description.width * self.description.height) as u64;
+        self.streams.check_source(source_pixels)?;
         reader.run(&filters::graph(self.arguments, self.description)?)?;
         let first = match reader.next()? {
             Next::Frame(frame) => frame,
             Next::End(counts) => return Err(format!("of its {} frames none is left", counts.decoded)),
         };
         let size = (first.width, first.height);
-        let source_pixels = (self.description.width * self.description.height) as u64;
         let mut stream = self.streams.take(size, source_pixels)?;
         if self.arguments.posterior == PosteriorName::Sample {
             stream.set_seed(seed(self.arguments.seed(), &self.clip.key)).map_err(|e| e.to_string())?;
@@ -74,13 +80,11 @@ impl Encoding<'_> {
         let tile = (options.tiling != Tiling::Off).then(|| Stream::estimate(stream.model(), options)).transpose();
         let tile = tile.map_err(|e| e.to_string())?.map(|estimate| estimate.encode_tile);
 
-        let output = match self.arguments.shards {
-            Some(_) => outputs::waiting(&self.clip.key),
-            None => outputs::latents(&self.clip.key),
-        };
+        let output = outputs::of(self.clip, self.arguments);
         let path = self.arguments.output.join(&output);
-        let writer = self.create(&stream, &path)?;
-        let mut clip_writer = ClipWriter::new(&mut stream, writer);
+        let fps = self.rate(&first);
+        let writer = self.create(&stream, &path, fps)?;
+        let mut clip_writer = ClipWriter::new(&mut stream, writer, self.description);
         let counts = clip_writer.frames(first, reader)?;
         self.check(counts)?;
         if source(&self.clip.path).as_ref() != Ok(source_before) {
@@ -97,11 +101,11 @@ impl Encoding<'_> {
             width: size.0,
             height: size.1,
             tile: tile.map(|(width, height)| format!("{width}x{height}")),
-            fps: self.rate().map(|(numerator, denominator)| format!("{numerator}/{denominator}")),
+            fps: fps.map(|(numerator, denominator)| format!("{numerator}/{denominator}")),
         })
     }
 
-    fn create(&self, stream: &Lease<'_>, path: &Path) -> Result<LatentWriter, String> {
+    fn create(&self, stream: &Lease<'_>, path: &Path, fps: Option<(u32, u32)>) -> Result<LatentWriter, String> {
         let folder = path.parent().unwrap_or(Path::new(""));
         folders::create(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let latent_type = match self.arguments.latent_type {
@@ -109,7 +113,7 @@ impl Encoding<'_> {
             TypeName::F32 => LatentType::F32,
         };
         let mut info = stream.latent_file(latent_type);
-        info.fps = self.rate();
+        info.fps = fps;
         stream.model().check_target(path).map_err(|e| e.to_string())?;
         LatentWriter::create(path, info).map_err(|e| e.to_string())
     }
@@ -125,13 +129,18 @@ impl Encoding<'_> {
     }
 
     /// Frames a second of what is encoded.
-    fn rate(&self) -> Option<(u32, u32)> {
-        let (numerator, denominator) = self.arguments.fps.or(self.description.rate)?;
-        Some((numerator, denominator.checked_mul(self.arguments.every.unwrap_or(1))?))
+    fn rate(&self, first: &Frame) -> Option<(u32, u32)> {
+        // A filter of the user's may change it.
+        let own = if self.arguments.filter.is_some() { first.rate } else { self.description.rate };
+        let (numerator, denominator) = self.arguments.fps.or(own)?;
+        let denominator = denominator.checked_mul(self.arguments.every.unwrap_or(1))?;
+        let divisor = greatest_divisor(numerator, denominator);
+        Some((numerator / divisor, denominator / divisor))
     }
 }
 
 struct ClipWriter<'a, 'b> {
+    description: &'a Description,
     stream: &'a mut Lease<'b>,
     writer: LatentWriter,
     latents: Vec<f32>,
@@ -140,13 +149,13 @@ struct ClipWriter<'a, 'b> {
 }
 
 impl<'a, 'b> ClipWriter<'a, 'b> {
-    fn new(stream: &'a mut Lease<'b>, writer: LatentWriter) -> Self {
+    fn new(stream: &'a mut Lease<'b>, writer: LatentWriter, description: &'a Description) -> Self {
         let info = stream.info();
         let latent_len = info.encoded_channels * info.latent_width * info.latent_height;
         // What has the longest clip set takes a clip in one call.
         let whole_clip = stream.options().clip_frames as usize;
         let frames_at_once = if whole_clip > 0 { whole_clip } else { FRAMES_AT_ONCE };
-        ClipWriter { stream, writer, latents: vec![], latent_len, frames_at_once }
+        ClipWriter { description, stream, writer, latents: vec![], latent_len, frames_at_once }
     }
 
     fn frames(&mut self, first: Frame, reader: &mut Reader) -> Result<Counts, String> {
@@ -178,7 +187,7 @@ impl<'a, 'b> ClipWriter<'a, 'b> {
             return Ok(());
         }
         let images = frames.iter().map(|frame| {
-            let format = formats::pixel_format(frame)?;
+            let format = formats::pixel_format(frame, self.description)?;
             Image::packed(&frame.planes, format, frame.width, frame.height).map_err(|e| e.to_string())
         });
         let images = images.collect::<Result<Vec<_>, _>>()?;

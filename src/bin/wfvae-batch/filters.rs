@@ -7,6 +7,15 @@ use crate::media::{Description, Turn};
 /// Lanczos with windows that grow where frames are made smaller, so that nothing aliases.
 const SCALING: &str = "flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp";
 
+/// Where chroma samples are in the pixels that share them, in 1/256 of a pixel. FFmpeg's scaler does not look at the tag.
+fn chroma(clip: &Description) -> &'static str {
+    match clip.location.as_str() {
+        "center" => "in_h_chr_pos=128:in_v_chr_pos=128",
+        "topleft" => "in_h_chr_pos=0:in_v_chr_pos=0",
+        _ => "in_h_chr_pos=0:in_v_chr_pos=128",
+    }
+}
+
 pub fn graph(arguments: &Arguments, clip: &Description) -> Result<String, String> {
     let mut filters = vec!["setpts=PTS-STARTPTS".to_string()];
     filters.extend(arguments.filter.clone());
@@ -21,9 +30,13 @@ pub fn graph(arguments: &Arguments, clip: &Description) -> Result<String, String
         filters.push(format!("trim=end_frame={frames}"));
     }
     let turn = clip.turn.as_ref();
+    let (chroma, full) = (chroma(clip), formats::full());
     match turn {
         None => {}
-        Some(Turn::By { filter, .. }) => filters.push((*filter).into()),
+        // Chroma samples would come to lie where no tag can say.
+        Some(Turn::By { filter, .. }) => {
+            filters.push(format!("scale={chroma}:{SCALING},format={full},{filter}"));
+        }
         Some(Turn::Unknown) => return Err("it is to be shown at an angle that is no multiple of 90 degrees".into()),
     }
     // A filter of the user's may change the size.
@@ -33,17 +46,14 @@ pub fn graph(arguments: &Arguments, clip: &Description) -> Result<String, String
     let resized = arguments.size.filter(|&size| !has_size(size));
     if let Some((width, height)) = resized {
         match arguments.fit {
-            Fit::Stretch => filters.push(format!("scale={width}:{height}:{SCALING}")),
+            Fit::Stretch => filters.push(format!("scale={width}:{height}:{chroma}:{SCALING},format={full}")),
             // dar: the shape in which frames are shown, whose pixels may not be square.
             Fit::Crop => {
-                filters.push(format!(
-                    "scale=max({width}\\,round({height}*dar)):max({height}\\,round({width}/dar)):{SCALING}"
-                ));
-                filters.push(format!("crop={width}:{height}:exact=1"));
+                let sides = format!("max({width}\\,round({height}*dar)):max({height}\\,round({width}/dar))");
+                filters.push(format!("scale={sides}:{chroma}:{SCALING},format={full},crop={width}:{height}:exact=1"));
             }
         }
     }
-    filters
-        .push(format!("format={}", formats::accepted(&clip.format, resized.is_some() || arguments.filter.is_some())));
+    filters.push(format!("format={}", formats::accepted(&clip.format)));
     Ok(filters.join(","))
 }

@@ -1,6 +1,6 @@
 //! FFmpeg's pixel formats as libwfvae's.
 
-use crate::media::Frame;
+use crate::media::{Description, Frame};
 use wfvae::{Chroma, Matrix, PixelFormat, Siting, Yuv, YuvRange};
 
 const FULL: &[&str] = &[
@@ -37,17 +37,25 @@ const SPARSE: &[&str] = &[
     "yuvj444p",
 ];
 
-/// Formats that libwfvae reads, as FFmpeg's filter `format` takes them: the clip's own, or else those of which the filter takes the
-/// one that loses least. Frames that filters change are not made 4:2:0 again.
-pub fn accepted(own: &str, changed: bool) -> String {
-    match FULL.contains(&own) || (!changed && SPARSE.contains(&own)) {
-        true => own.into(),
-        false => FULL.join("|"),
+/// From this many lines on, YUV without a tag is BT.709, as players take it and libwfvae does.
+const HD_LINES: usize = 720;
+
+/// Formats that libwfvae reads, as FFmpeg's filter `format` takes them: it keeps them, and of others makes the one that loses least.
+/// What it makes of the clip's own format is not sparse.
+pub fn accepted(own: &str) -> String {
+    match SPARSE.contains(&own) {
+        true => [FULL, SPARSE].concat().join("|"),
+        false => full(),
     }
 }
 
-/// How libwfvae reads a frame. FFmpeg's names of formats end with the byte order where it matters.
-pub fn pixel_format(frame: &Frame) -> Result<PixelFormat, String> {
+/// Those of them that have chroma samples for every pixel, in which frames can be turned and resized.
+pub fn full() -> String {
+    FULL.join("|")
+}
+
+/// How libwfvae reads a frame of a clip. FFmpeg's names of formats end with the byte order where it matters.
+pub fn pixel_format(frame: &Frame, clip: &Description) -> Result<PixelFormat, String> {
     let name = frame.format.strip_suffix("le").unwrap_or(&frame.format);
     let bits = |prefix: &str| -> Option<u32> {
         let rest = name.strip_prefix(prefix)?;
@@ -56,7 +64,7 @@ pub fn pixel_format(frame: &Frame) -> Result<PixelFormat, String> {
     if let Some(bits) = bits("gbrp") {
         return Ok(if bits == 8 { PixelFormat::GbrPlanar8 } else { PixelFormat::GbrPlanar16 { bits } });
     }
-    let yuv = Yuv { matrix: matrix(&frame.matrix)?, range: range(frame), siting: siting(&frame.location)? };
+    let yuv = Yuv { matrix: matrix(&frame.matrix, clip)?, range: range(frame), siting: siting(&frame.location)? };
     let flat = Yuv { siting: Siting::default(), ..yuv };
     if let Some(bits) = bits("gray") {
         return Ok(if bits == 8 { PixelFormat::Gray8(flat) } else { PixelFormat::Gray16 { bits, yuv: flat } });
@@ -82,9 +90,11 @@ pub fn pixel_format(frame: &Frame) -> Result<PixelFormat, String> {
 }
 
 /// FFmpeg's names of matrices (ITU-T H.273, MatrixCoefficients).
-fn matrix(name: &str) -> Result<Matrix, String> {
+fn matrix(name: &str, clip: &Description) -> Result<Matrix, String> {
     Ok(match name {
-        "unknown" | "reserved" => Matrix::Auto,
+        // By the clip's size, whatever filters make of it.
+        "unknown" | "reserved" if clip.height < HD_LINES => Matrix::Bt601,
+        "unknown" | "reserved" => Matrix::Bt709,
         "bt470bg" | "smpte170m" | "fcc" => Matrix::Bt601,
         "bt709" => Matrix::Bt709,
         "bt2020nc" => Matrix::Bt2020,

@@ -1,5 +1,6 @@
 //! Control-C, and the signals with which systems end programs.
 
+use crate::messages::tell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +12,7 @@ pub fn handle() -> Result<Arc<AtomicBool>, String> {
         if seen.swap(true, Ordering::Relaxed) {
             end();
         }
-        eprintln!("wfvae-batch: finishes the clips that are being encoded; Control-C again stops at once");
+        tell("wfvae-batch: finishes the clips that are being encoded; Control-C again stops at once");
     };
     let ignored = ignored();
     ctrlc::set_handler(handler).map_err(|e| format!("Control-C cannot be handled: {e}"))?;

@@ -7,6 +7,7 @@ use crate::folders;
 use crate::interrupt;
 use crate::manifest::{self, Job, Line, Manifest, Row, Source};
 use crate::media::{self, Reader};
+use crate::outputs;
 use crate::progress::Progress;
 use crate::shards::Shards;
 use crate::streams::Streams;
@@ -41,11 +42,12 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, String> {
     let job = describe(arguments, &model);
     let (manifest, recorded) = Manifest::open(&arguments.output, &job, arguments.resume)?;
     let all = clips.len();
-    let to_do = to_do::find(clips, recorded.rows, &recorded.shards, &arguments.output);
+    let to_do = to_do::find(clips, recorded.rows, &recorded.shards, arguments);
     let open_shards = |limit| Shards::open(&arguments.output, limit, job, recorded.shards, to_do.states, all);
     let mut recorder = Recorder { manifest, shards: arguments.shards.map(open_shards).transpose()? };
 
-    let streams = Streams::new(model, options, memory(arguments), arguments.frames);
+    let memory = memory(arguments);
+    let streams = Streams::new(model, options, memory, arguments.frames, workers);
     let dog = Watchdog::start();
     let shared = Shared {
         arguments,
@@ -59,7 +61,8 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, String> {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(ROWS_WAITING);
         for _ in 0..workers {
-            let (reader, sender) = (Reader::new(reader.clone(), dog.clone(), arguments.timeout), sender.clone());
+            let (reader, sender) =
+                (Reader::new(reader.clone(), dog.clone(), arguments.timeout, memory), sender.clone());
             let shared = &shared;
             scope.spawn(move || shared.work(reader, sender));
         }
@@ -164,6 +167,10 @@ impl Shared<'_> {
             (Ok(source), None) => encode::encode(self.arguments, &self.streams, reader, clip, source),
             (Err(error), _) => Err(error.clone()),
         };
+        if result.is_err() && work.has_stale_output {
+            // Latents of what the file was. Whoever takes all files of the folder must not find them.
+            let _ = std::fs::remove_file(self.arguments.output.join(outputs::of(clip, self.arguments)));
+        }
         let unknown = || Source { path: clip.path.to_string_lossy().into_owned(), bytes: 0, modified: 0 };
         Row {
             key: clip.key.clone(),

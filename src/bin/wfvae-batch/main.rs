@@ -13,6 +13,7 @@ mod interrupt;
 mod job;
 mod manifest;
 mod media;
+mod messages;
 mod outputs;
 mod progress;
 mod shards;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         Ok(job::Outcome { failed: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => CLIPS_FAILED.into(),
         Err(text) => {
-            eprintln!("wfvae-batch: {text}");
+            messages::tell(format_args!("wfvae-batch: {text}"));
             JOB_FAILED.into()
         }
     }

@@ -2,6 +2,8 @@
 //! appended, and are on the disk before their clips count as done.
 
 use crate::folders;
+use crate::messages::tell;
+use same_file::Handle;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -162,10 +164,10 @@ impl Manifest {
         match manifest.read(&job_line, job, resume).map_err(named)? {
             Some(found) => {
                 if found.damaged > 0 {
-                    eprintln!(
+                    tell(format_args!(
                         "wfvae-batch: lines of the manifest are damaged, {}: their clips are encoded again",
                         found.damaged
-                    );
+                    ));
                     manifest.drop_damaged(folder).map_err(named)?;
                 }
                 Ok((manifest, found))
@@ -192,10 +194,16 @@ impl Manifest {
 
     fn lock(&self) -> std::result::Result<(), String> {
         match self.file.try_lock() {
+            // The job that wrote it may have replaced it since it was opened, and may go on.
+            Ok(()) if self.is_replaced().unwrap_or(true) => Err("another job is writing it".into()),
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => Err("another job is writing it".into()),
             Err(TryLockError::Error(e)) => Err(format!("it cannot be locked: {e}")),
         }
+    }
+
+    fn is_replaced(&self) -> std::io::Result<bool> {
+        Ok(Handle::from_file(self.file.try_clone()?)? != Handle::from_path(&self.path)?)
     }
 
     /// `None`: there is nothing in it yet.
@@ -252,7 +260,7 @@ impl Manifest {
         let path = self.path.clone();
         let copy = tempfile::NamedTempFile::new_in(folder).map_err(text)?;
         let file = OpenOptions::new().read(true).append(true).open(copy.path()).map_err(text)?;
-        let mut whole = Manifest { path: path.clone(), file };
+        let mut whole = Manifest { path: copy.path().to_path_buf(), file };
         whole.lock()?;
         let mut out = BufWriter::new(&mut whole.file);
         for (number, line) in self.lines().map_err(text)?.enumerate() {
@@ -266,7 +274,7 @@ impl Manifest {
         whole.file.sync_all().map_err(text)?;
         copy.persist(&path).map_err(|e| text(e.error))?;
         folders::sync(folder);
-        *self = whole;
+        *self = Manifest { path, ..whole };
         Ok(())
     }
 }

@@ -7,11 +7,12 @@
  *     'r' a filter graph as text: decode, filter, and send the frames
  * To standard output:
  *     'i' what the file says of itself, a line NAME=VALUE each: the answer to 'o'
- *     'f' width, height (32 bits each), time (64 bits, microseconds), the names of pixel format, colour matrix, range and chroma
+ *     'f' width, height (32 bits each), the frame rate after filters, the names of pixel format, colour matrix, range and chroma
  *         location, each with its NUL, and the planes without padding: a frame
+ *     'h' nothing: frames are decoded that are not wanted
  *     'd' the same lines with what was found: the clip is done
  *     'e' a text: the clip has failed. The next message must be 'o'
- * The process ends where standard input does.
+ * The process ends where standard input does. Its argument is the memory that it may use, in bytes.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <libavcodec/avcodec.h>
@@ -19,10 +20,11 @@
 #include <libavfilter/buffersink.h>
 #include <libavfilter/buffersrc.h>
 #include <libavformat/avformat.h>
-#include <libavutil/display.h>
+#include <libavutil/avstring.h>
 #include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 #include <libavutil/pixdesc.h>
+#include <libavutil/time.h>
 
 #include <signal.h>
 #include <stdarg.h>
@@ -32,15 +34,22 @@
 #include <string.h>
 #ifdef __linux__
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #endif
 
 #define WHOLE_START INT64_MIN
 #define WHOLE_END INT64_MAX
 #define TEXT 2000
+/* Rounding of times. */
+#define MICROSECONDS 1
+/* A frame that is shown for longer would be repeated without end where the rate is converted. */
+#define LONGEST_FRAME 600
+#define HEARTBEAT 200000 /* microseconds */
 
 typedef struct clip {
     int64_t start, end; /* microseconds */
     char *name;
+    AVIOContext *io;
     AVFormatContext *file;
     AVCodecContext *decoder;
     AVStream *stream;
@@ -48,12 +57,18 @@ typedef struct clip {
     AVFilterContext *source, *sink;
     AVPacket *packet;
     AVFrame *frame, *picture;
-    int64_t decoded, sent;
-    int64_t first, last, duration; /* of decoded frames, in the stream's time base */
+    int64_t decoded, sent;         /* frames that are wanted */
+    int64_t first, last, duration; /* their times, in the stream's time base */
     int width, height, format;     /* of the first one */
-    int64_t key;                   /* the time of the first packet that is decoded; without a time, none */
-    int64_t read;                  /* where the last packet ends in the file */
     int ended;                     /* nothing more is to be decoded */
+    /* Since the file was opened or the last seek. */
+    int64_t packets;               /* of the video */
+    int64_t read;                  /* where the last one ends in the file */
+    int has_key;                   /* a packet that needs no others has come */
+    int64_t key;                   /* its time */
+    int64_t shown;                 /* frames that the decoder gave */
+    int64_t clock, step;           /* the time of the last one, and how long it is shown */
+    int64_t beat;                  /* when something was sent */
 } clip;
 
 static char failure[TEXT];  /* of the clip that is open; empty: none */
@@ -92,6 +107,9 @@ static void listen(void *context, int level, const char *format, va_list argumen
     if (level > AV_LOG_ERROR || !class)
         return;
     category = class->get_category ? class->get_category(context) : class->category;
+    /* In H.264, a frame is to be forgotten that was before the cut. */
+    if (av_strstart(format, "mmco: unref short failure", NULL))
+        return;
     text = category == AV_CLASS_CATEGORY_DEMUXER ? reported : decoder_says;
     if (text[0])
         return;
@@ -173,6 +191,15 @@ static void line(lines *l, const char *name, const char *format, ...)
 
 /* Opening */
 
+/* What was said before is of frames that are decoded again, or are not wanted. */
+static void begin_reading(clip *c)
+{
+    reported[0] = decoder_says[0] = 0;
+    c->packets = c->read = c->shown = 0;
+    c->has_key = c->ended = 0;
+    c->key = c->clock = AV_NOPTS_VALUE;
+}
+
 static const int32_t *display_matrix(const AVStream *stream)
 {
 #if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 102)
@@ -186,19 +213,46 @@ static const int32_t *display_matrix(const AVStream *stream)
 #endif
 }
 
+/* Playlists and patterns of names, which would read other files. */
+static const char OTHER_FILES[] = "concat,hls,applehttp,dash,webm_dash_manifest,imf,sdp,rtsp,rtp,sap,image2,lavfi,tty,vapoursynth,avisynth";
+
+static int refuse_files(AVFormatContext *file, AVIOContext **opened, const char *name, int flags, AVDictionary **options)
+{
+    (void)file, (void)opened, (void)name, (void)flags, (void)options;
+    return AVERROR(EPERM);
+}
+
+/* Opens the file of this name and no other one. */
+static int open_container(clip *c)
+{
+    const AVInputFormat *format = NULL;
+    char *name = av_asprintf("file:%s", c->name);
+    int error = name ? avio_open(&c->io, name, AVIO_FLAG_READ) : AVERROR(ENOMEM);
+
+    av_free(name);
+    if (error < 0)
+        return fail_av("cannot open it", error);
+    if ((error = av_probe_input_buffer2(c->io, &format, c->name, NULL, 0, 0)) < 0)
+        return fail_av("cannot open it", error);
+    if (av_match_list(format->name, OTHER_FILES, ','))
+        return fail("it is no media file but a list of others (%s)", format->name);
+    if (!(c->file = avformat_alloc_context()))
+        return fail("not enough memory");
+    c->file->pb = c->io;
+    c->file->io_open = refuse_files;
+    if ((error = avformat_open_input(&c->file, c->name, format, NULL)) < 0)
+        return fail_av("cannot open it", error);
+    return 0;
+}
+
 static int open_file(clip *c)
 {
     const AVCodec *codec = NULL;
-    AVDictionary *options = NULL;
     unsigned i;
     int error, found;
 
-    /* Paths only: no names of protocols, which a list of clips could hide. */
-    av_dict_set(&options, "protocol_whitelist", "file,crypto,data", 0);
-    error = avformat_open_input(&c->file, c->name, NULL, &options);
-    av_dict_free(&options);
-    if (error < 0)
-        return fail_av("cannot open it", error);
+    if (open_container(c))
+        return -1;
     if ((error = avformat_find_stream_info(c->file, NULL)) < 0)
         return fail_av("cannot find its streams", error);
     found = av_find_best_stream(c->file, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
@@ -219,12 +273,13 @@ static int open_file(clip *c)
     c->decoder->pkt_timebase = c->stream->time_base;
     /* wfvae-batch has as many workers as there are CPUs. */
     c->decoder->thread_count = 1;
-    c->decoder->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER | AV_EF_EXPLODE;
+    c->decoder->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER;
+    /* This decoder would give up at what is harmless where a file was cut; it tells all else, too. */
+    if (codec->id != AV_CODEC_ID_H264)
+        c->decoder->err_recognition |= AV_EF_EXPLODE;
     if ((error = avcodec_open2(c->decoder, codec, NULL)) < 0)
         return fail_av("its video cannot be decoded", error);
-    c->key = AV_NOPTS_VALUE;
-    /* What was said of the frames that were decoded to find out what they are is said again. */
-    decoder_says[0] = 0;
+    begin_reading(c);
     return 0;
 }
 
@@ -232,6 +287,7 @@ static void close_file(clip *c)
 {
     avcodec_free_context(&c->decoder);
     avformat_close_input(&c->file);
+    avio_closep(&c->io);
 }
 
 static void describe(const clip *c)
@@ -241,13 +297,13 @@ static void describe(const clip *c)
     const AVRational aspect = av_guess_sample_aspect_ratio(c->file, c->stream, NULL);
     const int32_t *matrix = display_matrix(c->stream);
     const char *format = av_get_pix_fmt_name(p->format);
+    const char *location = av_chroma_location_name(p->chroma_location);
     lines l = {0};
 
-    line(&l, "container", "%s", c->file->iformat->name);
-    line(&l, "codec", "%s", avcodec_get_name(p->codec_id));
     line(&l, "width", "%d", p->width);
     line(&l, "height", "%d", p->height);
     line(&l, "format", "%s", format ? format : "");
+    line(&l, "location", "%s", location ? location : "unknown");
     if (rate.num > 0 && rate.den > 0)
         line(&l, "rate", "%d/%d", rate.num, rate.den);
     if (aspect.num > 0 && aspect.den > 0)
@@ -284,7 +340,7 @@ static int open_graph(clip *c, const char *text)
     p->width = frame->width;
     p->height = frame->height;
     p->time_base = c->stream->time_base;
-    p->sample_aspect_ratio = frame->sample_aspect_ratio;
+    p->sample_aspect_ratio = av_guess_sample_aspect_ratio(c->file, c->stream, c->frame);
     p->frame_rate = rate;
 #if LIBAVFILTER_VERSION_MAJOR >= 10
     p->color_space = frame->colorspace;
@@ -311,32 +367,34 @@ done:
 static int send_frame(clip *c)
 {
     const AVFrame *f = c->picture;
-    const char *names[4] = {av_get_pix_fmt_name(f->format), av_color_space_name(f->colorspace), av_color_range_name(f->color_range),
-                            av_chroma_location_name(f->chroma_location)};
-    size_t size = 16;
+    const AVRational rate = av_buffersink_get_frame_rate(c->sink);
+    char rate_text[30];
+    const char *names[5] = {rate_text, av_get_pix_fmt_name(f->format), av_color_space_name(f->colorspace),
+                            av_color_range_name(f->color_range), av_chroma_location_name(f->chroma_location)};
+    size_t size = 8;
     int i;
     const int planes = av_image_get_buffer_size(f->format, f->width, f->height, 1);
-    const AVRational base = av_buffersink_get_time_base(c->sink);
     uint8_t *bytes = planes < 0 ? NULL : malloc((size_t)planes);
 
     if (!bytes)
         return fail("not enough memory for a frame");
     av_image_copy_to_buffer(bytes, planes, (const uint8_t *const *)f->data, f->linesize, f->format, f->width, f->height, 1);
-    for (i = 0; i < 4; i++) {
+    snprintf(rate_text, sizeof rate_text, "%d/%d", rate.num, rate.den);
+    for (i = 0; i < 5; i++) {
         names[i] = names[i] ? names[i] : "unknown";
         size += strlen(names[i]) + 1;
     }
     put_head('f', size + (size_t)planes);
     put_integer((uint32_t)f->width, 4);
     put_integer((uint32_t)f->height, 4);
-    put_integer((uint64_t)av_rescale_q(f->pts, base, AV_TIME_BASE_Q), 8);
-    for (i = 0; i < 4; i++)
+    for (i = 0; i < 5; i++)
         put(names[i], strlen(names[i]) + 1);
     put(bytes, (size_t)planes);
     free(bytes);
     if (fflush(stdout))
         exit(1);
     c->sent++;
+    c->beat = av_gettime_relative();
     return 0;
 }
 
@@ -370,28 +428,167 @@ static int filter(clip *c, AVFrame *frame)
     return error < 0 ? fail_av("its frames cannot be filtered", error) : drain(c);
 }
 
-/* Decoding */
+/* How large a file says that it is */
 
-static int64_t to_stream(const clip *c, int64_t microseconds)
+static int read_at(AVIOContext *io, int64_t at, unsigned char *bytes, int count)
 {
-    const int64_t first = c->file->start_time == AV_NOPTS_VALUE ? 0 : c->file->start_time;
-
-    return av_rescale_q(microseconds + first, AV_TIME_BASE_Q, c->stream->time_base);
+    return avio_seek(io, at, SEEK_SET) == at && avio_read(io, bytes, count) == count;
 }
 
-/* Whether the frame is wanted; otherwise it comes before the start, or c->ended is set. */
-static int wanted(clip *c, AVFrame *frame)
+static uint64_t big_endian(const unsigned char *bytes, int count)
 {
-    if (c->start != WHOLE_START && frame->pts < to_stream(c, c->start))
-        return 0;
-    if (c->end != WHOLE_END && frame->pts >= to_stream(c, c->end)) {
-        c->ended = 1;
-        return 0;
+    uint64_t value = 0;
+
+    while (count--)
+        value = value << 8 | *bytes++;
+    return value;
+}
+
+/* The end of the last box (ISO/IEC 14496-12, 4.2); 0 if it goes to the file's end. */
+static uint64_t end_of_boxes(AVIOContext *io, uint64_t size)
+{
+    uint64_t at = 0, length;
+    unsigned char head[16];
+    int i;
+
+    while (at + 8 <= size && read_at(io, (int64_t)at, head, 8)) {
+        for (i = 4; i < 8; i++)
+            if (head[i] < ' ' || head[i] > 0x7e) /* what comes behind the last one */
+                return at;
+        length = big_endian(head, 4);
+        if (length == 1)
+            length = read_at(io, (int64_t)at + 8, head + 8, 8) ? big_endian(head + 8, 8) : UINT32_MAX;
+        if (length < 8)
+            return 0;
+        if (length > size - at)
+            return at + length < at ? UINT64_MAX : at + length;
+        at += length;
     }
+    return at;
+}
+
+/* AVI may have several of these; where the writer could not go back, the size is 0. */
+static uint64_t end_of_riff(AVIOContext *io, uint64_t size)
+{
+    uint64_t at = 0, length;
+    unsigned char head[8];
+
+    while (at + 8 <= size && read_at(io, (int64_t)at, head, 8) && !memcmp(head, "RIFF", 4)) {
+        length = integer(head + 4, 4);
+        if (!length || length == UINT32_MAX)
+            return 0;
+        at += 8 + length + (length & 1);
+    }
+    return at;
+}
+
+/* A size of EBML (RFC 8794, section 4). Returns its bytes; UINT64_MAX: not known. */
+static int ebml_size(const unsigned char *bytes, uint64_t *size)
+{
+    int count = 1;
+    uint64_t all;
+
+    while (count < 8 && !(bytes[0] & 0x80 >> (count - 1)))
+        count++;
+    all = (UINT64_C(1) << 7 * count) - 1;
+    *size = big_endian(bytes, count) & all;
+    if (*size == all)
+        *size = UINT64_MAX;
+    return count;
+}
+
+/* The end of Matroska's segment (RFC 9559, section 4.5); 0: not known. */
+static uint64_t end_of_segment(AVIOContext *io)
+{
+    unsigned char head[12];
+    uint64_t at, length;
+
+    if (!read_at(io, 0, head, 12) || big_endian(head, 4) != 0x1a45dfa3)
+        return 0;
+    at = 4 + (uint64_t)ebml_size(head + 4, &length);
+    if (length > INT32_MAX || !read_at(io, (int64_t)(at += length), head, 12) || big_endian(head, 4) != 0x18538067)
+        return 0;
+    at += 4 + (uint64_t)ebml_size(head + 4, &length);
+    return length == UINT64_MAX ? 0 : at + length;
+}
+
+/* The file size in ASF's file properties; 0: not known. */
+static uint64_t end_of_asf(AVIOContext *io)
+{
+    static const unsigned char properties[] = {0xa1, 0xdc, 0xab, 0x8c, 0x47, 0xa9, 0xcf, 0x11, 0x8e, 0xe4, 0x00, 0xc0, 0x0c, 0x20, 0x53, 0x65};
+    unsigned char head[92];
+    uint64_t at = 30, end;
+
+    if (!read_at(io, 0, head, 24))
+        return 0;
+    end = integer(head + 16, 8);
+    while (at < end && read_at(io, (int64_t)at, head, 24)) {
+        const uint64_t length = integer(head + 16, 8);
+        if (!memcmp(head, properties, sizeof properties))
+            /* In a broadcast the size means nothing. */
+            return read_at(io, (int64_t)at, head, 92) && !(head[88] & 1) ? integer(head + 40, 8) : 0;
+        if (length < 24 || length > INT32_MAX)
+            return 0;
+        at += length;
+    }
+    return 0;
+}
+
+/* Whether the last bytes of a GIF are its end. */
+static int ends_gif(AVIOContext *io, int64_t size)
+{
+    unsigned char byte = 0;
+
+    while (size > 0 && read_at(io, --size, &byte, 1) && !byte)
+        ;
+    return byte == ';';
+}
+
+/* Whether the last page ends a stream of Ogg (RFC 3533, section 6). */
+static int ends_ogg(AVIOContext *io, int64_t size)
+{
+    static unsigned char bytes[1 << 16];
+    const int count = (int)FFMIN(size, (int64_t)sizeof bytes);
+    int i;
+
+    if (!read_at(io, size - count, bytes, count))
+        return 1;
+    for (i = count - 6; i >= 0; i--)
+        if (!memcmp(bytes + i, "OggS", 4))
+            return bytes[i + 5] >> 2 & 1;
     return 1;
 }
 
-/* How long the frame is shown, in the stream's time base; 0 if nothing tells. */
+static int check_size(AVIOContext *io, const char *format, int64_t size)
+{
+    uint64_t end = 0;
+
+    if (size <= 0)
+        return 0;
+    if (strstr(format, "mp4"))
+        end = end_of_boxes(io, (uint64_t)size);
+    else if (!strcmp(format, "avi"))
+        end = end_of_riff(io, (uint64_t)size);
+    else if (strstr(format, "matroska"))
+        end = end_of_segment(io);
+    else if (!strcmp(format, "asf"))
+        end = end_of_asf(io);
+    else if ((!strcmp(format, "gif") && !ends_gif(io, size)) || (!strcmp(format, "ogg") && !ends_ogg(io, size)))
+        return fail("its end is missing");
+    return end > (uint64_t)size ? fail("its end is missing: it says that it has %llu bytes, and has %lld", (unsigned long long)end, (long long)size) : 0;
+}
+
+/* Decoding */
+
+/* Microseconds since the file's start. */
+static int64_t time_of(const clip *c, int64_t pts)
+{
+    const int64_t first = c->file->start_time == AV_NOPTS_VALUE ? 0 : c->file->start_time;
+
+    return av_rescale_q(pts, c->stream->time_base, AV_TIME_BASE_Q) - first;
+}
+
+/* How long a frame is shown, in the stream's time base; 0 if nothing tells. */
 static int64_t duration_of(const clip *c, const AVFrame *frame)
 {
     const AVRational rate = av_guess_frame_rate(c->file, c->stream, NULL);
@@ -403,30 +600,81 @@ static int64_t duration_of(const clip *c, const AVFrame *frame)
 
     if (duration > 0)
         return duration;
-    if (c->decoded)
-        return frame->pts - c->last;
-    return rate.num > 0 ? av_rescale_q(1, av_inv_q(rate), c->stream->time_base) : 0;
+    if (rate.num > 0)
+        return av_rescale_q(1, av_inv_q(rate), c->stream->time_base);
+    return c->shown > 1 ? c->step : 0;
 }
 
-static int take_frame(clip *c, const char *graph)
+/* Tells that decoding goes on, where no frame does. */
+static void send_heartbeat(clip *c)
 {
-    AVFrame *frame = c->frame;
-    int64_t duration;
+    const int64_t now = av_gettime_relative();
 
+    if (now - c->beat < HEARTBEAT)
+        return;
+    c->beat = now;
+    put_text('h', "");
+}
+
+/* Gives a frame its time. Returns 0 if it has none, after a seek: frames before the first one with a time are not wanted. */
+static int set_time(clip *c, AVFrame *frame, int sought)
+{
     if (frame->best_effort_timestamp != AV_NOPTS_VALUE)
         frame->pts = frame->best_effort_timestamp;
     if (frame->pts == AV_NOPTS_VALUE) {
-        if (c->start != WHOLE_START || c->end != WHOLE_END)
-            return fail("its frames have no times, so no part of it can be found");
-        frame->pts = c->decoded ? c->last + c->duration : 0;
+        if (c->clock != AV_NOPTS_VALUE)
+            frame->pts = c->clock + c->step;
+        else if (sought)
+            return 0;
+        else
+            frame->pts = c->file->start_time == AV_NOPTS_VALUE ?
+                0 : av_rescale_q(c->file->start_time, AV_TIME_BASE_Q, c->stream->time_base);
     }
-    if (!wanted(c, frame))
+    if (c->clock != AV_NOPTS_VALUE && frame->pts > c->clock)
+        c->step = frame->pts - c->clock;
+    if (duration_of(c, frame) > 0)
+        c->step = duration_of(c, frame);
+    c->clock = frame->pts;
+    return 1;
+}
+
+/* Whether the frame is wanted; otherwise it comes before the start, or c->ended is set. */
+static int wanted(clip *c, const AVFrame *frame)
+{
+    const int64_t time = time_of(c, frame->pts);
+
+    if (c->start != WHOLE_START && time < c->start - MICROSECONDS)
         return 0;
+    if (c->end != WHOLE_END && time >= c->end - MICROSECONDS) {
+        c->ended = 1;
+        return 0;
+    }
+    return 1;
+}
+
+/* Returns 1 if frames are missing before it, after a seek. */
+static int take_frame(clip *c, const char *graph, int sought)
+{
+    AVFrame *frame = c->frame;
+    const int is_first = c->clock == AV_NOPTS_VALUE;
+    const char *format;
+
+    c->shown++;
+    if (!set_time(c, frame, sought))
+        return 0;
+    if (sought && is_first && time_of(c, frame->pts) > c->start + MICROSECONDS)
+        return 1;
+    if (!wanted(c, frame)) {
+        send_heartbeat(c);
+        return 0;
+    }
     if ((frame->flags & AV_FRAME_FLAG_CORRUPT) || frame->decode_error_flags)
         return fail("frame %lld is damaged%s%s", (long long)c->decoded, decoder_says[0] ? ": " : "", decoder_says);
     if (c->decoded && frame->pts <= c->last)
         return fail("the times of frames %lld and %lld do not ascend", (long long)c->decoded - 1, (long long)c->decoded);
-    duration = duration_of(c, frame);
+    if (c->decoded && strstr(graph, "fps=") &&
+        av_rescale_q(frame->pts - c->last, c->stream->time_base, AV_TIME_BASE_Q) > LONGEST_FRAME * INT64_C(1000000))
+        return fail("frame %lld would be repeated for more than %d s", (long long)c->decoded - 1, LONGEST_FRAME);
     if (!c->decoded) {
         c->first = frame->pts;
         c->width = frame->width;
@@ -435,57 +683,27 @@ static int take_frame(clip *c, const char *graph)
         if (open_graph(c, graph))
             return -1;
     } else if (frame->width != c->width || frame->height != c->height || frame->format != c->format) {
+        format = av_get_pix_fmt_name(frame->format);
         return fail("frame %lld is %dx%d %s, the frames before it are %dx%d %s", (long long)c->decoded, frame->width, frame->height,
-                    av_get_pix_fmt_name(frame->format), c->width, c->height, av_get_pix_fmt_name(c->format));
+                    format ? format : "", c->width, c->height, av_get_pix_fmt_name(c->format));
     }
+    frame->sample_aspect_ratio = av_guess_sample_aspect_ratio(c->file, c->stream, frame);
     c->last = frame->pts;
-    c->duration = duration;
+    c->duration = c->step;
     c->decoded++;
+    send_heartbeat(c);
     return filter(c, frame);
 }
 
 /* Takes the frames that the decoder has ready. */
-static int take_frames(clip *c, const char *graph)
+static int take_frames(clip *c, const char *graph, int sought)
 {
-    int error = 0;
+    int error = 0, result;
 
     while (!c->ended && (error = avcodec_receive_frame(c->decoder, c->frame)) >= 0)
-        if (take_frame(c, graph))
-            return -1;
+        if ((result = take_frame(c, graph, sought)) != 0)
+            return result;
     return error >= 0 || error == AVERROR(EAGAIN) || error == AVERROR_EOF ? 0 : fail_av("a frame is damaged", error);
-}
-
-/* Moves to before the start, so that every frame from it on can be decoded. Returns whether it tried to. */
-static int seek(clip *c)
-{
-    int64_t time;
-
-    if (c->start == WHOLE_START)
-        return 0;
-    time = to_stream(c, c->start);
-    /* Where files are indexed by decoding times, frames that are shown later may be stored earlier. */
-    if (!(c->file->iformat->flags & AVFMT_SEEK_TO_PTS))
-        time -= av_rescale_q(AV_TIME_BASE / 2, AV_TIME_BASE_Q, c->stream->time_base);
-    if (time <= to_stream(c, 0))
-        return 0;
-    av_seek_frame(c->file, c->stream->index, time, AVSEEK_FLAG_BACKWARD);
-    return 1;
-}
-
-/* Whether the file kept what it says of itself. Only for whole clips: a part says nothing about the rest. */
-static int check_whole(const clip *c)
-{
-    int64_t length, missing;
-
-    if (c->start != WHOLE_START || c->end != WHOLE_END || c->stream->duration <= 0 || !c->decoded)
-        return 0;
-    length = c->last - c->first + c->duration;
-    missing = c->stream->duration - length;
-    /* Half a second, as times of containers are rounded, and edit lists hide frames. */
-    if (missing > av_rescale_q(AV_TIME_BASE / 2, AV_TIME_BASE_Q, c->stream->time_base))
-        return fail("it ends %.2f s too early: it says that it has %.2f s", (double)missing * av_q2d(c->stream->time_base),
-                    (double)c->stream->duration * av_q2d(c->stream->time_base));
-    return 0;
 }
 
 /* Fails for what demuxer and decoder called an error. */
@@ -496,81 +714,157 @@ static int check_reports(const clip *c)
     return text[0] ? fail("after frame %lld: %s", (long long)c->decoded, text) : 0;
 }
 
-static int take_packet(clip *c, const char *graph)
+/* Whether a packet's frame cannot be had where decoding begins, and is shown before all that can: files may be cut before frames that
+ * others refer to, and seeks lead there, too. */
+static int is_leading(const clip *c, const AVPacket *packet)
+{
+    if (c->shown)
+        return 0;
+    return !c->has_key || packet->flags & AV_PKT_FLAG_DISCARD ||
+           (packet->pts != AV_NOPTS_VALUE && c->key != AV_NOPTS_VALUE && packet->pts < c->key);
+}
+
+static int take_packet(clip *c, const char *graph, int sought)
 {
     const AVPacket *packet = c->packet;
-    int error;
+    int error, leading, result;
 
     if (packet->flags & AV_PKT_FLAG_CORRUPT)
         return fail("the data after frame %lld are damaged", (long long)c->decoded);
-    if (c->key == AV_NOPTS_VALUE)
-        c->key = packet->pts;
+    c->packets++;
     if (packet->pos >= 0)
         c->read = packet->pos + packet->size;
-    if ((error = avcodec_send_packet(c->decoder, packet)) < 0)
+    if (!c->has_key && packet->flags & AV_PKT_FLAG_KEY) {
+        c->has_key = 1;
+        c->key = packet->pts;
+    }
+    leading = is_leading(c, packet);
+    error = avcodec_send_packet(c->decoder, packet);
+    if (error < 0 && !leading)
         return fail_av("a frame is damaged", error);
-    if (take_frames(c, graph))
-        return -1;
-    /* After a seek, frames that are shown before the first one may lack others that they refer to. They are not wanted. */
-    if (packet->pts != AV_NOPTS_VALUE && c->key != AV_NOPTS_VALUE && packet->pts < c->key && !c->decoded)
+    if ((result = take_frames(c, graph, sought)) != 0)
+        return result;
+    if (leading)
         decoder_says[0] = 0;
     return check_reports(c);
 }
 
-/* FFmpeg takes a part of an uncompressed frame at the end for the end. */
-static int check_end(const clip *c)
+/* Whether the file kept what it says of itself, where it was read to its end. FFmpeg goes by what is there. */
+static int check_end(const clip *c, int sought)
 {
-    const int64_t size = c->file->pb ? avio_size(c->file->pb) : -1;
+    const char *format = c->file->iformat->name;
+    const int64_t size = avio_size(c->io);
+    int64_t missing, tolerance = av_rescale_q(AV_TIME_BASE / 2, AV_TIME_BASE_Q, c->stream->time_base);
+    int entries;
 
-    if (!strcmp(c->file->iformat->name, "yuv4mpegpipe") && size >= 0 && c->read != size)
+    if (!strcmp(format, "yuv4mpegpipe") && size >= 0 && c->read != size)
         return fail("it ends within frame %lld", (long long)c->decoded);
+    if (check_size(c->io, format, size))
+        return -1;
+    if (sought || c->start != WHOLE_START || c->end != WHOLE_END || !c->decoded)
+        return 0;
+    /* An index that comes before the frames. */
+    entries = avformat_index_get_entries_count(c->stream);
+    if (strstr(format, "mp4") && entries > c->packets)
+        return fail("it has %lld frames, and its index %d", (long long)c->packets, entries);
+    /* This one has the length of the longest stream only, and its size was checked. */
+    if (!strcmp(format, "asf"))
+        return 0;
+    missing = c->stream->duration - (c->last + c->duration);
+    missing += c->stream->start_time == AV_NOPTS_VALUE ? c->first : c->stream->start_time;
+    if (c->stream->duration <= 0 && !strcmp(format, "flv") && c->file->duration > 0)
+        missing = av_rescale_q(c->file->duration, AV_TIME_BASE_Q, c->stream->time_base) - (c->last + c->duration);
+    else if (c->stream->duration <= 0)
+        return 0;
+    /* Half a second, as times of containers are rounded, and edit lists hide frames. These two only round. */
+    if (!strcmp(format, "flv") || !strcmp(format, "ivf"))
+        tolerance = FFMIN(tolerance, 2 * c->duration);
+    if (missing > tolerance)
+        return fail("it ends %.2f s too early", (double)missing * av_q2d(c->stream->time_base));
     return 0;
 }
 
-/* Reads packets until the clip has ended. */
-static int read_packets(clip *c, const char *graph)
+/* Reads packets until the clip has ended. Returns 1 if frames are missing after a seek. */
+static int read_packets(clip *c, const char *graph, int sought)
 {
-    int error = 0;
+    int error = 0, result = 0;
 
     while (!c->ended && (error = av_read_frame(c->file, c->packet)) >= 0) {
-        const int failed = c->packet->stream_index == c->stream->index && take_packet(c, graph);
+        /* Parsers speak for decoders. */
+        if (!c->shown && !c->has_key && !(c->packet->flags & AV_PKT_FLAG_KEY))
+            decoder_says[0] = 0;
+        if (c->packet->stream_index == c->stream->index)
+            result = take_packet(c, graph, sought);
         av_packet_unref(c->packet);
-        if (failed || check_reports(c))
+        if (result)
+            return result;
+        if (check_reports(c))
             return -1;
     }
     if (c->ended)
         return 0;
     if (error < 0 && error != AVERROR_EOF)
         return fail_av("it cannot be read to its end", error);
-    if (c->file->pb && c->file->pb->error)
-        return fail_av("it cannot be read to its end", c->file->pb->error);
-    if (check_reports(c) || check_end(c))
+    if (c->io->error)
+        return fail_av("it cannot be read to its end", c->io->error);
+    if (check_reports(c))
         return -1;
     if ((error = avcodec_send_packet(c->decoder, NULL)) < 0)
         return fail_av("a frame is damaged", error);
-    if (take_frames(c, graph) || check_reports(c))
+    if ((result = take_frames(c, graph, sought)) != 0)
+        return result;
+    if (check_reports(c))
         return -1;
-    return c->ended ? 0 : check_whole(c);
+    return c->ended ? 0 : check_end(c, sought);
 }
+
+/* Moves to some time before the start, so that every frame from it on can be decoded. Returns 0 if that is the file's start. */
+static int seek(const clip *c, int64_t margin, int *moved)
+{
+    const int64_t first = c->file->start_time == AV_NOPTS_VALUE ? 0 : c->file->start_time;
+    const int64_t time = c->start - margin;
+
+    if (c->start == WHOLE_START || time <= 0)
+        return 0;
+    *moved = 1;
+    return av_seek_frame(c->file, c->stream->index, av_rescale_q(time + first, AV_TIME_BASE_Q, c->stream->time_base),
+                         AVSEEK_FLAG_BACKWARD) >= 0;
+}
+
+/* Where files are indexed by decoding times, frames that are shown later may be stored earlier. Where key frames are rare, the first
+ * seek is too short. */
+static const int64_t MARGINS[] = {500000, 10000000};
 
 static int decode(clip *c, const char *graph)
 {
-    int sought, failed;
+    size_t i;
+    int result = 1, moved = 0;
 
     c->packet = av_packet_alloc();
     c->frame = av_frame_alloc();
     c->picture = av_frame_alloc();
     if (!c->packet || !c->frame || !c->picture)
         return fail("not enough memory");
-    sought = seek(c);
-    failed = read_packets(c, graph);
-    if (sought && !c->decoded) {
-        /* It may have failed, or frames after it may refer to others before it. Decoding from the file's start tells. */
-        close_file(c);
-        failure[0] = reported[0] = decoder_says[0] = 0;
-        failed = open_file(c) || read_packets(c, graph);
+    for (i = 0; result == 1 && i < sizeof MARGINS / sizeof *MARGINS && seek(c, MARGINS[i], &moved); i++) {
+        avcodec_flush_buffers(c->decoder);
+        begin_reading(c);
+        result = read_packets(c, graph, 1);
+        /* The seek may have failed; decoding from the file's start tells. */
+        if (!c->decoded && result <= 0) {
+            result = 1;
+            failure[0] = 0;
+        }
     }
-    if (failed)
+    if (result == 1) {
+        if (moved) {
+            close_file(c);
+            failure[0] = 0;
+            if (open_file(c))
+                return -1;
+        }
+        result = read_packets(c, graph, 0);
+    }
+    if (result)
         return -1;
     if (!c->decoded)
         return fail(c->start == WHOLE_START && c->end == WHOLE_END ? "it has no frames" : "it has no frames in this range");
@@ -599,18 +893,39 @@ static void close_clip(clip *c)
     failure[0] = reported[0] = decoder_says[0] = 0;
 }
 
-int main(void)
+/* A hostile file should fail, and not take the job's memory. */
+static void limit_memory(const char *bytes)
+{
+#ifdef __linux__
+    const struct rlimit limit = {strtoull(bytes, NULL, 10), strtoull(bytes, NULL, 10)};
+    FILE *score = fopen("/proc/self/oom_score_adj", "w");
+
+    setrlimit(RLIMIT_DATA, &limit);
+    if (score) {
+        fputs("1000", score);
+        fclose(score);
+    }
+#else
+    (void)bytes;
+#endif
+}
+
+int main(int count, char **arguments)
 {
     clip c = {0};
     unsigned char head[5];
 
-    /* Control-C is for wfvae-batch, which lets clips end. */
+    /* What ends wfvae-batch may go to all of its group. It lets clips end. */
     signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
 #ifdef __linux__
     /* A decoder that hangs does not notice that standard input has ended. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 #endif
     av_log_set_callback(listen);
+    if (count > 1)
+        limit_memory(arguments[1]);
     for (;;) {
         size_t size;
         char *body;

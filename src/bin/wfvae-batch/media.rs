@@ -21,6 +21,8 @@ pub struct Description {
     pub rate: Option<(u32, u32)>,
     /// Width and height of a pixel.
     pub aspect: Option<(u32, u32)>,
+    /// FFmpeg's name of where the chroma samples are.
+    pub location: String,
     /// How frames are turned and mirrored to be shown.
     pub turn: Option<Turn>,
 }
@@ -47,6 +49,8 @@ impl Turn {
 pub struct Frame {
     pub width: usize,
     pub height: usize,
+    /// Frames a second after the filters.
+    pub rate: Option<(u32, u32)>,
     pub format: String,
     pub matrix: String,
     pub range: String,
@@ -73,6 +77,7 @@ pub struct Reader {
     program: PathBuf,
     dog: Arc<Watchdog>,
     timeout: Duration,
+    memory: u64,
     process: Option<Process>,
 }
 
@@ -99,8 +104,9 @@ pub fn find_program() -> Result<PathBuf, String> {
 }
 
 impl Reader {
-    pub fn new(program: PathBuf, dog: Arc<Watchdog>, timeout: Duration) -> Self {
-        Reader { program, dog, timeout, process: None }
+    /// `memory`: that a process may take, in bytes.
+    pub fn new(program: PathBuf, dog: Arc<Watchdog>, timeout: Duration, memory: u64) -> Self {
+        Reader { program, dog, timeout, memory, process: None }
     }
 
     pub fn open(&mut self, path: &Path, start: Option<i64>, end: Option<i64>) -> Result<Description, String> {
@@ -139,10 +145,20 @@ impl Reader {
     }
 
     pub fn next(&mut self) -> Result<Next, String> {
+        loop {
+            if let Some(next) = self.next_message()? {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// `None`: decoding goes on.
+    fn next_message(&mut self) -> Result<Option<Next>, String> {
         self.on_process(|process| match process.receive()? {
-            (b'f', body) => Ok(Ok(Next::Frame(frame(body).ok_or(Broken)?))),
-            (b'd', body) => Ok(Ok(Next::End(counts(&text(body))))),
+            (b'f', body) => Ok(Ok(Some(Next::Frame(frame(body).ok_or(Broken)?)))),
+            (b'd', body) => Ok(Ok(Some(Next::End(counts(&text(body)))))),
             (b'e', body) => Ok(Err(text(body))),
+            (b'h', _) => Ok(Ok(None)),
             _ => Err(Broken),
         })?
     }
@@ -154,6 +170,7 @@ impl Reader {
 
     fn start(&self) -> Result<Process, String> {
         let mut command = Command::new(&self.program);
+        command.arg(self.memory.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|e| format!("{} cannot be started: {e}", self.program.display()))?;
         let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
@@ -229,16 +246,17 @@ fn text(body: Vec<u8>) -> String {
 fn frame(mut body: Vec<u8>) -> Option<Frame> {
     let number = |at: usize| Some(u32::from_le_bytes(body.get(at..at + 4)?.try_into().ok()?) as usize);
     let (width, height) = (number(0)?, number(4)?);
-    let mut at = 16;
+    let mut at = 8;
     let mut name = || {
         let end = at + body.get(at..)?.iter().position(|&byte| byte == 0)?;
         let name = String::from_utf8(body[at..end].to_vec()).ok();
         at = end + 1;
         name
     };
+    let rate = fraction(&name()?);
     let (format, matrix, range, location) = (name()?, name()?, name()?, name()?);
     body.drain(..at);
-    Some(Frame { width, height, format, matrix, range, location, planes: body })
+    Some(Frame { width, height, rate, format, matrix, range, location, planes: body })
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -258,17 +276,21 @@ fn counts(text: &str) -> Counts {
     counts
 }
 
+/// Of positive numbers.
+fn fraction(text: &str) -> Option<(u32, u32)> {
+    let (numerator, denominator) = text.split_once('/')?;
+    let found = (numerator.parse().ok()?, denominator.parse().ok()?);
+    Some(found).filter(|&(numerator, denominator)| numerator > 0 && denominator > 0)
+}
+
 fn describe(text: &str) -> Description {
     let mut found = Description::default();
-    let fraction = |value: &str| {
-        let (numerator, denominator) = value.split_once('/')?;
-        Some((numerator.parse().ok()?, denominator.parse().ok()?))
-    };
     for (name, value) in lines(text) {
         match name {
             "width" => found.width = value.parse().unwrap_or_default(),
             "height" => found.height = value.parse().unwrap_or_default(),
             "format" => found.format = value.into(),
+            "location" => found.location = value.into(),
             "rate" => found.rate = fraction(value),
             "aspect" => found.aspect = fraction(value).filter(|(x, y)| x != y),
             "display_matrix" => found.turn = turn(value),

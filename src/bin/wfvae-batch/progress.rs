@@ -1,6 +1,7 @@
 //! What the user sees while a job runs: a bar on a terminal, else a line now and then.
 
 use crate::manifest::{self, Row};
+use crate::messages::tell;
 use crate::watchdog::lock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -46,7 +47,7 @@ impl Progress {
             }
             manifest::Result::Failed { error } => {
                 counts.failed += 1;
-                self.bar.suspend(|| eprintln!("{}: {error}", row.source.path));
+                self.bar.suspend(|| tell(format_args!("{}: {error}", row.source.path)));
                 self.bar.set_message(format!(", {} failed", counts.failed));
             }
         }
@@ -56,11 +57,11 @@ impl Progress {
             let gone = self.start.elapsed().as_secs_f64();
             let (ready, total) = (counts.done + counts.failed, self.total);
             let left = gone / ready as f64 * (total as u64 - ready) as f64;
-            eprintln!(
-                "{ready} of {total} clips, {:.1} a second, {} failed, {left:.0} s left",
+            tell(format_args!(
+                "{ready} of {total} clips, {:.2} a second, {} failed, {left:.0} s left",
                 ready as f64 / gone,
                 counts.failed
-            );
+            ));
         }
     }
 
@@ -74,10 +75,10 @@ impl Progress {
                 0 => String::new(),
                 skipped => format!(", {skipped} were done before"),
             };
-            eprintln!(
+            tell(format_args!(
                 "{} clips encoded, {} frames, in {gone:.1} s; {} failed{before}",
                 counts.done, counts.frames, counts.failed
-            );
+            ));
         }
         counts.failed
     }

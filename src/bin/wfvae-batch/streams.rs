@@ -7,7 +7,7 @@ use wfvae::{ErrorKind, Estimate, Model, Stream, StreamOptions, Tiling};
 
 /// Frames of a clip that are encoded in one call.
 pub const FRAMES_AT_ONCE: usize = 8;
-/// Of the process that decodes a clip: its libraries and buffers, and the frames that it holds. Measured.
+/// Of a process that decodes clips: its libraries and buffers; and the frames that it holds of a clip. Measured.
 const READER_BYTES: u64 = 40_000_000;
 const READER_FRAMES: u64 = 24;
 /// Of a pixel of a frame, with 4:4:4 or with 16 bits.
@@ -21,6 +21,8 @@ pub struct Streams {
     limit: u64,
     /// Of every clip, if that is known.
     frames: Option<u64>,
+    /// Of the weights, and of the processes that decode.
+    fixed: u64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -55,8 +57,22 @@ pub struct Lease<'a> {
 }
 
 impl Streams {
-    pub fn new(model: Model, options: StreamOptions, limit: u64, frames: Option<u64>) -> Self {
-        Streams { model, options, limit, frames, state: Mutex::default(), changed: Condvar::new() }
+    pub fn new(model: Model, options: StreamOptions, limit: u64, frames: Option<u64>, jobs: usize) -> Self {
+        let fixed = model.info().weight_bytes + jobs as u64 * READER_BYTES;
+        Streams { model, options, limit, frames, fixed, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Whether there is memory to decode frames of so many pixels.
+    pub fn check_source(&self, pixels: u64) -> Result<(), String> {
+        let needed = self.fixed + source_bytes(pixels);
+        match needed <= self.limit {
+            true => Ok(()),
+            false => Err(format!(
+                "decoding it needs {} MiB, {} MiB may be used; raise --memory",
+                mib(needed),
+                mib(self.limit)
+            )),
+        }
     }
 
     /// A stream for frames of a size, which are made from frames of `source_pixels`. Waits until there is memory for it.
@@ -107,7 +123,7 @@ impl Streams {
         let pixels = (width * height) as u64;
         let clip_bytes = |clip_frames: u64| {
             let frames = clip_frames.max(FRAMES_AT_ONCE as u64);
-            READER_BYTES + PIXEL_BYTES * (source_pixels * READER_FRAMES + pixels * frames)
+            source_bytes(source_pixels) + PIXEL_BYTES * pixels * frames
         };
         let estimate = |options: &StreamOptions| Stream::estimate(&self.model, options);
         let plan = |options: StreamOptions, estimate: Estimate| Plan {
@@ -116,33 +132,42 @@ impl Streams {
             options,
         };
         let whole = estimate(&options).map_err(|e| e.to_string())?;
-        let needed = whole.total_bytes + clip_bytes(options.clip_frames);
+        let others = self.fixed - self.model.info().weight_bytes;
+        let needed = whole.total_bytes + others + clip_bytes(options.clip_frames);
         if needed <= self.limit {
             return Ok(plan(options, whole));
         }
         options.tiling = Tiling::Exact;
         for clip_frames in [Some(options.clip_frames), self.frames].into_iter().flatten() {
             options.clip_frames = clip_frames;
-            options.memory_limit = self.limit.saturating_sub(clip_bytes(clip_frames)).max(1);
+            options.memory_limit = self.limit.saturating_sub(others + clip_bytes(clip_frames)).max(1);
             if let Ok(tiled) = estimate(&options) {
                 return Ok(plan(options, tiled));
             }
         }
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let tiles = match (self.model.info().encode_halo, self.frames) {
             (Some(_), None) => "; with --frames they can be processed in tiles",
             _ => "",
         };
         Err(format!(
-            "frames of {width}x{height} need {} MiB, {} MiB may be used; make them smaller with --size, or raise --memory{tiles}",
+            "frames of {width}x{height} need {} MiB, {} MiB of it for decoding, and {} MiB may be used; make them smaller with --size, or raise --memory{tiles}",
             mib(needed),
+            mib(others + source_bytes(source_pixels)),
             mib(self.limit)
         ))
     }
 
     fn fits(&self, state: &State, bytes: u64) -> bool {
-        self.model.info().weight_bytes + state.used + bytes <= self.limit
+        self.fixed + state.used + bytes <= self.limit
     }
+}
+
+fn source_bytes(pixels: u64) -> u64 {
+    PIXEL_BYTES * pixels * READER_FRAMES
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }
 
 impl Deref for Lease<'_> {

@@ -1,8 +1,10 @@
 //! Which clips are left to encode, by what the manifest says of them.
 
+use crate::arguments::Arguments;
 use crate::clips::{Clip, seconds};
 use crate::encode;
 use crate::manifest::{Result as Outcome, Row, Shard};
+use crate::outputs;
 use crate::shards::{self, State};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,6 +16,8 @@ pub struct Work {
     pub clip: Clip,
     /// Why it cannot be.
     pub refusal: Option<String>,
+    /// Whether the manifest calls it done, which does not hold any more.
+    pub has_stale_output: bool,
 }
 
 pub struct ToDo {
@@ -24,18 +28,20 @@ pub struct ToDo {
     pub states: BTreeMap<usize, State>,
 }
 
-pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard], folder: &Path) -> ToDo {
+pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard], arguments: &Arguments) -> ToDo {
     let in_shards = shards::keys(finished);
     let mut found = ToDo { left: vec![], done: 0, states: BTreeMap::new() };
     for (index, clip) in clips.into_iter().enumerate() {
-        let row = rows.remove(&clip.key).filter(|row| is_of(row, &clip));
+        let recorded = rows.remove(&clip.key);
+        let was_done = recorded.as_ref().is_some_and(|row| matches!(row.result, Outcome::Done(_)));
+        let row = recorded.filter(|row| is_of(row, &clip));
         let in_shard = in_shards.contains(clip.key.as_str());
         match row {
             Some(_) if in_shard => {
                 found.states.insert(index, State::Left);
                 found.done += 1;
             }
-            Some(row) if has_output(&row, folder) => {
+            Some(row) if has_output(&row, &outputs::of(&clip, arguments), &arguments.output) => {
                 found.states.insert(index, State::Waiting(row.into()));
                 found.done += 1;
             }
@@ -45,7 +51,7 @@ pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard]
                      changed; give it another key, or begin again in another folder"
                         .into()
                 });
-                found.left.push(Work { index, clip, refusal });
+                found.left.push(Work { index, clip, refusal, has_stale_output: was_done && !in_shard });
             }
         }
     }
@@ -61,8 +67,10 @@ fn is_of(row: &Row, clip: &Clip) -> bool {
     same_part && same_frames && same_source
 }
 
-fn has_output(row: &Row, folder: &Path) -> bool {
+fn has_output(row: &Row, name: &str, folder: &Path) -> bool {
     let Outcome::Done(done) = &row.result else { return false };
-    std::fs::metadata(folder.join(&done.output))
-        .is_ok_and(|output| output.is_file() && output.len() == done.output_bytes)
+    // A manifest that somebody changed may name any file.
+    done.output == name
+        && std::fs::metadata(folder.join(&done.output))
+            .is_ok_and(|output| output.is_file() && output.len() == done.output_bytes)
 }
