@@ -80,7 +80,8 @@ class Output:
         self.folder = pathlib.Path(folder)
 
     def lines(self):
-        return [json.loads(line) for line in (self.folder / "manifest.jsonl").read_text().splitlines()]
+        manifest = self.folder / "manifest.jsonl"
+        return [json.loads(line) for line in manifest.read_text().splitlines()] if manifest.exists() else []
 
     def rows(self):
         """The last row of each clip, by key."""

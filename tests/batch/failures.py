@@ -2,11 +2,12 @@
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import time
 
-from base import ALL, FFV1, Output, check, children, contains, copies, equal, make_clip, resident, run, start, wait_for
+from base import ALL, BATCH, FFV1, Output, check, children, contains, copies, equal, make_clip, resident, run, start, wait_for
 from media import MODEL, floats, out_text
 
 
@@ -30,6 +31,19 @@ def decoders(folder):
     # Filters that wait are no faster on any machine.
     status, text = run(clips, "-o", folder / "slow", "--filter", "realtime=speed=0.01", "--timeout", 0.3, "-j", 8)
     equal("decoders: slow filters", (status, text), (1, out_text(0, failed=8)))
+
+    # Programs that lie elsewhere, one of them broken.
+    programs = folder / "programs"
+    programs.mkdir()
+    shutil.copy(BATCH, programs)
+    copy = [str(programs / BATCH.name), "encode", str(clips), "-o", str(folder / "none")]
+    for content, part in ((None, "wfvae-media is missing"), ("#!/bin/sh\necho no library >&2; exit 127\n", "(exit status: 127): no library")):
+        if content:
+            (programs / "wfvae-media").write_text(content)
+            (programs / "wfvae-media").chmod(0o755)
+        result = subprocess.run(copy, capture_output=True, text=True, timeout=60)
+        equal("decoders: status without one", result.returncode, 2)
+        contains("decoders: words without one", result.stderr, part)
 
     # Whoever kills the job kills decoders that hang, too.
     out = Output(folder / "orphans")

@@ -129,7 +129,7 @@ def interrupts(folder):
     ):
         out = Output(folder / name)
         with start(clips, "-o", out.folder, start_new_session=True) as process:
-            wait_for(lambda: (out.folder / "manifest.jsonl").exists() and len(out.lines()) > 2)
+            wait_for(lambda: len(out.lines()) > 2)
             for number in signals:
                 begin = time.monotonic()
                 # Services are stopped with all of their processes.
@@ -149,7 +149,7 @@ def interrupts(folder):
         equal(f"interrupts: results after {name}", out.hashes(), whole.hashes())
     out = Output(folder / "nohup")
     with start(clips, "-o", out.folder, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
-        wait_for(lambda: (out.folder / "manifest.jsonl").exists() and len(out.lines()) > 2)
+        wait_for(lambda: len(out.lines()) > 2)
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=60)
     equal("interrupts: nohup", (process.returncode, len(out.done())), (0, 12))
@@ -160,7 +160,7 @@ def side_by_side(folder):
     clips = copies(make_clip(folder / "a.mkv", frames=60, size="192x128"), folder / "clips", 6)
     out = Output(folder / "out")
     with start(clips, "-o", out.folder) as process:
-        wait_for(lambda: (out.folder / "manifest.jsonl").exists() and len(out.lines()) > 1)
+        wait_for(lambda: len(out.lines()) > 1)
         status, text = run(clips, "-o", out.folder, "--resume")
         process.communicate(timeout=60)
     equal("side by side: status", (process.returncode, status), (0, 2))

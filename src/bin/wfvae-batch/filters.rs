@@ -17,7 +17,7 @@ fn chroma(clip: &Description) -> &'static str {
 }
 
 pub fn graph(arguments: &Arguments, clip: &Description) -> Result<String, String> {
-    let mut filters = vec!["setpts=PTS-STARTPTS".to_string()];
+    let mut filters = vec![];
     filters.extend(arguments.filter.clone());
     if let Some((numerator, denominator)) = arguments.fps {
         filters.push(format!("fps={numerator}/{denominator}"));

@@ -418,7 +418,7 @@ static int drain(clip *c)
 static int filter(clip *c, AVFrame *frame)
 {
     const int error =
-        frame ? av_buffersrc_add_frame(c->source, frame) : av_buffersrc_close(c->source, c->last + c->duration, 0);
+        frame ? av_buffersrc_add_frame(c->source, frame) : av_buffersrc_close(c->source, c->last + c->duration - c->first, 0);
 
     /* Filters that need no more frames say so. */
     if (error == AVERROR_EOF) {
@@ -692,6 +692,7 @@ static int take_frame(clip *c, const char *graph, int sought)
     c->duration = c->step;
     c->decoded++;
     send_heartbeat(c);
+    frame->pts -= c->first;
     return filter(c, frame);
 }
 

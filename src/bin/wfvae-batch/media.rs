@@ -94,13 +94,22 @@ pub fn find_program() -> Result<PathBuf, String> {
     let own = own.map_err(|e| format!("cannot find this program's folder: {e}"))?;
     let folder = own.parent().unwrap_or(Path::new(""));
     let programs = [folder.join(PROGRAM), folder.join("../libexec/wfvae").join(PROGRAM)];
-    let found = programs.iter().find(|program| program.is_file());
-    found.cloned().ok_or_else(|| {
+    let found = programs.iter().find(|program| program.is_file()).ok_or_else(|| {
         format!(
             "{} is missing: it reads media files, and comes with wfvae-batch from make and make install",
             programs[1].display()
         )
-    })
+    })?;
+    // Without a clip it ends at once. If it cannot find FFmpeg's libraries, the system says so.
+    let tried = Command::new(found).stdin(Stdio::null()).output();
+    let tried = tried.map_err(|e| format!("{} cannot be started: {e}", found.display()))?;
+    match tried.status.success() {
+        true => Ok(found.clone()),
+        false => {
+            let text = String::from_utf8_lossy(&tried.stderr);
+            Err(format!("{} does not run ({}): {}", found.display(), tried.status, text.trim()))
+        }
+    }
 }
 
 impl Reader {
