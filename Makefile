@@ -60,9 +60,10 @@ FREI0RDIR = $(firstword $(subst /, ,$(LIBDIR)))/frei0r-1
 INSTALLED_PROGRAMS = $(EXAMPLES:$(C)/%=$(INSTALLED)/%)
 HAVE_FREI0R := $(shell $(CC) $(CFLAGS) -include frei0r.h -E -x c /dev/null > /dev/null 2>&1 && echo 1)
 INSTALLED_PLUGIN = $(if $(HAVE_FREI0R),$(INSTALLED)/frei0r/wfvae.so)
-# wfvae-batch reads media files with FFmpeg's libraries, and is built where these are. For another system they would be that system's.
+# wfvae-batch reads media files with FFmpeg's libraries, from 5.0 on, and is built where these are. For another system they would be
+# that system's.
 MEDIA_LIBRARIES = libavformat libavcodec libavfilter libavutil
-HAVE_MEDIA := $(if $(TARGET),,$(shell pkg-config --exists $(MEDIA_LIBRARIES) 2> /dev/null && echo 1))
+HAVE_MEDIA := $(if $(TARGET),,$(shell pkg-config --exists 'libavformat >= 59' $(MEDIA_LIBRARIES) 2> /dev/null && echo 1))
 BATCH = $(if $(HAVE_MEDIA),$(BUILD)/wfvae-batch $(BUILD)/wfvae-media)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
@@ -269,9 +270,9 @@ $(BENCH): tools/bench/libwfvae.c
 $(C)/device_memory: tests/c/device_memory.c
 
 # GNU's extensions are for prctl().
-$(BUILD)/wfvae-media: src/bin/wfvae-batch/media.c
+$(BUILD)/wfvae-media: src/bin/wfvae-batch/media.c src/bin/wfvae-batch/ends.c src/bin/wfvae-batch/ends.h
 	@mkdir -p $(@D)
-	$(CC) -std=gnu99 $(WARNINGS) $(CFLAGS) $$(pkg-config --cflags $(MEDIA_LIBRARIES)) -o $@ $< $$(pkg-config --libs $(MEDIA_LIBRARIES))
+	$(CC) -std=gnu99 $(WARNINGS) $(CFLAGS) $$(pkg-config --cflags $(MEDIA_LIBRARIES)) -o $@ $(filter %.c,$^) $$(pkg-config --libs $(MEDIA_LIBRARIES))
 
 $(EXAMPLES) $(C_TESTS) $(BENCH) $(C)/device_memory: $(wildcard examples/*.h) include/wfvae.h | library
 	@mkdir -p $(@D)
@@ -322,6 +323,7 @@ wheel: library
 
 #: make check-batch   the tests of wfvae-batch, more than make check runs: a job that is killed 50 times, and 10,000 clips
 check-batch: library $(BATCH) $(C)/encode_file
+	@[ -n '$(HAVE_MEDIA)' ] || { echo "FFmpeg's libraries, 5.0 or newer, or pkg-config are missing (Debian: libavfilter-dev, pkg-config)" >&2; exit 1; }
 	@$(BATCH_CHECK) --all
 
 BATCH_CHECK = python3 tests/batch/check.py $(BUILD)

@@ -133,7 +133,7 @@ fi
 group links python3 tests/check_links.py
 # The libraries of wfvae-batch.
 need pkg-config pkg-config
-pkg-config --exists libavfilter 2> /dev/null || need libavfilter libavfilter-dev || :
+pkg-config --exists libavfilter libavformat libavcodec libavutil 2> /dev/null || need libavfilter libavfilter-dev || :
 need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and none can be installed"
 group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
 # Runs beside the other groups, as neither keeps two cores busy. One failing test program must not hide the others.

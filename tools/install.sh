@@ -169,7 +169,7 @@ install_all() {
         put 755 "$BUILD/wfvae-batch" bin/wfvae-batch
         put 755 "$BUILD/wfvae-media" libexec/wfvae/wfvae-media
     elif [ "$SYSTEM" = posix ]; then
-        echo "without wfvae-batch: FFmpeg's libraries were not found (Debian: libavfilter-dev)"
+        echo "without wfvae-batch: FFmpeg's libraries, 5.0 or newer, were not found (Debian: libavfilter-dev, pkg-config)"
     fi
     if [ -n "$PLUGIN" ]; then
         put 755 "$PLUGIN" "$FREI0RDIR/wfvae.so"

@@ -81,7 +81,10 @@ class Output:
 
     def lines(self):
         manifest = self.folder / "manifest.jsonl"
-        return [json.loads(line) for line in manifest.read_text().splitlines()] if manifest.exists() else []
+        if not manifest.exists():
+            return []
+        # The last line may be under way.
+        return [json.loads(line) for line in manifest.read_text().split("\n")[:-1]]
 
     def rows(self):
         """The last row of each clip, by key."""

@@ -23,6 +23,9 @@ TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shar
 
 def main():
     names = [argument for argument in sys.argv[2:] if argument != "--all"]
+    unknown = set(names) - {topic.__name__ for topic in TOPICS}
+    if unknown:
+        sys.exit(f"no such topic: {', '.join(sorted(unknown))}")
     for topic in TOPICS:
         if names and topic.__name__ not in names:
             continue

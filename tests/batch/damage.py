@@ -61,7 +61,9 @@ def files(folder):
     (clips / "sizes.ts").write_bytes(small + make_clip(folder / "large.h264", frames=20, size="96x64").read_bytes())
     os.mkfifo(clips / "pipe.mp4")
     os.symlink("nowhere.mp4", clips / "link.mp4")
-    damaged = {path.stem for path in clips.iterdir()}
+    # Without checksums a decoder need not notice.
+    unsure = {path.stem for path in clips.iterdir() if path.name.startswith("flip") and "ffv1" not in path.name}
+    damaged = {path.stem for path in clips.iterdir()} - unsure
     for name in ("good0.mkv", "good1.mkv"):
         make_clip(clips / name)
 
@@ -69,8 +71,8 @@ def files(folder):
     status, text = run("-m", MODEL, clips, "-o", out.folder)
     errors = out.errors()
     equal("damage: status", status, 1)
-    equal("damage: what failed", sorted(errors), sorted(damaged))
-    equal("damage: what is done", sorted(out.done()), ["good0", "good1"])
+    equal("damage: what failed", sorted(set(errors) - unsure), sorted(damaged))
+    equal("damage: what is done", sorted(set(out.done()) - unsure), ["good0", "good1"])
     out.agrees("damage")
     for key, part in {
         "empty": "cannot open it",
@@ -176,6 +178,11 @@ def hostile(folder):
     out = Output(folder / "repeated")
     equal("hostile: a gap that is filled", run("-m", MODEL, gap, "-o", out.folder, "--fps", 25)[0], 1)
     contains("hostile: words for a gap", out.errors()["gap"], "would be repeated for more than 600 s")
+    last = folder / "last.mp4"
+    content = make_clip(last, frames=4, rate="1/1000", options=["-movflags", "+faststart"])
+    out = Output(folder / "last")
+    equal("hostile: a last frame that is filled", run("-m", MODEL, content, "-o", out.folder, "--fps", 25)[0], 1)
+    contains("hostile: words for a last frame", out.errors()["last"], "would be repeated for more than 600 s")
 
 
 def counts(folder):
@@ -212,7 +219,7 @@ def lists(folder):
     keys = [name.rpartition(".")[0] for name in names] + ["not-unicode-\ufffd", "linked/a"]
     equal("names: keys", sorted(out.done()), sorted(keys))
     out.agrees("names")
-    (folder / "texts.txt").write_text("clips/a.mkv\n\nnamed/a.b.c.mkv\n")
+    (folder / "texts.txt").write_text("./clips/a.mkv\n\n./named/./a.b.c.mkv\n")
     out = Output(folder / "texts")
     equal("lists: texts", run("-m", MODEL, folder / "texts.txt", "-o", out.folder)[0], 0)
     equal("lists: keys of paths", sorted(out.done()), ["clips/a", "named/a.b.c"])
@@ -268,6 +275,9 @@ def options(folder):
         ([clip, "-o", out, "--provider", "gpu"], "expected auto, cpu, cuda or cuda:DEVICE"),
         ([clip, "-o", out, "--seed", "1"], "--posterior sample"),
         ([clip, "-o", out, "-p", "moments", "-n"], "moments are never scaled"),
+        ([clip, "-o", out, "--frames", "5", "--expect-frames", "17"], "of which no frame after the last one is read"),
+        ([clip, "-o", out, "--fps", "4000000000/1"], "expected a rate"),
+        ([clip, "-o", out, "--memory", "0.5"], "expected a size such as 500M"),
         ([folder / "none", "-o", out], "No such file"),
         ([clip, "-o", out, "-m", folder / "none"], "No such file"),
         ([clip, "-o", out, "-m", GOLDEN / "own-v2-image", "--precision", "f64"], "possible values"),

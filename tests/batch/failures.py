@@ -7,25 +7,27 @@ import signal
 import subprocess
 import time
 
-from base import ALL, BATCH, FFV1, Output, check, children, contains, copies, equal, make_clip, resident, run, start, wait_for
+from base import ALL, BATCH, FFV1, PROGRAMS, Output, check, children, contains, copies, equal, make_clip, resident, run, start, wait_for
 from media import MODEL, floats, out_text
 
 
 def decoders(folder):
     """A decoder that does not go on fails one clip; one that crashes does, too; one that is ended between clips none."""
     clips = copies(make_clip(folder / "a.mkv", frames=60, size="192x128"), folder / "clips", 8)
+    # The second clip takes long, so that its decoder can be met at work.
+    make_clip(clips / "c001.mkv", frames=400, size="192x128")
     for name, number, part in (
-        ("hang", signal.SIGSTOP, "no frame came in 0.7 s (--timeout)"),
+        ("hang", signal.SIGSTOP, "no frame was decoded in 2 s (--timeout)"),
         ("crash", signal.SIGSEGV, "the decoder ended: signal: 11 (SIGSEGV)"),
     ):
         out = Output(folder / name)
-        with start(clips, "-o", out.folder, "-j", 1, "--timeout", 0.7) as process:
-            wait_for(lambda: len(children(process)) == 1 and len(out.lines()) > 1)
-            time.sleep(0.05)
+        with start(clips, "-o", out.folder, "-j", 1, "--timeout", 2) as process:
+            wait_for(lambda: len(out.lines()) == 2)
+            time.sleep(0.3)
             os.kill(children(process)[0], number)
             process.communicate(timeout=60)
         equal(f"decoders: status of {name}", process.returncode, 1)
-        equal(f"decoders: {name}", (list(out.errors().values()), len(out.done())), ([part], 7))
+        equal(f"decoders: {name}", (out.errors(), len(out.done())), ({"c001": part}, 7))
         out.agrees(f"decoders: {name}")
         equal(f"decoders: {name} is tried again", run(clips, "-o", out.folder, "--resume"), (0, out_text(1)))
     # Filters that wait are no faster on any machine.
@@ -36,14 +38,23 @@ def decoders(folder):
     programs = folder / "programs"
     programs.mkdir()
     shutil.copy(BATCH, programs)
+    environment = {**os.environ, "WFVAE_ONNXRUNTIME": str(PROGRAMS / "libonnxruntime.so.1")}
     copy = [str(programs / BATCH.name), "encode", str(clips), "-o", str(folder / "none")]
     for content, part in ((None, "wfvae-media is missing"), ("#!/bin/sh\necho no library >&2; exit 127\n", "(exit status: 127): no library")):
         if content:
             (programs / "wfvae-media").write_text(content)
             (programs / "wfvae-media").chmod(0o755)
-        result = subprocess.run(copy, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(copy, capture_output=True, text=True, timeout=60, env=environment)
         equal("decoders: status without one", result.returncode, 2)
         contains("decoders: words without one", result.stderr, part)
+    # It passes the trial, which has no standard input, and then sends what is no message, and lives.
+    (programs / "wfvae-media").write_text("#!/bin/sh\n[ /proc/self/fd/0 -ef /dev/null ] && exit 0\nprintf '\\377\\377\\377\\377\\377\\377'; exec sleep 100\n")
+    copy[-1] = str(folder / "nonsense")
+    begin = time.monotonic()
+    result = subprocess.run([*copy, "--timeout", "20"], capture_output=True, text=True, timeout=60, env=environment)
+    reasons = list(Output(folder / "nonsense").errors().values())
+    equal("decoders: nonsense", (result.returncode, reasons), (1, ["the decoder sent what is no message"] * 8))
+    check("decoders: nonsense is found at once", time.monotonic() - begin < 20)
 
     # Whoever kills the job kills decoders that hang, too.
     out = Output(folder / "orphans")
@@ -123,12 +134,23 @@ def memory(folder):
     check("memory: tiles", tiled.done()["large"].get("tile", "640x480") != "640x480", tiled.done())
     difference = max(abs(a - b) for a, b in zip(floats(out.latents("large")[1]), floats(tiled.latents("large")[1])))
     check("memory: tiles are exact", difference < 1e-4, difference)
+    # What a clip gets does not depend on those before it.
+    mixed = folder / "mixed"
+    make_clip(mixed / "1.mkv", frames=5, size="64x48")
+    make_clip(mixed / "2.mkv", frames=5, size="2560x1440")
+    make_clip(mixed / "3.mkv", frames=5, size="64x48")
+    alone, together = Output(folder / "alone"), Output(folder / "together")
+    options = ["--size", "640x480", "--frames", 5, "-j", 1, "--memory", "380M"]
+    run(mixed / "2.mkv", "-o", alone.folder, *options)
+    run(mixed, "-o", together.folder, *options)
+    check("memory: a large source has tiles", "tile" in alone.done()["2"], alone.rows())
+    equal("memory: tiles", [row.get("tile") for row in together.done().values()], [None, alone.done()["2"].get("tile"), None])
     clips = copies(large, folder / "clips", 3)
     equal("memory: one after the other", run(clips, "-o", many.folder, "--type", "f32", "--memory", "300M", "-j", 3), (0, out_text(3)))
     check("memory: the same", set(many.hashes().values()) == set(out.hashes().values()))
     few = Output(folder / "few")
     equal("memory: too little", run(*little, "-o", few.folder)[0], 1)
-    contains("memory: words", few.errors()["large"], "124 MiB may be used; make them smaller with --size, or raise --memory; with --frames")
+    contains("memory: words", few.errors()["large"], "124 MiB may be used; raise --memory, take fewer --jobs, or make the frames smaller with --size; with --frames")
     attention = Output(folder / "attention")
     equal("memory: no tiles with attention", run("-m", MODEL, large, "-o", attention.folder, "--frames", 5, "--memory", "60M")[0], 1)
     contains("memory: words for attention", attention.errors()["large"], "58 MiB may be used; raise --memory")

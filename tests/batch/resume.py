@@ -66,23 +66,51 @@ def again(folder):
         contains(f"again: with {options}", text, part)
     status, text = run("-m", GOLDEN / "v1-tiny-8x", clips, "-o", out.folder, "--resume")
     equal("again: another model", (status, "model is" in text), (2, True))
+    manifest.write_bytes(b"")
+    equal("again: an empty manifest", run(*job, "--resume"), (0, out_text(7)))
     lines = manifest.read_bytes().splitlines(keepends=True)
     for name, content, count, part in (
         ("torn", b"".join(lines)[:-30], 1, "lines of the manifest are damaged, 1: their clips are encoded again"),
-        ("empty", b"", 7, ""),
         ("begun", lines[0][:40], 7, ""),
-        ("damaged", b"".join([*lines[:-2], b"\0" * 200 + b"\n", b"{\n", lines[-1]]), 2, "lines of the manifest are damaged, 2"),
+        ("damaged", b"".join([*lines[:-2], b"\0" * 200 + b"\n", b"{\n", lines[-1]]), 1, "lines of the manifest are damaged, 2"),
     ):
         manifest.write_bytes(content)
         status, text = run(*job, "--resume")
         equal(f"again: {name}", (status, text), (0, out_text(count)))
         contains(f"again: words for {name}", text, part)
         out.agrees(f"again: {name}")
-    for content in (b"notes", b"notes\n", b'{"key": "a"}\n', lines[0].replace(b'"wfvae-batch"', b'"other"')):
+    mode = (out.folder / "manifest.jsonl").stat().st_mode
+    equal("again: others can still read it", mode & 0o444, 0o444 & ~umask())
+    for content in (b"x", b"notes", b"notes\n", b'{"key": "a"}\n', lines[0].replace(b'"wfvae-batch"', b'"other"')):
         manifest.write_bytes(content)
         status, text = run(*job, "--resume")
         equal("again: another file", (status, manifest.read_bytes()), (2, content))
         contains("again: words for another file", text, "it is not a manifest of wfvae-batch, choose another folder")
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def other_part(folder):
+    """Killed between a new file and its row, a job does not take the file for that of an old row."""
+    clip = make_clip(folder / "a.mkv", frames=40)
+    out = Output(folder / "out")
+    job = ["-m", MODEL, clip, "-o", out.folder, "--resume"]
+    run(*job, "--end", 0.4)
+    first = out.hashes()
+    before = (out.folder / "manifest.jsonl").read_bytes()
+    run(*job, "--start", 0.4, "--end", 0.8)
+    lines = (out.folder / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    equal("other part: the old row is taken back first", len(lines), 4)
+    check("other part: another file of the same size", out.hashes() != first)
+    # As if the last row had not come to the disk.
+    (out.folder / "manifest.jsonl").write_bytes(b"".join(lines[:-1]))
+    equal("other part: the old part again", run(*job, "--end", 0.4), (0, out_text(1)))
+    equal("other part: its latents", out.hashes(), first)
+    check("other part: rows are only added", b"".join(lines).startswith(before))
 
 
 def killed(folder):
@@ -96,15 +124,18 @@ def killed(folder):
     begin = time.monotonic()
     equal("killed: undisturbed", run(clips, "-o", whole.folder), (0, out_text(count)))
     taken = time.monotonic() - begin
-    numbers, done = random.Random(22), 0
+    numbers, done, amid = random.Random(22), 0, 0
     while True:
         with start(clips, "-o", out.folder, "--resume") as process:
             time.sleep(numbers.uniform(0.05, taken / kills + 0.25))
             process.kill()
         done += process.returncode < 0
-        if process.returncode == 0 or done == kills:
+        amid += 0 < len(out.done()) < count
+        # On a machine that starts slowly, all of the first ones may come before any clip.
+        if process.returncode == 0 or (done >= kills and (amid or done > 10 * kills)):
             break
     print(f"killed {done} times, {len(out.done())} of {count} clips were done")
+    check("killed: in the middle, too", amid > 0)
     status, text = run(clips, "-o", out.folder, "--resume")
     equal("killed: status", status, 0)
     equal("killed: the same files", out.hashes(), whole.hashes())
@@ -128,7 +159,7 @@ def interrupts(folder):
         ("group", [signal.SIGTERM], 130),
     ):
         out = Output(folder / name)
-        with start(clips, "-o", out.folder, start_new_session=True) as process:
+        with start(clips, "-o", out.folder, "-j", 2, start_new_session=True) as process:
             wait_for(lambda: len(out.lines()) > 2)
             for number in signals:
                 begin = time.monotonic()
@@ -142,7 +173,7 @@ def interrupts(folder):
         done = len(out.done())
         check(f"interrupts: {name} is before the end", 0 < done < 12, done)
         if name == "twice":
-            check("interrupts: at once", time.monotonic() - begin < 0.5)
+            check("interrupts: at once", time.monotonic() - begin < 5)
         else:
             out.agrees(f"interrupts: {name}")
         equal(f"interrupts: {name} goes on", run(clips, "-o", out.folder, "--resume"), (0, out_text(12 - done)))
@@ -159,7 +190,7 @@ def side_by_side(folder):
     """One job for each folder."""
     clips = copies(make_clip(folder / "a.mkv", frames=60, size="192x128"), folder / "clips", 6)
     out = Output(folder / "out")
-    with start(clips, "-o", out.folder) as process:
+    with start(clips, "-o", out.folder, "-j", 1) as process:
         wait_for(lambda: len(out.lines()) > 1)
         status, text = run(clips, "-o", out.folder, "--resume")
         process.communicate(timeout=60)
@@ -168,4 +199,4 @@ def side_by_side(folder):
     out.agrees("side by side")
 
 
-TOPICS = [again, killed, interrupts, side_by_side]
+TOPICS = [again, other_part, killed, interrupts, side_by_side]

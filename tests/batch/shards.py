@@ -136,6 +136,8 @@ def killed_shards(folder):
             break
         done += 1
     print(f"killed {done} times, {len(out.done())} of {count} clips were done, in {len(out.names())} shards")
+    # A shard that was not recorded before the job was killed.
+    (out.folder / f"shard-{len(out.names()):06}.tar").write_bytes(b"not recorded")
     equal("killed shards: status", run(*job, "-o", out.folder, "--resume")[0], 0)
     equal("killed shards: the same", out.hashes(), whole.hashes())
     out.agrees("killed shards")

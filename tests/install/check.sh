@@ -143,7 +143,7 @@ elif echo '#include <frei0r.h>' | ${CC:-cc} -E - > /dev/null 2>&1; then
 fi
 
 have_media=
-if pkg-config --exists libavfilter 2> /dev/null; then have_media=1; fi
+if pkg-config --exists 'libavformat >= 59' libavcodec libavfilter libavutil 2> /dev/null; then have_media=1; fi
 
 # One installation as users make it, and one as packagers make it. Both without cargo: all is built.
 runtime=$(basename "$(readlink -f target/onnxruntime/libonnxruntime.so.1)")

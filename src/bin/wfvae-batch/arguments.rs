@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::times;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,8 +38,8 @@ pub struct Arguments {
     /// The folder of the latents, and of the manifest.
     #[arg(short, long, value_name = "FOLDER")]
     pub output: PathBuf,
-    /// Puts latents into tar files of at most this size, as 1G, which webdataset reads: shard-000000.tar and so on, with a .safetensors
-    /// and a .json of each clip.
+    /// Puts latents into tar files of at most this size, as 1G (or of one clip that is larger), which webdataset reads:
+    /// shard-000000.tar and so on, with a .safetensors and a .json of each clip, and index.json.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub shards: Option<u64>,
     /// Goes on with the job of the manifest: encodes what is not done, what failed, and what has changed since.
@@ -51,7 +52,7 @@ pub struct Arguments {
     /// Where the network runs: auto, cpu, cuda or cuda:DEVICE.
     #[arg(short = 'P', long, default_value = "auto", value_parser = provider, help_heading = "Model")]
     pub provider: wfvae::Provider,
-    /// Type in which the network computes.
+    /// Type in which the network computes; tf32 needs CUDA.
     #[arg(short = 'F', long, value_enum, default_value = "f32", help_heading = "Model")]
     pub precision: PrecisionName,
 
@@ -89,20 +90,20 @@ pub struct Arguments {
     /// What is done where the shapes differ.
     #[arg(long, value_enum, default_value = "crop", requires = "size", help_heading = "Frames")]
     pub fit: Fit,
-    /// Fails for a clip that does not have so many frames, before --fps and --every.
+    /// A clip fails if it does not have so many frames, before --fps and --every.
     #[arg(long, value_name = "N", help_heading = "Frames")]
     pub expect_frames: Option<u64>,
-    /// A filter graph of FFmpeg that comes before the others, such as bwdif.
+    /// A filter graph of FFmpeg, such as bwdif, for the frames from --start to --end, before all other steps.
     #[arg(long, value_name = "GRAPH", help_heading = "Frames")]
     pub filter: Option<String>,
 
     /// Clips at a time [default: one for each CPU].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Work")]
     pub jobs: Option<u32>,
-    /// Memory for the model and its streams, as 8G or 500M [default: what is free].
+    /// Memory for weights, streams and decoders, as 8G or 500M [default: four fifths of what is free].
     #[arg(long, value_name = "SIZE", value_parser = bytes, help_heading = "Work")]
     pub memory: Option<u64>,
-    /// Fails for a clip of which no frame comes for so many seconds.
+    /// A clip fails if none of its frames is decoded for so many seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = timeout, help_heading = "Work")]
     pub timeout: Duration,
     /// Prints nothing but errors.
@@ -112,11 +113,14 @@ pub struct Arguments {
 
 impl Arguments {
     /// What clap cannot check.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), &'static str> {
         match self.seed {
-            Some(_) if self.posterior != PosteriorName::Sample => Err("--seed is for --posterior sample".into()),
+            Some(_) if self.posterior != PosteriorName::Sample => Err("--seed is for --posterior sample"),
+            _ if self.frames.is_some() && self.expect_frames.is_some() => {
+                Err("--expect-frames with --frames, of which no frame after the last one is read")
+            }
             _ if self.scaled && self.posterior == PosteriorName::Moments => {
-                Err("--scaled is for means and samples; moments are never scaled".into())
+                Err("--scaled is for means and samples; moments are never scaled")
             }
             _ => Ok(()),
         }
@@ -181,17 +185,7 @@ fn provider(text: &str) -> Result<wfvae::Provider, String> {
 }
 
 fn microseconds(text: &str) -> Result<i64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_string())?;
-    clips_time(seconds)
-}
-
-/// Seconds as microseconds.
-pub fn clips_time(seconds: f64) -> Result<i64, String> {
-    // A year; more is a mistake.
-    match (0.0..=3.2e7).contains(&seconds) {
-        true => Ok((seconds * 1e6).round() as i64),
-        false => Err(format!("{seconds} is not a time in a clip, expected 0 or more seconds")),
-    }
+    times::microseconds(text.parse().map_err(|_| "expected a number of seconds".to_string())?)
 }
 
 fn rate(text: &str) -> Result<(u32, u32), String> {
@@ -211,7 +205,7 @@ fn rate(text: &str) -> Result<(u32, u32), String> {
             }
         }
     };
-    match numerator > 0 && denominator > 0 {
+    match (0.001..=1000.0).contains(&(f64::from(numerator) / f64::from(denominator))) {
         true => Ok((numerator, denominator)),
         false => Err(wrong()),
     }
@@ -225,7 +219,8 @@ fn size(text: &str) -> Result<(usize, usize), String> {
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.trim_end_matches('B').char_indices().next_back() {
+    let text = text.strip_suffix('B').unwrap_or(text);
+    let (number, unit) = match text.char_indices().next_back() {
         Some((at, 'K' | 'k')) => (&text[..at], 1e3),
         Some((at, 'M')) => (&text[..at], 1e6),
         Some((at, 'G')) => (&text[..at], 1e9),
@@ -233,7 +228,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         _ => (text, 1.0),
     };
     match number.parse::<f64>() {
-        Ok(value) if value > 0.0 && value * unit < 1e18 => Ok((value * unit) as u64),
+        Ok(value) if (1.0..1e18).contains(&(value * unit)) => Ok((value * unit) as u64),
         _ => Err("expected a size such as 500M or 8G".into()),
     }
 }

@@ -1,6 +1,7 @@
 //! Which clips a job has: those of folders, files and lists, each with a key that names its output.
 
-use crate::arguments::{Arguments, clips_time};
+use crate::arguments::Arguments;
+use crate::times::{microseconds, seconds};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -53,6 +54,7 @@ pub fn find(arguments: &Arguments) -> Result<Vec<Clip>, String> {
     clips.sort_by(|a, b| a.key.cmp(&b.key));
     let mut seen: HashMap<&str, &Clip> = HashMap::new();
     for clip in &clips {
+        check_key(&clip.key).map_err(|text| format!("{}: {text}", clip.path.display()))?;
         if let Some(other) = seen.insert(&clip.key, clip) {
             return Err(format!(
                 "{} and {} would both be written to {}; give them keys in a list (.jsonl)",
@@ -130,12 +132,9 @@ fn add_list(
 }
 
 fn clip_of(line: Line, folder: &Path, arguments: &Arguments) -> Result<Clip, String> {
-    let (start, end) = (line.start.map(clips_time).transpose()?, line.end.map(clips_time).transpose()?);
+    let (start, end) = (line.start.map(microseconds).transpose()?, line.end.map(microseconds).transpose()?);
     let key = match line.key {
-        Some(key) => {
-            check_key(&key)?;
-            key
-        }
+        Some(key) => key,
         None => {
             let mut key = key_of(Path::new(&line.path));
             // Parts of one file are told apart.
@@ -149,6 +148,9 @@ fn clip_of(line: Line, folder: &Path, arguments: &Arguments) -> Result<Clip, Str
     let mut clip = of_options(key, folder.join(&line.path), arguments);
     (clip.start, clip.end) = (start.or(clip.start), end.or(clip.end));
     check_range(clip.start, clip.end)?;
+    if line.expect_frames.is_some() && arguments.frames.is_some() {
+        return Err("expect_frames with --frames, of which no frame after the last one is read".into());
+    }
     clip.expect_frames = line.expect_frames.or(clip.expect_frames);
     Ok(clip)
 }
@@ -162,19 +164,15 @@ fn check_range(start: Option<i64>, end: Option<i64>) -> Result<(), String> {
     }
 }
 
-/// Of microseconds.
-pub fn seconds(time: i64) -> f64 {
-    time as f64 / 1e6
-}
-
 fn ending(path: &Path) -> Option<String> {
     Some(path.extension()?.to_str()?.to_ascii_lowercase())
 }
 
 /// A relative path without its ending; of an absolute one, and of one that leads up, only the name. What is not Unicode is replaced.
 fn key_of(path: &Path) -> String {
+    let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
     let below = path.components().all(|part| matches!(part, Component::Normal(_)));
-    let path = if below { path } else { Path::new(path.file_name().unwrap_or_default()) };
+    let path = if below { path.as_path() } else { Path::new(path.file_name().unwrap_or_default()) };
     let path = path.with_extension("");
     let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     parts.join("/")

@@ -2,30 +2,15 @@
 
 use crate::arguments::{Arguments, PosteriorName, TypeName};
 use crate::clips::Clip;
+use crate::files;
 use crate::filters;
-use crate::folders;
 use crate::formats;
 use crate::manifest::{Done, Source};
 use crate::media::{Counts, Description, Frame, Next, Reader};
 use crate::outputs;
 use crate::streams::{FRAMES_AT_ONCE, Lease, Streams};
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 use wfvae::{Image, LatentType, LatentWriter, Latents, LatentsMut, Stream, Tiling};
-
-/// The size and the time of the last change of a file.
-pub fn source(path: &Path) -> Result<Source, String> {
-    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
-    if !metadata.is_file() {
-        return Err("it is not a regular file".into());
-    }
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Ok(Source {
-        path: path.to_string_lossy().into_owned(),
-        bytes: metadata.len(),
-        modified: modified.map_or(0, |time| time.as_nanos() as u64),
-    })
-}
 
 /// The seed of a clip's samples: FNV-1a of the job's seed, little-endian, and the key.
 fn seed(job: u64, key: &str) -> u64 {
@@ -64,15 +49,25 @@ struct Encoding<'a> {
 
 impl Encoding<'_> {
     fn run(&self, reader: &mut Reader, source_before: &Source) -> Result<Done, String> {
-        let source_pixels = (self.description.width * self.description.height) as u64;
-        self.streams.check_source(source_pixels)?;
-        reader.run(&filters::graph(self.arguments, self.description)?)?;
+        let graph = filters::graph(self.arguments, self.description)?;
+        let take = |size| self.streams.take(size, self.description);
+        // A decoder that waits for a stream would hold frames. Only after a user's filter the size is not known before.
+        let known = filters::size(self.arguments, self.description);
+        let early = known.map(take).transpose()?;
+        reader.run(&graph)?;
         let first = match reader.next()? {
             Next::Frame(frame) => frame,
             Next::End(counts) => return Err(format!("of its {} frames none is left", counts.decoded)),
         };
         let size = (first.width, first.height);
-        let mut stream = self.streams.take(size, source_pixels)?;
+        let mut stream = match early {
+            Some(stream) if known == Some(size) => stream,
+            // A file may be wrong about its frames.
+            other => {
+                drop(other);
+                take(size)?
+            }
+        };
         if self.arguments.posterior == PosteriorName::Sample {
             stream.set_seed(seed(self.arguments.seed(), &self.clip.key)).map_err(|e| e.to_string())?;
         }
@@ -87,7 +82,7 @@ impl Encoding<'_> {
         let mut clip_writer = ClipWriter::new(&mut stream, writer, self.description);
         let counts = clip_writer.frames(first, reader)?;
         self.check(counts)?;
-        if source(&self.clip.path).as_ref() != Ok(source_before) {
+        if Source::of(&self.clip.path).as_ref() != Ok(source_before) {
             return Err("it was changed while it was read".into());
         }
         let (frames, latents) = clip_writer.finish()?;
@@ -107,7 +102,7 @@ impl Encoding<'_> {
 
     fn create(&self, stream: &Lease<'_>, path: &Path, fps: Option<(u32, u32)>) -> Result<LatentWriter, String> {
         let folder = path.parent().unwrap_or(Path::new(""));
-        folders::create(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        files::create_folder(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let latent_type = match self.arguments.latent_type {
             TypeName::F16 => LatentType::F16,
             TypeName::F32 => LatentType::F32,

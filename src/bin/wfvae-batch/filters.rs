@@ -33,17 +33,14 @@ pub fn graph(arguments: &Arguments, clip: &Description) -> Result<String, String
     let (chroma, full) = (chroma(clip), formats::full());
     match turn {
         None => {}
-        // Chroma samples would come to lie where no tag can say.
+        // Turning 4:2:0 would put chroma samples where no tag can say.
         Some(Turn::By { filter, .. }) => {
             filters.push(format!("scale={chroma}:{SCALING},format={full},{filter}"));
         }
         Some(Turn::Unknown) => return Err("it is to be shown at an angle that is no multiple of 90 degrees".into()),
     }
-    // A filter of the user's may change the size.
-    let (width, height) =
-        if turn.is_some_and(Turn::swaps) { (clip.height, clip.width) } else { (clip.width, clip.height) };
-    let has_size = |size| arguments.filter.is_none() && clip.aspect.is_none() && size == (width, height);
-    let resized = arguments.size.filter(|&size| !has_size(size));
+    let resized =
+        arguments.size.filter(|&size| arguments.filter.is_some() || clip.aspect.is_some() || size != upright(clip));
     if let Some((width, height)) = resized {
         match arguments.fit {
             Fit::Stretch => filters.push(format!("scale={width}:{height}:{chroma}:{SCALING},format={full}")),
@@ -56,4 +53,16 @@ pub fn graph(arguments: &Arguments, clip: &Description) -> Result<String, String
     }
     filters.push(format!("format={}", formats::accepted(&clip.format)));
     Ok(filters.join(","))
+}
+
+/// Width and height of what comes out, unless a filter of the user's decides.
+pub fn size(arguments: &Arguments, clip: &Description) -> Option<(usize, usize)> {
+    arguments.size.or_else(|| arguments.filter.is_none().then(|| upright(clip)))
+}
+
+fn upright(clip: &Description) -> (usize, usize) {
+    match clip.turn.is_some_and(|turn| turn.swaps()) {
+        true => (clip.height, clip.width),
+        false => (clip.width, clip.height),
+    }
 }

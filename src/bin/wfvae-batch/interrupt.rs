@@ -4,6 +4,8 @@ use crate::messages::tell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub const SIGNALS: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
+
 /// The first one sets what this gives, so that clips that are being encoded are finished; the second one ends the process.
 pub fn handle() -> Result<Arc<AtomicBool>, String> {
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -22,17 +24,11 @@ pub fn handle() -> Result<Arc<AtomicBool>, String> {
 
 /// Other threads are at work, so nothing is tidied up.
 fn end() {
-    #[cfg(unix)]
     // SAFETY: it does not return.
-    unsafe {
-        libc::_exit(crate::INTERRUPTED.into())
-    }
-    #[cfg(not(unix))]
-    std::process::exit(crate::INTERRUPTED.into())
+    unsafe { libc::_exit(crate::INTERRUPTED.into()) }
 }
 
 /// Signals that whoever started this process wants to be ignored, as nohup does.
-#[cfg(unix)]
 fn ignored() -> Vec<libc::c_int> {
     let is_ignored = |&signal: &libc::c_int| {
         // SAFETY: all zeros are a valid value, and the call only writes to it.
@@ -40,19 +36,13 @@ fn ignored() -> Vec<libc::c_int> {
         let found = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) };
         found == 0 && action.sa_sigaction == libc::SIG_IGN
     };
-    [libc::SIGHUP, libc::SIGINT, libc::SIGTERM].into_iter().filter(is_ignored).collect()
+    SIGNALS.into_iter().filter(is_ignored).collect()
 }
 
-#[cfg(unix)]
-fn ignore(signals: &[libc::c_int]) {
+/// May be called between fork and exec.
+pub fn ignore(signals: &[libc::c_int]) {
     for &signal in signals {
         // SAFETY: no code of ours runs in a signal that is ignored.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
 }
-
-#[cfg(not(unix))]
-fn ignored() {}
-
-#[cfg(not(unix))]
-fn ignore(_: &()) {}

@@ -1,18 +1,20 @@
 //! A job: workers that take one clip after the other, and the manifest of what became of them.
 
 use crate::arguments::{Arguments, Fit, PosteriorName, TypeName};
-use crate::clips::{self, seconds};
+use crate::clips;
 use crate::encode;
-use crate::folders;
+use crate::files;
 use crate::interrupt;
+use crate::lock::lock;
 use crate::manifest::{self, Job, Line, Manifest, Row, Source};
 use crate::media::{self, Reader};
 use crate::outputs;
 use crate::progress::Progress;
 use crate::shards::Shards;
 use crate::streams::Streams;
-use crate::to_do::{self, Work};
-use crate::watchdog::{Watchdog, lock};
+use crate::times::seconds;
+use crate::to_do::{self, ToDo, Work};
+use crate::watchdog::Watchdog;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -36,17 +38,21 @@ pub fn run(arguments: &Arguments) -> Result<Outcome, String> {
     let reader = media::find_program()?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = arguments.jobs.map_or(cpus, |jobs| jobs as usize).min(clips.len());
+    let memory = memory(arguments);
     let model = open_model(arguments, cpus, workers)?;
     let options = stream_options(arguments, &model)?;
-    folders::create(&arguments.output).map_err(|e| format!("{}: {e}", arguments.output.display()))?;
+    files::create_folder(&arguments.output).map_err(|e| format!("{}: {e}", arguments.output.display()))?;
     let job = describe(arguments, &model);
-    let (manifest, recorded) = Manifest::open(&arguments.output, &job, arguments.resume)?;
+    let (mut manifest, recorded) = Manifest::open(&arguments.output, &job, arguments.resume)?;
+    let goes_on = !recorded.rows.is_empty() || !recorded.shards.is_empty();
     let all = clips.len();
     let to_do = to_do::find(clips, recorded.rows, &recorded.shards, arguments);
+    if goes_on {
+        forget_stale(&to_do, &model, arguments, &mut manifest)?;
+    }
     let open_shards = |limit| Shards::open(&arguments.output, limit, job, recorded.shards, to_do.states, all);
     let mut recorder = Recorder { manifest, shards: arguments.shards.map(open_shards).transpose()? };
 
-    let memory = memory(arguments);
     let streams = Streams::new(model, options, memory, arguments.frames, workers);
     let dog = Watchdog::start();
     let shared = Shared {
@@ -137,6 +143,24 @@ fn describe(arguments: &Arguments, model: &Model) -> Job {
     }
 }
 
+/// Deletes what is there of clips that are left to encode: latents of what their files were before, and of jobs that were killed
+/// before they recorded them. Whoever takes all files of the folder must not find them if the clips fail now. The manifest no longer
+/// calls them done, so that new latents are never taken for those of an old row.
+fn forget_stale(to_do: &ToDo, model: &Model, arguments: &Arguments, manifest: &mut Manifest) -> Result<(), String> {
+    let failed = || manifest::Result::Failed { error: "its file, or what is asked of it, has changed".into() };
+    let rows: Vec<_> = to_do.stale.iter().map(|row| Row { result: failed(), ..row.clone() }).collect();
+    if !rows.is_empty() {
+        manifest.append(&rows.iter().map(Line::Clip).collect::<Vec<_>>())?;
+    }
+    for work in to_do.left.iter().filter(|work| work.refusal.is_none()) {
+        let path = arguments.output.join(outputs::of(&work.clip, arguments));
+        if path.is_file() && model.check_target(&path).is_ok() {
+            std::fs::remove_file(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 struct Shared<'a> {
     arguments: &'a Arguments,
     streams: Streams,
@@ -161,16 +185,12 @@ impl Shared<'_> {
     fn encode(&self, reader: &mut Reader, work: &Work) -> Row {
         let begin = Instant::now();
         let clip = &work.clip;
-        let source = encode::source(&clip.path);
+        let source = Source::of(&clip.path);
         let result = match (&source, &work.refusal) {
             (Ok(_), Some(refusal)) => Err(refusal.clone()),
             (Ok(source), None) => encode::encode(self.arguments, &self.streams, reader, clip, source),
             (Err(error), _) => Err(error.clone()),
         };
-        if result.is_err() && work.has_stale_output {
-            // Latents of what the file was. Whoever takes all files of the folder must not find them.
-            let _ = std::fs::remove_file(self.arguments.output.join(outputs::of(clip, self.arguments)));
-        }
         let unknown = || Source { path: clip.path.to_string_lossy().into_owned(), bytes: 0, modified: 0 };
         Row {
             key: clip.key.clone(),
@@ -193,7 +213,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Until all workers have ended. One wait for the disk is enough for all rows that came during the last one. Clips without rows
+    /// Runs until all workers have ended. One wait for the disk is enough for all rows that came during the last one. Clips without rows
     /// would be encoded again, so a job that can write none is of no use.
     fn run(&mut self, rows: Receiver<(usize, Row)>, progress: &Progress) -> Result<(), String> {
         while let Ok(first) = rows.recv() {

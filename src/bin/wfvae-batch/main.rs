@@ -3,14 +3,18 @@
 //!
 //! SPDX-License-Identifier: MIT OR Apache-2.0
 
+#[cfg(not(unix))]
+compile_error!("wfvae-batch is for Unix: it reads clips through processes that are ended by signals");
+
 mod arguments;
 mod clips;
 mod encode;
+mod files;
 mod filters;
-mod folders;
 mod formats;
 mod interrupt;
 mod job;
+mod lock;
 mod manifest;
 mod media;
 mod messages;
@@ -18,6 +22,7 @@ mod outputs;
 mod progress;
 mod shards;
 mod streams;
+mod times;
 mod to_do;
 mod watchdog;
 

@@ -1,7 +1,7 @@
 //! The manifest of a job: JSON lines, of which the first describes the job and each other one what became of a clip. Lines are
 //! appended, and are on the disk before their clips count as done.
 
-use crate::folders;
+use crate::files;
 use crate::messages::tell;
 use same_file::Handle;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 pub const NAME: &str = "manifest.jsonl";
 const FORMAT: &str = "wfvae-batch";
@@ -61,6 +62,19 @@ pub struct Source {
 }
 
 impl Source {
+    pub fn of(path: &Path) -> std::result::Result<Self, String> {
+        let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
+        if !metadata.is_file() {
+            return Err("it is not a regular file".into());
+        }
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Ok(Source {
+            path: path.to_string_lossy().into_owned(),
+            bytes: metadata.len(),
+            modified: modified.map_or(0, |time| time.as_nanos() as u64),
+        })
+    }
+
     /// Whether a file is still what it was; where it is does not matter.
     pub fn is_same(&self, other: &Source) -> bool {
         (self.bytes, self.modified) == (other.bytes, other.modified)
@@ -73,7 +87,7 @@ pub struct Done {
     /// Relative to the manifest's folder.
     pub output: String,
     pub output_bytes: u64,
-    /// Frames of the file, before filters.
+    /// Frames that were decoded, before filters.
     pub decoded: u64,
     /// Frames that were encoded.
     pub frames: u64,
@@ -106,7 +120,7 @@ pub struct Row {
     pub end: Option<f64>,
     #[serde(flatten)]
     pub result: Result,
-    /// That the clip took.
+    /// That the clip took, with waiting for memory.
     pub seconds: f64,
 }
 
@@ -168,15 +182,14 @@ impl Manifest {
                         "wfvae-batch: lines of the manifest are damaged, {}: their clips are encoded again",
                         found.damaged
                     ));
-                    manifest.drop_damaged(folder).map_err(named)?;
+                    manifest.drop_damaged().map_err(named)?;
                 }
                 Ok((manifest, found))
             }
             None => {
-                // What a power loss left of the first line.
                 manifest.file.set_len(0).map_err(|e| named(e.to_string()))?;
                 manifest.write(&job_line).map_err(named)?;
-                folders::sync(folder);
+                files::sync_folder(folder);
                 Ok((manifest, Recorded::default()))
             }
         }
@@ -209,11 +222,12 @@ impl Manifest {
     /// `None`: there is nothing in it yet.
     fn read(&mut self, job_line: &str, job: &Job, resume: bool) -> std::result::Result<Option<Recorded>, String> {
         let mut lines = self.lines().map_err(|e| e.to_string())?;
-        let mut first = match lines.next() {
+        let first = match lines.next() {
             Some(first) => first.map_err(|e| e.to_string())?,
             None => return Ok(None),
         };
-        if first.pop() != Some(b'\n') && job_line.as_bytes().starts_with(&first) {
+        // What a power loss left of the first line.
+        if !first.ends_with(b"\n") && job_line.as_bytes().starts_with(&first) {
             return Ok(None);
         }
         if !resume {
@@ -255,26 +269,21 @@ impl Manifest {
     }
 
     /// Replaces the manifest by one without lines that nobody can read, so that others read all of it.
-    fn drop_damaged(&mut self, folder: &Path) -> std::result::Result<(), String> {
-        let text = |e: std::io::Error| e.to_string();
+    fn drop_damaged(&mut self) -> std::result::Result<(), String> {
         let path = self.path.clone();
-        let copy = tempfile::NamedTempFile::new_in(folder).map_err(text)?;
-        let file = OpenOptions::new().read(true).append(true).open(copy.path()).map_err(text)?;
-        let mut whole = Manifest { path: copy.path().to_path_buf(), file };
-        whole.lock()?;
-        let mut out = BufWriter::new(&mut whole.file);
-        for (number, line) in self.lines().map_err(text)?.enumerate() {
-            let line = line.map_err(text)?;
-            if number == 0 || parse(&line).is_some() {
-                out.write_all(&line).map_err(text)?;
+        let lines = self.lines().map_err(|e| e.to_string())?;
+        let write = |out: &mut BufWriter<&File>| {
+            for (number, line) in lines.enumerate() {
+                let line = line?;
+                if number == 0 || parse(&line).is_some() {
+                    out.write_all(&line)?;
+                }
             }
-        }
-        out.flush().map_err(text)?;
-        drop(out);
-        whole.file.sync_all().map_err(text)?;
-        copy.persist(&path).map_err(|e| text(e.error))?;
-        folders::sync(folder);
-        *self = Manifest { path, ..whole };
+            Ok(())
+        };
+        // Nobody else may lock it as soon as it has its name.
+        let replaced = files::replace(&path, write, |file| file.try_lock().map_err(std::io::Error::from));
+        self.file = replaced.map_err(|e| e.to_string())?;
         Ok(())
     }
 }

@@ -15,6 +15,8 @@
  * The process ends where standard input does. Its argument is the memory that it may use, in bytes.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "ends.h"
+
 #include <libavcodec/avcodec.h>
 #include <libavfilter/avfilter.h>
 #include <libavfilter/buffersink.h>
@@ -26,13 +28,13 @@
 #include <libavutil/pixdesc.h>
 #include <libavutil/time.h>
 
-#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef __linux__
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #endif
@@ -63,7 +65,7 @@ typedef struct clip {
     int ended;                     /* nothing more is to be decoded */
     /* Since the file was opened or the last seek. */
     int64_t packets;               /* of the video */
-    int64_t read;                  /* where the last one ends in the file */
+    int64_t read_to;               /* where the last one ends in the file */
     int has_key;                   /* a packet that needs no others has come */
     int64_t key;                   /* its time */
     int64_t shown;                 /* frames that the decoder gave */
@@ -76,6 +78,9 @@ static char reported[TEXT]; /* what a demuxer called an error: the first one */
 static char decoder_says[TEXT]; /* likewise, of the packet that is being decoded */
 
 /* Keeps the first text. */
+#ifdef __GNUC__
+__attribute__((format(printf, 1, 2)))
+#endif
 static int fail(const char *format, ...)
 {
     va_list arguments;
@@ -195,7 +200,7 @@ static void line(lines *l, const char *name, const char *format, ...)
 static void begin_reading(clip *c)
 {
     reported[0] = decoder_says[0] = 0;
-    c->packets = c->read = c->shown = 0;
+    c->packets = c->read_to = c->shown = 0;
     c->has_key = c->ended = 0;
     c->key = c->clock = AV_NOPTS_VALUE;
 }
@@ -428,156 +433,6 @@ static int filter(clip *c, AVFrame *frame)
     return error < 0 ? fail_av("its frames cannot be filtered", error) : drain(c);
 }
 
-/* How large a file says that it is */
-
-static int read_at(AVIOContext *io, int64_t at, unsigned char *bytes, int count)
-{
-    return avio_seek(io, at, SEEK_SET) == at && avio_read(io, bytes, count) == count;
-}
-
-static uint64_t big_endian(const unsigned char *bytes, int count)
-{
-    uint64_t value = 0;
-
-    while (count--)
-        value = value << 8 | *bytes++;
-    return value;
-}
-
-/* The end of the last box (ISO/IEC 14496-12, 4.2); 0 if it goes to the file's end. */
-static uint64_t end_of_boxes(AVIOContext *io, uint64_t size)
-{
-    uint64_t at = 0, length;
-    unsigned char head[16];
-    int i;
-
-    while (at + 8 <= size && read_at(io, (int64_t)at, head, 8)) {
-        for (i = 4; i < 8; i++)
-            if (head[i] < ' ' || head[i] > 0x7e) /* what comes behind the last one */
-                return at;
-        length = big_endian(head, 4);
-        if (length == 1)
-            length = read_at(io, (int64_t)at + 8, head + 8, 8) ? big_endian(head + 8, 8) : UINT32_MAX;
-        if (length < 8)
-            return 0;
-        if (length > size - at)
-            return at + length < at ? UINT64_MAX : at + length;
-        at += length;
-    }
-    return at;
-}
-
-/* AVI may have several of these; where the writer could not go back, the size is 0. */
-static uint64_t end_of_riff(AVIOContext *io, uint64_t size)
-{
-    uint64_t at = 0, length;
-    unsigned char head[8];
-
-    while (at + 8 <= size && read_at(io, (int64_t)at, head, 8) && !memcmp(head, "RIFF", 4)) {
-        length = integer(head + 4, 4);
-        if (!length || length == UINT32_MAX)
-            return 0;
-        at += 8 + length + (length & 1);
-    }
-    return at;
-}
-
-/* A size of EBML (RFC 8794, section 4). Returns its bytes; UINT64_MAX: not known. */
-static int ebml_size(const unsigned char *bytes, uint64_t *size)
-{
-    int count = 1;
-    uint64_t all;
-
-    while (count < 8 && !(bytes[0] & 0x80 >> (count - 1)))
-        count++;
-    all = (UINT64_C(1) << 7 * count) - 1;
-    *size = big_endian(bytes, count) & all;
-    if (*size == all)
-        *size = UINT64_MAX;
-    return count;
-}
-
-/* The end of Matroska's segment (RFC 9559, section 4.5); 0: not known. */
-static uint64_t end_of_segment(AVIOContext *io)
-{
-    unsigned char head[12];
-    uint64_t at, length;
-
-    if (!read_at(io, 0, head, 12) || big_endian(head, 4) != 0x1a45dfa3)
-        return 0;
-    at = 4 + (uint64_t)ebml_size(head + 4, &length);
-    if (length > INT32_MAX || !read_at(io, (int64_t)(at += length), head, 12) || big_endian(head, 4) != 0x18538067)
-        return 0;
-    at += 4 + (uint64_t)ebml_size(head + 4, &length);
-    return length == UINT64_MAX ? 0 : at + length;
-}
-
-/* The file size in ASF's file properties; 0: not known. */
-static uint64_t end_of_asf(AVIOContext *io)
-{
-    static const unsigned char properties[] = {0xa1, 0xdc, 0xab, 0x8c, 0x47, 0xa9, 0xcf, 0x11, 0x8e, 0xe4, 0x00, 0xc0, 0x0c, 0x20, 0x53, 0x65};
-    unsigned char head[92];
-    uint64_t at = 30, end;
-
-    if (!read_at(io, 0, head, 24))
-        return 0;
-    end = integer(head + 16, 8);
-    while (at < end && read_at(io, (int64_t)at, head, 24)) {
-        const uint64_t length = integer(head + 16, 8);
-        if (!memcmp(head, properties, sizeof properties))
-            /* In a broadcast the size means nothing. */
-            return read_at(io, (int64_t)at, head, 92) && !(head[88] & 1) ? integer(head + 40, 8) : 0;
-        if (length < 24 || length > INT32_MAX)
-            return 0;
-        at += length;
-    }
-    return 0;
-}
-
-/* Whether the last bytes of a GIF are its end. */
-static int ends_gif(AVIOContext *io, int64_t size)
-{
-    unsigned char byte = 0;
-
-    while (size > 0 && read_at(io, --size, &byte, 1) && !byte)
-        ;
-    return byte == ';';
-}
-
-/* Whether the last page ends a stream of Ogg (RFC 3533, section 6). */
-static int ends_ogg(AVIOContext *io, int64_t size)
-{
-    static unsigned char bytes[1 << 16];
-    const int count = (int)FFMIN(size, (int64_t)sizeof bytes);
-    int i;
-
-    if (!read_at(io, size - count, bytes, count))
-        return 1;
-    for (i = count - 6; i >= 0; i--)
-        if (!memcmp(bytes + i, "OggS", 4))
-            return bytes[i + 5] >> 2 & 1;
-    return 1;
-}
-
-static int check_size(AVIOContext *io, const char *format, int64_t size)
-{
-    uint64_t end = 0;
-
-    if (size <= 0)
-        return 0;
-    if (strstr(format, "mp4"))
-        end = end_of_boxes(io, (uint64_t)size);
-    else if (!strcmp(format, "avi"))
-        end = end_of_riff(io, (uint64_t)size);
-    else if (strstr(format, "matroska"))
-        end = end_of_segment(io);
-    else if (!strcmp(format, "asf"))
-        end = end_of_asf(io);
-    else if ((!strcmp(format, "gif") && !ends_gif(io, size)) || (!strcmp(format, "ogg") && !ends_ogg(io, size)))
-        return fail("its end is missing");
-    return end > (uint64_t)size ? fail("its end is missing: it says that it has %llu bytes, and has %lld", (unsigned long long)end, (long long)size) : 0;
-}
-
 /* Decoding */
 
 /* Microseconds since the file's start. */
@@ -617,14 +472,14 @@ static void send_heartbeat(clip *c)
 }
 
 /* Gives a frame its time. Returns 0 if it has none, after a seek: frames before the first one with a time are not wanted. */
-static int set_time(clip *c, AVFrame *frame, int sought)
+static int set_time(clip *c, AVFrame *frame, int after_seek)
 {
     if (frame->best_effort_timestamp != AV_NOPTS_VALUE)
         frame->pts = frame->best_effort_timestamp;
     if (frame->pts == AV_NOPTS_VALUE) {
         if (c->clock != AV_NOPTS_VALUE)
             frame->pts = c->clock + c->step;
-        else if (sought)
+        else if (after_seek)
             return 0;
         else
             frame->pts = c->file->start_time == AV_NOPTS_VALUE ?
@@ -652,17 +507,26 @@ static int wanted(clip *c, const AVFrame *frame)
     return 1;
 }
 
+/* For how long the last frame is shown. Where the rate is converted, by wfvae-batch or the user's filters, it is repeated. */
+static int check_gap(const clip *c, const char *graph, int64_t duration)
+{
+    const int64_t time = av_rescale_q(duration, c->stream->time_base, AV_TIME_BASE_Q);
+
+    return strstr(graph, "fps=") && time > LONGEST_FRAME * INT64_C(1000000) ?
+        fail("frame %lld would be repeated for more than %d s", (long long)c->decoded - 1, LONGEST_FRAME) : 0;
+}
+
 /* Returns 1 if frames are missing before it, after a seek. */
-static int take_frame(clip *c, const char *graph, int sought)
+static int take_frame(clip *c, const char *graph, int after_seek)
 {
     AVFrame *frame = c->frame;
     const int is_first = c->clock == AV_NOPTS_VALUE;
     const char *format;
 
     c->shown++;
-    if (!set_time(c, frame, sought))
+    if (!set_time(c, frame, after_seek))
         return 0;
-    if (sought && is_first && time_of(c, frame->pts) > c->start + MICROSECONDS)
+    if (after_seek && is_first && time_of(c, frame->pts) > c->start + MICROSECONDS)
         return 1;
     if (!wanted(c, frame)) {
         send_heartbeat(c);
@@ -672,9 +536,8 @@ static int take_frame(clip *c, const char *graph, int sought)
         return fail("frame %lld is damaged%s%s", (long long)c->decoded, decoder_says[0] ? ": " : "", decoder_says);
     if (c->decoded && frame->pts <= c->last)
         return fail("the times of frames %lld and %lld do not ascend", (long long)c->decoded - 1, (long long)c->decoded);
-    if (c->decoded && strstr(graph, "fps=") &&
-        av_rescale_q(frame->pts - c->last, c->stream->time_base, AV_TIME_BASE_Q) > LONGEST_FRAME * INT64_C(1000000))
-        return fail("frame %lld would be repeated for more than %d s", (long long)c->decoded - 1, LONGEST_FRAME);
+    if (c->decoded && check_gap(c, graph, frame->pts - c->last))
+        return -1;
     if (!c->decoded) {
         c->first = frame->pts;
         c->width = frame->width;
@@ -697,12 +560,12 @@ static int take_frame(clip *c, const char *graph, int sought)
 }
 
 /* Takes the frames that the decoder has ready. */
-static int take_frames(clip *c, const char *graph, int sought)
+static int take_frames(clip *c, const char *graph, int after_seek)
 {
     int error = 0, result;
 
     while (!c->ended && (error = avcodec_receive_frame(c->decoder, c->frame)) >= 0)
-        if ((result = take_frame(c, graph, sought)) != 0)
+        if ((result = take_frame(c, graph, after_seek)) != 0)
             return result;
     return error >= 0 || error == AVERROR(EAGAIN) || error == AVERROR_EOF ? 0 : fail_av("a frame is damaged", error);
 }
@@ -725,7 +588,7 @@ static int is_leading(const clip *c, const AVPacket *packet)
            (packet->pts != AV_NOPTS_VALUE && c->key != AV_NOPTS_VALUE && packet->pts < c->key);
 }
 
-static int take_packet(clip *c, const char *graph, int sought)
+static int take_packet(clip *c, const char *graph, int after_seek)
 {
     const AVPacket *packet = c->packet;
     int error, leading, result;
@@ -734,7 +597,7 @@ static int take_packet(clip *c, const char *graph, int sought)
         return fail("the data after frame %lld are damaged", (long long)c->decoded);
     c->packets++;
     if (packet->pos >= 0)
-        c->read = packet->pos + packet->size;
+        c->read_to = packet->pos + packet->size;
     if (!c->has_key && packet->flags & AV_PKT_FLAG_KEY) {
         c->has_key = 1;
         c->key = packet->pts;
@@ -743,7 +606,7 @@ static int take_packet(clip *c, const char *graph, int sought)
     error = avcodec_send_packet(c->decoder, packet);
     if (error < 0 && !leading)
         return fail_av("a frame is damaged", error);
-    if ((result = take_frames(c, graph, sought)) != 0)
+    if ((result = take_frames(c, graph, after_seek)) != 0)
         return result;
     if (leading)
         decoder_says[0] = 0;
@@ -751,18 +614,20 @@ static int take_packet(clip *c, const char *graph, int sought)
 }
 
 /* Whether the file kept what it says of itself, where it was read to its end. FFmpeg goes by what is there. */
-static int check_end(const clip *c, int sought)
+static int check_end(const clip *c, int after_seek)
 {
     const char *format = c->file->iformat->name;
     const int64_t size = avio_size(c->io);
+    uint64_t says;
     int64_t missing, tolerance = av_rescale_q(AV_TIME_BASE / 2, AV_TIME_BASE_Q, c->stream->time_base);
     int entries;
 
-    if (!strcmp(format, "yuv4mpegpipe") && size >= 0 && c->read != size)
+    if (!strcmp(format, "yuv4mpegpipe") && size >= 0 && c->read_to != size)
         return fail("it ends within frame %lld", (long long)c->decoded);
-    if (check_size(c->io, format, size))
-        return -1;
-    if (sought || c->start != WHOLE_START || c->end != WHOLE_END || !c->decoded)
+    if (is_cut_off(c->io, format, size, &says))
+        return says ? fail("its end is missing: it says that it has %llu bytes, and has %lld", (unsigned long long)says, (long long)size) :
+                      fail("its end is missing");
+    if (after_seek || c->start != WHOLE_START || c->end != WHOLE_END || !c->decoded)
         return 0;
     /* An index that comes before the frames. */
     entries = avformat_index_get_entries_count(c->stream);
@@ -786,7 +651,7 @@ static int check_end(const clip *c, int sought)
 }
 
 /* Reads packets until the clip has ended. Returns 1 if frames are missing after a seek. */
-static int read_packets(clip *c, const char *graph, int sought)
+static int read_packets(clip *c, const char *graph, int after_seek)
 {
     int error = 0, result = 0;
 
@@ -795,7 +660,7 @@ static int read_packets(clip *c, const char *graph, int sought)
         if (!c->shown && !c->has_key && !(c->packet->flags & AV_PKT_FLAG_KEY))
             decoder_says[0] = 0;
         if (c->packet->stream_index == c->stream->index)
-            result = take_packet(c, graph, sought);
+            result = take_packet(c, graph, after_seek);
         av_packet_unref(c->packet);
         if (result)
             return result;
@@ -812,11 +677,11 @@ static int read_packets(clip *c, const char *graph, int sought)
         return -1;
     if ((error = avcodec_send_packet(c->decoder, NULL)) < 0)
         return fail_av("a frame is damaged", error);
-    if ((result = take_frames(c, graph, sought)) != 0)
+    if ((result = take_frames(c, graph, after_seek)) != 0)
         return result;
     if (check_reports(c))
         return -1;
-    return c->ended ? 0 : check_end(c, sought);
+    return c->ended ? 0 : check_end(c, after_seek);
 }
 
 /* Moves to some time before the start, so that every frame from it on can be decoded. Returns 0 if that is the file's start. */
@@ -869,7 +734,7 @@ static int decode(clip *c, const char *graph)
         return -1;
     if (!c->decoded)
         return fail(c->start == WHOLE_START && c->end == WHOLE_END ? "it has no frames" : "it has no frames in this range");
-    return filter(c, NULL);
+    return c->ended || !check_gap(c, graph, c->duration) ? filter(c, NULL) : -1;
 }
 
 static void send_counts(const clip *c)
@@ -916,10 +781,6 @@ int main(int count, char **arguments)
     clip c = {0};
     unsigned char head[5];
 
-    /* What ends wfvae-batch may go to all of its group. It lets clips end. */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
 #ifdef __linux__
     /* A decoder that hangs does not notice that standard input has ended. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);

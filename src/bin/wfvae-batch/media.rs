@@ -1,15 +1,19 @@
 //! Frames of media files, from the program `wfvae-media` (media.c), which describes the messages.
 
-use crate::watchdog::{Watch, Watchdog, lock};
+use crate::interrupt;
+use crate::lock::lock;
+use crate::watchdog::{Watch, Watchdog};
 use std::io::{BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const PROGRAM: &str = if cfg!(windows) { "wfvae-media.exe" } else { "wfvae-media" };
-/// Larger messages are a mistake: a frame of 32768x32768 has less.
-const MAX_MESSAGE: u32 = u32::MAX - 1;
+const PROGRAM: &str = "wfvae-media";
+/// FFmpeg's sizes of frames are 31-bit integers; names come before them.
+const MAX_MESSAGE: u32 = i32::MAX as u32 + 1000;
 
 /// What a file says of its video.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,6 +82,8 @@ pub struct Reader {
     dog: Arc<Watchdog>,
     timeout: Duration,
     memory: u64,
+    /// Whether messages of the clip are to come.
+    reading: bool,
     process: Option<Process>,
 }
 
@@ -115,41 +121,32 @@ pub fn find_program() -> Result<PathBuf, String> {
 impl Reader {
     /// `memory`: that a process may take, in bytes.
     pub fn new(program: PathBuf, dog: Arc<Watchdog>, timeout: Duration, memory: u64) -> Self {
-        Reader { program, dog, timeout, memory, process: None }
+        Reader { program, dog, timeout, memory, reading: false, process: None }
     }
 
     pub fn open(&mut self, path: &Path, start: Option<i64>, end: Option<i64>) -> Result<Description, String> {
-        let name = bytes_of(path)?;
         let mut body = vec![];
         body.extend(start.unwrap_or(i64::MIN).to_le_bytes());
         body.extend(end.unwrap_or(i64::MAX).to_le_bytes());
-        body.extend(name);
-        let had_others = self.process.is_some();
-        let result = self.open_with(&body);
-        match result {
-            // A process that somebody ended between two clips does not count against the second one.
-            Err(_) if had_others && self.process.is_none() => self.open_with(&body)?,
-            _ => result?,
-        }
-    }
-
-    /// The outer error is of the process, the inner one of the file.
-    fn open_with(&mut self, body: &[u8]) -> Result<Result<Description, String>, String> {
-        if self.process.is_none() {
+        body.extend(bytes_of(path));
+        // One that somebody ended between two clips does not count against the second one.
+        let lives = |process: &Process| matches!(lock(&process.child).try_wait(), Ok(None));
+        if !self.process.as_ref().is_some_and(lives) {
             self.process = Some(self.start()?);
         }
         self.on_process(|process| {
-            process.send(b'o', body)?;
+            process.send(b'o', &body)?;
             match process.receive()? {
                 (b'i', body) => Ok(Ok(describe(&text(body)))),
                 (b'e', body) => Ok(Err(text(body))),
-                _ => Err(Broken),
+                _ => Err(Broken::Nonsense),
             }
-        })
+        })?
     }
 
     /// Begins to read the open clip through a filter graph.
     pub fn run(&mut self, graph: &str) -> Result<(), String> {
+        self.reading = true;
         self.on_process(|process| process.send(b'r', graph.as_bytes()))
     }
 
@@ -163,24 +160,39 @@ impl Reader {
 
     /// `None`: decoding goes on.
     fn next_message(&mut self) -> Result<Option<Next>, String> {
-        self.on_process(|process| match process.receive()? {
-            (b'f', body) => Ok(Ok(Some(Next::Frame(frame(body).ok_or(Broken)?)))),
-            (b'd', body) => Ok(Ok(Some(Next::End(counts(&text(body)))))),
-            (b'e', body) => Ok(Err(text(body))),
-            (b'h', _) => Ok(Ok(None)),
-            _ => Err(Broken),
-        })?
+        let (kind, body) = self.on_process(Process::receive)?;
+        self.reading = !matches!(kind, b'd' | b'e');
+        match kind {
+            b'f' => match frame(body) {
+                Some(frame) => Ok(Some(Next::Frame(frame))),
+                None => Err("the decoder sent a frame that cannot be read".into()),
+            },
+            b'd' => Ok(Some(Next::End(counts(&text(body))))),
+            b'e' => Err(text(body)),
+            b'h' => Ok(None),
+            _ => Err(format!("the decoder sent a message of the unknown kind {kind}")),
+        }
     }
 
-    /// Ends the process, if a clip is being read whose other frames are not wanted.
+    /// Ends the process if frames are under way that are not wanted.
     pub fn abandon(&mut self) {
-        self.process = None;
+        if std::mem::take(&mut self.reading) {
+            self.process = None;
+        }
     }
 
     fn start(&self) -> Result<Process, String> {
         let mut command = Command::new(&self.program);
         command.arg(self.memory.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // What ends this program may go to all of its group. It lets clips end.
+        // SAFETY: only signal() is called, which may be between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                interrupt::ignore(&interrupt::SIGNALS);
+                Ok(())
+            })
+        };
         let mut child = command.spawn().map_err(|e| format!("{} cannot be started: {e}", self.program.display()))?;
         let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
         let child = Arc::new(Mutex::new(child));
@@ -193,25 +205,36 @@ impl Reader {
         process.watch.allow(Some(self.timeout));
         let result = work(process);
         process.watch.allow(None);
-        if let Ok(found) = result {
-            return Ok(found);
-        }
-        let (late, status) = (process.watch.was_late(), lock(&process.child).wait());
+        let broken = match result {
+            Ok(found) => return Ok(found),
+            Err(broken) => broken,
+        };
+        let late = process.watch.was_late();
+        // One that sent nonsense may live. The status of one that has ended stays what it was.
+        let mut child = lock(&process.child);
+        let _ = child.kill();
+        let status = child.wait();
+        drop(child);
         self.process = None;
-        Err(match (late, status) {
-            (true, _) => format!("no frame came in {} s (--timeout)", self.timeout.as_secs_f64()),
-            (false, Ok(status)) => format!("the decoder ended: {status}"),
-            (false, Err(e)) => format!("the decoder ended: {e}"),
+        Err(match (broken, status) {
+            _ if late => format!("no frame was decoded in {} s (--timeout)", self.timeout.as_secs_f64()),
+            (Broken::Nonsense, _) => "the decoder sent what is no message".into(),
+            (Broken::Ended, Ok(status)) => format!("the decoder ended: {status}"),
+            (Broken::Ended, Err(e)) => format!("the decoder ended: {e}"),
         })
     }
 }
 
-/// The process ended, or sent something else than a message.
-struct Broken;
+/// Why a process is of no more use.
+enum Broken {
+    Ended,
+    /// It sent something else than a message.
+    Nonsense,
+}
 
 impl From<std::io::Error> for Broken {
     fn from(_: std::io::Error) -> Self {
-        Broken
+        Broken::Ended
     }
 }
 
@@ -227,14 +250,14 @@ impl Process {
         self.output.read_exact(&mut head)?;
         let size = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
         if size > MAX_MESSAGE {
-            return Err(Broken);
+            return Err(Broken::Nonsense);
         }
         let mut body = vec![];
-        body.try_reserve_exact(size as usize).map_err(|_| Broken)?;
+        body.try_reserve_exact(size as usize).map_err(|_| Broken::Nonsense)?;
         (&mut self.output).take(u64::from(size)).read_to_end(&mut body)?;
         match body.len() == size as usize {
             true => Ok((head[0], body)),
-            false => Err(Broken),
+            false => Err(Broken::Ended),
         }
     }
 }
@@ -327,10 +350,7 @@ fn turn(matrix: &str) -> Option<Turn> {
     Some(Turn::By { filter, swaps })
 }
 
-/// The name as the system has it, which need not be UTF-8 on Unix.
-fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
-    #[cfg(unix)]
-    return Ok(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec());
-    #[cfg(not(unix))]
-    path.to_str().map(|name| name.as_bytes().to_vec()).ok_or("its name is not Unicode".into())
+/// The name as the system has it, which need not be UTF-8.
+fn bytes_of(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
 }

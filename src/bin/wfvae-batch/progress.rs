@@ -1,8 +1,8 @@
 //! What the user sees while a job runs: a bar on a terminal, else a line now and then.
 
+use crate::lock::lock;
 use crate::manifest::{self, Row};
 use crate::messages::tell;
-use crate::watchdog::lock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Mutex;

@@ -4,13 +4,13 @@
 //! the shard is recorded, and only then the files are deleted: so a job that is killed loses no clip that is done. Clips come in the
 //! order of their keys, whichever are done first, so that shards do not depend on the number of jobs.
 
-use crate::folders;
+use crate::files;
 use crate::manifest::{Done, Job, Line, Manifest, Result as Outcome, Row, Shard};
 use crate::outputs;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Error, Write};
 use std::path::{Path, PathBuf};
 
 const INDEX: &str = "index.json";
@@ -111,6 +111,8 @@ impl Shards {
             // A job may have been killed before they were deleted.
             shard.keys.iter().for_each(|key| remove(folder, &outputs::waiting(key)));
         }
+        // One that is not recorded is written again, or with other clips.
+        let _ = std::fs::remove_file(folder.join(outputs::shard(finished.len())));
         let folder = folder.to_path_buf();
         let shards = Shards { folder, limit, job, finished, states, next: 0, clips, members: vec![], bytes: 0 };
         shards.write_index()?;
@@ -183,16 +185,20 @@ impl Shards {
         let shard = outputs::shard(self.finished.len());
         let path = self.folder.join(&shard);
         let named = |e: std::io::Error| format!("{}: {e}", path.display());
-        let bytes = replace(&path, |file| {
+        let write = |file: &mut BufWriter<&File>| {
             let mut tar = tar::Builder::new(file);
             for member in &self.members {
                 let latents = File::open(&member.file)?;
+                if latents.metadata()?.len() != member.bytes {
+                    return Err(Error::other(format!("{} has changed since it was written", member.file.display())));
+                }
                 append(&mut tar, &format!("{}.safetensors", member.name), member.bytes, latents)?;
                 append(&mut tar, &format!("{}.json", member.name), member.json.len() as u64, member.json.as_bytes())?;
             }
             tar.into_inner().map(drop)
-        })
-        .map_err(named)?;
+        };
+        let written = files::replace(&path, write, |_| Ok(())).and_then(|file| file.metadata());
+        let bytes = written.map_err(named)?.len();
         let keys = self.members.drain(..).map(|member| member.key).collect();
         self.bytes = 0;
         let shard = Shard { shard, bytes, keys };
@@ -214,13 +220,13 @@ impl Shards {
         };
         let text = serde_json::to_string_pretty(&index).map_err(|e| e.to_string())? + "\n";
         let path = self.folder.join(INDEX);
-        let written = replace(&path, |file| file.write_all(text.as_bytes()));
+        let written = files::replace(&path, |file| file.write_all(text.as_bytes()), |_| Ok(()));
         written.map(drop).map_err(|e| format!("{}: {e}", path.display()))
     }
 }
 
 impl Member {
-    /// That it takes in a tar file.
+    /// Bytes that it takes in a tar file.
     fn size(&self) -> u64 {
         let blocks = |bytes: u64| bytes.div_ceil(BLOCK) * BLOCK;
         let head = |name: usize| BLOCK + if name > NAME_BYTES { BLOCK + blocks(name as u64 + 1) } else { 0 };
@@ -237,7 +243,7 @@ fn sample_name(key: &str) -> String {
 }
 
 fn append(
-    tar: &mut tar::Builder<&mut BufWriter<File>>,
+    tar: &mut tar::Builder<&mut BufWriter<&File>>,
     name: &str,
     bytes: u64,
     content: impl std::io::Read,
@@ -246,26 +252,6 @@ fn append(
     header.set_size(bytes);
     header.set_mode(0o644);
     tar.append_data(&mut header, name, content)
-}
-
-/// Writes a file that appears complete or not at all, and is on the disk then. Gives its size.
-fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>) -> std::io::Result<u64> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The job's folder is locked, so no other job writes it. One that a killed job left is written anew.
-    let unfinished = path.with_file_name(format!(".{name}.tmp"));
-    let result = File::create(&unfinished).and_then(|file| {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        let file = file.into_inner().map_err(|e| e.into_error())?;
-        file.sync_all()?;
-        file.metadata().map(|metadata| metadata.len())
-    });
-    let result = result.and_then(|bytes| std::fs::rename(&unfinished, path).map(|()| bytes));
-    match result {
-        Ok(_) => folders::sync(path.parent().unwrap_or(Path::new(""))),
-        Err(_) => drop(std::fs::remove_file(&unfinished)),
-    }
-    result
 }
 
 /// Removes a file, and its folders up to the job's if nothing else is in them.

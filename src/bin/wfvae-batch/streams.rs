@@ -1,6 +1,8 @@
 //! The streams that workers share: clips of one size use the same ones again, and all of them stay within the memory.
 
-use crate::watchdog::lock;
+use crate::lock::lock;
+use crate::media::Description;
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, PoisonError};
 use wfvae::{ErrorKind, Estimate, Model, Stream, StreamOptions, Tiling};
@@ -10,8 +12,9 @@ pub const FRAMES_AT_ONCE: usize = 8;
 /// Of a process that decodes clips: its libraries and buffers; and the frames that it holds of a clip. Measured.
 const READER_BYTES: u64 = 40_000_000;
 const READER_FRAMES: u64 = 24;
-/// Of a pixel of a frame, with 4:4:4 or with 16 bits.
+/// Of a pixel of 4:4:4, with 8 and with 16 bits.
 const PIXEL_BYTES: u64 = 3;
+const DEEP_PIXEL_BYTES: u64 = 6;
 
 pub struct Streams {
     model: Model,
@@ -21,8 +24,7 @@ pub struct Streams {
     limit: u64,
     /// Of every clip, if that is known.
     frames: Option<u64>,
-    /// Of the weights, and of the processes that decode.
-    fixed: u64,
+    jobs: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -34,15 +36,18 @@ struct State {
     running: usize,
     /// The one that was used last is at the end.
     idle: Vec<Kept>,
+    /// Workers that wait for memory. The first one goes first, so that a large clip is not always overtaken.
+    queue: VecDeque<u64>,
+    next_in_queue: u64,
 }
 
 struct Kept {
-    size: (usize, usize),
+    plan: Plan,
     stream: Stream,
-    bytes: u64,
 }
 
-/// What a clip takes beside a stream.
+/// How a clip is encoded, and what that takes.
+#[derive(Clone)]
 struct Plan {
     options: StreamOptions,
     stream_bytes: u64,
@@ -56,75 +61,92 @@ pub struct Lease<'a> {
     streams: &'a Streams,
 }
 
-impl Streams {
-    pub fn new(model: Model, options: StreamOptions, limit: u64, frames: Option<u64>, jobs: usize) -> Self {
-        let fixed = model.info().weight_bytes + jobs as u64 * READER_BYTES;
-        Streams { model, options, limit, frames, fixed, state: Mutex::default(), changed: Condvar::new() }
-    }
-
-    /// Whether there is memory to decode frames of so many pixels.
-    pub fn check_source(&self, pixels: u64) -> Result<(), String> {
-        let needed = self.fixed + source_bytes(pixels);
-        match needed <= self.limit {
-            true => Ok(()),
-            false => Err(format!(
-                "decoding it needs {} MiB, {} MiB may be used; raise --memory",
-                mib(needed),
-                mib(self.limit)
-            )),
-        }
-    }
-
-    /// A stream for frames of a size, which are made from frames of `source_pixels`. Waits until there is memory for it.
-    pub fn take(&self, size: (usize, usize), source_pixels: u64) -> Result<Lease<'_>, String> {
-        let Plan { options, stream_bytes, clip_bytes } = self.plan(size, source_pixels)?;
-        let mut state = lock(&self.state);
-        let lease = |state: &mut State, kept| {
-            state.running += 1;
-            state.used += clip_bytes;
-            Ok(Lease { kept: Some(kept), clip_bytes, streams: self })
+impl Plan {
+    /// Whether a stream that was made for this plan is the one that another plan asks for.
+    fn has_stream_of(&self, other: &Plan) -> bool {
+        let of = |options: &StreamOptions| {
+            (options.width, options.height, options.tiling, options.memory_limit, options.clip_frames)
         };
-        loop {
-            let alone = state.running == 0;
-            if let Some(at) = state.idle.iter().rposition(|kept| kept.size == size)
-                && (alone || self.fits(&state, clip_bytes))
+        of(&self.options) == of(&other.options)
+    }
+}
+
+impl Streams {
+    /// `jobs`: clips at a time.
+    pub fn new(model: Model, options: StreamOptions, limit: u64, frames: Option<u64>, jobs: usize) -> Self {
+        Streams { model, options, limit, frames, jobs, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// A stream for frames of a size, which are made of a clip's. Waits until there is memory for it.
+    pub fn take(&self, size: (usize, usize), clip: &Description) -> Result<Lease<'_>, String> {
+        let plan = self.plan(size, clip)?;
+        let mut state = lock(&self.state);
+        let own = state.next_in_queue;
+        state.next_in_queue += 1;
+        state.queue.push_back(own);
+        let result = loop {
+            if state.queue.front() == Some(&own)
+                && let Some(result) = self.try_take(&mut state, &plan)
             {
-                let kept = state.idle.remove(at);
-                return lease(&mut state, kept);
-            }
-            // Streams of other sizes make room, the oldest ones first.
-            while !self.fits(&state, stream_bytes + clip_bytes) && !state.idle.is_empty() {
-                state.used -= state.idle.remove(0).bytes;
-            }
-            if alone || self.fits(&state, stream_bytes + clip_bytes) {
-                match Stream::new(&self.model, &options) {
-                    Ok(stream) => {
-                        state.used += stream_bytes;
-                        return lease(&mut state, Kept { size, stream, bytes: stream_bytes });
-                    }
-                    // The system has less memory than the limit.
-                    Err(e) if e.kind() == ErrorKind::OutOfMemory && !state.idle.is_empty() => {
-                        state.used -= state.idle.remove(0).bytes;
-                        continue;
-                    }
-                    Err(e) if e.kind() == ErrorKind::OutOfMemory && !alone => {}
-                    Err(e) => return Err(e.to_string()),
-                }
+                break result;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        state.queue.pop_front();
+        drop(state);
+        self.changed.notify_all();
+        result
+    }
+
+    /// `None`: there is no memory for it yet.
+    fn try_take(&self, state: &mut State, plan: &Plan) -> Option<Result<Lease<'_>, String>> {
+        let found = state.idle.iter().rposition(|kept| kept.plan.has_stream_of(plan));
+        let reused = found.map(|at| state.idle.remove(at));
+        let needed = plan.clip_bytes + if reused.is_some() { 0 } else { plan.stream_bytes };
+        // What does not fit alone has its tiles, or was refused; estimates may be a little off.
+        let alone = state.running == 0;
+        let of_idle: u64 = state.idle.iter().map(|kept| kept.plan.stream_bytes).sum();
+        if !alone && !self.fits(state.used - of_idle + needed) {
+            state.idle.extend(reused);
+            return None;
         }
+        // Other streams make room, the oldest ones first.
+        while !self.fits(state.used + needed) && !state.idle.is_empty() {
+            self.drop_oldest(state);
+        }
+        let stream = match reused {
+            Some(kept) => kept.stream,
+            None => loop {
+                match Stream::new(&self.model, &plan.options) {
+                    Ok(stream) => {
+                        state.used += plan.stream_bytes;
+                        break stream;
+                    }
+                    // The system has less memory than the limit.
+                    Err(e) if e.kind() == ErrorKind::OutOfMemory && !state.idle.is_empty() => self.drop_oldest(state),
+                    Err(e) if e.kind() == ErrorKind::OutOfMemory && !alone => return None,
+                    Err(e) => return Some(Err(e.to_string())),
+                }
+            },
+        };
+        state.running += 1;
+        state.used += plan.clip_bytes;
+        let kept = Some(Kept { plan: plan.clone(), stream });
+        Some(Ok(Lease { kept, clip_bytes: plan.clip_bytes, streams: self }))
+    }
+
+    fn drop_oldest(&self, state: &mut State) {
+        state.used -= state.idle.remove(0).plan.stream_bytes;
     }
 
     /// What does not fit alone is processed in tiles, whatever other streams there are, so that results do not depend on them. Where
     /// the number of frames is known, one tile's causal caches are enough.
-    fn plan(&self, (width, height): (usize, usize), source_pixels: u64) -> Result<Plan, String> {
+    fn plan(&self, (width, height): (usize, usize), clip: &Description) -> Result<Plan, String> {
         let mut options = self.options.clone();
         (options.width, options.height) = (width, height);
-        let pixels = (width * height) as u64;
-        let clip_bytes = |clip_frames: u64| {
-            let frames = clip_frames.max(FRAMES_AT_ONCE as u64);
-            source_bytes(source_pixels) + PIXEL_BYTES * pixels * frames
-        };
+        let decoding = source_bytes(clip);
+        let frame = (width * height) as u64 * DEEP_PIXEL_BYTES;
+        let clip_bytes = |clip_frames: u64| decoding + frame * clip_frames.max(FRAMES_AT_ONCE as u64);
         let estimate = |options: &StreamOptions| Stream::estimate(&self.model, options);
         let plan = |options: StreamOptions, estimate: Estimate| Plan {
             clip_bytes: clip_bytes(options.clip_frames),
@@ -132,42 +154,51 @@ impl Streams {
             options,
         };
         let whole = estimate(&options).map_err(|e| e.to_string())?;
-        let others = self.fixed - self.model.info().weight_bytes;
-        let needed = whole.total_bytes + others + clip_bytes(options.clip_frames);
-        if needed <= self.limit {
-            return Ok(plan(options, whole));
+        let needed = plan(options.clone(), whole);
+        if self.fits(needed.stream_bytes + needed.clip_bytes) {
+            return Ok(needed);
         }
         options.tiling = Tiling::Exact;
         for clip_frames in [Some(options.clip_frames), self.frames].into_iter().flatten() {
             options.clip_frames = clip_frames;
-            options.memory_limit = self.limit.saturating_sub(others + clip_bytes(clip_frames)).max(1);
+            options.memory_limit = self.limit.saturating_sub(self.of_readers() + clip_bytes(clip_frames)).max(1);
             if let Ok(tiled) = estimate(&options) {
                 return Ok(plan(options, tiled));
             }
         }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let tiles = match (self.model.info().encode_halo, self.frames) {
             (Some(_), None) => "; with --frames they can be processed in tiles",
             _ => "",
         };
         Err(format!(
-            "frames of {width}x{height} need {} MiB, {} MiB of it for decoding, and {} MiB may be used; make them smaller with --size, or raise --memory{tiles}",
-            mib(needed),
-            mib(others + source_bytes(source_pixels)),
+            "frames of {width}x{height} need {} MiB, {} MiB of it for decoding, and {} MiB may be used; raise --memory, take fewer \
+             --jobs, or make the frames smaller with --size{tiles}",
+            mib(self.fixed() + needed.stream_bytes + needed.clip_bytes),
+            mib(self.of_readers() + decoding),
             mib(self.limit)
         ))
     }
 
-    fn fits(&self, state: &State, bytes: u64) -> bool {
-        self.fixed + state.used + bytes <= self.limit
+    fn of_readers(&self) -> u64 {
+        self.jobs as u64 * READER_BYTES
+    }
+
+    /// Of the weights, and of the processes that decode.
+    fn fixed(&self) -> u64 {
+        self.model.info().weight_bytes + self.of_readers()
+    }
+
+    fn fits(&self, bytes: u64) -> bool {
+        self.fixed().saturating_add(bytes) <= self.limit
     }
 }
 
-fn source_bytes(pixels: u64) -> u64 {
-    PIXEL_BYTES * pixels * READER_FRAMES
-}
-
-fn mib(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
+fn source_bytes(clip: &Description) -> u64 {
+    // Names of formats with more than 8 bits end with the byte order.
+    let deep = clip.format.ends_with("le") || clip.format.ends_with("be");
+    let pixel = if deep { DEEP_PIXEL_BYTES } else { PIXEL_BYTES };
+    (clip.width * clip.height) as u64 * pixel * READER_FRAMES
 }
 
 impl Deref for Lease<'_> {
@@ -193,7 +224,11 @@ impl Drop for Lease<'_> {
         state.used -= self.clip_bytes;
         match reset {
             Ok(()) => state.idle.push(kept),
-            Err(_) => state.used -= kept.bytes,
+            Err(_) => state.used -= kept.plan.stream_bytes,
+        }
+        // More are never used at a time.
+        if state.idle.len() > self.streams.jobs {
+            self.streams.drop_oldest(&mut state);
         }
         drop(state);
         self.streams.changed.notify_all();

@@ -1,11 +1,11 @@
 //! Which clips are left to encode, by what the manifest says of them.
 
 use crate::arguments::Arguments;
-use crate::clips::{Clip, seconds};
-use crate::encode;
-use crate::manifest::{Result as Outcome, Row, Shard};
+use crate::clips::Clip;
+use crate::manifest::{Result as Outcome, Row, Shard, Source};
 use crate::outputs;
 use crate::shards::{self, State};
+use crate::times::seconds;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -16,8 +16,6 @@ pub struct Work {
     pub clip: Clip,
     /// Why it cannot be.
     pub refusal: Option<String>,
-    /// Whether the manifest calls it done, which does not hold any more.
-    pub has_stale_output: bool,
 }
 
 pub struct ToDo {
@@ -26,23 +24,24 @@ pub struct ToDo {
     pub done: usize,
     /// Of the clips that are done already, for shards.
     pub states: BTreeMap<usize, State>,
+    /// Of clips that the manifest calls done, which does not hold any more.
+    pub stale: Vec<Row>,
 }
 
 pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard], arguments: &Arguments) -> ToDo {
     let in_shards = shards::keys(finished);
-    let mut found = ToDo { left: vec![], done: 0, states: BTreeMap::new() };
+    let mut found = ToDo { left: vec![], done: 0, states: BTreeMap::new(), stale: vec![] };
     for (index, clip) in clips.into_iter().enumerate() {
         let recorded = rows.remove(&clip.key);
-        let was_done = recorded.as_ref().is_some_and(|row| matches!(row.result, Outcome::Done(_)));
-        let row = recorded.filter(|row| is_of(row, &clip));
+        let row = recorded.as_ref().filter(|row| is_of(row, &clip));
         let in_shard = in_shards.contains(clip.key.as_str());
         match row {
             Some(_) if in_shard => {
                 found.states.insert(index, State::Left);
                 found.done += 1;
             }
-            Some(row) if has_output(&row, &outputs::of(&clip, arguments), &arguments.output) => {
-                found.states.insert(index, State::Waiting(row.into()));
+            Some(row) if has_output(row, &outputs::of(&clip, arguments), &arguments.output) => {
+                found.states.insert(index, State::Waiting(row.clone().into()));
                 found.done += 1;
             }
             _ => {
@@ -51,7 +50,10 @@ pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard]
                      changed; give it another key, or begin again in another folder"
                         .into()
                 });
-                found.left.push(Work { index, clip, refusal, has_stale_output: was_done && !in_shard });
+                if !in_shard {
+                    found.stale.extend(recorded.filter(|row| matches!(row.result, Outcome::Done(_))));
+                }
+                found.left.push(Work { index, clip, refusal });
             }
         }
     }
@@ -63,7 +65,7 @@ fn is_of(row: &Row, clip: &Clip) -> bool {
     let Outcome::Done(done) = &row.result else { return false };
     let same_part = (row.start, row.end) == (clip.start.map(seconds), clip.end.map(seconds));
     let same_frames = clip.expect_frames.is_none_or(|expected| expected == done.decoded);
-    let same_source = encode::source(&clip.path).is_ok_and(|source| source.is_same(&row.source));
+    let same_source = Source::of(&clip.path).is_ok_and(|source| source.is_same(&row.source));
     same_part && same_frames && same_source
 }
 

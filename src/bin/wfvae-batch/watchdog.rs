@@ -1,8 +1,9 @@
-//! Ends child processes that do not answer in time. Reading from them has no time limit of its own on every system.
+//! Ends child processes that do not answer in time: reading from a pipe has no time limit.
 
+use crate::lock::lock;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// One thread for all children.
@@ -80,9 +81,4 @@ impl Drop for Watch {
         self.watched.dropped.store(true, Ordering::Relaxed);
         self.dog.changed.notify_one();
     }
-}
-
-/// A thread that panicked leaves nothing half-done in what these mutexes hold.
-pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
