@@ -328,14 +328,13 @@ wheel: library
 
 #: make check-batch   all tests of wfvae-batch, among them a job that is killed 50 times and one with 10,000 clips; takes 2 minutes
 check-batch: batch $(C)/encode_file
-	@[ -n '$(HAVE_MEDIA)' ] || { echo "FFmpeg's libraries, 5.0 or newer, or pkg-config are missing (Debian: libavfilter-dev, pkg-config)" >&2; exit 1; }
-	@$(BATCH_CHECK) --all
-
-BATCH_CHECK = python3 tests/batch/check.py $(BUILD)
+	@[ -n '$(HAVE_MEDIA)' ] || \
+	    { echo "FFmpeg's libraries, 5.0 or newer, or pkg-config are missing (Debian: libavfilter-dev, pkg-config)" >&2; exit 1; }
+	@python3 tests/batch/check.py $(BUILD) --all
 
 #: make install  copies the library, headers, pkg-config and CMake files, the programs (bin/wfvae-*), wfvae-batch if FFmpeg's
-#:               libraries are there, the frei0r plugin if frei0r.h is there, and ONNX Runtime beside the library to PREFIX (/usr/local), the libraries to its LIBDIR
-#:               (lib), all of it under DESTDIR (empty); ONNXRUNTIME=0: without ONNX Runtime
+#:               libraries are there, the frei0r plugin if frei0r.h is there, and ONNX Runtime beside the library to PREFIX
+#:               (/usr/local), the libraries to its LIBDIR (lib), all of it under DESTDIR (empty); ONNXRUNTIME=0: without ONNX Runtime
 #: make uninstall   removes what was installed, with the same PREFIX and DESTDIR
 install: $(LIBRARY) $(BATCH) $(if $(filter windows,$(SYSTEM)),$(BUILD)/wfvae.lib) $(INSTALLED_PROGRAMS) $(INSTALLED_PLUGIN) $(if $(filter 0,$(ONNXRUNTIME)),,runtime)
 install uninstall:

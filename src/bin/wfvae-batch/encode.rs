@@ -147,9 +147,11 @@ impl<'a, 'b> ClipWriter<'a, 'b> {
     fn new(stream: &'a mut Lease<'b>, writer: LatentWriter, description: &'a Description) -> Self {
         let info = stream.info();
         let latent_len = info.encoded_channels * info.latent_width * info.latent_height;
-        // What has the longest clip set takes a clip in one call.
-        let whole_clip = stream.options().clip_frames as usize;
-        let frames_at_once = if whole_clip > 0 { whole_clip } else { FRAMES_AT_ONCE };
+        // With clip_frames a stream takes a whole clip in each call.
+        let frames_at_once = match stream.options().clip_frames {
+            0 => FRAMES_AT_ONCE,
+            clip_frames => clip_frames as usize,
+        };
         ClipWriter { description, stream, writer, latents: vec![], latent_len, frames_at_once }
     }
 

@@ -37,9 +37,6 @@ const SPARSE: &[&str] = &[
     "yuvj444p",
 ];
 
-/// From this many lines on, YUV without a tag is BT.709, as players take it and libwfvae does.
-const HD_LINES: usize = 720;
-
 /// Formats that libwfvae reads, as FFmpeg's filter `format` takes them: it keeps them, and of others makes the one that loses least.
 /// What it makes of the clip's own format is not sparse.
 pub fn accepted(own: &str) -> String {
@@ -93,8 +90,7 @@ pub fn pixel_format(frame: &Frame, clip: &Description) -> Result<PixelFormat, St
 fn matrix(name: &str, clip: &Description) -> Result<Matrix, String> {
     Ok(match name {
         // By the clip's size, whatever filters make of it.
-        "unknown" | "reserved" if clip.height < HD_LINES => Matrix::Bt601,
-        "unknown" | "reserved" => Matrix::Bt709,
+        "unknown" | "reserved" => Matrix::Auto.for_height(clip.height),
         "bt470bg" | "smpte170m" | "fcc" => Matrix::Bt601,
         "bt709" => Matrix::Bt709,
         "bt2020nc" => Matrix::Bt2020,

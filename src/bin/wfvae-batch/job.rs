@@ -129,6 +129,10 @@ fn describe(arguments: &Arguments, model: &Model) -> Job {
         }),
     ];
     Job {
+        format: manifest::FORMAT.into(),
+        format_version: manifest::VERSION,
+        model: format!("{:016x}", info.identity),
+        encoder: format!("{:016x}", info.encoder_identity),
         precision: info.encode_precision.to_string(),
         posterior: format!("{:?}", arguments.posterior).to_lowercase(),
         seed: (arguments.posterior == PosteriorName::Sample).then_some(arguments.seed()),
@@ -139,7 +143,6 @@ fn describe(arguments: &Arguments, model: &Model) -> Job {
         },
         frames: frames.into_iter().flatten().collect::<Vec<_>>().join(", "),
         shard_bytes: arguments.shards,
-        ..Job::new(info.identity, info.encoder_identity)
     }
 }
 

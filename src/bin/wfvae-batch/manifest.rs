@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 pub const NAME: &str = "manifest.jsonl";
-const FORMAT: &str = "wfvae-batch";
-const VERSION: u32 = 1;
+pub const FORMAT: &str = "wfvae-batch";
+pub const VERSION: u32 = 1;
 
 /// The first line: what every latent of the job depends on. A job can go on only with the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,24 +32,6 @@ pub struct Job {
     pub frames: String,
     /// The largest size of shards, if latents are put into shards.
     pub shard_bytes: Option<u64>,
-}
-
-impl Job {
-    pub fn new(model: u64, encoder: u64) -> Self {
-        Job {
-            format: FORMAT.into(),
-            format_version: VERSION,
-            model: format!("{model:016x}"),
-            encoder: format!("{encoder:016x}"),
-            precision: String::new(),
-            posterior: String::new(),
-            seed: None,
-            scaled: false,
-            latent_type: String::new(),
-            frames: String::new(),
-            shard_bytes: None,
-        }
-    }
 }
 
 /// What a media file was when it was read.

@@ -85,8 +85,8 @@ impl Axis {
 }
 
 impl Matrix {
-    /// The matrix of pictures of so many lines.
-    pub(super) fn for_height(self, height: usize) -> Matrix {
+    /// The matrix of pictures of so many lines: [`Auto`](Self::Auto) is replaced, all others stay.
+    pub fn for_height(self, height: usize) -> Matrix {
         match self {
             Matrix::Auto if height >= 720 => Matrix::Bt709,
             Matrix::Auto => Matrix::Bt601,
