@@ -70,7 +70,7 @@ def again(folder):
     equal("again: an empty manifest", run(*job, "--resume"), (0, out_text(7)))
     lines = manifest.read_bytes().splitlines(keepends=True)
     for name, content, count, part in (
-        ("torn", b"".join(lines)[:-30], 1, "lines of the manifest are damaged, 1: their clips are encoded again"),
+        ("torn", b"".join(lines)[:-30], 1, "lines of the manifest are damaged, 1: their clips are processed again"),
         ("begun", lines[0][:40], 7, ""),
         ("damaged", b"".join([*lines[:-2], b"\0" * 200 + b"\n", b"{\n", lines[-1]]), 1, "lines of the manifest are damaged, 2"),
     ):
@@ -169,7 +169,7 @@ def interrupts(folder):
                 time.sleep(0.05)
             _, text = process.communicate(timeout=60)
         equal(f"interrupts: status of {name}", process.returncode, status)
-        contains(f"interrupts: {name}", text, "finishes the clips that are being encoded; Control-C again stops at once")
+        contains(f"interrupts: {name}", text, "finishes the clips that are under way; Control-C again stops at once")
         done = len(out.done())
         check(f"interrupts: {name} is before the end", 0 < done < 12, done)
         if name == "twice":

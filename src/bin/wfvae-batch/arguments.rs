@@ -1,12 +1,13 @@
 //! The command line.
 
-use crate::times;
+use crate::values::{bytes, microseconds, provider, rate, size, timeout};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 use wfvae::Precision;
 
-/// Encodes the clips of a data set to latents, on all cores, and records each in a manifest, so that a job that was stopped goes on.
+/// Encodes the clips of a data set to latents, and decodes latents to videos, on all cores, and records each in a manifest, so that
+/// a job that was stopped goes on.
 ///
 /// Exit status: 0, all clips are done; 1, some failed, and the manifest says why; 2, the job could not start or go on; 130, it was
 /// interrupted.
@@ -19,7 +20,9 @@ pub struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    Encode(Box<Arguments>),
+    Encode(Box<EncodeArguments>),
+    Decode(Box<DecodeArguments>),
+    Serve(Box<ServeArguments>),
 }
 
 /// Encodes clips to latents: media files in, a latent file for each out, and a manifest of what was done.
@@ -31,21 +34,94 @@ pub enum Command {
 /// Clips that fail are rows of the manifest and do not stop the job. Control-C finishes the clips that are being encoded; a second
 /// one stops at once. In both cases --resume goes on.
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub struct EncodeArguments {
     /// Folders, media files or lists.
     #[arg(required = true)]
     pub inputs: Vec<PathBuf>,
-    /// The folder of the latents, and of the manifest.
-    #[arg(short, long, value_name = "FOLDER")]
-    pub output: PathBuf,
+    #[command(flatten)]
+    pub job: JobArguments,
     /// Puts latents into tar files of at most this size, as 1G (or of one clip that is larger), which webdataset reads:
     /// shard-000000.tar and so on, with a .safetensors and a .json of each clip, and index.json.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub shards: Option<u64>,
-    /// Goes on with the job of the manifest: encodes what is not done, what failed, and what has changed since.
+    #[command(flatten)]
+    pub encoding: EncodingArguments,
+}
+
+/// Decodes latents to videos: latent files in, a video or a folder of pictures for each out, and a manifest of what was done.
+///
+/// An input is a folder, which is searched for latent files, a latent file (.safetensors), or a list: a text file (.txt, one path
+/// a line) or JSON lines (.jsonl: {"path": "a.safetensors", "key": "a"}; only path is needed). Paths in a list are relative to its
+/// folder. Of moments, the mean is decoded.
+///
+/// Videos are written by the program ffmpeg. Latents that fail are rows of the manifest and do not stop the job. Control-C
+/// finishes the videos that are being decoded; a second one stops at once. In both cases --resume goes on.
+#[derive(Args, Debug)]
+pub struct DecodeArguments {
+    /// Folders, latent files or lists.
+    #[arg(required = true)]
+    pub inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub job: JobArguments,
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Also decodes latents of other encoders, as long as their sizes fit.
+    #[arg(short = 'E', long, help_heading = "Model")]
+    pub any_encoder: bool,
+
+    /// What is written.
+    #[arg(long = "as", value_enum, default_value = "mp4", help_heading = "Videos")]
+    pub kind: VideoKind,
+    /// Frames a second of videos whose latents tell no rate.
+    #[arg(long, value_name = "RATE", default_value = "25", value_parser = rate, help_heading = "Videos")]
+    pub fps: (u32, u32),
+    /// Options for ffmpeg, separated by blanks, such as "-c:v libx265 -crf 20": they are given to it behind those of this program.
+    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true, help_heading = "Videos")]
+    pub ffmpeg: Option<String>,
+    #[command(flatten)]
+    pub work: WorkArguments,
+}
+
+/// Encodes clips as another program asks for them, for example Ray. Reads lines of a list (JSON, as `encode` takes them, each with a
+/// key) from standard input, and prints the manifest's row of each clip to standard output, in the order in which they are done.
+///
+/// There is no manifest: latent files are in the folder of the output when their rows are printed, and whoever asked for them takes
+/// them away. Ends where standard input ends, when all clips are done.
+#[derive(Args, Debug)]
+pub struct ServeArguments {
+    /// The folder of the latents.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub encoding: EncodingArguments,
+}
+
+/// Where a job writes.
+#[derive(Args, Debug)]
+pub struct JobArguments {
+    /// The folder of the results, and of the manifest.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: PathBuf,
+    /// Goes on with the job of the manifest: does what is not done, what failed, and what has changed since.
     #[arg(long)]
     pub resume: bool,
+}
 
+/// How clips are encoded.
+#[derive(Args, Debug)]
+pub struct EncodingArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub latents: LatentArguments,
+    #[command(flatten)]
+    pub frames: FrameArguments,
+    #[command(flatten)]
+    pub work: WorkArguments,
+}
+
+#[derive(Args, Debug)]
+pub struct ModelArguments {
     /// Checkpoint folder or .safetensors file [default: the model built into the library].
     #[arg(short, long, help_heading = "Model")]
     pub model: Option<PathBuf>,
@@ -55,7 +131,10 @@ pub struct Arguments {
     /// Type in which the network computes; tf32 needs CUDA.
     #[arg(short = 'F', long, value_enum, default_value = "f32", help_heading = "Model")]
     pub precision: PrecisionName,
+}
 
+#[derive(Args, Debug)]
+pub struct LatentArguments {
     /// What is stored: the mean, a sample, or both moments.
     #[arg(short, long, value_enum, default_value = "mean", help_heading = "Latents")]
     pub posterior: PosteriorName,
@@ -68,7 +147,10 @@ pub struct Arguments {
     /// Scales latents by scale and shift in the model's config.
     #[arg(short = 'n', long, help_heading = "Latents")]
     pub scaled: bool,
+}
 
+#[derive(Args, Debug)]
+pub struct FrameArguments {
     /// Seconds from the file's start at which clips begin.
     #[arg(long, value_name = "SECONDS", value_parser = microseconds, help_heading = "Frames")]
     pub start: Option<i64>,
@@ -96,7 +178,10 @@ pub struct Arguments {
     /// A filter graph of FFmpeg, such as bwdif, for the frames from --start to --end, before all other steps.
     #[arg(long, value_name = "GRAPH", help_heading = "Frames")]
     pub filter: Option<String>,
+}
 
+#[derive(Args, Debug)]
+pub struct WorkArguments {
     /// Clips at a time [default: one for each CPU].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Work")]
     pub jobs: Option<u32>,
@@ -111,21 +196,24 @@ pub struct Arguments {
     pub quiet: bool,
 }
 
-impl Arguments {
+impl EncodingArguments {
     /// What clap cannot check.
     pub fn check(&self) -> Result<(), &'static str> {
-        match self.seed {
-            Some(_) if self.posterior != PosteriorName::Sample => Err("--seed is for --posterior sample"),
-            _ if self.frames.is_some() && self.expect_frames.is_some() => {
+        let (latents, frames) = (&self.latents, &self.frames);
+        match latents.seed {
+            Some(_) if latents.posterior != PosteriorName::Sample => Err("--seed is for --posterior sample"),
+            _ if frames.frames.is_some() && frames.expect_frames.is_some() => {
                 Err("--expect-frames with --frames, of which no frame after the last one is read")
             }
-            _ if self.scaled && self.posterior == PosteriorName::Moments => {
+            _ if latents.scaled && latents.posterior == PosteriorName::Moments => {
                 Err("--scaled is for means and samples; moments are never scaled")
             }
             _ => Ok(()),
         }
     }
+}
 
+impl LatentArguments {
     pub fn seed(&self) -> u64 {
         self.seed.unwrap_or(0)
     }
@@ -172,70 +260,13 @@ pub enum TypeName {
     F32,
 }
 
-fn provider(text: &str) -> Result<wfvae::Provider, String> {
-    Ok(match text {
-        "auto" => wfvae::Provider::Auto,
-        "cpu" => wfvae::Provider::Cpu,
-        "cuda" => wfvae::Provider::Cuda { device: 0 },
-        _ => match text.strip_prefix("cuda:").and_then(|device| device.parse().ok()) {
-            Some(device) => wfvae::Provider::Cuda { device },
-            None => return Err("expected auto, cpu, cuda or cuda:DEVICE".into()),
-        },
-    })
-}
-
-fn microseconds(text: &str) -> Result<i64, String> {
-    times::microseconds(text.parse().map_err(|_| "expected a number of seconds".to_string())?)
-}
-
-fn rate(text: &str) -> Result<(u32, u32), String> {
-    let wrong = || "expected a rate such as 25, 23.976 or 30000/1001".to_string();
-    let (numerator, denominator) = match text.split_once('/') {
-        Some((numerator, denominator)) => {
-            (numerator.parse().map_err(|_| wrong())?, denominator.parse().map_err(|_| wrong())?)
-        }
-        None => {
-            let value: f64 = text.parse().map_err(|_| wrong())?;
-            if !(0.001..=1000.0).contains(&value) {
-                return Err(wrong());
-            }
-            match value.fract() == 0.0 {
-                true => (value as u32, 1),
-                false => ((value * 1000.0).round() as u32, 1000),
-            }
-        }
-    };
-    match (0.001..=1000.0).contains(&(f64::from(numerator) / f64::from(denominator))) {
-        true => Ok((numerator, denominator)),
-        false => Err(wrong()),
-    }
-}
-
-fn size(text: &str) -> Result<(usize, usize), String> {
-    let parse = |side: &str| side.parse().ok().filter(|&side| (1..=1 << 15).contains(&side));
-    text.split_once('x')
-        .and_then(|(width, height)| Some((parse(width)?, parse(height)?)))
-        .ok_or("expected WIDTHxHEIGHT, each from 1 to 32768".into())
-}
-
-fn bytes(text: &str) -> Result<u64, String> {
-    let text = text.strip_suffix('B').unwrap_or(text);
-    let (number, unit) = match text.char_indices().next_back() {
-        Some((at, 'K' | 'k')) => (&text[..at], 1e3),
-        Some((at, 'M')) => (&text[..at], 1e6),
-        Some((at, 'G')) => (&text[..at], 1e9),
-        Some((at, 'T')) => (&text[..at], 1e12),
-        _ => (text, 1.0),
-    };
-    match number.parse::<f64>() {
-        Ok(value) if (1.0..1e18).contains(&(value * unit)) => Ok((value * unit) as u64),
-        _ => Err("expected a size such as 500M or 8G".into()),
-    }
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.1..=1e6).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err("expected a number of seconds from 0.1 on".into()),
-    }
+/// What latents are decoded to.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoKind {
+    /// H.264 in MP4: 4:2:0, or 4:4:4 if a side is odd. Not exact.
+    Mp4,
+    /// FFV1 in Matroska: RGB with 8 bits, without loss.
+    Mkv,
+    /// A folder of PNG files: 000001.png and so on, RGB with 8 bits.
+    Png,
 }

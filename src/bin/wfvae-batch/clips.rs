@@ -1,22 +1,42 @@
 //! Which clips a job has: those of folders, files and lists, each with a key that names its output.
 
-use crate::arguments::Arguments;
+use crate::arguments::FrameArguments;
 use crate::times::{microseconds, seconds};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
 
-/// Endings of files that a folder is searched for.
+/// Endings of media files that a folder is searched for.
 const MEDIA: &[&str] = &[
     "3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob",
     "webm", "wmv", "y4m",
 ];
 
+const LATENTS: &[&str] = &["safetensors"];
+
 /// Editors of Windows begin UTF-8 with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A part of a media file.
+/// What the clips of a job are.
+#[derive(Clone, Copy)]
+pub enum Kind<'a> {
+    /// Media files, or parts of them.
+    Media(&'a FrameArguments),
+    /// Latent files.
+    Latents,
+}
+
+impl Kind<'_> {
+    fn endings(self) -> &'static [&'static str] {
+        match self {
+            Kind::Media(_) => MEDIA,
+            Kind::Latents => LATENTS,
+        }
+    }
+}
+
+/// A media file or a part of one, or a latent file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clip {
     /// Names the output: a path without an ending, with `/` between folders.
@@ -41,14 +61,20 @@ struct Line {
 }
 
 /// All clips in an order that depends on their keys only.
-pub fn find(arguments: &Arguments) -> Result<Vec<Clip>, String> {
+pub fn find(inputs: &[PathBuf], kind: Kind<'_>) -> Result<Vec<Clip>, String> {
     let mut clips = vec![];
-    check_range(arguments.start, arguments.end)?;
-    for input in &arguments.inputs {
+    if let Kind::Media(arguments) = kind {
+        check_range(arguments.start, arguments.end)?;
+    }
+    for input in inputs {
         let found = clips.len();
-        add(input, arguments, &mut clips).map_err(|text| format!("{}: {text}", input.display()))?;
+        add(input, kind, &mut clips).map_err(|text| format!("{}: {text}", input.display()))?;
         if clips.len() == found {
-            return Err(format!("{}: it names no clip", input.display()));
+            let what = match kind {
+                Kind::Media(_) => "clip",
+                Kind::Latents => "latent file (those in shards have to be unpacked)",
+            };
+            return Err(format!("{}: it names no {what}", input.display()));
         }
     }
     clips.sort_by(|a, b| a.key.cmp(&b.key));
@@ -67,32 +93,32 @@ pub fn find(arguments: &Arguments) -> Result<Vec<Clip>, String> {
     Ok(clips)
 }
 
-fn add(input: &Path, arguments: &Arguments, clips: &mut Vec<Clip>) -> Result<(), String> {
-    let kind = std::fs::metadata(input).map_err(|e| e.to_string())?;
-    if kind.is_dir() {
-        return add_folder(input, arguments, clips);
+fn add(input: &Path, kind: Kind<'_>, clips: &mut Vec<Clip>) -> Result<(), String> {
+    let found = std::fs::metadata(input).map_err(|e| e.to_string())?;
+    if found.is_dir() {
+        return add_folder(input, kind, clips);
     }
     match ending(input).as_deref() {
-        Some("jsonl") => {
-            add_list(input, arguments, clips, |line| serde_json::from_str(line).map_err(|e| e.to_string()))
-        }
-        Some("txt") => add_list(input, arguments, clips, |line| {
+        Some("jsonl") => add_list(input, kind, clips, |line| serde_json::from_str(line).map_err(|e| e.to_string())),
+        Some("txt") => add_list(input, kind, clips, |line| {
             Ok(Line { path: line.into(), key: None, start: None, end: None, expect_frames: None })
         }),
         _ => {
             let name = Path::new(input.file_name().unwrap_or_default());
-            clips.push(of_options(key_of(name), input.into(), arguments));
+            clips.push(of_options(key_of(name), input.into(), kind));
             Ok(())
         }
     }
 }
 
-fn of_options(key: String, path: PathBuf, arguments: &Arguments) -> Clip {
-    let Arguments { start, end, expect_frames, .. } = *arguments;
-    Clip { key, path, start, end, expect_frames }
+fn of_options(key: String, path: PathBuf, kind: Kind<'_>) -> Clip {
+    match kind {
+        Kind::Media(&FrameArguments { start, end, expect_frames, .. }) => Clip { key, path, start, end, expect_frames },
+        Kind::Latents => Clip { key, path, start: None, end: None, expect_frames: None },
+    }
 }
 
-fn add_folder(folder: &Path, arguments: &Arguments, clips: &mut Vec<Clip>) -> Result<(), String> {
+fn add_folder(folder: &Path, kind: Kind<'_>, clips: &mut Vec<Clip>) -> Result<(), String> {
     for entry in WalkDir::new(folder).follow_links(true) {
         let path = match entry {
             Ok(entry) if entry.file_type().is_dir() => continue,
@@ -103,9 +129,9 @@ fn add_folder(folder: &Path, arguments: &Arguments, clips: &mut Vec<Clip>) -> Re
                 _ => return Err(e.to_string()),
             },
         };
-        if ending(&path).is_some_and(|ending| MEDIA.contains(&ending.as_str())) {
+        if ending(&path).is_some_and(|ending| kind.endings().contains(&ending.as_str())) {
             let key = key_of(path.strip_prefix(folder).expect("it is below"));
-            clips.push(of_options(key, path, arguments));
+            clips.push(of_options(key, path, kind));
         }
     }
     Ok(())
@@ -113,7 +139,7 @@ fn add_folder(folder: &Path, arguments: &Arguments, clips: &mut Vec<Clip>) -> Re
 
 fn add_list(
     input: &Path,
-    arguments: &Arguments,
+    kind: Kind<'_>,
     clips: &mut Vec<Clip>,
     parse: impl Fn(&str) -> Result<Line, String>,
 ) -> Result<(), String> {
@@ -125,13 +151,27 @@ fn add_list(
         let line = std::str::from_utf8(line).map_err(|_| named("it is not UTF-8".into()))?;
         let line = line.strip_suffix('\r').unwrap_or(line);
         if !line.trim().is_empty() {
-            clips.push(parse(line).and_then(|line| clip_of(line, folder, arguments)).map_err(named)?);
+            clips.push(parse(line).and_then(|line| clip_of(line, folder, kind)).map_err(named)?);
         }
     }
     Ok(())
 }
 
-fn clip_of(line: Line, folder: &Path, arguments: &Arguments) -> Result<Clip, String> {
+/// The clip of a list's line, as JSON.
+pub fn parse(line: &str, folder: &Path, kind: Kind<'_>) -> Result<Clip, String> {
+    let clip = clip_of(serde_json::from_str(line).map_err(|e| e.to_string())?, folder, kind)?;
+    check_key(&clip.key)?;
+    Ok(clip)
+}
+
+fn clip_of(line: Line, folder: &Path, kind: Kind<'_>) -> Result<Clip, String> {
+    let Kind::Media(arguments) = kind else {
+        if line.start.is_some() || line.end.is_some() || line.expect_frames.is_some() {
+            return Err("start, end and expect_frames are for media files; latents are decoded whole".into());
+        }
+        let key = line.key.unwrap_or_else(|| key_of(Path::new(&line.path)));
+        return Ok(of_options(key, folder.join(&line.path), kind));
+    };
     let (start, end) = (line.start.map(microseconds).transpose()?, line.end.map(microseconds).transpose()?);
     let key = match line.key {
         Some(key) => key,
@@ -145,7 +185,7 @@ fn clip_of(line: Line, folder: &Path, arguments: &Arguments) -> Result<Clip, Str
             key
         }
     };
-    let mut clip = of_options(key, folder.join(&line.path), arguments);
+    let mut clip = of_options(key, folder.join(&line.path), kind);
     (clip.start, clip.end) = (start.or(clip.start), end.or(clip.end));
     check_range(clip.start, clip.end)?;
     if line.expect_frames.is_some() && arguments.frames.is_some() {

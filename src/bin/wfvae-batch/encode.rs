@@ -1,37 +1,147 @@
-//! Encodes one clip: media file in, latent file out.
+//! Encodes clips: media files in, latent files out.
 
-use crate::arguments::{Arguments, PosteriorName, TypeName};
+use crate::arguments::{EncodingArguments, Fit, PosteriorName, TypeName};
 use crate::clips::Clip;
+use crate::engine::Engine;
 use crate::files;
 use crate::filters;
 use crate::formats;
-use crate::manifest::{Done, Source};
-use crate::media::{Counts, Description, Frame, Next, Reader};
-use crate::outputs;
-use crate::streams::{FRAMES_AT_ONCE, Lease, Streams};
-use std::path::Path;
-use wfvae::{Image, LatentType, LatentWriter, Latents, LatentsMut, Stream, Tiling};
+use crate::hash::fnv1a;
+use crate::manifest::{self, Done, Job, Source};
+use crate::media::{self, Counts, Description, Frame, Next, Reader};
+use crate::outputs::Names;
+use crate::streams::{FRAMES_AT_ONCE, Lease, Process, Streams, Wanted};
+use crate::task::Task;
+use crate::watchdog::Watchdog;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use wfvae::{Image, LatentType, LatentWriter, Latents, LatentsMut, Model, Posterior, Stream, StreamOptions, Tiling};
+
+/// Its libraries and buffers, and the frames that it holds of a clip. Measured.
+const READER: Process = Process { name: "decoding", bytes: 40_000_000 };
+const READER_FRAMES: u64 = 24;
+/// Of a pixel of 4:4:4, with 8 and with 16 bits.
+const PIXEL_BYTES: u64 = 3;
+const DEEP_PIXEL_BYTES: u64 = 6;
+
+pub struct Encoding<'a> {
+    arguments: &'a EncodingArguments,
+    folder: &'a Path,
+    names: Names,
+    /// Of streams: all but the size.
+    options: StreamOptions,
+    streams: Streams,
+    program: PathBuf,
+    dog: Arc<Watchdog>,
+    memory: u64,
+}
+
+impl<'a> Encoding<'a> {
+    pub fn new(
+        arguments: &'a EncodingArguments,
+        engine: Engine,
+        folder: &'a Path,
+        names: Names,
+        dog: Arc<Watchdog>,
+    ) -> Result<Self, String> {
+        let (program, memory) = (media::find_program()?, engine.memory);
+        let options = stream_options(arguments, &engine.model)?;
+        let streams = Streams::new(engine, READER);
+        Ok(Encoding { arguments, folder, names, options, streams, program, dog, memory })
+    }
+
+    /// For the manifest.
+    pub fn describe(&self, shard_bytes: Option<u64>) -> (Job, manifest::Encode) {
+        let (latents, info) = (&self.arguments.latents, self.model().info());
+        let encode = manifest::Encode {
+            encoder: manifest::identity(info.encoder_identity),
+            posterior: format!("{:?}", latents.posterior).to_lowercase(),
+            seed: (latents.posterior == PosteriorName::Sample).then_some(latents.seed()),
+            scaled: latents.scaled,
+            latent_type: match latents.latent_type {
+                TypeName::F16 => "f16".into(),
+                TypeName::F32 => "f32".into(),
+            },
+            frames: self.describe_frames(),
+            shard_bytes,
+        };
+        (Job::new(&info, info.encode_precision, manifest::Task::Encode(encode.clone())), encode)
+    }
+
+    fn describe_frames(&self) -> String {
+        let frames = &self.arguments.frames;
+        let steps = [
+            frames.filter.as_ref().map(|filter| format!("filter {filter}")),
+            frames.fps.map(|(numerator, denominator)| format!("fps {numerator}/{denominator}")),
+            frames.every.map(|every| format!("every {every}")),
+            frames.frames.map(|frames| format!("frames {frames}")),
+            frames.size.map(|(width, height)| {
+                format!("size {width}x{height} {}", if frames.fit == Fit::Crop { "crop" } else { "stretch" })
+            }),
+        ];
+        steps.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// A stream for frames of a size, which are made of a clip's.
+    fn take(&self, (width, height): (usize, usize), clip: &Description) -> Result<Lease<'_>, String> {
+        let mut options = self.options.clone();
+        (options.width, options.height) = (width, height);
+        self.streams.take(&Wanted {
+            options,
+            frames: self.arguments.frames.frames,
+            frame_bytes: (width * height) as u64 * DEEP_PIXEL_BYTES,
+            held_bytes: source_bytes(clip),
+        })
+    }
+}
+
+impl Task for Encoding<'_> {
+    type Worker = Reader;
+
+    fn worker(&self) -> Reader {
+        Reader::new(self.program.clone(), self.dog.clone(), self.arguments.work.timeout, self.memory)
+    }
+
+    fn model(&self) -> &Model {
+        self.streams.model()
+    }
+
+    fn run(&self, reader: &mut Reader, clip: &Clip, source: &Source) -> Result<Done, String> {
+        let description = reader.open(&clip.path, clip.start, clip.end)?;
+        let result = OpenClip { encoding: self, clip, description: &description }.encode(reader, source);
+        if result.is_err() {
+            // Frames may be under way.
+            reader.abandon();
+        }
+        result
+    }
+}
+
+fn stream_options(arguments: &EncodingArguments, model: &Model) -> Result<StreamOptions, String> {
+    let mut options = StreamOptions::new(1, 1);
+    if model.info().whole_clips {
+        let why = "the model takes whole clips, so memory depends on their length: add --frames";
+        options.clip_frames = arguments.frames.frames.ok_or(why)?;
+    }
+    (options.decode, options.pad, options.scaled) = (false, true, arguments.latents.scaled);
+    options.posterior = match arguments.latents.posterior {
+        PosteriorName::Mean => Posterior::Mean,
+        PosteriorName::Sample => Posterior::Sample { seed: arguments.latents.seed() },
+        PosteriorName::Moments => Posterior::Moments,
+    };
+    Ok(options)
+}
+
+fn source_bytes(clip: &Description) -> u64 {
+    // Names of formats with more than 8 bits end with the byte order.
+    let deep = clip.format.ends_with("le") || clip.format.ends_with("be");
+    let pixel = if deep { DEEP_PIXEL_BYTES } else { PIXEL_BYTES };
+    (clip.width * clip.height) as u64 * pixel * READER_FRAMES
+}
 
 /// The seed of a clip's samples: FNV-1a of the job's seed, little-endian, and the key.
 fn seed(job: u64, key: &str) -> u64 {
-    let bytes = job.to_le_bytes().into_iter().chain(key.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
-pub fn encode(
-    arguments: &Arguments,
-    streams: &Streams,
-    reader: &mut Reader,
-    clip: &Clip,
-    source_before: &Source,
-) -> Result<Done, String> {
-    let description = reader.open(&clip.path, clip.start, clip.end)?;
-    let result = Encoding { arguments, streams, clip, description: &description }.run(reader, source_before);
-    if result.is_err() {
-        // Frames may be under way.
-        reader.abandon();
-    }
-    result
+    fnv1a(job.to_le_bytes().into_iter().chain(key.bytes()))
 }
 
 /// By Euclid; of numbers that are not 0.
@@ -39,20 +149,19 @@ fn greatest_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_divisor(b, a % b) }
 }
 
-/// A clip that is open.
-struct Encoding<'a> {
-    arguments: &'a Arguments,
-    streams: &'a Streams,
+struct OpenClip<'a> {
+    encoding: &'a Encoding<'a>,
     clip: &'a Clip,
     description: &'a Description,
 }
 
-impl Encoding<'_> {
-    fn run(&self, reader: &mut Reader, source_before: &Source) -> Result<Done, String> {
-        let graph = filters::graph(self.arguments, self.description)?;
-        let take = |size| self.streams.take(size, self.description);
+impl OpenClip<'_> {
+    fn encode(&self, reader: &mut Reader, source: &Source) -> Result<Done, String> {
+        let EncodingArguments { frames: arguments, latents, .. } = self.encoding.arguments;
+        let graph = filters::graph(arguments, self.description)?;
+        let take = |size| self.encoding.take(size, self.description);
         // A decoder that waits for a stream would hold frames. Only after a user's filter the size is not known before.
-        let known = filters::size(self.arguments, self.description);
+        let known = filters::size(arguments, self.description);
         let early = known.map(take).transpose()?;
         reader.run(&graph)?;
         let first = match reader.next()? {
@@ -68,29 +177,27 @@ impl Encoding<'_> {
                 take(size)?
             }
         };
-        if self.arguments.posterior == PosteriorName::Sample {
-            stream.set_seed(seed(self.arguments.seed(), &self.clip.key)).map_err(|e| e.to_string())?;
+        if latents.posterior == PosteriorName::Sample {
+            stream.set_seed(seed(latents.seed(), &self.clip.key)).map_err(|e| e.to_string())?;
         }
         let options = stream.options();
         let tile = (options.tiling != Tiling::Off).then(|| Stream::estimate(stream.model(), options)).transpose();
         let tile = tile.map_err(|e| e.to_string())?.map(|estimate| estimate.encode_tile);
 
-        let output = outputs::of(self.clip, self.arguments);
-        let path = self.arguments.output.join(&output);
+        let output = self.encoding.names.of(&self.clip.key);
+        let path = self.encoding.folder.join(&output);
         let fps = self.rate(&first);
         let writer = self.create(&stream, &path, fps)?;
         let mut clip_writer = ClipWriter::new(&mut stream, writer, self.description);
         let counts = clip_writer.frames(first, reader)?;
         self.check(counts)?;
-        if Source::of(&self.clip.path).as_ref() != Ok(source_before) {
-            return Err("it was changed while it was read".into());
-        }
+        source.check(&self.clip.path)?;
         let (frames, latents) = clip_writer.finish()?;
         let output_bytes = std::fs::metadata(&path).map_err(|e| format!("{}: {e}", path.display()))?.len();
         Ok(Done {
             output,
             output_bytes,
-            decoded: counts.decoded,
+            decoded: Some(counts.decoded),
             frames,
             latents,
             width: size.0,
@@ -103,7 +210,7 @@ impl Encoding<'_> {
     fn create(&self, stream: &Lease<'_>, path: &Path, fps: Option<(u32, u32)>) -> Result<LatentWriter, String> {
         let folder = path.parent().unwrap_or(Path::new(""));
         files::create_folder(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let latent_type = match self.arguments.latent_type {
+        let latent_type = match self.encoding.arguments.latents.latent_type {
             TypeName::F16 => LatentType::F16,
             TypeName::F32 => LatentType::F32,
         };
@@ -117,7 +224,7 @@ impl Encoding<'_> {
         if let Some(expected) = self.clip.expect_frames.filter(|&expected| expected != counts.decoded) {
             return Err(format!("it has {} frames, expected {expected}", counts.decoded));
         }
-        match self.arguments.frames.filter(|&wanted| counts.sent < wanted) {
+        match self.encoding.arguments.frames.frames.filter(|&wanted| counts.sent < wanted) {
             Some(wanted) => Err(format!("it gives {} frames, fewer than the {wanted} that are wanted", counts.sent)),
             None => Ok(()),
         }
@@ -126,9 +233,10 @@ impl Encoding<'_> {
     /// Frames a second of what is encoded.
     fn rate(&self, first: &Frame) -> Option<(u32, u32)> {
         // A filter of the user's may change it.
-        let own = if self.arguments.filter.is_some() { first.rate } else { self.description.rate };
-        let (numerator, denominator) = self.arguments.fps.or(own)?;
-        let denominator = denominator.checked_mul(self.arguments.every.unwrap_or(1))?;
+        let arguments = &self.encoding.arguments.frames;
+        let own = if arguments.filter.is_some() { first.rate } else { self.description.rate };
+        let (numerator, denominator) = arguments.fps.or(own)?;
+        let denominator = denominator.checked_mul(arguments.every.unwrap_or(1))?;
         let divisor = greatest_divisor(numerator, denominator);
         Some((numerator / divisor, denominator / divisor))
     }

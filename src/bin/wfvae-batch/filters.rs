@@ -1,6 +1,6 @@
 //! The filter graph that FFmpeg runs a clip's frames through.
 
-use crate::arguments::{Arguments, Fit};
+use crate::arguments::{Fit, FrameArguments};
 use crate::formats;
 use crate::media::{Description, Turn};
 
@@ -16,7 +16,7 @@ fn chroma(clip: &Description) -> &'static str {
     }
 }
 
-pub fn graph(arguments: &Arguments, clip: &Description) -> Result<String, String> {
+pub fn graph(arguments: &FrameArguments, clip: &Description) -> Result<String, String> {
     let mut filters = vec![];
     filters.extend(arguments.filter.clone());
     if let Some((numerator, denominator)) = arguments.fps {
@@ -56,7 +56,7 @@ pub fn graph(arguments: &Arguments, clip: &Description) -> Result<String, String
 }
 
 /// Width and height of what comes out, unless a filter of the user's decides.
-pub fn size(arguments: &Arguments, clip: &Description) -> Option<(usize, usize)> {
+pub fn size(arguments: &FrameArguments, clip: &Description) -> Option<(usize, usize)> {
     arguments.size.or_else(|| arguments.filter.is_none().then(|| upright(clip)))
 }
 

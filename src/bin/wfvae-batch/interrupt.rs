@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const SIGNALS: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 
-/// The first one sets what this gives, so that clips that are being encoded are finished; the second one ends the process.
+/// The first one sets what this gives, so that clips that are under way are finished; the second one ends the process.
 pub fn handle() -> Result<Arc<AtomicBool>, String> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let seen = interrupted.clone();
@@ -14,7 +14,7 @@ pub fn handle() -> Result<Arc<AtomicBool>, String> {
         if seen.swap(true, Ordering::Relaxed) {
             end();
         }
-        tell("wfvae-batch: finishes the clips that are being encoded; Control-C again stops at once");
+        tell("wfvae-batch: finishes the clips that are under way; Control-C again stops at once");
     };
     let ignored = ignored();
     ctrlc::set_handler(handler).map_err(|e| format!("Control-C cannot be handled: {e}"))?;

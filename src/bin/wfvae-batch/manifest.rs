@@ -10,20 +10,34 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
+use wfvae::{ModelInfo, Precision};
 
 pub const NAME: &str = "manifest.jsonl";
-pub const FORMAT: &str = "wfvae-batch";
-pub const VERSION: u32 = 1;
+const FORMAT: &str = "wfvae-batch";
+const VERSION: u32 = 1;
 
-/// The first line: what every latent of the job depends on. A job can go on only with the same.
+/// The first line: what every output of the job depends on. A job can go on only with the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    pub format: String,
-    pub format_version: u32,
-    /// Identities of the model, as in latent files (docs/formats.md).
+    format: String,
+    format_version: u32,
+    /// Identity of the model, as in latent files (docs/formats.md).
     pub model: String,
-    pub encoder: String,
     pub precision: String,
+    #[serde(flatten)]
+    pub task: Task,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "lowercase")]
+pub enum Task {
+    Encode(Encode),
+    Decode(Decode),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Encode {
+    pub encoder: String,
     pub posterior: String,
     pub seed: Option<u64>,
     pub scaled: bool,
@@ -34,7 +48,34 @@ pub struct Job {
     pub shard_bytes: Option<u64>,
 }
 
-/// What a media file was when it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decode {
+    pub decoder: String,
+    pub any_encoder: bool,
+    /// What is written: the format, and how.
+    pub video: String,
+    /// The rate of videos whose latents tell none.
+    pub fps: String,
+}
+
+impl Job {
+    pub fn new(model: &ModelInfo, precision: Precision, task: Task) -> Self {
+        Job {
+            format: FORMAT.into(),
+            format_version: VERSION,
+            model: identity(model.identity),
+            precision: precision.to_string(),
+            task,
+        }
+    }
+}
+
+/// As texts have it.
+pub fn identity(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+/// What a clip's file was when it was read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     pub path: String,
@@ -57,6 +98,14 @@ impl Source {
         })
     }
 
+    /// Fails if the file is not what it was any more.
+    pub fn check(&self, path: &Path) -> std::result::Result<(), String> {
+        match Source::of(path).as_ref() == Ok(self) {
+            true => Ok(()),
+            false => Err("it was changed while it was read".into()),
+        }
+    }
+
     /// Whether a file is still what it was; where it is does not matter.
     pub fn is_same(&self, other: &Source) -> bool {
         (self.bytes, self.modified) == (other.bytes, other.modified)
@@ -69,14 +118,15 @@ pub struct Done {
     /// Relative to the manifest's folder.
     pub output: String,
     pub output_bytes: u64,
-    /// Frames that were decoded, before filters.
-    pub decoded: u64,
-    /// Frames that were encoded.
+    /// Of an encoded clip: frames of its file, before filters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoded: Option<u64>,
+    /// Frames that were encoded or decoded.
     pub frames: u64,
     pub latents: u64,
     pub width: usize,
     pub height: usize,
-    /// Of tiles, in which frames were encoded that need more memory than there is.
+    /// Of tiles, in which frames were processed that need more memory than there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tile: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +154,12 @@ pub struct Row {
     pub result: Result,
     /// That the clip took, with waiting for memory.
     pub seconds: f64,
+}
+
+impl Row {
+    pub fn is_done(&self) -> bool {
+        matches!(self.result, Result::Done(_))
+    }
 }
 
 /// A shard that is complete.
@@ -161,7 +217,7 @@ impl Manifest {
             Some(found) => {
                 if found.damaged > 0 {
                     tell(format_args!(
-                        "wfvae-batch: lines of the manifest are damaged, {}: their clips are encoded again",
+                        "wfvae-batch: lines of the manifest are damaged, {}: their clips are processed again",
                         found.damaged
                     ));
                     manifest.drop_damaged().map_err(named)?;

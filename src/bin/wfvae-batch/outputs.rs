@@ -1,29 +1,95 @@
-//! The names of outputs, relative to the job's folder.
+//! The files of outputs: their names, relative to the job's folder, and what is there of them.
 
-use crate::arguments::Arguments;
-use crate::clips::Clip;
+use crate::hash::fnv1a;
+use std::fs::FileType;
+use std::io::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
 
 /// The folder of latents that are to come into a shard.
 const WAITING: &str = "waiting";
+/// Digits of a picture's number.
+const DIGITS: usize = 6;
 
-/// The file to which a job writes the latents of a clip.
-pub fn of(clip: &Clip, arguments: &Arguments) -> String {
-    match arguments.shards {
-        Some(_) => waiting(&clip.key),
-        None => latents(&clip.key),
+/// How a job names its outputs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Latent files.
+    Latents,
+    /// Latent files that wait until a shard is full.
+    Waiting,
+    /// Videos in files with this ending.
+    Video(&'static str),
+    /// Folders of pictures.
+    Pictures,
+}
+
+impl Names {
+    pub fn of(self, key: &str) -> String {
+        match self {
+            Names::Latents => format!("{key}.safetensors"),
+            Names::Waiting => format!("{WAITING}/{}", Names::Latents.of(key)),
+            Names::Video(ending) => format!("{key}.{ending}"),
+            Names::Pictures => format!("{key}.frames"),
+        }
     }
-}
-
-/// A clip's latent file.
-fn latents(key: &str) -> String {
-    format!("{key}.safetensors")
-}
-
-/// The same, until a shard is full.
-pub fn waiting(key: &str) -> String {
-    format!("{WAITING}/{}", latents(key))
 }
 
 pub fn shard(number: usize) -> String {
     format!("shard-{number:06}.tar")
+}
+
+/// The pattern of pictures' names, for ffmpeg.
+pub fn pictures() -> String {
+    format!("%0{DIGITS}d.png")
+}
+
+/// What an output is called until it is complete, if another program writes it: a name that no file system finds too long, beside the
+/// output. The same key gets it again, so what a job that was killed left is found.
+pub fn unfinished(output: &Path, key: &str) -> PathBuf {
+    output.with_file_name(format!(".wfvae-{:016x}.tmp", fnv1a(key.bytes())))
+}
+
+/// Bytes of a file, or of all pictures in a folder. `None`: it is not there.
+pub fn size(output: &Path) -> Option<u64> {
+    let found = std::fs::metadata(output).ok()?;
+    if found.is_file() {
+        return Some(found.len());
+    }
+    let files = pictures_in(output).ok()?;
+    files.iter().map(|file| Some(std::fs::metadata(file).ok()?.len())).sum()
+}
+
+/// Removes an output if it is there: a file, or a folder of pictures. What else is in such a folder stays, and is an error.
+pub fn remove(output: &Path) -> Result<()> {
+    let removed = match std::fs::symlink_metadata(output).map(|found| found.is_dir()) {
+        Ok(false) => std::fs::remove_file(output),
+        Ok(true) => {
+            pictures_in(output)?.iter().try_for_each(std::fs::remove_file)?;
+            std::fs::remove_dir(output)
+        }
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => {
+            Err(Error::other("something else than a job's pictures is in this folder"))
+        }
+        other => other,
+    }
+}
+
+/// The pictures that a job has written to a folder.
+pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".png"));
+        let is_number =
+            number.is_some_and(|number| number.len() >= DIGITS && number.bytes().all(|b| b.is_ascii_digit()));
+        if is_number && entry.file_type().is_ok_and(|kind: FileType| kind.is_file()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 pub struct Progress {
+    verb: &'static str,
     bar: ProgressBar,
     total: usize,
     skipped: usize,
@@ -27,7 +28,8 @@ struct Counts {
 }
 
 impl Progress {
-    pub fn new(total: usize, skipped: usize, quiet: bool) -> Self {
+    /// `verb`: what becomes of clips, such as "encoded".
+    pub fn new(verb: &'static str, total: usize, skipped: usize, quiet: bool) -> Self {
         let on_terminal = std::io::stderr().is_terminal() && !quiet;
         let target = if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
@@ -35,7 +37,7 @@ impl Progress {
         bar.set_style(style.expect("a valid template"));
         let start = Instant::now();
         let counts = Mutex::new(Counts { done: 0, failed: 0, frames: 0, printed: start });
-        Progress { bar, total, skipped, quiet, start, counts }
+        Progress { verb, bar, total, skipped, quiet, start, counts }
     }
 
     pub fn add(&self, row: &Row) {
@@ -76,8 +78,8 @@ impl Progress {
                 skipped => format!(", {skipped} were done before"),
             };
             tell(format_args!(
-                "{} clips encoded, {} frames, in {gone:.1} s; {} failed{before}",
-                counts.done, counts.frames, counts.failed
+                "{} clips {}, {} frames, in {gone:.1} s; {} failed{before}",
+                counts.done, self.verb, counts.frames, counts.failed
             ));
         }
         counts.failed

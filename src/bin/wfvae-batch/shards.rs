@@ -5,8 +5,8 @@
 //! order of their keys, whichever are done first, so that shards do not depend on the number of jobs.
 
 use crate::files;
-use crate::manifest::{Done, Job, Line, Manifest, Result as Outcome, Row, Shard};
-use crate::outputs;
+use crate::manifest::{Done, Encode, Line, Manifest, Result as Outcome, Row, Shard};
+use crate::outputs::{self, Names};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -24,7 +24,7 @@ const NAME_BYTES: usize = 100;
 pub struct Shards {
     folder: PathBuf,
     limit: u64,
-    job: Job,
+    about: About,
     finished: Vec<Shard>,
     /// Of each clip in the order of their keys, from `next` on.
     states: BTreeMap<usize, State>,
@@ -33,6 +33,12 @@ pub struct Shards {
     /// What comes into the shard that is not full yet, and its size.
     members: Vec<Member>,
     bytes: u64,
+}
+
+/// What all latents of the job have in common.
+pub struct About {
+    pub model: String,
+    pub encode: Encode,
 }
 
 /// A clip that has come to its end; one that has not has no state.
@@ -59,7 +65,8 @@ struct Sample<'a> {
     start: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<f64>,
-    decoded: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoded: Option<u64>,
     frames: u64,
     latents: u64,
     width: usize,
@@ -93,7 +100,7 @@ impl Shards {
     pub fn open(
         folder: &Path,
         limit: u64,
-        job: Job,
+        about: About,
         finished: Vec<Shard>,
         states: BTreeMap<usize, State>,
         clips: usize,
@@ -109,12 +116,12 @@ impl Shards {
                 ));
             }
             // A job may have been killed before they were deleted.
-            shard.keys.iter().for_each(|key| remove(folder, &outputs::waiting(key)));
+            shard.keys.iter().for_each(|key| remove(folder, &Names::Waiting.of(key)));
         }
         // One that is not recorded is written again, or with other clips.
         let _ = std::fs::remove_file(folder.join(outputs::shard(finished.len())));
         let folder = folder.to_path_buf();
-        let shards = Shards { folder, limit, job, finished, states, next: 0, clips, members: vec![], bytes: 0 };
+        let shards = Shards { folder, limit, about, finished, states, next: 0, clips, members: vec![], bytes: 0 };
         shards.write_index()?;
         Ok(shards)
     }
@@ -155,6 +162,7 @@ impl Shards {
     }
 
     fn member(&self, row: &Row, done: &Done) -> Result<Member, String> {
+        let About { model, encode } = &self.about;
         let sample = Sample {
             key: &row.key,
             source: &row.source.path,
@@ -166,11 +174,11 @@ impl Shards {
             width: done.width,
             height: done.height,
             fps: done.fps.as_deref(),
-            model: &self.job.model,
-            encoder: &self.job.encoder,
-            posterior: &self.job.posterior,
-            scaled: self.job.scaled,
-            latent_type: &self.job.latent_type,
+            model,
+            encoder: &encode.encoder,
+            posterior: &encode.posterior,
+            scaled: encode.scaled,
+            latent_type: &encode.latent_type,
         };
         Ok(Member {
             key: row.key.clone(),
@@ -203,7 +211,7 @@ impl Shards {
         self.bytes = 0;
         let shard = Shard { shard, bytes, keys };
         manifest.append(&[Line::Shard(&shard)])?;
-        shard.keys.iter().for_each(|key| remove(&self.folder, &outputs::waiting(key)));
+        shard.keys.iter().for_each(|key| remove(&self.folder, &Names::Waiting.of(key)));
         self.finished.push(shard);
         self.write_index()
     }

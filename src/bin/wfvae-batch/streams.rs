@@ -1,30 +1,21 @@
 //! The streams that workers share: clips of one size use the same ones again, and all of them stay within the memory.
 
+use crate::engine::Engine;
 use crate::lock::lock;
-use crate::media::Description;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, PoisonError};
 use wfvae::{ErrorKind, Estimate, Model, Stream, StreamOptions, Tiling};
 
-/// Frames of a clip that are encoded in one call.
+/// Frames of a clip that are processed in one call.
 pub const FRAMES_AT_ONCE: usize = 8;
-/// Of a process that decodes clips: its libraries and buffers; and the frames that it holds of a clip. Measured.
-const READER_BYTES: u64 = 40_000_000;
-const READER_FRAMES: u64 = 24;
-/// Of a pixel of 4:4:4, with 8 and with 16 bits.
-const PIXEL_BYTES: u64 = 3;
-const DEEP_PIXEL_BYTES: u64 = 6;
 
 pub struct Streams {
     model: Model,
-    /// All but the size.
-    options: StreamOptions,
     /// Bytes for the model, its streams, and the frames of clips.
     limit: u64,
-    /// Of every clip, if that is known.
-    frames: Option<u64>,
     jobs: usize,
+    process: Process,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -46,7 +37,27 @@ struct Kept {
     stream: Stream,
 }
 
-/// How a clip is encoded, and what that takes.
+/// What reads or writes media files for a worker: a process of its own.
+#[derive(Clone, Copy)]
+pub struct Process {
+    pub name: &'static str,
+    /// Its libraries and buffers.
+    pub bytes: u64,
+}
+
+/// The stream that a clip needs.
+pub struct Wanted {
+    /// All but tiles.
+    pub options: StreamOptions,
+    /// The clip's length, if that is known before.
+    pub frames: Option<u64>,
+    /// Of a frame, in this process.
+    pub frame_bytes: u64,
+    /// That the worker's process holds of the clip.
+    pub held_bytes: u64,
+}
+
+/// How a clip is processed, and what that takes.
 #[derive(Clone)]
 struct Plan {
     options: StreamOptions,
@@ -65,21 +76,27 @@ impl Plan {
     /// Whether a stream that was made for this plan is the one that another plan asks for.
     fn has_stream_of(&self, other: &Plan) -> bool {
         let of = |options: &StreamOptions| {
-            (options.width, options.height, options.tiling, options.memory_limit, options.clip_frames)
+            let size = (options.width, options.height, options.pad, options.scaled);
+            (size, options.tiling, options.memory_limit, options.clip_frames)
         };
         of(&self.options) == of(&other.options)
     }
 }
 
 impl Streams {
-    /// `jobs`: clips at a time.
-    pub fn new(model: Model, options: StreamOptions, limit: u64, frames: Option<u64>, jobs: usize) -> Self {
-        Streams { model, options, limit, frames, jobs, state: Mutex::default(), changed: Condvar::new() }
+    /// `process`: what each worker has beside its stream.
+    pub fn new(engine: Engine, process: Process) -> Self {
+        let Engine { model, memory: limit, workers: jobs, .. } = engine;
+        Streams { model, limit, jobs, process, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// A stream for frames of a size, which are made of a clip's. Waits until there is memory for it.
-    pub fn take(&self, size: (usize, usize), clip: &Description) -> Result<Lease<'_>, String> {
-        let plan = self.plan(size, clip)?;
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// A stream for a clip. Waits until there is memory for it.
+    pub fn take(&self, wanted: &Wanted) -> Result<Lease<'_>, String> {
+        let plan = self.plan(wanted)?;
         let mut state = lock(&self.state);
         let own = state.next_in_queue;
         state.next_in_queue += 1;
@@ -141,12 +158,10 @@ impl Streams {
 
     /// What does not fit alone is processed in tiles, whatever other streams there are, so that results do not depend on them. Where
     /// the number of frames is known, one tile's causal caches are enough.
-    fn plan(&self, (width, height): (usize, usize), clip: &Description) -> Result<Plan, String> {
-        let mut options = self.options.clone();
-        (options.width, options.height) = (width, height);
-        let decoding = source_bytes(clip);
-        let frame = (width * height) as u64 * DEEP_PIXEL_BYTES;
-        let clip_bytes = |clip_frames: u64| decoding + frame * clip_frames.max(FRAMES_AT_ONCE as u64);
+    fn plan(&self, wanted: &Wanted) -> Result<Plan, String> {
+        let Wanted { frames, frame_bytes, held_bytes, .. } = *wanted;
+        let mut options = wanted.options.clone();
+        let clip_bytes = |clip_frames: u64| held_bytes + frame_bytes * clip_frames.max(FRAMES_AT_ONCE as u64);
         let estimate = |options: &StreamOptions| Stream::estimate(&self.model, options);
         let plan = |options: StreamOptions, estimate: Estimate| Plan {
             clip_bytes: clip_bytes(options.clip_frames),
@@ -159,46 +174,44 @@ impl Streams {
             return Ok(needed);
         }
         options.tiling = Tiling::Exact;
-        for clip_frames in [Some(options.clip_frames), self.frames].into_iter().flatten() {
+        for clip_frames in [Some(options.clip_frames), frames].into_iter().flatten() {
             options.clip_frames = clip_frames;
-            options.memory_limit = self.limit.saturating_sub(self.of_readers() + clip_bytes(clip_frames)).max(1);
+            options.memory_limit = self.limit.saturating_sub(self.of_processes() + clip_bytes(clip_frames)).max(1);
             if let Ok(tiled) = estimate(&options) {
                 return Ok(plan(options, tiled));
             }
         }
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let tiles = match (self.model.info().encode_halo, self.frames) {
-            (Some(_), None) => "; with --frames they can be processed in tiles",
-            _ => "",
+        let advice = match (options.encode, self.model.info().encode_halo, frames) {
+            (false, ..) => ", or take fewer --jobs",
+            (true, Some(_), None) => {
+                ", take fewer --jobs, or make the frames smaller with --size; with --frames they can be processed in tiles"
+            }
+            _ => ", take fewer --jobs, or make the frames smaller with --size",
         };
         Err(format!(
-            "frames of {width}x{height} need {} MiB, {} MiB of it for decoding, and {} MiB may be used; raise --memory, take fewer \
-             --jobs, or make the frames smaller with --size{tiles}",
+            "frames of {}x{} need {} MiB, {} MiB of it for {}, and {} MiB may be used; raise --memory{advice}",
+            options.width,
+            options.height,
             mib(self.fixed() + needed.stream_bytes + needed.clip_bytes),
-            mib(self.of_readers() + decoding),
+            mib(self.of_processes() + held_bytes),
+            self.process.name,
             mib(self.limit)
         ))
     }
 
-    fn of_readers(&self) -> u64 {
-        self.jobs as u64 * READER_BYTES
+    fn of_processes(&self) -> u64 {
+        self.jobs as u64 * self.process.bytes
     }
 
-    /// Of the weights, and of the processes that decode.
+    /// Of the weights, and of the workers' processes.
     fn fixed(&self) -> u64 {
-        self.model.info().weight_bytes + self.of_readers()
+        self.model.info().weight_bytes + self.of_processes()
     }
 
     fn fits(&self, bytes: u64) -> bool {
         self.fixed().saturating_add(bytes) <= self.limit
     }
-}
-
-fn source_bytes(clip: &Description) -> u64 {
-    // Names of formats with more than 8 bits end with the byte order.
-    let deep = clip.format.ends_with("le") || clip.format.ends_with("be");
-    let pixel = if deep { DEEP_PIXEL_BYTES } else { PIXEL_BYTES };
-    (clip.width * clip.height) as u64 * pixel * READER_FRAMES
 }
 
 impl Deref for Lease<'_> {

@@ -1,15 +1,14 @@
-//! Which clips are left to encode, by what the manifest says of them.
+//! Which clips are left to process, by what the manifest says of them.
 
-use crate::arguments::Arguments;
 use crate::clips::Clip;
 use crate::manifest::{Result as Outcome, Row, Shard, Source};
-use crate::outputs;
+use crate::outputs::{self, Names};
 use crate::shards::{self, State};
 use crate::times::seconds;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// A clip to encode.
+/// A clip to process.
 pub struct Work {
     /// Among all clips of the job.
     pub index: usize,
@@ -28,7 +27,7 @@ pub struct ToDo {
     pub stale: Vec<Row>,
 }
 
-pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard], arguments: &Arguments) -> ToDo {
+pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard], names: Names, folder: &Path) -> ToDo {
     let in_shards = shards::keys(finished);
     let mut found = ToDo { left: vec![], done: 0, states: BTreeMap::new(), stale: vec![] };
     for (index, clip) in clips.into_iter().enumerate() {
@@ -40,7 +39,7 @@ pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard]
                 found.states.insert(index, State::Left);
                 found.done += 1;
             }
-            Some(row) if has_output(row, &outputs::of(&clip, arguments), &arguments.output) => {
+            Some(row) if has_output(row, &names.of(&clip.key), folder) => {
                 found.states.insert(index, State::Waiting(row.clone().into()));
                 found.done += 1;
             }
@@ -64,7 +63,7 @@ pub fn find(clips: Vec<Clip>, mut rows: HashMap<String, Row>, finished: &[Shard]
 fn is_of(row: &Row, clip: &Clip) -> bool {
     let Outcome::Done(done) = &row.result else { return false };
     let same_part = (row.start, row.end) == (clip.start.map(seconds), clip.end.map(seconds));
-    let same_frames = clip.expect_frames.is_none_or(|expected| expected == done.decoded);
+    let same_frames = clip.expect_frames.is_none_or(|expected| Some(expected) == done.decoded);
     let same_source = Source::of(&clip.path).is_ok_and(|source| source.is_same(&row.source));
     same_part && same_frames && same_source
 }
@@ -72,7 +71,5 @@ fn is_of(row: &Row, clip: &Clip) -> bool {
 fn has_output(row: &Row, name: &str, folder: &Path) -> bool {
     let Outcome::Done(done) = &row.result else { return false };
     // A manifest that somebody changed may name any file.
-    done.output == name
-        && std::fs::metadata(folder.join(&done.output))
-            .is_ok_and(|output| output.is_file() && output.len() == done.output_bytes)
+    done.output == name && outputs::size(&folder.join(&done.output)) == Some(done.output_bytes)
 }
