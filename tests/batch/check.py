@@ -12,15 +12,17 @@ import tempfile
 import time
 
 import damage
+import decode
 import failures
 import media
 import resume
 import shards
 from base import ALL, failed, passed
 
-TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shards.TOPICS]
+TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shards.TOPICS, *decode.TOPICS]
 
-LONG = [media.hard_parts, media.colours, damage.ends, resume.interrupts, failures.decoders, failures.many, shards.killed_shards]
+LONG = [media.hard_parts, media.colours, damage.ends, resume.interrupts, failures.decoders, failures.many, shards.killed_shards,
+        decode.kinds, decode.videos_again, decode.writers]
 
 def main():
     names = [argument for argument in sys.argv[2:] if argument != "--all"]

@@ -67,6 +67,21 @@ def decoders(folder):
     wait_for(lambda: not any(lives(reader) for reader in readers))
 
 
+def threads(folder):
+    """As many clips at a time as there are CPUs, or as OMP_NUM_THREADS allows, if that is less."""
+    clips = copies(make_clip(folder / "a.mkv", frames=60, size="192x128"), folder / "clips", 4)
+    cpus = min(4, len(os.sched_getaffinity(0)))
+    for told, workers in (("1", 1), ("1000", cpus), ("0", cpus), ("some", cpus), (None, cpus)):
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        if told:
+            environment["OMP_NUM_THREADS"] = told
+        out = Output(folder / f"out {told}")
+        with start(clips, "-o", out.folder, env=environment) as process:
+            wait_for(lambda: len(out.lines()) > 2)
+            equal(f"threads: {told}", len(children(process)), workers)
+            process.kill()
+
+
 def lives(number):
     # One that has ended may wait for whoever adopted it.
     state = subprocess.run(["ps", "-o", "state=", "-p", str(number)], capture_output=True, text=True).stdout.strip()
@@ -218,4 +233,4 @@ def many(folder):
     check("many: the rate", rate(late) > 0.8 * rate(early))
 
 
-TOPICS = [decoders, disks, memory, progress, many]
+TOPICS = [decoders, threads, disks, memory, progress, many]

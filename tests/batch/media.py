@@ -66,17 +66,17 @@ def formats(folder):
     equal("formats: the job", (first["posterior"], first["latent_type"], first["precision"]), ("mean", "f16", "f32"))
 
 
-def out_text(done, failed=0):
+def out_text(done, failed=0, verb="encoded"):
     """The last line, of which only the time is not known."""
 
     class Text(str):
         def __eq__(self, other):
             start, _, end = other.strip().rpartition("\n")[2].partition(" frames, in ")
-            return start.startswith(f"{done} clips encoded, ") and end.partition(" s; ")[2].startswith(f"{failed} failed")
+            return start.startswith(f"{done} clips {verb}, ") and end.partition(" s; ")[2].startswith(f"{failed} failed")
 
         __hash__ = None
 
-    return Text(f"{done} clips encoded, ... frames, in ... s; {failed} failed")
+    return Text(f"{done} clips {verb}, ... frames, in ... s; {failed} failed")
 
 
 def converted(folder):

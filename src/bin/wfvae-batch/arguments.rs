@@ -185,10 +185,11 @@ pub struct WorkArguments {
     /// Clips at a time [default: one for each CPU].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Work")]
     pub jobs: Option<u32>,
-    /// Memory for weights, streams and decoders, as 8G or 500M [default: four fifths of what is free].
+    /// Memory for weights, streams, and processes that read or write media files, as 8G or 500M [default: four fifths of what is
+    /// free].
     #[arg(long, value_name = "SIZE", value_parser = bytes, help_heading = "Work")]
     pub memory: Option<u64>,
-    /// A clip fails if none of its frames is decoded for so many seconds.
+    /// A clip fails if the process that reads or writes its media file does nothing for so many seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = timeout, help_heading = "Work")]
     pub timeout: Duration,
     /// Prints nothing but errors.

@@ -13,9 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 use wfvae::{ImageMut, LatentReader, Latents, LatentsMut, Model, Stream, StreamOptions, Tiling};
 
-/// ffmpeg's libraries and buffers, and the frames that it holds of a video, as x264 does. Measured.
-const WRITER: Process = Process { name: "ffmpeg", bytes: 60_000_000 };
-const WRITER_FRAMES: u64 = 64;
+/// ffmpeg's libraries and buffers. Measured.
+const WRITER: Process = Process { name: "ffmpeg", bytes: 65_000_000 };
 /// Of a pixel with 8 bits a colour.
 const PIXEL_BYTES: u64 = 3;
 
@@ -31,7 +30,6 @@ impl<'a> Decoding<'a> {
         let settings = Settings {
             kind: arguments.kind,
             options: arguments.ffmpeg.iter().flat_map(|text| text.split_whitespace().map(String::from)).collect(),
-            threads: engine.threads,
             timeout: arguments.work.timeout,
             dog,
         };
@@ -60,8 +58,8 @@ impl<'a> Decoding<'a> {
         if self.model().info().whole_clips {
             options.clip_frames = info.frames;
         }
-        let frame_bytes = (info.width * info.height) as u64 * PIXEL_BYTES;
-        let held_bytes = frame_bytes * WRITER_FRAMES;
+        let pixels = (info.width * info.height) as u64;
+        let (frame_bytes, held_bytes) = (pixels * PIXEL_BYTES, pixels * self.settings.held_bytes());
         self.streams.take(&Wanted { options, frames: Some(info.frames), frame_bytes, held_bytes })
     }
 }
@@ -164,6 +162,6 @@ impl VideoWriter<'_> {
         let count = decode(&mut images).map_err(|e| e.to_string())?;
         drop(images);
         self.written += count as u64;
-        self.video.write(&self.pixels[..count * size])
+        self.pixels[..count * size].chunks_exact(size).try_for_each(|frame| self.video.write(frame))
     }
 }

@@ -12,8 +12,6 @@ pub struct Engine {
     pub memory: u64,
     /// Clips at a time.
     pub workers: usize,
-    /// Of each worker.
-    pub threads: usize,
 }
 
 /// CPUs that this process may use: fewer than the system allows if OMP_NUM_THREADS says so, as Ray and batch systems have it.
@@ -31,15 +29,14 @@ impl Engine {
         let free = || wfvae::available_memory().map(|bytes| (bytes as f64 * PART_OF_FREE) as u64);
         let memory = work.memory.or_else(free).unwrap_or(u64::MAX);
         // Streams side by side use the CPUs better than threads in one stream.
-        let threads = (cpus / workers).max(1);
         let mut options = ModelOptions::default();
         options.provider = model.provider;
         (options.encode_precision, options.decode_precision) = (model.precision.into(), model.precision.into());
-        options.threads = threads;
+        options.threads = (cpus / workers).max(1);
         let model = match &model.model {
             Some(path) => Model::open(path, &options),
             None => Model::builtin(&options),
         };
-        Ok(Engine { model: model.map_err(|e| format!("model: {e}"))?, memory, workers, threads })
+        Ok(Engine { model: model.map_err(|e| format!("model: {e}"))?, memory, workers })
     }
 }

@@ -338,6 +338,11 @@ fn check_same(found: &Job, job: &Job) -> std::result::Result<(), String> {
     if found == job {
         return Ok(());
     }
+    match (&found.task, &job.task) {
+        (Task::Encode(_), Task::Decode(_)) => return Err("it is of a job that encodes; choose another folder".into()),
+        (Task::Decode(_), Task::Encode(_)) => return Err("it is of a job that decodes; choose another folder".into()),
+        _ => {}
+    }
     let fields = |job: &Job| match serde_json::to_value(job) {
         Ok(serde_json::Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),

@@ -24,8 +24,6 @@ pub struct Settings {
     pub kind: VideoKind,
     /// The user's, for ffmpeg.
     pub options: Vec<String>,
-    /// Of ffmpeg.
-    pub threads: usize,
     pub timeout: Duration,
     pub dog: Arc<Watchdog>,
 }
@@ -74,6 +72,14 @@ impl Settings {
             VideoKind::Mkv | VideoKind::Png => Format::Rgb,
             VideoKind::Mp4 if has_chroma_pairs => Format::Yuv420,
             VideoKind::Mp4 => Format::Yuv444,
+        }
+    }
+
+    /// Bytes that ffmpeg holds for each pixel of a frame: x264 and FFV1 keep many frames. Measured; other encoders may need more.
+    pub fn held_bytes(&self) -> u64 {
+        match self.kind {
+            VideoKind::Mp4 | VideoKind::Mkv => 190,
+            VideoKind::Png => 20,
         }
     }
 
@@ -161,9 +167,8 @@ impl Video {
         Ok(Video { process: process?, unfinished, path: path.into(), kind: settings.kind, finished: false })
     }
 
-    /// Frames without gaps between them.
-    pub fn write(&mut self, frames: &[u8]) -> Result<(), String> {
-        self.process.write(frames)
+    pub fn write(&mut self, frame: &[u8]) -> Result<(), String> {
+        self.process.write(frame)
     }
 
     /// Gives the video its name, when it is on the disk, and tells its size in bytes. `frames`: how many it has.
@@ -246,8 +251,8 @@ impl Process {
         command.args(["-video_size", &format!("{}x{}", frames.width, frames.height)]);
         command.args(["-framerate", &format!("{}/{}", frames.fps.0, frames.fps.1), "-i", "pipe:0"]);
         command.args(format.tags(frames).iter().flat_map(|tags| ["-vf", tags]));
-        command.args(settings.codec()).args(["-threads", &settings.threads.to_string()]);
-        // No dates or random numbers: the same latents give the same file.
+        command.args(settings.codec()).args(["-threads", "1"]);
+        // No dates or random numbers, and one thread, on which x264's decisions depend: the same latents give the same file.
         command.args(["-fflags", "+bitexact", "-flags:v", "+bitexact"]);
         command.args(&settings.options).args(output);
         if !folder.as_os_str().is_empty() {
