@@ -6,10 +6,11 @@ use crate::files;
 use crate::lock::lock;
 use crate::manifest::{self, Encode, Job, Line, Manifest, Row};
 use crate::outputs::{self, Names};
-use crate::progress::Progress;
+use crate::progress::{Progress, Totals};
 use crate::shards::{About, Shards};
 use crate::task::Task;
 use crate::to_do::{self, ToDo, Work};
+use serde::Serialize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,9 +18,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 /// Rows that wait until those before them are on the disk.
 const ROWS_WAITING: usize = 1000;
 
+/// What this run of the job did.
+#[derive(Serialize)]
 pub struct Outcome {
+    pub done: u64,
     pub failed: u64,
+    /// Clips that were done before.
+    pub skipped: u64,
+    pub frames: u64,
     pub interrupted: bool,
+    /// Bytes of the manifest before the lines of this run.
+    pub manifest_bytes_before: u64,
 }
 
 /// What a job needs besides its clips and what is done with them.
@@ -38,6 +47,7 @@ pub fn run(setting: &Setting<'_>, job: Job, clips: Vec<Clip>, task: &impl Task) 
     let folder = &setting.arguments.output;
     files::create_folder(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let (mut manifest, recorded) = Manifest::open(folder, &job, setting.arguments.resume)?;
+    let manifest_bytes_before = manifest.bytes()?;
     let goes_on = !recorded.rows.is_empty() || !recorded.shards.is_empty();
     let all = clips.len();
     let to_do = to_do::find(clips, recorded.rows, &recorded.shards, setting.names, folder);
@@ -69,10 +79,13 @@ pub fn run(setting: &Setting<'_>, job: Job, clips: Vec<Clip>, task: &impl Task) 
             lock(&shared.stopped).get_or_insert(text);
         }
     });
-    let failed = shared.progress.finish();
+    let Totals { done, failed, frames, skipped } = shared.progress.finish();
     match lock(&shared.stopped).take() {
         Some(text) => Err(text),
-        None => Ok(Outcome { failed, interrupted: setting.interrupted.load(Ordering::Relaxed) }),
+        None => {
+            let interrupted = setting.interrupted.load(Ordering::Relaxed);
+            Ok(Outcome { done, failed, skipped, frames, interrupted, manifest_bytes_before })
+        }
     }
 }
 

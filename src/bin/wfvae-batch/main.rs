@@ -22,6 +22,7 @@ mod manifest;
 mod media;
 mod messages;
 mod outputs;
+mod parent;
 mod progress;
 mod serve;
 mod shards;
@@ -41,6 +42,7 @@ use encode::Encoding;
 use engine::Engine;
 use job::{Outcome, Setting};
 use outputs::Names;
+use parent::Parent;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use videos::Settings;
@@ -54,21 +56,52 @@ const JOB_FAILED: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let command = CommandLine::parse().command;
-    let result = interrupt::handle().and_then(|interrupted| match command {
-        Command::Encode(arguments) => encode(&arguments, &interrupted),
-        Command::Decode(arguments) => decode(&arguments, &interrupted),
-        Command::Serve(arguments) => serve(arguments, &interrupted),
-    });
-    match result {
-        Ok(Outcome { interrupted: true, .. }) => INTERRUPTED.into(),
-        Ok(Outcome { failed: 0, .. }) => ExitCode::SUCCESS,
-        Ok(_) => CLIPS_FAILED.into(),
-        Err(text) => {
-            messages::tell(format_args!("wfvae-batch: {text}"));
-            JOB_FAILED.into()
+    let parent = match Parent::find() {
+        Ok(parent) => parent,
+        Err(text) => return fail(None, &text),
+    };
+    let command = match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(error) => {
+            parent.inspect(|parent| parent.tell_usage_error(&error));
+            error.exit();
         }
+    };
+    let done = interrupt::handle().and_then(|interrupted| match command {
+        Command::Encode(arguments) => encode(&arguments, &interrupted).map(Done::Job),
+        Command::Decode(arguments) => decode(&arguments, &interrupted).map(Done::Job),
+        Command::Serve(arguments) => {
+            let failed = serve(arguments, &interrupted)?;
+            Ok(Done::Served { failed, interrupted: interrupted.load(Ordering::Relaxed) })
+        }
+    });
+    match done {
+        Ok(Done::Job(outcome)) => {
+            parent.inspect(|parent| parent.tell_outcome(&outcome));
+            status(outcome.failed, outcome.interrupted)
+        }
+        Ok(Done::Served { failed, interrupted }) => status(failed, interrupted),
+        Err(text) => fail(parent, &text),
     }
+}
+
+enum Done {
+    Job(Outcome),
+    Served { failed: u64, interrupted: bool },
+}
+
+fn status(failed: u64, interrupted: bool) -> ExitCode {
+    match (failed, interrupted) {
+        (_, true) => INTERRUPTED.into(),
+        (0, _) => ExitCode::SUCCESS,
+        _ => CLIPS_FAILED.into(),
+    }
+}
+
+fn fail(parent: Option<Parent>, text: &str) -> ExitCode {
+    messages::tell(format_args!("wfvae-batch: {text}"));
+    parent.inspect(|parent| parent.tell_error(text));
+    JOB_FAILED.into()
 }
 
 fn encode(arguments: &EncodeArguments, interrupted: &AtomicBool) -> Result<Outcome, String> {
@@ -99,7 +132,8 @@ fn decode(arguments: &DecodeArguments, interrupted: &AtomicBool) -> Result<Outco
     job::run(&setting, described, clips, &task)
 }
 
-fn serve(arguments: Box<ServeArguments>, interrupted: &AtomicBool) -> Result<Outcome, String> {
+/// Gives how many clips failed.
+fn serve(arguments: Box<ServeArguments>, interrupted: &AtomicBool) -> Result<u64, String> {
     // A thread that reads outlives this function.
     let arguments: &'static ServeArguments = Box::leak(arguments);
     let ServeArguments { output, encoding } = arguments;
@@ -108,6 +142,5 @@ fn serve(arguments: Box<ServeArguments>, interrupted: &AtomicBool) -> Result<Out
     let engine = Engine::open(&encoding.model, &encoding.work, usize::MAX)?;
     let workers = engine.workers;
     let task = Encoding::new(encoding, engine, output, Names::Latents, Watchdog::start())?;
-    let failed = serve::run(&task, Kind::Media(&encoding.frames), workers, interrupted)?;
-    Ok(Outcome { failed, interrupted: interrupted.load(Ordering::Relaxed) })
+    serve::run(&task, Kind::Media(&encoding.frames), workers, interrupted)
 }

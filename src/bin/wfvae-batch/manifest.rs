@@ -239,6 +239,11 @@ impl Manifest {
         text.and_then(|text| self.write(&text)).map_err(|text| format!("{}: {text}", self.path.display()))
     }
 
+    pub fn bytes(&self) -> std::result::Result<u64, String> {
+        let metadata = self.file.metadata().map_err(|e| format!("{}: {e}", self.path.display()))?;
+        Ok(metadata.len())
+    }
+
     fn write(&mut self, text: &str) -> std::result::Result<(), String> {
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(|e| e.to_string())
     }

@@ -20,6 +20,15 @@ pub struct Progress {
     counts: Mutex<Counts>,
 }
 
+/// Of the clips that this run of the job took.
+pub struct Totals {
+    pub done: u64,
+    pub failed: u64,
+    pub frames: u64,
+    /// Clips that were done before.
+    pub skipped: u64,
+}
+
 struct Counts {
     done: u64,
     failed: u64,
@@ -67,8 +76,8 @@ impl Progress {
         }
     }
 
-    /// Prints what was done. Gives how many clips failed.
-    pub fn finish(&self) -> u64 {
+    /// Prints what was done.
+    pub fn finish(&self) -> Totals {
         self.bar.finish_and_clear();
         let counts = lock(&self.counts);
         if !self.quiet {
@@ -82,6 +91,6 @@ impl Progress {
                 counts.done, self.verb, counts.frames, counts.failed
             ));
         }
-        counts.failed
+        Totals { done: counts.done, failed: counts.failed, frames: counts.frames, skipped: self.skipped as u64 }
     }
 }
