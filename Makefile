@@ -331,10 +331,13 @@ $(INSTALLED)/frei0r/wfvae.so: ffmpeg-filter/frei0r_wfvae.c include/wfvae.h | $(f
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -shared -fPIC -o $@ $(filter %.c,$^) -L$(BUILD) -lwfvae -Wl,-rpath,'$$ORIGIN/../../$(LIBDIR)'
 
-#: make wheel    builds the Python package wfvae, with the library inside: target/python/dist/wfvae-*.whl
-wheel: library
+#: make wheel    builds the Python package wfvae, with the library inside, and with wfvae-batch where FFmpeg's libraries are:
+#:               target/python/dist/wfvae-*.whl
+wheel: batch
 	@tools/venv.sh target/python/tools bindings/python/requirements.txt
-	@cd bindings/python && WFVAE_LIBRARY='$(CURDIR)/$(firstword $(LIBRARY))' STRIP='$(TOOLS_$(TARGET))strip' ../../target/python/tools/bin/python -m hatchling build -t wheel -d ../../target/python/dist
+	@cd bindings/python && WFVAE_LIBRARY='$(CURDIR)/$(firstword $(LIBRARY))' \
+	    WFVAE_BATCH='$(addprefix $(CURDIR)/,$(filter %-batch,$(BATCH)))' WFVAE_MEDIA='$(addprefix $(CURDIR)/,$(filter %-media,$(BATCH)))' \
+	    STRIP='$(TOOLS_$(TARGET))strip' ../../target/python/tools/bin/python -m hatchling build -t wheel -d ../../target/python/dist
 
 #: make check-batch   all tests of wfvae-batch, among them a job that is killed 50 times and one with 10,000 clips; takes 2 minutes
 check-batch: batch $(C)/encode_file

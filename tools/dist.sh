@@ -123,7 +123,7 @@ wheel() {
     *) library=lib/libwfvae.so ;;
     esac
     stage=$top/$build/$1/stage/$name
-    (cd bindings/python && WFVAE_LIBRARY="$stage/$library" WFVAE_NOTICES="$stage/share/doc/wfvae" \
+    (cd bindings/python && WFVAE_LIBRARY="$stage/$library" WFVAE_BATCH= WFVAE_MEDIA= WFVAE_NOTICES="$stage/share/doc/wfvae" \
         "$top/target/python/tools/bin/python" -m hatchling build -t wheel -d "$top/target/dist")
 }
 

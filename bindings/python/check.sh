@@ -29,9 +29,10 @@ cp -r bindings/python/tests "$fresh/tests"
 mkdir "$fresh/abi"
 python3 bindings/abi.py include/wfvae.h "$fresh/abi"
 cd "$fresh"
-unset PYTHONPATH WFVAE_LIBRARY WFVAE_ONNXRUNTIME ORT_DYLIB_PATH
+unset PYTHONPATH WFVAE_LIBRARY WFVAE_BATCH WFVAE_ONNXRUNTIME ORT_DYLIB_PATH
 WFVAE_TEST_ABI=$fresh/abi/abi.txt WFVAE_TEST_PROGRAMS=$root/target/release/c \
     WFVAE_TEST_READMES="$root/README.md $root/bindings/python/README.md" PYTHONDONTWRITEBYTECODE=1 \
+    WFVAE_TEST_MODEL=$root/tests/golden/v1-tiny \
     "$fresh/venv/bin/python" -m pytest -q -rs -p no:cacheprovider tests
 wait $mypy || { cat "$root/target/python/mypy.log"; exit 1; }
 tail -n 1 "$root/target/python/mypy.log"

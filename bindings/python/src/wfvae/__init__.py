@@ -7,6 +7,8 @@
     z = model.encode(video)                 # [T, H, W, 3] to [T, C, h, w]
     video = model.decode(z)                 # and back
 
+    wfvae.encode_files("clips/", "latents/")    # data sets: media files to latent files, on all cores
+
 Errors of the library are wfvae.Error, with .status and .text, and its subclasses.
 """
 
@@ -15,19 +17,25 @@ from ._errors import (
     ArgumentError,
     BusyError,
     CancelledError,
+    ClipsFailedError,
     Error,
     FileError,
     ForkedError,
+    JobError,
     LatentFileError,
+    ManifestError,
     ModelError,
     NeedsResetError,
     NotFiniteError,
     OnnxRuntimeError,
     OutOfMemoryError,
+    ProgramMissingError,
     SizeError,
     StateError,
 )
+from ._jobs import JobResult, decode_files, encode_files
 from ._latent_file import LatentFile, LatentFileInfo, open, save
+from ._manifest import Manifest, ManifestRow, Shard
 from ._model import Model, ModelInfo
 from ._stream import Memory, Progress, Snapshot, Stream, StreamInfo
 
@@ -38,12 +46,18 @@ __all__ = [
     "ArgumentError",
     "BusyError",
     "CancelledError",
+    "ClipsFailedError",
     "Error",
     "FileError",
     "ForkedError",
+    "JobError",
+    "JobResult",
     "LatentFile",
     "LatentFileError",
     "LatentFileInfo",
+    "Manifest",
+    "ManifestError",
+    "ManifestRow",
     "Memory",
     "Model",
     "ModelError",
@@ -52,12 +66,16 @@ __all__ = [
     "NotFiniteError",
     "OnnxRuntimeError",
     "OutOfMemoryError",
+    "ProgramMissingError",
     "Progress",
+    "Shard",
     "SizeError",
     "Snapshot",
     "StateError",
     "Stream",
     "StreamInfo",
+    "decode_files",
+    "encode_files",
     "open",
     "save",
 ]

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._jobs import JobResult
+
 
 class Error(Exception):
     """What libwfvae reports. `text` says what is wrong and what to do about it; `status` is the wfvae_status.
@@ -25,7 +30,7 @@ class Error(Exception):
         return self.text
 
     # For multiprocessing. OSError would make one of its own.
-    def __reduce__(self) -> tuple[type[Error], tuple[str, int]]:
+    def __reduce__(self) -> tuple[type[Error], tuple[Any, ...]]:
         return type(self), (self.text, self.status)
 
 
@@ -108,6 +113,32 @@ class OutOfMemoryError(Error, MemoryError):
     """Memory could not be allocated, or memory_limit is too low (401)."""
 
     status = 401
+
+
+class ManifestError(Error, ValueError):
+    """A manifest of wfvae-batch is damaged, or of another format. It comes from no call of the library: status is 900."""
+
+
+class JobError(Error, RuntimeError):
+    """A job of wfvae-batch could not start or go on; `text` says why. It comes from no call of the library: status is 900."""
+
+
+class ProgramMissingError(JobError):
+    """The program wfvae-batch is not there, or cannot be run."""
+
+
+class ClipsFailedError(JobError):
+    """Clips of a job with strict=True failed. The job went on with the others."""
+
+    #: What encode_files() or decode_files() would have returned.
+    result: JobResult
+
+    def __init__(self, text: str, result: JobResult) -> None:
+        super().__init__(text)
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[Error], tuple[Any, ...]]:
+        return type(self), (self.text, self.result)
 
 
 _CLASSES: dict[int, type[Error]] = {
