@@ -59,7 +59,6 @@ def encode_files(
     *,
     resume: bool = False,
     shards: int | str | None = None,
-    shard_format: Literal["tar", "parquet"] | None = None,
     model: AnyPath | None = None,
     provider: str | None = None,
     precision: Precision | None = None,
@@ -95,8 +94,8 @@ def encode_files(
         times as a_1500_3250 for parts.
     output: the folder of the latents, and of the manifest.
     resume: go on with the folder's job, if there is one: encode what is not done, what failed, and what has changed since.
-    shards: put latents into shards of at most so many bytes, an integer or a text such as "1G", instead of one file for each clip.
-        shard_format: "tar" (default), which webdataset reads, or "parquet".
+    shards: put latents into tar files for webdataset of at most so many bytes, an integer or a text such as "1G", instead of one file
+        for each clip.
 
     model: the folder of a checkpoint, or one .safetensors file; None: the built-in model.
     provider: "auto" (default), "cpu", "cuda" or "cuda:DEVICE". precision: "f32" (default), "tf32", "f16" or "bf16".
@@ -133,6 +132,8 @@ def decode_files(
     *,
     resume: bool = False,
     format: Literal["mp4", "mkv", "png"] | None = None,
+    fps: float | Fraction | str | None = None,
+    ffmpeg: str | None = None,
     model: AnyPath | None = None,
     provider: str | None = None,
     precision: Precision | None = None,
@@ -148,7 +149,9 @@ def decode_files(
 
     inputs: folders, latent files, lists and so on, as for encode_files().
     output: the folder of the videos, and of the manifest.
-    format: of the videos, "mp4", "mkv" or "png".
+    format: "mp4" (default, H.264), "mkv" (FFV1, without loss) or "png" (a folder of pictures for each).
+    fps: frames per second of videos whose latents tell no rate, 25 by default. ffmpeg: more options for the program ffmpeg, which
+        writes the videos, separated by blanks, such as "-c:v libx265 -crf 20".
     any_encoder: decode latents of other encoders than the model's.
     The other arguments, the result and the errors are those of encode_files().
     """
@@ -214,8 +217,8 @@ OPTIONS: dict[str, tuple[str, Callable[[str, Any], str] | None]] = {
     "output": ("--output", _path),
     "resume": ("--resume", None),
     "shards": ("--shards", _bytes),
-    "shard_format": ("--shard-format", _text),
     "format": ("--as", _text),
+    "ffmpeg": ("--ffmpeg", _text),
     "model": ("--model", _path),
     "provider": ("--provider", _text),
     "precision": ("--precision", _text),
