@@ -281,10 +281,30 @@ def test_videos(clips, tmp_path):
     row = result.rows["sub/c"]
     assert row.output.stat().st_size > 0 and row.output == tmp_path / "videos" / "sub" / "c.mkv"
     assert (row.frames, row.width, row.fps, result.manifest.job["task"]) == (5, 32, 25, "decode")
-    again = wfvae.decode_files(f"{tmp_path}/latents/*.safetensors", tmp_path / "videos", format="mkv", fps="30000/1001", resume=True)
+    latents = f"{tmp_path}/latents/*.safetensors"
+    again = wfvae.decode_files(latents, tmp_path / "videos", format="mkv", fps="30000/1001", resume=True)
     assert (again.done, again.skipped, len(again.failed)) == (0, 2, 1)
+    pictures = wfvae.decode_files({"path": tmp_path / "latents" / "a.safetensors", "key": "x/y"}, tmp_path / "png", format="png")
+    assert sorted(os.listdir(pictures.rows["x/y"].output)) == [f"00000{number}.png" for number in range(1, 6)]
     with pytest.raises(wfvae.JobError, match="nonsense"):
         wfvae.decode_files(tmp_path / "latents", tmp_path / "other", ffmpeg="-c:v nonsense", quiet=True)
+
+
+def test_values_of_options():
+    given = {"inputs": "x", "output": b"o", "format": "mkv", "any_encoder": True, "resume": False, "fps": None, "jobs": np.int64(3)}
+    assert _jobs.options_of(given) == ["--output=o", "--as=mkv", "--any-encoder", "--jobs=3"]
+    # A value that begins with a hyphen is no option, and numbers keep all their digits.
+    given = {"filter": "-x", "fps": Fraction(1, 3), "start": 0.1 + 0.2, "size": [16, 8], "memory": 10**15, "dtype": np.dtype("f2")}
+    expected = ["--filter=-x", "--fps=1/3", "--start=0.30000000000000004", "--size=16x8", "--memory=1000000000000000", "--type=f16"]
+    assert _jobs.options_of(given) == expected
+
+
+def test_a_handler_of_the_users(long_job):
+    """An exception that it raises stops the job at once."""
+    handler = "import signal; signal.signal(signal.SIGINT, lambda number, frame: sys.exit(5)); job()"
+    process, children = long_job(call=handler, fps=LONG)
+    process.send_signal(signal.SIGINT)
+    assert ends(process, children) == "" and process.returncode == 5
 
 
 def test_what_it_prints(clips, tmp_path, capfd):

@@ -94,8 +94,8 @@ def encode_files(
         times as a_1500_3250 for parts.
     output: the folder of the latents, and of the manifest.
     resume: go on with the folder's job, if there is one: encode what is not done, what failed, and what has changed since.
-    shards: put latents into tar files for webdataset of at most so many bytes, an integer or a text such as "1G", instead of one file
-        for each clip.
+    shards: put latents into tar files for webdataset of at most so many bytes, an integer or a text such as "1G", instead of one
+        file for each clip.
 
     model: the folder of a checkpoint, or one .safetensors file; None: the built-in model.
     provider: "auto" (default), "cpu", "cuda" or "cuda:DEVICE". precision: "f32" (default), "tf32", "f16" or "bf16".
@@ -116,7 +116,8 @@ def encode_files(
     strict: raise ClipsFailedError if clips fail, after all others are done.
 
     Control-C in the main thread finishes the clips that are being encoded, then KeyboardInterrupt is raised; a second one stops at
-    once. If this process ends, whatever ends it, so does the job. In all cases resume=True goes on with it.
+    once. Where this process has a handler of its own for it, an exception of that handler stops the job at once. If this process
+    ends, whatever ends it, so does the job. In all cases resume=True goes on with it.
 
     Returns what was done. Clips that fail are rows of the result and do not raise, unless strict is set.
 
@@ -147,11 +148,11 @@ def decode_files(
 ) -> JobResult:
     """Decodes latent files to videos on all cores, as encode_files() encodes them.
 
-    inputs: folders, latent files, lists and so on, as for encode_files().
+    inputs: folders, latent files, lists and so on, as for encode_files(); dicts have path and key only.
     output: the folder of the videos, and of the manifest.
     format: "mp4" (default, H.264), "mkv" (FFV1, without loss) or "png" (a folder of pictures for each).
     fps: frames per second of videos whose latents tell no rate, 25 by default. ffmpeg: more options for the program ffmpeg, which
-        writes the videos, separated by blanks, such as "-c:v libx265 -crf 20".
+        writes the videos and must be on PATH, separated by blanks, such as "-c:v libx265 -crf 20".
     any_encoder: decode latents of other encoders than the model's.
     The other arguments, the result and the errors are those of encode_files().
     """

@@ -54,7 +54,7 @@ class ManifestRow(NamedTuple):
     height: int
     #: Frames per second; None: unknown.
     fps: Fraction | None
-    #: Size of the tiles that it was encoded in, such as "384x352"; None: it was encoded as a whole.
+    #: Size of the tiles in which it was processed, such as "384x352"; None: it was processed as a whole.
     tile: str | None
     #: Seconds that the clip took.
     seconds: float
@@ -65,7 +65,7 @@ class ManifestRow(NamedTuple):
 
     @property
     def output(self) -> Path | None:
-        """The file that was written; None: it failed, or is in a shard."""
+        """The file, or the folder of pictures, that was written; None: it failed, or is in a shard."""
         name = None if self.error is not None or self.shard else self.line["done"].get("output")
         return None if name is None else self.folder / name
 
