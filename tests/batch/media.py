@@ -213,7 +213,8 @@ def colours(folder):
     """Resized clips keep matrix and chroma siting, and the shape of their pixels that only the container knows."""
     untagged = make_clip(folder / "untagged.mkv", frames=1, size="1280x720", codec=[*FFV1, "-pix_fmt", "yuv420p"])
     tagged = folder / "tagged.mkv"
-    ffmpeg("-i", untagged, *FFV1, "-colorspace", "bt709", tagged)
+    # Not with -colorspace, to which FFmpeg 7 and later convert.
+    ffmpeg("-i", untagged, "-vf", "setparams=colorspace=bt709", *FFV1, tagged)
     for options in (["--size", "64x48"], ["--filter", "crop=128:96:200:200"]):
         out, same = Output(folder / f"untagged{options[0]}"), Output(folder / f"tagged{options[0]}")
         run("-m", MODEL, untagged, "-o", out.folder, *options)
@@ -225,16 +226,18 @@ def colours(folder):
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=192x128:rate=25", "-frames:v", 1, "-c:v", "ffv1", "-pix_fmt", "gbrp", source)
     truth = Output(folder / "truth")
     run("-m", MODEL, source, "-o", truth.folder, "--size", "96x64", "--type", "f32")
-    places = {"left": (0, 128), "topleft": (0, 0), "center": (128, 128)}
+    places = {"left": (0, 128), "center": (128, 128), "topleft": (0, 0)}
+    # FFmpeg 7 has no option of encoders that tells the place.
+    tag = {name: ["-bsf:v", f"h264_metadata=chroma_sample_loc_type={number}"] for number, name in enumerate(places)}
     for name, (h, v) in places.items():
         clip = folder / f"{name}.mkv"
         chroma = f"scale=out_h_chr_pos={h}:out_v_chr_pos={v}:flags=lanczos+accurate_rnd+full_chroma_int+full_chroma_inp,format=yuv420p"
-        ffmpeg("-i", source, "-vf", chroma, "-c:v", "libx264", "-qp", 0, "-chroma_sample_location", name, clip)
+        ffmpeg("-i", source, "-vf", chroma, "-c:v", "libx264", "-qp", 0, *tag[name], clip)
         out = Output(folder / f"out-{name}")
         run("-m", MODEL, clip, "-o", out.folder, "--size", "96x64", "--type", "f32")
         other = "left" if name == "center" else "center"
         wrong = folder / f"{name}-as-{other}.mkv"
-        ffmpeg("-i", source, "-vf", chroma, "-c:v", "libx264", "-qp", 0, "-chroma_sample_location", other, wrong)
+        ffmpeg("-i", source, "-vf", chroma, "-c:v", "libx264", "-qp", 0, *tag[other], wrong)
         run("-m", MODEL, wrong, "-o", folder / f"wrong-{name}", "--size", "96x64", "--type", "f32")
         errors = [distance(found, truth.latents("source")[1]) for found in (
             out.latents(name)[1], Output(folder / f"wrong-{name}").latents(wrong.stem)[1])]
