@@ -23,6 +23,7 @@ pub enum Command {
     Encode(Box<EncodeArguments>),
     Decode(Box<DecodeArguments>),
     Serve(Box<ServeArguments>),
+    List(ListArguments),
 }
 
 /// Encodes clips to latents: media files in, a latent file for each out, and a manifest of what was done.
@@ -83,10 +84,11 @@ pub struct DecodeArguments {
 }
 
 /// Encodes clips as another program asks for them, for example Ray. Reads lines of a list (JSON, as `encode` takes them, each with a
-/// key) from standard input, and prints the manifest's row of each clip to standard output, in the order in which they are done.
+/// key) from standard input. Prints a manifest to standard output: the line that describes the job as soon as clips can come, then the
+/// row of each clip, in the order in which they are done.
 ///
-/// There is no manifest: latent files are in the folder of the output when their rows are printed, and whoever asked for them takes
-/// them away. Ends where standard input ends, when all clips are done.
+/// Latent files are in the folder of the output when their rows are printed, and whoever asked for them takes them away. Ends where
+/// standard input ends, when all clips are done, and at once if nobody can read standard output any more.
 #[derive(Args, Debug)]
 pub struct ServeArguments {
     /// The folder of the latents.
@@ -94,6 +96,14 @@ pub struct ServeArguments {
     pub output: PathBuf,
     #[command(flatten)]
     pub encoding: EncodingArguments,
+}
+
+/// Prints the clips that inputs name, as lines of a list with keys and absolute paths, in the order of the keys. No file is opened.
+#[derive(Args, Debug)]
+pub struct ListArguments {
+    /// Folders, media files or lists, as for encode.
+    #[arg(required = true)]
+    pub inputs: Vec<PathBuf>,
 }
 
 /// Where a job writes.
@@ -149,7 +159,7 @@ pub struct LatentArguments {
     pub scaled: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub struct FrameArguments {
     /// Seconds from the file's start at which clips begin.
     #[arg(long, value_name = "SECONDS", value_parser = microseconds, help_heading = "Frames")]
@@ -221,9 +231,10 @@ impl LatentArguments {
 }
 
 /// How frames get another size.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fit {
     /// Covers the size, and cuts off what is outside, equally on both sides.
+    #[default]
     Crop,
     /// Stretches to the size.
     Stretch,

@@ -2,8 +2,9 @@
 
 use crate::arguments::FrameArguments;
 use crate::times::{microseconds, seconds};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -50,13 +51,17 @@ pub struct Clip {
 }
 
 /// A line of a list.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expect_frames: Option<u64>,
 }
 
@@ -162,6 +167,26 @@ pub fn parse(line: &str, folder: &Path, kind: Kind<'_>) -> Result<Clip, String> 
     let clip = clip_of(serde_json::from_str(line).map_err(|e| e.to_string())?, folder, kind)?;
     check_key(&clip.key)?;
     Ok(clip)
+}
+
+/// Prints lines of a list to standard output, with absolute paths.
+pub fn print(clips: &[Clip]) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    for clip in clips {
+        let named = |text: String| format!("{}: {text}", clip.path.display());
+        let path = std::path::absolute(&clip.path).map_err(|e| named(e.to_string()))?;
+        let path = path.into_os_string().into_string();
+        let line = Line {
+            path: path.map_err(|_| named("its name is not Unicode, which a list has to be".into()))?,
+            key: Some(clip.key.clone()),
+            start: clip.start.map(seconds),
+            end: clip.end.map(seconds),
+            expect_frames: clip.expect_frames,
+        };
+        let text = serde_json::to_string(&line).map_err(|e| e.to_string())?;
+        writeln!(out, "{text}").map_err(|e| format!("standard output: {e}"))?;
+    }
+    out.flush().map_err(|e| format!("standard output: {e}"))
 }
 
 fn clip_of(line: Line, folder: &Path, kind: Kind<'_>) -> Result<Clip, String> {

@@ -23,7 +23,7 @@ pub fn handle() -> Result<Arc<AtomicBool>, String> {
 }
 
 /// Other threads are at work, so nothing is tidied up.
-fn end() {
+pub fn end() -> ! {
     // SAFETY: it does not return.
     unsafe { libc::_exit(crate::INTERRUPTED.into()) }
 }

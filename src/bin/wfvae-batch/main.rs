@@ -34,7 +34,9 @@ mod values;
 mod videos;
 mod watchdog;
 
-use arguments::{Command, CommandLine, DecodeArguments, EncodeArguments, ServeArguments};
+use arguments::{
+    Command, CommandLine, DecodeArguments, EncodeArguments, FrameArguments, ListArguments, ServeArguments,
+};
 use clap::Parser;
 use clips::Kind;
 use decode::Decoding;
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
             let failed = serve(arguments, &interrupted)?;
             Ok(Done::Served { failed, interrupted: interrupted.load(Ordering::Relaxed) })
         }
+        Command::List(arguments) => list(&arguments).map(|()| Done::Listed),
     });
     match done {
         Ok(Done::Job(outcome)) => {
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
             status(outcome.failed, outcome.interrupted)
         }
         Ok(Done::Served { failed, interrupted }) => status(failed, interrupted),
+        Ok(Done::Listed) => ExitCode::SUCCESS,
         Err(text) => fail(parent, &text),
     }
 }
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
 enum Done {
     Job(Outcome),
     Served { failed: u64, interrupted: bool },
+    Listed,
 }
 
 fn status(failed: u64, interrupted: bool) -> ExitCode {
@@ -142,5 +147,10 @@ fn serve(arguments: Box<ServeArguments>, interrupted: &AtomicBool) -> Result<u64
     let engine = Engine::open(&encoding.model, &encoding.work, usize::MAX)?;
     let workers = engine.workers;
     let task = Encoding::new(encoding, engine, output, Names::Latents, Watchdog::start())?;
-    serve::run(&task, Kind::Media(&encoding.frames), workers, interrupted)
+    let (described, _) = task.describe(None);
+    serve::run(&task, &described, Kind::Media(&encoding.frames), workers, interrupted)
+}
+
+fn list(arguments: &ListArguments) -> Result<(), String> {
+    clips::print(&clips::find(&arguments.inputs, Kind::Media(&FrameArguments::default()))?)
 }
