@@ -37,6 +37,7 @@ from ._jobs import JobResult, decode_files, encode_files
 from ._latent_file import LatentFile, LatentFileInfo, open, save
 from ._manifest import Manifest, ManifestRow, Shard
 from ._model import Model, ModelInfo
+from ._server import ClipEncoder, EncodedClip
 from ._stream import Memory, Progress, Snapshot, Stream, StreamInfo
 
 #: The release of the library.
@@ -46,7 +47,9 @@ __all__ = [
     "ArgumentError",
     "BusyError",
     "CancelledError",
+    "ClipEncoder",
     "ClipsFailedError",
+    "EncodedClip",
     "Error",
     "FileError",
     "ForkedError",

@@ -98,7 +98,7 @@ def _line(given: Mapping[str, Any], number: int) -> dict[str, Any]:
     line.setdefault("key", key_of(path, line.get("start"), line.get("end")))
     line["path"] = _absolute(path)
     for name in "path", "key":
-        if not _is_unicode(line[name]):
+        if not is_unicode(line[name]):
             raise ValueError(f"{where}: {name} is {line[name]!r}, which is not Unicode; give such a path by itself, without a dict")
     return line
 
@@ -145,10 +145,10 @@ def _can_be_listed(path: str) -> bool:
     # In a list it would be a clip that fails. Given by itself it ends the job.
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path!r} is missing")
-    return not os.path.isdir(path) and not path.lower().endswith(LISTS) and _is_unicode(_absolute(path))
+    return not os.path.isdir(path) and not path.lower().endswith(LISTS) and is_unicode(_absolute(path))
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -282,12 +282,12 @@ def _result(ended: _batch.Ended, folder: Path) -> JobResult:
         more = f": {ended.text}" if ended.text else ""
         if ended.status in (0, 1):
             raise JobError(f"the program that was run reported nothing: it is not wfvae-batch, or not that of this release{more}")
-        raise JobError(f"wfvae-batch {_how(ended.status)} before the job was at its end; resume=True goes on{more}")
+        raise JobError(f"wfvae-batch {how_ended(ended.status)} before the job was at its end; resume=True goes on{more}")
     failed = failed_since(folder, report["manifest_bytes_before"]) if report["failed"] else []
     return JobResult(folder, report["done"], failed, report["skipped"], report["frames"])
 
 
-def _how(status: int) -> str:
+def how_ended(status: int) -> str:
     if status >= 0:
         return f"ended with the exit status {status}"
     try:

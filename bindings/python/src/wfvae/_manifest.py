@@ -114,7 +114,7 @@ class Manifest:
                 self.shards.append(shard)
                 places.update(dict.fromkeys(shard.keys, shard.path))
             elif line["key"] not in places or "done" in line:
-                counting[line["key"]] = _row(line, text, self.folder)
+                counting[line["key"]] = row_of(line, text, self.folder)
         for key in counting.keys() & places.keys():
             counting[key] = counting[key]._replace(shard=places[key])
         self.rows = {key: counting[key] for key in sorted(counting)}
@@ -147,7 +147,7 @@ def path_of(folder: AnyPath) -> Path:
 def failed_since(folder: Path, position: int) -> list[ManifestRow]:
     """The clips that failed by the lines after the first `position` bytes, those of one run of the job."""
     lines = _parsed(_lines(path_of(folder), position))
-    rows = {line["key"]: _row(line, text, folder) for text, line in lines if line and "shard" not in line}
+    rows = {line["key"]: row_of(line, text, folder) for text, line in lines if line and "shard" not in line}
     return [rows[key] for key in sorted(rows) if rows[key].error is not None]
 
 
@@ -199,7 +199,7 @@ def _has(line: dict[str, Any], types: dict[str, type]) -> bool:
     return all(isinstance(line.get(name), kind) for name, kind in types.items())
 
 
-def _row(line: dict[str, Any], text: bytes, folder: Path) -> ManifestRow:
+def row_of(line: dict[str, Any], text: bytes, folder: Path) -> ManifestRow:
     done = line.get("done") or {}
     return ManifestRow(
         key=line["key"],

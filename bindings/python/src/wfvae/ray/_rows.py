@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The rows that Encode takes and gives, as Arrow tables. Their types do not depend on their values, as all blocks must have the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._errors import JobError
+from .._inputs import FIELDS, key_of
+from .._server import EncodedClip, array_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+Format = Literal["columns", "webdataset"]
+FORMATS = ("columns", "webdataset")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def array(row: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """The latents of a row that Encode gave: [T, C, h, w], read-only; of moments 2C channels, the means first.
+
+    Raises JobError if the row is of a clip that failed.
+    """
+    if row.get("error") is not None:
+        raise JobError(f"{row['key']} has no latents: {row['error']}")
+    return array_of(row["latents"], row["type"], [int(length) for length in row["shape"]])
+
+
+def schema(format: Format) -> pa.Schema:
+    """Of what Encode adds."""
+    import pyarrow as pa
+
+    if format == "webdataset":
+        # Ray's own writer leaves out columns that begin with two underscores.
+        columns = {"__key__": pa.string(), "__clip__": pa.string(), "safetensors": pa.large_binary(), "json": pa.string()}
+    else:
+        columns = {
+            "key": pa.string(),
+            "path": pa.string(),
+            "start": pa.float64(),
+            "end": pa.float64(),
+            "latents": pa.large_binary(),
+            "shape": pa.list_(pa.int64()),
+            "type": pa.string(),
+            "frames": pa.int64(),
+            "fps": pa.string(),
+            "width": pa.int64(),
+            "height": pa.int64(),
+            "model": pa.string(),
+            "encoder": pa.string(),
+            "posterior": pa.string(),
+            "scaled": pa.bool_(),
+            "scale": pa.list_(pa.float64()),
+            "shift": pa.list_(pa.float64()),
+        }
+    return pa.schema({**columns, "error": pa.string()})
+
+
+def clips_of(table: pa.Table) -> list[dict[str, Any]]:
+    """The clips of a batch, each with a key that depends on its row alone."""
+    if "path" not in table.column_names:
+        raise ValueError(f"rows must have the column 'path'; those of this data set have {', '.join(table.column_names)}")
+    clips: list[dict[str, Any]] = table.select([name for name in FIELDS if name in table.column_names]).to_pylist()
+    for clip in clips:
+        if not isinstance(clip["path"], str):
+            raise TypeError(f"the column 'path' holds {clip['path']!r}, must hold a str in each row")
+        if clip.get("key") is None:
+            # Of an absolute path wfvae-batch would take the name alone, which other rows may have, too.
+            below = os.path.normpath(clip["path"]).lstrip("/")
+            clip["key"] = key_of(below, *(_seconds(clip.get(name)) for name in ("start", "end")))
+    return clips
+
+
+def refusal(path: str) -> str | None:
+    """Why a path cannot be read on any machine."""
+    if _ADDRESS.match(path):
+        return "its path is an address; files must be in a file system that all machines have mounted"
+    if not os.path.isabs(path):
+        return "its path is relative, and must be absolute: machines have other working folders than the one that named it"
+    return None
+
+
+def others_of(table: pa.Table, format: Format) -> pa.Table:
+    """The columns that are passed through."""
+    others = table.select([name for name in table.column_names if name not in FIELDS])
+    for name in others.column_names:
+        if name in schema(format).names:
+            raise ValueError(f"rows have the column {name!r}, which is the name of a column of the result: rename it")
+    return others
+
+
+def table_of(clips: Iterable[EncodedClip], job: Mapping[str, Any], format: Format) -> pa.Table:
+    import pyarrow as pa
+
+    row = _sample if format == "webdataset" else _columns
+    return pa.Table.from_pylist([row(clip, job) for clip in clips], schema=schema(format))
+
+
+def _columns(clip: EncodedClip, job: Mapping[str, Any]) -> dict[str, Any]:
+    row = clip.row
+    found = {
+        "key": row.key,
+        "path": row.source,
+        "start": row.start,
+        "end": row.end,
+        "type": job["latent_type"],
+        "model": job["model"],
+        "encoder": job["encoder"],
+        "posterior": job["posterior"],
+        "scaled": job["scaled"],
+        "error": row.error,
+    }
+    if clip.content is None:
+        return found
+    parts = clip.parts()
+    lists: dict[str, Any] = {name: json.loads(parts.metadata[name]) for name in ("scale", "shift") if name in parts.metadata}
+    return {
+        **found,
+        **lists,
+        "latents": bytes(parts.data),
+        "shape": parts.shape,
+        "frames": row.frames,
+        "fps": row.line["done"].get("fps"),
+        "width": row.width,
+        "height": row.height,
+    }
+
+
+def _sample(clip: EncodedClip, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as in the shards of wfvae-batch (shards.rs), but for a clip that failed."""
+    row = clip.row
+    about = {"key": row.key, "path": row.source, "start": row.start, "end": row.end}
+    found = {"__key__": sample_name(row.key), "__clip__": json.dumps(about), "error": row.error}
+    if clip.content is None:
+        return found
+    done = row.line["done"]
+    sample = {
+        "key": row.key,
+        "source": row.source,
+        "start": row.start,
+        "end": row.end,
+        "decoded": done.get("decoded"),
+        "frames": row.frames,
+        "latents": row.latents,
+        "width": row.width,
+        "height": row.height,
+        "fps": done.get("fps"),
+        **{name: job[name] for name in ("model", "encoder", "posterior", "scaled", "latent_type")},
+    }
+    sample = {name: value for name, value in sample.items() if value is not None}
+    text = json.dumps(sample, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return {**found, "safetensors": clip.content, "json": text}
+
+
+def sample_name(key: str) -> str:
+    """The key without dots in its last part, from which on webdataset takes a name for its ending."""
+    folders, slash, name = key.rpartition("/")
+    return folders + slash + name.replace("%", "%25").replace(".", "%2E")
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None or value != value else value
+
+
+def size_of(clips: Sequence[EncodedClip]) -> int:
+    return sum(len(clip.content) for clip in clips if clip.content)
