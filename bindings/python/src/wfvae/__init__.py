@@ -13,6 +13,7 @@ Errors of the library are wfvae.Error, with .status and .text, and its subclasse
 """
 
 from ._abi import library as _library
+from ._columns import row_latents
 from ._errors import (
     ArgumentError,
     BusyError,
@@ -37,6 +38,7 @@ from ._jobs import JobResult, decode_files, encode_files
 from ._latent_file import LatentFile, LatentFileInfo, open, save
 from ._manifest import Manifest, ManifestRow, Shard
 from ._model import Model, ModelInfo
+from ._parquet import write_parquet
 from ._server import ClipEncoder, EncodedClip
 from ._stream import Memory, Progress, Snapshot, Stream, StreamInfo
 
@@ -80,5 +82,7 @@ __all__ = [
     "decode_files",
     "encode_files",
     "open",
+    "row_latents",
     "save",
+    "write_parquet",
 ]

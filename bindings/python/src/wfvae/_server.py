@@ -38,11 +38,11 @@ DIED = "was ended twice while it encoded this clip, the second time while it enc
 
 
 def array_of(data: bytes | memoryview, kind: str, shape: Sequence[int]) -> np.ndarray[Any, Any]:
-    """Latents as an array, read-only."""
+    """Latents as an array, which is the caller's: PyTorch makes tensors only of arrays that can be written to."""
     if kind not in DTYPES:
         raise ValueError(f"the type of latents is {kind!r}, must be 'f16' or 'f32'")
     latents: np.ndarray[Any, Any] = np.frombuffer(data, np.dtype(DTYPES[kind]))
-    return latents.reshape(shape)
+    return latents.reshape(shape).copy()
 
 
 class LatentContent(NamedTuple):
@@ -76,7 +76,7 @@ class EncodedClip(NamedTuple):
         return LatentContent(memoryview(content)[start:], tensor["shape"], TYPES[tensor["dtype"]], metadata)
 
     def latents(self) -> np.ndarray[Any, Any]:
-        """[T, C, h, w], read-only; 2C channels of moments. Raises JobError if the clip failed."""
+        """[T, C, h, w]; 2C channels of moments. Raises JobError if the clip failed."""
         parts = self.parts()
         return array_of(parts.data, parts.type, parts.shape)
 
@@ -345,7 +345,7 @@ class _Program:
     def next_row(self) -> ManifestRow | None:
         """None: the program has ended."""
         line = self.lines.get()
-        return None if line is None else row_of(json.loads(line), self.folder, None)
+        return None if line is None else row_of(json.loads(line), line, self.folder)
 
     def how(self) -> str:
         """How it ended."""
@@ -417,10 +417,16 @@ def _line(clip: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
     return line, None
 
 
+def sample_name(key: str) -> str:
+    """The key without dots in its last part, from which on webdataset takes a name for its ending: the name of a clip in a shard."""
+    folders, slash, name = key.rpartition("/")
+    return folders + slash + name.replace("%", "%25").replace(".", "%2E")
+
+
 def failed_row(key: str, path: str, error: str) -> ManifestRow:
     """The row of a clip of which the program tells none."""
     line = {"key": key, "source": {"path": path, "bytes": 0, "modified": 0}, "failed": {"error": error}, "seconds": 0.0}
-    return row_of(line, Path(), None)
+    return row_of(line, json.dumps(line).encode(), Path())
 
 
 def _taken(row: ManifestRow) -> bytes | None:

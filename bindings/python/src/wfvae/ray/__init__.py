@@ -10,7 +10,7 @@
     actors = ray.data.ActorPoolStrategy(size=8)
     sink.store(clips.map_batches(encode, batch_format="pyarrow", compute=actors, num_cpus=4))
 
-Needs wfvae[ray], but array(), done() and failed() do not import Ray.
+Needs wfvae[ray], but done() and failed() do not import Ray.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 from ._clips import clips
 from ._encode import Encode
 from ._folder import done, failed
-from ._rows import array
 
 if TYPE_CHECKING:
     from ._sink import Sink
 
-__all__ = ["Encode", "Sink", "array", "clips", "done", "failed"]
+__all__ = ["Encode", "Sink", "clips", "done", "failed"]
 
 
 def __getattr__(name: str) -> Any:

@@ -36,7 +36,7 @@ def Encode(*, sink: Sink | None = None, format: Format | None = None, **options:
     sink: where the rows go to. Then an actor refuses to encode if the sink's folder holds latents of another model or of other options.
     format: "columns" (default): key, path, start, end, latents (bytes, in C order, little-endian), shape ([T, C, h, w]), type ("f16" or
         "f32"), frames, fps (such as "25/1"), width, height, model and encoder (identities), posterior, scaled, scale, shift, error.
-        wfvae.ray.array(row) makes an array of it. "webdataset": __key__, safetensors (a latent file), json and error, for
+        wfvae.row_latents(row) makes an array of it. "webdataset": __key__, safetensors (a latent file), json and error, for
         write_webdataset(). A sink has its own format.
     options: those of wfvae.ClipEncoder: model, posterior, dtype, size, frames, fps and so on. jobs, by default, is the number of CPUs that
         Ray has given the actor, and memory what it has: what map_batches() was told, or else the CPUs' part of what Ray has on the machine.

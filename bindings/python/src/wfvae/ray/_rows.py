@@ -9,27 +9,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._errors import JobError
+from .. import _columns
 from .._inputs import FIELDS, key_of
-from .._server import EncodedClip, array_of
+from .._server import EncodedClip, sample_name
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
 Format = Literal["columns", "webdataset"]
 FORMATS = ("columns", "webdataset")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-def array(row: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    """The latents of a row that Encode gave: [T, C, h, w], read-only; of moments 2C channels, the means first.
-
-    Raises JobError if the row is of a clip that failed.
-    """
-    if row.get("error") is not None:
-        raise JobError(f"{row['key']} has no latents: {row['error']}")
-    return array_of(row["latents"], row["type"], [int(length) for length in row["shape"]])
 
 
 def schema(format: Format) -> pa.Schema:
@@ -40,25 +29,7 @@ def schema(format: Format) -> pa.Schema:
         # Ray's own writer leaves out columns that begin with two underscores.
         columns = {"__key__": pa.string(), "__clip__": pa.string(), "safetensors": pa.large_binary(), "json": pa.string()}
     else:
-        columns = {
-            "key": pa.string(),
-            "path": pa.string(),
-            "start": pa.float64(),
-            "end": pa.float64(),
-            "latents": pa.large_binary(),
-            "shape": pa.list_(pa.int64()),
-            "type": pa.string(),
-            "frames": pa.int64(),
-            "fps": pa.string(),
-            "width": pa.int64(),
-            "height": pa.int64(),
-            "model": pa.string(),
-            "encoder": pa.string(),
-            "posterior": pa.string(),
-            "scaled": pa.bool_(),
-            "scale": pa.list_(pa.float64()),
-            "shift": pa.list_(pa.float64()),
-        }
+        columns = _columns.schema()
     return pa.schema({**columns, "error": pa.string()})
 
 
@@ -98,45 +69,16 @@ def others_of(table: pa.Table, format: Format) -> pa.Table:
 def table_of(clips: Iterable[EncodedClip], job: Mapping[str, Any], format: Format) -> pa.Table:
     import pyarrow as pa
 
-    row = _sample if format == "webdataset" else _columns
-    return pa.Table.from_pylist([row(clip, job) for clip in clips], schema=schema(format))
-
-
-def _columns(clip: EncodedClip, job: Mapping[str, Any]) -> dict[str, Any]:
-    row = clip.row
-    found = {
-        "key": row.key,
-        "path": row.source,
-        "start": row.start,
-        "end": row.end,
-        "type": job["latent_type"],
-        "model": job["model"],
-        "encoder": job["encoder"],
-        "posterior": job["posterior"],
-        "scaled": job["scaled"],
-        "error": row.error,
-    }
-    if clip.content is None:
-        return found
-    parts = clip.parts()
-    lists: dict[str, Any] = {name: json.loads(parts.metadata[name]) for name in ("scale", "shift") if name in parts.metadata}
-    return {
-        **found,
-        **lists,
-        "latents": bytes(parts.data),
-        "shape": parts.shape,
-        "frames": row.frames,
-        "fps": row.line["done"].get("fps"),
-        "width": row.width,
-        "height": row.height,
-    }
+    row = _sample if format == "webdataset" else _columns.values
+    rows = [{**row(clip, job), "error": clip.row.error} for clip in clips]
+    return pa.Table.from_pylist(rows, schema=schema(format))
 
 
 def _sample(clip: EncodedClip, job: Mapping[str, Any]) -> dict[str, Any]:
     """The same as in the shards of wfvae-batch (shards.rs), but for a clip that failed."""
     row = clip.row
     about = {"key": row.key, "path": row.source, "start": row.start, "end": row.end}
-    found = {"__key__": sample_name(row.key), "__clip__": json.dumps(about), "error": row.error}
+    found = {"__key__": sample_name(row.key), "__clip__": json.dumps(about)}
     if clip.content is None:
         return found
     done = row.line["done"]
@@ -156,12 +98,6 @@ def _sample(clip: EncodedClip, job: Mapping[str, Any]) -> dict[str, Any]:
     sample = {name: value for name, value in sample.items() if value is not None}
     text = json.dumps(sample, ensure_ascii=False, separators=(",", ":")) + "\n"
     return {**found, "safetensors": clip.content, "json": text}
-
-
-def sample_name(key: str) -> str:
-    """The key without dots in its last part, from which on webdataset takes a name for its ending."""
-    folders, slash, name = key.rpartition("/")
-    return folders + slash + name.replace("%", "%25").replace(".", "%2E")
 
 
 def _seconds(value: float | None) -> float | None:

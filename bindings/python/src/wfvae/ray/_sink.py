@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 from ray.data import Datasink
 
+from .. import _columns
 from .._abi import AnyPath
 from .._errors import JobError
 from . import _rows
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import ray.data
 
-# Of a row group of Parquet, which readers read as a whole.
-GROUP_BYTES = 16_000_000
 # Fields of the job that rows have, too.
 CHECKED = {"model": "model", "encoder": "encoder", "posterior": "posterior", "scaled": "scaled", "latent_type": "type"}
 
@@ -160,13 +159,9 @@ def _twice(keys: Iterable[str]) -> str:
 
 
 def _write_parquet(table: pa.Table, file: BinaryIO) -> None:
-    import pyarrow.parquet as pq
-
-    rows = max(1, GROUP_BYTES * table.num_rows // max(1, table.nbytes))
-    texts = [name for name in table.column_names if name != "latents"]
-    # Latents are noise to a compressor.
-    compression = {name: "NONE" if name == "latents" else "zstd" for name in table.column_names}
-    pq.write_table(table, file, row_group_size=rows, use_dictionary=texts, compression=compression, write_statistics=texts)
+    rows = max(1, _columns.GROUP_BYTES * table.num_rows // max(1, table.nbytes))
+    with _columns.writer(file, table.schema) as writer:
+        writer.write_table(table, row_group_size=rows)
 
 
 def _write_tar(table: pa.Table, file: BinaryIO) -> None:
