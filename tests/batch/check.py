@@ -22,7 +22,7 @@ from base import ALL, failed, passed
 TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shards.TOPICS, *decode.TOPICS]
 
 LONG = [media.hard_parts, media.colours, damage.ends, resume.interrupts, failures.decoders, failures.many, shards.killed_shards,
-        decode.kinds, decode.videos_again, decode.writers]
+        decode.kinds, decode.ffmpeg_options, decode.videos_again, decode.writers]
 
 def main():
     names = [argument for argument in sys.argv[2:] if argument != "--all"]

@@ -136,6 +136,100 @@ def kinds(folder):
         equal(f"kinds: keys as {kind}", set(out.done()), {"rate", *names})
 
 
+def unrecorded(folder):
+    """A job that begins writes over no file that is there, and outputs are never below each other."""
+    clips = folder / "clips"
+    for name in ("a", "b"):
+        make_clip(clips / f"{name}.mp4", frames=5)
+    latents = folder / "latents"
+    base.run("-m", MODEL, clips, "-o", latents)
+    before = Output(clips).hashes()
+    for inputs, out, command, words in (
+        (latents, clips, "decode", "a.mp4 and 1 more outputs are there already, and no manifest says that a job has made them"),
+        (latents / "b.safetensors", clips, "decode", "b.mp4 is there already, and no manifest says that a job has made it"),
+    ):
+        status, found = base.run("-m", MODEL, inputs, "-o", out, command=command)
+        equal(f"unrecorded: {inputs.name}", (status, Output(out).hashes()), (2, before))
+        contains(f"unrecorded: words for {inputs.name}", found, words)
+    (latents / "manifest.jsonl").unlink()
+    status, found = base.run("-m", MODEL, clips, "-o", latents)
+    equal("unrecorded: latents", (status, "a.safetensors and 1 more outputs are there already" in found), (2, True))
+    listed = folder / "list.jsonl"
+    keys = ("a", "a.frames/b")
+    listed.write_text("".join(json.dumps({"path": "latents/a.safetensors", "key": key}) + "\n" for key in keys))
+    status, found = run("-m", MODEL, listed, "-o", folder / "below", "--as", "png")
+    equal("unrecorded: below each other", (status, "a.frames and a.frames/b.frames would both be outputs" in found), (2, True))
+
+
+def ffmpeg_options(folder):
+    """Options for ffmpeg: those that work, and those that would make a row untrue."""
+    latents = make_latents(folder)
+    job = ["-m", MODEL, latents]
+    encoders = subprocess.run(["ffmpeg", "-hide_banner", "-encoders"], capture_output=True, text=True).stdout
+    if " libx265 " in encoders:
+        # It does not take small ones.
+        base.run("-m", MODEL, make_clip(folder / "large.mkv", frames=5, size="128x96"), "-o", folder / "large")
+        equal("ffmpeg options: of the help", run("-m", MODEL, folder / "large", "-o", folder / "x265", "--ffmpeg", "-c:v libx265 -crf 20"), (0, text(1)))
+        equal("ffmpeg options: HEVC", probe(folder / "x265" / "large.mp4", "codec_name"), ("hevc",))
+        words = run(*job, "-o", folder / "none", "--ffmpeg", "-c:v libx265 -preset nonsense")[1]
+        contains("ffmpeg options: what x265 calls an error", words, "nonsense")
+    else:
+        print("ffmpeg options: libx265 was skipped, as ffmpeg does not have it")
+    equal("ffmpeg options: filters", run(*job, "-o", folder / "flip", "--ffmpeg", "-vf hflip"), (0, text(3)))
+    equal("ffmpeg options: tags stay", probe(folder / "flip" / "even.mp4", "color_range", "color_space"), ("tv", "smpte170m"))
+    for options in ("-frames:v 3", "-r 5"):
+        out = Output(folder / options)
+        equal(f"ffmpeg options: {options}", run(*job, "-o", out.folder, "--ffmpeg", options)[0], 1)
+        contains(f"ffmpeg options: words for {options}", out.errors()["even"], "frames of 17; --ffmpeg must not change their number")
+        agrees(f"ffmpeg options: {options}", out)
+    for options in ("extra.mp4", "-crf 20 extra.mp4"):
+        status, words = run(*job, "-o", folder / "none", "--ffmpeg", options)
+        equal(f"ffmpeg options: {options}", (status, "extra.mp4 is neither an option" in words), (2, True))
+    environment = {**os.environ, "FFREPORT": "file=report.log:level=32"}
+    equal("ffmpeg options: no reports", run(*job, "-o", folder / "quiet", env=environment), (0, text(3)))
+    agrees("ffmpeg options: no reports", Output(folder / "quiet"))
+
+    content = (latents / "even.safetensors").read_bytes()
+    for rate, kinds in (("2000/1", ["mp4", "mkv"]), ("1/100000", ["mp4"]), ("30000001/1000001", ["mkv"]), ("4294967295/4294967295", ["mp4"])):
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        header["__metadata__"]["fps"] = rate
+        changed = json.dumps(header).encode()
+        changed += b" " * (-len(changed) % 8)
+        file = folder / "rate.safetensors"
+        file.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
+        for kind in (*kinds, "png"):
+            out = Output(folder / f"{rate.replace('/', ' ')} {kind}")
+            status = run("-m", MODEL, file, "-o", out.folder, "--as", kind)[0]
+            if kind == "png":
+                equal(f"ffmpeg options: pictures at {rate}", status, 0)
+            else:
+                contains(f"ffmpeg options: {kind} at {rate}", out.errors().get("rate", ""), f"its rate is {rate} frames a second; videos can have")
+
+
+def half_model(folder, half):
+    """The folder of a checkpoint with the encoder or the decoder alone."""
+    target = folder / half
+    target.mkdir()
+    for path in MODEL.iterdir():
+        if path.name.endswith(".json"):
+            shutil.copy(path, target)
+    (source,) = [path for path in MODEL.glob("*.safetensors") if path.name != "io.safetensors"]
+    content = source.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    kept, parts, at = {}, [], 0
+    for name, tensor in header.items():
+        if name.startswith(half):
+            begin, end = tensor["data_offsets"]
+            kept[name] = {**tensor, "data_offsets": [at, at + end - begin]}
+            parts.append(data[begin:end])
+            at += end - begin
+    text = json.dumps(kept).encode()
+    (target / source.name).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
+    return target
+
+
 def wrong_latents(folder):
     """Latents that cannot be decoded are rows; options that cannot work end the job before it starts."""
     latents = make_latents(folder)
@@ -190,6 +284,10 @@ def wrong_latents(folder):
     listed.write_text(json.dumps({"path": "latents/even.safetensors", "key": "b"}) + "\n")
     equal("wrong: a list", run("-m", MODEL, listed, "-o", folder / "listed"), (0, text(1)))
     equal("wrong: its key", Output(folder / "listed").files(), ["b.mp4"])
+    for half, command, inputs in (("encoder", "decode", latents), ("decoder", "encode", folder / "clips"), ("decoder", "serve", None)):
+        model = folder / half if (folder / half).exists() else half_model(folder, half)
+        status, words = base.run("-m", model, *([inputs] if inputs else []), "-o", folder / "none", command=command)
+        equal(f"wrong: {half} alone", (status, "choose one that has" in words), (2, True))
     status, words = run("-m", MODEL, latents / "even.safetensors", "-o", folder / "small", "--memory", "70M")
     equal("wrong: too little memory", status, 1)
     contains("wrong: words for it", words, "of it for ffmpeg, and 67 MiB may be used; raise --memory")
@@ -228,9 +326,16 @@ def videos_again(folder):
     pictures = folder / "out png" / "c003.frames"
     (pictures / "notes.txt").write_text("mine")
     (pictures / "000001.png").unlink()
-    status, words = run("-m", MODEL, latents, "--as", "png", "--resume", "-o", folder / "out png")
-    equal("again: another's file", (status, (pictures / "notes.txt").read_text()), (2, "mine"))
-    contains("again: words for it", words, "something else than a job's pictures")
+    out = Output(folder / "out png")
+    status, _ = run("-m", MODEL, latents, "--as", "png", "--resume", "-o", out.folder)
+    equal("again: another's file", (status, (pictures / "notes.txt").read_text(), (pictures / "000002.png").exists()), (1, "mine", True))
+    contains("again: words for it", out.errors()["c003"], "something else than a job's pictures")
+    out = Output(folder / "out mp4")
+    (out.folder / "c003.mp4").unlink()
+    (out.folder / "c003.mp4").mkdir()
+    (out.folder / "c003.mp4" / "000001.png").write_text("mine")
+    equal("again: a folder in the way", run("-m", MODEL, latents, "--resume", "-o", out.folder), (1, text(1, failed=1)))
+    check("again: it stays", (out.folder / "c003.mp4" / "000001.png").exists())
 
 
 def writers(folder):
@@ -255,6 +360,33 @@ def writers(folder):
         agrees(f"writers: {name}", out)
         equal(f"writers: {name} is tried again", run(*job, "--resume"), (0, text(1)))
 
+    # A job that is stopped for longer than that goes on.
+    out = Output(folder / "stopped")
+    one = latents / "c000.safetensors"
+    with start("-m", MODEL, one, "-o", out.folder, "--timeout", 2, "--ffmpeg", "-preset placebo", command="decode") as process:
+        for _ in range(2):
+            wait_for(lambda: children(process))
+            time.sleep(0.5)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(4)
+            process.send_signal(signal.SIGCONT)
+        process.communicate(timeout=60)
+    equal("writers: stopped for a while", (process.returncode, out.errors()), (0, {}))
+
+    # The program may be a script that starts it.
+    programs = folder / "programs"
+    programs.mkdir()
+    script = programs / "ffmpeg"
+    script.write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]}\ncase "$*" in *"-f null"*) exec ffmpeg "$@";; esac\nffmpeg "$@"\nsleep 100\n')
+    script.chmod(0o755)
+    out = Output(folder / "script")
+    begin = time.monotonic()
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    status = run("-m", MODEL, latents / "c000.safetensors", "-o", out.folder, "--timeout", 2, env=environment)[0]
+    equal("writers: a script that hangs", (status, out.errors()), (1, {"c000": "ffmpeg wrote nothing for 2 s (--timeout)"}))
+    check("writers: it ends in time", time.monotonic() - begin < 30)
+    agrees("writers: a script that hangs", out)
+
     out = Output(folder / "orphans")
     with start("-m", MODEL, latents, "-o", out.folder, "-j", 2, command="decode") as process:
         wait_for(lambda: len(children(process)) == 2)
@@ -276,6 +408,17 @@ def writers(folder):
     check("writers: some are left", 0 < len(out.done()) < 3)
     agrees("writers: interrupted", out)
 
+    # Services are stopped with all of their processes. ffmpeg ends, and its video is not a failure.
+    out = Output(folder / "service")
+    with start("-m", MODEL, latents, "-o", out.folder, "-j", 1, command="decode") as process:
+        wait_for(lambda: len(children(process)) == 1 and len(out.lines()) > 0)
+        time.sleep(0.2)
+        for number in (process.pid, *children(process)):
+            os.kill(number, signal.SIGTERM)
+        process.communicate(timeout=60)
+    equal("writers: all are ended", (process.returncode, out.errors()), (130, {}))
+    agrees("writers: all are ended", out)
+
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", folder / "clips"], capture_output=True).returncode != 0:
         print("writers: a full disk was skipped: no file system can be mounted, which takes root")
         return
@@ -294,4 +437,4 @@ def writers(folder):
         subprocess.run(["umount", folder / "clips"], check=True)
 
 
-TOPICS = [videos, kinds, wrong_latents, videos_again, writers]
+TOPICS = [videos, kinds, ffmpeg_options, unrecorded, wrong_latents, videos_again, writers]

@@ -69,15 +69,15 @@ def decoders(folder):
 
 def threads(folder):
     """As many clips at a time as there are CPUs, or as OMP_NUM_THREADS allows, if that is less."""
-    clips = copies(make_clip(folder / "a.mkv", frames=60, size="192x128"), folder / "clips", 4)
-    cpus = min(4, len(os.sched_getaffinity(0)))
+    clips = copies(make_clip(folder / "a.mkv", frames=60, size="192x128"), folder / "clips", 8)
+    cpus = min(8, len(os.sched_getaffinity(0)))
     for told, workers in (("1", 1), ("1000", cpus), ("0", cpus), ("some", cpus), (None, cpus)):
         environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         if told:
             environment["OMP_NUM_THREADS"] = told
         out = Output(folder / f"out {told}")
         with start(clips, "-o", out.folder, env=environment) as process:
-            wait_for(lambda: len(out.lines()) > 2)
+            wait_for(lambda: len(children(process)) >= workers and len(out.lines()) > 1)
             equal(f"threads: {told}", len(children(process)), workers)
             process.kill()
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::outputs::Names;
 use crate::values::{bytes, microseconds, provider, rate, size, timeout};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -76,15 +77,16 @@ pub struct DecodeArguments {
     /// Frames a second of videos whose latents tell no rate.
     #[arg(long, value_name = "RATE", default_value = "25", value_parser = rate, help_heading = "Videos")]
     pub fps: (u32, u32),
-    /// Options for ffmpeg, separated by blanks, such as "-c:v libx265 -crf 20": they are given to it behind those of this program.
+    /// Options for ffmpeg, separated by blanks, such as "-c:v libx265 -crf 20": they are given to it behind those of this program. They
+    /// must not change the number of frames; names of files must be absolute.
     #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true, help_heading = "Videos")]
     pub ffmpeg: Option<String>,
     #[command(flatten)]
     pub work: WorkArguments,
 }
 
-/// Encodes clips as another program asks for them, for example Ray. Reads lines of a list (JSON, as `encode` takes them, each with a
-/// key) from standard input. Prints a manifest to standard output: the line that describes the job as soon as clips can come, then the
+/// Encodes clips as another program asks for them, for example Ray. Reads lines of a list (JSON, as `encode` takes
+/// them) from standard input. Prints a manifest to standard output: the line that describes the job as soon as clips can come, then the
 /// row of each clip, in the order in which they are done.
 ///
 /// Latent files are in the folder of the output when their rows are printed, and whoever asked for them takes them away. Ends where
@@ -281,4 +283,14 @@ pub enum VideoKind {
     Mkv,
     /// A folder of PNG files: 000001.png and so on, RGB with 8 bits.
     Png,
+}
+
+impl VideoKind {
+    pub fn names(self) -> Names {
+        match self {
+            VideoKind::Mp4 => Names::Video("mp4"),
+            VideoKind::Mkv => Names::Video("mkv"),
+            VideoKind::Png => Names::Pictures,
+        }
+    }
 }

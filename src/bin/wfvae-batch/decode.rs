@@ -5,16 +5,17 @@ use crate::clips::Clip;
 use crate::engine::Engine;
 use crate::manifest::{self, Done, Job, Source};
 use crate::outputs::Names;
-use crate::streams::{FRAMES_AT_ONCE, Lease, Process, Streams, Wanted};
+use crate::streams::{FRAMES_AT_ONCE, Lease, ProcessMemory, Streams, Wanted};
 use crate::task::Task;
-use crate::videos::{Frames, Settings, Video};
+use crate::times::rate_text;
+use crate::videos::{Video, VideoFrames, VideoSettings};
 use crate::watchdog::Watchdog;
 use std::path::Path;
 use std::sync::Arc;
-use wfvae::{ImageMut, LatentReader, Latents, LatentsMut, Model, Stream, StreamOptions, Tiling};
+use wfvae::{ImageMut, LatentReader, Latents, LatentsMut, Model, Stream, StreamOptions};
 
 /// ffmpeg's libraries and buffers. Measured.
-const WRITER: Process = Process { name: "ffmpeg", bytes: 65_000_000 };
+const WRITER: ProcessMemory = ProcessMemory { name: "ffmpeg", bytes: 65_000_000 };
 /// Of a pixel with 8 bits a colour.
 const PIXEL_BYTES: u64 = 3;
 
@@ -22,36 +23,37 @@ pub struct Decoding<'a> {
     arguments: &'a DecodeArguments,
     names: Names,
     streams: Streams,
-    settings: Settings,
+    settings: VideoSettings,
 }
 
 impl<'a> Decoding<'a> {
     pub fn new(arguments: &'a DecodeArguments, engine: Engine, dog: Arc<Watchdog>) -> Result<Self, String> {
-        let settings = Settings {
+        if !engine.model.info().decodes {
+            return Err("the model has no decoder: choose one that has".into());
+        }
+        let settings = VideoSettings {
             kind: arguments.kind,
             options: arguments.ffmpeg.iter().flat_map(|text| text.split_whitespace().map(String::from)).collect(),
             timeout: arguments.work.timeout,
             dog,
         };
         settings.check()?;
-        let names = Settings::names(arguments.kind);
-        Ok(Decoding { arguments, names, streams: Streams::new(engine, WRITER), settings })
+        Ok(Decoding { arguments, names: arguments.kind.names(), streams: Streams::new(engine, WRITER), settings })
     }
 
     /// For the manifest.
     pub fn describe(&self) -> Job {
         let info = self.model().info();
-        let (numerator, denominator) = self.arguments.fps;
         let decode = manifest::Decode {
             decoder: manifest::identity(info.decoder_identity),
             any_encoder: self.arguments.any_encoder,
             video: self.settings.describe(),
-            fps: format!("{numerator}/{denominator}"),
+            fps: rate_text(self.arguments.fps),
         };
         Job::new(&info, info.decode_precision, manifest::Task::Decode(decode))
     }
 
-    fn take(&self, latents: &LatentReader) -> Result<Lease<'_>, String> {
+    fn take(&self, latents: &LatentReader, frames: &VideoFrames) -> Result<Lease<'_>, String> {
         let info = latents.info();
         let mut options = StreamOptions::for_latent_file(info);
         options.any_encoder = self.arguments.any_encoder;
@@ -59,7 +61,7 @@ impl<'a> Decoding<'a> {
             options.clip_frames = info.frames;
         }
         let pixels = (info.width * info.height) as u64;
-        let (frame_bytes, held_bytes) = (pixels * PIXEL_BYTES, pixels * self.settings.held_bytes());
+        let (frame_bytes, held_bytes) = (pixels * PIXEL_BYTES, pixels * self.settings.held_bytes(frames));
         self.streams.take(&Wanted { options, frames: Some(info.frames), frame_bytes, held_bytes })
     }
 }
@@ -78,15 +80,12 @@ impl Task for Decoding<'_> {
         if !self.arguments.any_encoder {
             self.model().check_latent_file(&latents).map_err(|e| e.to_string())?;
         }
-        let mut stream = self.take(&latents)?;
-        stream.check_latent_file(&latents).map_err(|e| e.to_string())?;
-        let options = stream.options();
-        let tile = (options.tiling != Tiling::Off).then(|| Stream::estimate(stream.model(), options)).transpose();
-        let tile = tile.map_err(|e| e.to_string())?.map(|estimate| estimate.decode_tile);
-
         let info = latents.info();
         let fps = info.fps.unwrap_or(self.arguments.fps);
-        let frames = Frames { width: info.width, height: info.height, fps };
+        let frames = VideoFrames { width: info.width, height: info.height, fps };
+        let mut stream = self.take(&latents, &frames)?;
+        stream.check_latent_file(&latents).map_err(|e| e.to_string())?;
+        let tile = stream.tile()?;
         let output = self.names.of(&clip.key);
         let path = self.folder().join(&output);
         let video = Video::create(&self.settings, &path, &clip.key, &frames)?;
@@ -105,8 +104,8 @@ impl Task for Decoding<'_> {
             latents: info.latents,
             width: info.width,
             height: info.height,
-            tile: tile.map(|(width, height)| format!("{width}x{height}")),
-            fps: Some(format!("{}/{}", fps.0, fps.1)),
+            tile,
+            fps: Some(rate_text(fps)),
         })
     }
 }
@@ -118,8 +117,8 @@ impl Decoding<'_> {
 }
 
 struct VideoWriter<'a> {
-    settings: &'a Settings,
-    frames: Frames,
+    settings: &'a VideoSettings,
+    frames: VideoFrames,
     video: Video,
     pixels: Vec<u8>,
     written: u64,
@@ -152,7 +151,7 @@ impl VideoWriter<'_> {
         frames: u64,
         decode: impl FnOnce(&mut [ImageMut<'_>]) -> wfvae::Result<usize>,
     ) -> Result<(), String> {
-        let Frames { width, height, .. } = self.frames;
+        let VideoFrames { width, height, .. } = self.frames;
         let format = self.settings.format(&self.frames);
         let size = format.bytes(&self.frames);
         self.pixels.resize(frames as usize * size, 0);

@@ -10,15 +10,16 @@ use crate::hash::fnv1a;
 use crate::manifest::{self, Done, Job, Source};
 use crate::media::{self, Counts, Description, Frame, Next, Reader};
 use crate::outputs::Names;
-use crate::streams::{FRAMES_AT_ONCE, Lease, Process, Streams, Wanted};
+use crate::streams::{FRAMES_AT_ONCE, Lease, ProcessMemory, Streams, Wanted};
 use crate::task::Task;
+use crate::times::rate_text;
 use crate::watchdog::Watchdog;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wfvae::{Image, LatentType, LatentWriter, Latents, LatentsMut, Model, Posterior, Stream, StreamOptions, Tiling};
+use wfvae::{Image, LatentType, LatentWriter, Latents, LatentsMut, Model, Posterior, StreamOptions};
 
 /// Its libraries and buffers, and the frames that it holds of a clip. Measured.
-const READER: Process = Process { name: "decoding", bytes: 40_000_000 };
+const READER: ProcessMemory = ProcessMemory { name: "decoding", bytes: 40_000_000 };
 const READER_FRAMES: u64 = 24;
 /// Of a pixel of 4:4:4, with 8 and with 16 bits.
 const PIXEL_BYTES: u64 = 3;
@@ -44,6 +45,9 @@ impl<'a> Encoding<'a> {
         names: Names,
         dog: Arc<Watchdog>,
     ) -> Result<Self, String> {
+        if !engine.model.info().encodes {
+            return Err("the model has no encoder: choose one that has".into());
+        }
         let (program, memory) = (media::find_program()?, engine.memory);
         let options = stream_options(arguments, &engine.model)?;
         let streams = Streams::new(engine, READER);
@@ -72,7 +76,7 @@ impl<'a> Encoding<'a> {
         let frames = &self.arguments.frames;
         let steps = [
             frames.filter.as_ref().map(|filter| format!("filter {filter}")),
-            frames.fps.map(|(numerator, denominator)| format!("fps {numerator}/{denominator}")),
+            frames.fps.map(|fps| format!("fps {}", rate_text(fps))),
             frames.every.map(|every| format!("every {every}")),
             frames.frames.map(|frames| format!("frames {frames}")),
             frames.size.map(|(width, height)| {
@@ -180,9 +184,7 @@ impl OpenClip<'_> {
         if latents.posterior == PosteriorName::Sample {
             stream.set_seed(seed(latents.seed(), &self.clip.key)).map_err(|e| e.to_string())?;
         }
-        let options = stream.options();
-        let tile = (options.tiling != Tiling::Off).then(|| Stream::estimate(stream.model(), options)).transpose();
-        let tile = tile.map_err(|e| e.to_string())?.map(|estimate| estimate.encode_tile);
+        let tile = stream.tile()?;
 
         let output = self.encoding.names.of(&self.clip.key);
         let path = self.encoding.folder.join(&output);
@@ -202,8 +204,8 @@ impl OpenClip<'_> {
             latents,
             width: size.0,
             height: size.1,
-            tile: tile.map(|(width, height)| format!("{width}x{height}")),
-            fps: fps.map(|(numerator, denominator)| format!("{numerator}/{denominator}")),
+            tile,
+            fps: fps.map(rate_text),
         })
     }
 

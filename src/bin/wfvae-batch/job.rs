@@ -11,6 +11,8 @@ use crate::shards::{About, Shards};
 use crate::task::Task;
 use crate::to_do::{self, ToDo, Work};
 use serde::Serialize;
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -45,6 +47,7 @@ pub struct Setting<'a> {
 
 pub fn run(setting: &Setting<'_>, job: Job, clips: Vec<Clip>, task: &impl Task) -> Result<Outcome, String> {
     let folder = &setting.arguments.output;
+    check_outputs(&clips, setting)?;
     files::create_folder(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let (mut manifest, recorded) = Manifest::open(folder, &job, setting.arguments.resume)?;
     let manifest_bytes_before = manifest.bytes()?;
@@ -89,6 +92,27 @@ pub fn run(setting: &Setting<'_>, job: Job, clips: Vec<Clip>, task: &impl Task) 
     }
 }
 
+/// Fails if outputs would be below each other; and if a job that begins would write over files that no manifest tells of.
+fn check_outputs(clips: &[Clip], setting: &Setting<'_>) -> Result<(), String> {
+    let folder = &setting.arguments.output;
+    let outputs: HashSet<_> = clips.iter().map(|clip| PathBuf::from(setting.names.of(&clip.key))).collect();
+    for output in &outputs {
+        if let Some(above) = output.ancestors().skip(1).find(|above| outputs.contains(*above)) {
+            return Err(format!("{} and {} would both be outputs: change a key", above.display(), output.display()));
+        }
+    }
+    if folder.join(manifest::NAME).exists() {
+        return Ok(());
+    }
+    let in_the_way: Vec<_> = outputs.iter().map(|output| folder.join(output)).filter(|path| path.exists()).collect();
+    let Some(first) = in_the_way.iter().min() else { return Ok(()) };
+    let (which, them) = match in_the_way.len() - 1 {
+        0 => (format!("{} is", first.display()), "it"),
+        more => (format!("{} and {more} more outputs are", first.display()), "them"),
+    };
+    Err(format!("{which} there already, and no manifest says that a job has made {them}: choose another folder"))
+}
+
 /// Deletes what is there of clips that are left: outputs of what their files were before, and of jobs that were killed before they
 /// recorded them. Whoever takes all files of the folder must not find them if the clips fail now. The manifest no longer calls them
 /// done, so that new outputs are never taken for those of an old row.
@@ -101,11 +125,11 @@ fn forget_stale(to_do: &ToDo, setting: &Setting<'_>, task: &impl Task, manifest:
     for work in to_do.left.iter().filter(|work| work.refusal.is_none()) {
         let key = &work.clip.key;
         let path = setting.arguments.output.join(setting.names.of(key));
-        let named = |e: std::io::Error| format!("{}: {e}", path.display());
-        if path.exists() && task.model().check_target(&path).is_ok() {
-            outputs::remove(&path).map_err(named)?;
+        // What cannot be removed is in the way of the clip, which then tells why.
+        if task.model().check_target(&path).is_ok() {
+            let _ = setting.names.remove(&path);
         }
-        outputs::remove(&outputs::unfinished(&path, key)).map_err(named)?;
+        let _ = outputs::remove_unfinished(&outputs::unfinished(&path, key));
     }
     Ok(())
 }
@@ -125,6 +149,10 @@ impl<T: Task> Shared<'_, T> {
         while !self.interrupted.load(Ordering::Relaxed) && lock(&self.stopped).is_none() {
             let Some(work) = self.work.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
             let row = self.task.row(&mut worker, &work.clip, work.refusal.as_deref());
+            // What ends this program may have ended the clip's process, too. It is tried again.
+            if !row.is_done() && self.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
             if rows.send((work.index, row)).is_err() {
                 break;
             }

@@ -11,6 +11,7 @@ mod clips;
 mod decode;
 mod encode;
 mod engine;
+mod ffmpeg;
 mod files;
 mod filters;
 mod formats;
@@ -23,6 +24,7 @@ mod media;
 mod messages;
 mod outputs;
 mod parent;
+mod process;
 mod progress;
 mod serve;
 mod shards;
@@ -47,7 +49,6 @@ use outputs::Names;
 use parent::Parent;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use videos::Settings;
 use watchdog::Watchdog;
 
 /// Some clips failed; the manifest says which and why.
@@ -129,7 +130,7 @@ fn decode(arguments: &DecodeArguments, interrupted: &AtomicBool) -> Result<Outco
     let clips = clips::find(&arguments.inputs, Kind::Latents)?;
     let engine = Engine::open(model, work, clips.len())?;
     let workers = engine.workers;
-    let names = Settings::names(arguments.kind);
+    let names = arguments.kind.names();
     let task = Decoding::new(arguments, engine, Watchdog::start())?;
     let described = task.describe();
     let setting =
@@ -143,6 +144,9 @@ fn serve(arguments: Box<ServeArguments>, interrupted: &AtomicBool) -> Result<u64
     let arguments: &'static ServeArguments = Box::leak(arguments);
     let ServeArguments { output, encoding } = arguments;
     encoding.check()?;
+    if output.join(manifest::NAME).exists() {
+        return Err(format!("{} is the folder of a job: choose another one", output.display()));
+    }
     files::create_folder(output).map_err(|e| format!("{}: {e}", output.display()))?;
     let engine = Engine::open(&encoding.model, &encoding.work, usize::MAX)?;
     let workers = engine.workers;

@@ -12,7 +12,7 @@
  *     'h' nothing: frames are decoded that are not wanted
  *     'd' the same lines with what was found: the clip is done
  *     'e' a text: the clip has failed. The next message must be 'o'
- * The process ends where standard input does. Its argument is the memory that it may use, in bytes.
+ * The process ends where standard input does; one that hangs is ended by wfvae-batch, and with it. Its argument is the memory that it may use, in bytes.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "ends.h"
@@ -34,8 +34,6 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef __linux__
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #endif
 
@@ -781,10 +779,6 @@ int main(int count, char **arguments)
     clip c = {0};
     unsigned char head[5];
 
-#ifdef __linux__
-    /* A decoder that hangs does not notice that standard input has ended. */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-#endif
     av_log_set_callback(listen);
     if (count > 1)
         limit_memory(arguments[1]);

@@ -1,14 +1,14 @@
 //! Frames of media files, from the program `wfvae-media` (media.c), which describes the messages.
 
 use crate::interrupt;
-use crate::lock::lock;
-use crate::watchdog::{Watch, Watchdog};
+use crate::process::{Pipes, Process};
+use crate::watchdog::Watchdog;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 const PROGRAM: &str = "wfvae-media";
@@ -84,14 +84,14 @@ pub struct Reader {
     memory: u64,
     /// Whether messages of the clip are to come.
     reading: bool,
-    process: Option<Process>,
+    connection: Option<Connection>,
 }
 
-struct Process {
-    child: Arc<Mutex<Child>>,
+/// To a process that lives, as far as is known.
+struct Connection {
+    process: Process,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    watch: Watch,
 }
 
 /// The program, which is installed in `libexec/wfvae` beside the folder of this one, and is built in this one's folder.
@@ -121,7 +121,7 @@ pub fn find_program() -> Result<PathBuf, String> {
 impl Reader {
     /// `memory`: that a process may take, in bytes.
     pub fn new(program: PathBuf, dog: Arc<Watchdog>, timeout: Duration, memory: u64) -> Self {
-        Reader { program, dog, timeout, memory, reading: false, process: None }
+        Reader { program, dog, timeout, memory, reading: false, connection: None }
     }
 
     pub fn open(&mut self, path: &Path, start: Option<i64>, end: Option<i64>) -> Result<Description, String> {
@@ -130,13 +130,12 @@ impl Reader {
         body.extend(end.unwrap_or(i64::MAX).to_le_bytes());
         body.extend(bytes_of(path));
         // One that somebody ended between two clips does not count against the second one.
-        let lives = |process: &Process| matches!(lock(&process.child).try_wait(), Ok(None));
-        if !self.process.as_ref().is_some_and(lives) {
-            self.process = Some(self.start()?);
+        if !self.connection.as_ref().is_some_and(|connection| connection.process.lives()) {
+            self.connection = Some(self.start()?);
         }
-        self.on_process(|process| {
-            process.send(b'o', &body)?;
-            match process.receive()? {
+        self.on_connection(|connection| {
+            connection.send(b'o', &body)?;
+            match connection.receive()? {
                 (b'i', body) => Ok(Ok(describe(&text(body)))),
                 (b'e', body) => Ok(Err(text(body))),
                 _ => Err(Broken::Nonsense),
@@ -147,7 +146,7 @@ impl Reader {
     /// Begins to read the open clip through a filter graph.
     pub fn run(&mut self, graph: &str) -> Result<(), String> {
         self.reading = true;
-        self.on_process(|process| process.send(b'r', graph.as_bytes()))
+        self.on_connection(|connection| connection.send(b'r', graph.as_bytes()))
     }
 
     pub fn next(&mut self) -> Result<Next, String> {
@@ -160,7 +159,7 @@ impl Reader {
 
     /// `None`: decoding goes on.
     fn next_message(&mut self) -> Result<Option<Next>, String> {
-        let (kind, body) = self.on_process(Process::receive)?;
+        let (kind, body) = self.on_connection(Connection::receive)?;
         self.reading = !matches!(kind, b'd' | b'e');
         match kind {
             b'f' => match frame(body) {
@@ -177,15 +176,15 @@ impl Reader {
     /// Ends the process if frames are under way that are not wanted.
     pub fn abandon(&mut self) {
         if std::mem::take(&mut self.reading) {
-            self.process = None;
+            self.connection = None;
         }
     }
 
-    fn start(&self) -> Result<Process, String> {
+    fn start(&self) -> Result<Connection, String> {
         let mut command = Command::new(&self.program);
         command.arg(self.memory.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        // What ends this program may go to all of its group. It lets clips end.
+        // Systems send what ends this program to all of its processes. It lets clips end.
         // SAFETY: only signal() is called, which may be between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -193,29 +192,25 @@ impl Reader {
                 Ok(())
             })
         };
-        let mut child = command.spawn().map_err(|e| format!("{} cannot be started: {e}", self.program.display()))?;
-        let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
-        let child = Arc::new(Mutex::new(child));
-        let watch = self.dog.watch(child.clone());
-        Ok(Process { child, input, output: BufReader::with_capacity(1 << 16, output), watch })
+        let started = Process::start(&mut command, &self.dog);
+        let (process, pipes) = started.map_err(|e| format!("{} cannot be started: {e}", self.program.display()))?;
+        let Pipes { input: Some(input), output: Some(output), .. } = pipes else { unreachable!("both are pipes") };
+        Ok(Connection { process, input, output: BufReader::with_capacity(1 << 16, output) })
     }
 
-    fn on_process<T>(&mut self, work: impl FnOnce(&mut Process) -> Result<T, Broken>) -> Result<T, String> {
-        let process = self.process.as_mut().ok_or("no clip is open")?;
-        process.watch.allow(Some(self.timeout));
-        let result = work(process);
-        process.watch.allow(None);
+    fn on_connection<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T, Broken>) -> Result<T, String> {
+        let connection = self.connection.as_mut().ok_or("no clip is open")?;
+        connection.process.allow(Some(self.timeout));
+        let result = work(connection);
+        connection.process.allow(None);
         let broken = match result {
             Ok(found) => return Ok(found),
             Err(broken) => broken,
         };
-        let late = process.watch.was_late();
-        // One that sent nonsense may live. The status of one that has ended stays what it was.
-        let mut child = lock(&process.child);
-        let _ = child.kill();
-        let status = child.wait();
-        drop(child);
-        self.process = None;
+        let late = connection.process.was_late();
+        // One that sent nonsense may live.
+        let status = connection.process.kill();
+        self.connection = None;
         Err(match (broken, status) {
             _ if late => format!("no frame was decoded in {} s (--timeout)", self.timeout.as_secs_f64()),
             (Broken::Nonsense, _) => "the decoder sent what is no message".into(),
@@ -238,7 +233,7 @@ impl From<std::io::Error> for Broken {
     }
 }
 
-impl Process {
+impl Connection {
     fn send(&mut self, kind: u8, body: &[u8]) -> Result<(), Broken> {
         self.input.write_all(&[kind])?;
         self.input.write_all(&(body.len() as u32).to_le_bytes())?;
@@ -259,15 +254,6 @@ impl Process {
             true => Ok((head[0], body)),
             false => Err(Broken::Ended),
         }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let mut child = lock(&self.child);
-        // It may have ended already.
-        let _ = child.kill();
-        let _ = child.wait();
     }
 }
 

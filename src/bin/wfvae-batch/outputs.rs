@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 const WAITING: &str = "waiting";
 /// Digits of a picture's number.
 const DIGITS: usize = 6;
+/// Such numbers are more likely dates, of other pictures.
+const MOST: u32 = 10_000_000;
 
 /// How a job names its outputs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,10 +34,25 @@ impl Names {
             Names::Pictures => format!("{key}.frames"),
         }
     }
+
+    /// Removes an output if it is there. What no job of this kind has made stays, and is an error.
+    pub fn remove(self, output: &Path) -> Result<()> {
+        match std::fs::symlink_metadata(output) {
+            Ok(found) if self == Names::Pictures && found.is_dir() => remove_pictures(output),
+            Ok(found) if self == Names::Pictures || found.is_dir() => Err(Error::other("something else has this name")),
+            Ok(_) => std::fs::remove_file(output),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
 }
 
 pub fn shard(number: usize) -> String {
     format!("shard-{number:06}.tar")
+}
+
+fn picture(number: u32) -> String {
+    format!("{number:0DIGITS$}.png")
 }
 
 /// The pattern of pictures' names, for ffmpeg.
@@ -59,23 +76,20 @@ pub fn size(output: &Path) -> Option<u64> {
     files.iter().map(|file| Some(std::fs::metadata(file).ok()?.len())).sum()
 }
 
-/// Removes an output if it is there: a file, or a folder of pictures. What else is in such a folder stays, and is an error.
-pub fn remove(output: &Path) -> Result<()> {
-    let removed = match std::fs::symlink_metadata(output).map(|found| found.is_dir()) {
-        Ok(false) => std::fs::remove_file(output),
-        Ok(true) => {
-            pictures_in(output)?.iter().try_for_each(std::fs::remove_file)?;
-            std::fs::remove_dir(output)
-        }
-        Err(e) => Err(e),
-    };
-    match removed {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => {
-            Err(Error::other("something else than a job's pictures is in this folder"))
-        }
-        other => other,
+/// Removes what is there of an output that is not complete.
+pub fn remove_unfinished(unfinished: &Path) -> Result<()> {
+    let kind = if unfinished.is_dir() { Names::Pictures } else { Names::Latents };
+    kind.remove(unfinished)
+}
+
+/// All or none.
+fn remove_pictures(folder: &Path) -> Result<()> {
+    let pictures = pictures_in(folder)?;
+    if std::fs::read_dir(folder)?.count() != pictures.len() {
+        return Err(Error::other("something else than a job's pictures is in this folder"));
     }
+    pictures.iter().try_for_each(std::fs::remove_file)?;
+    std::fs::remove_dir(folder)
 }
 
 /// The pictures that a job has written to a folder.
@@ -84,10 +98,9 @@ pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".png"));
-        let is_number =
-            number.is_some_and(|number| number.len() >= DIGITS && number.bytes().all(|b| b.is_ascii_digit()));
-        if is_number && entry.file_type().is_ok_and(|kind: FileType| kind.is_file()) {
+        let number = name.to_str().and_then(|name| name.strip_suffix(".png")?.parse().ok());
+        let is_ours = number.is_some_and(|number: u32| number < MOST && *name == *picture(number));
+        if is_ours && entry.file_type().is_ok_and(|kind: FileType| kind.is_file()) {
             found.push(entry.path());
         }
     }

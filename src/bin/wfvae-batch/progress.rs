@@ -63,7 +63,8 @@ impl Progress {
             }
         }
         self.bar.inc(1);
-        if self.bar.is_hidden() && !self.quiet && counts.printed.elapsed() >= LINE_EVERY {
+        let is_last = counts.done + counts.failed == self.total as u64;
+        if self.bar.is_hidden() && !self.quiet && !is_last && counts.printed.elapsed() >= LINE_EVERY {
             counts.printed = Instant::now();
             let gone = self.start.elapsed().as_secs_f64();
             let (ready, total) = (counts.done + counts.failed, self.total);

@@ -7,7 +7,7 @@ use crate::manifest::{Job, Result as Outcome, Row, Source};
 use crate::task::Task;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Mutex;
@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How often a worker without a clip looks whether the program is to end.
 const LOOK: Duration = Duration::from_millis(100);
+/// Bytes of a line.
+const LONGEST: u64 = 1 << 20;
 
 /// What a line asks for.
 enum Request {
@@ -69,13 +71,29 @@ pub fn run(
 }
 
 fn read(kind: Kind<'_>, requests: &SyncSender<Result<Request, String>>) {
-    for (number, line) in std::io::stdin().lock().lines().enumerate() {
-        let request = line.map_err(|e| e.to_string()).and_then(|line| parse(&line, kind));
+    let mut input = std::io::stdin().lock();
+    for number in 0.. {
+        let line = match next_line(&mut input) {
+            Ok(None) => break,
+            Ok(Some(line)) if line.trim().is_empty() => continue,
+            line => line.map(Option::unwrap_or_default),
+        };
+        let request = line.and_then(|line| parse(&line, kind));
         let named = request.map_err(|text| format!("line {} of standard input: {text}", number + 1));
         let is_wrong = named.is_err();
         if requests.send(named).is_err() || is_wrong {
             break;
         }
+    }
+}
+
+fn next_line(input: &mut impl BufRead) -> Result<Option<String>, String> {
+    let mut line = vec![];
+    let read = input.take(LONGEST).read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
+    match read as u64 {
+        0 => Ok(None),
+        LONGEST if !line.ends_with(b"\n") => Err(format!("it is longer than {LONGEST} bytes")),
+        _ => String::from_utf8(line).map(Some).map_err(|_| "it is not UTF-8".into()),
     }
 }
 
@@ -97,7 +115,13 @@ impl<T: Task> Server<'_, T> {
     fn work(&self) {
         let mut worker = self.task.worker();
         while !self.interrupted.load(Ordering::Relaxed) && lock(&self.stopped).is_none() {
-            let next = lock(&self.requests).recv_timeout(LOOK);
+            let requests = lock(&self.requests);
+            // The others may have waited for this lock for long.
+            if self.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
+            let next = requests.recv_timeout(LOOK);
+            drop(requests);
             let result = match next {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -139,7 +163,7 @@ fn end_without_reader() {
         if found > 0 && output.revents & (libc::POLLERR | libc::POLLHUP) != 0 {
             interrupt::end();
         }
-        // A file has nobody who reads it, and is always ready.
+        // A file has nobody who reads it.
         if found >= 0 {
             break;
         }

@@ -15,7 +15,7 @@ pub struct Streams {
     /// Bytes for the model, its streams, and the frames of clips.
     limit: u64,
     jobs: usize,
-    process: Process,
+    process: ProcessMemory,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -37,9 +37,9 @@ struct Kept {
     stream: Stream,
 }
 
-/// What reads or writes media files for a worker: a process of its own.
+/// Of the process that reads or writes media files for a worker.
 #[derive(Clone, Copy)]
-pub struct Process {
+pub struct ProcessMemory {
     pub name: &'static str,
     /// Its libraries and buffers.
     pub bytes: u64,
@@ -85,7 +85,7 @@ impl Plan {
 
 impl Streams {
     /// `process`: what each worker has beside its stream.
-    pub fn new(engine: Engine, process: Process) -> Self {
+    pub fn new(engine: Engine, process: ProcessMemory) -> Self {
         let Engine { model, memory: limit, workers: jobs, .. } = engine;
         Streams { model, limit, jobs, process, state: Mutex::default(), changed: Condvar::new() }
     }
@@ -211,6 +211,19 @@ impl Streams {
 
     fn fits(&self, bytes: u64) -> bool {
         self.fixed().saturating_add(bytes) <= self.limit
+    }
+}
+
+impl Lease<'_> {
+    /// Of the tiles in which frames are processed, if they are.
+    pub fn tile(&self) -> Result<Option<String>, String> {
+        let options = self.options();
+        if options.tiling == Tiling::Off {
+            return Ok(None);
+        }
+        let estimate = Stream::estimate(self.model(), options).map_err(|e| e.to_string())?;
+        let (width, height) = if options.encode { estimate.encode_tile } else { estimate.decode_tile };
+        Ok(Some(format!("{width}x{height}")))
     }
 }
 

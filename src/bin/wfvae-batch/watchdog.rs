@@ -1,10 +1,16 @@
 //! Ends child processes that do not answer in time: reading from a pipe has no time limit.
 
 use crate::lock::lock;
+use crate::process;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// If it looked so much later, this process was stopped, as Control-Z and frozen containers do, and so the time does not count.
+const STOPPED: Duration = Duration::from_secs(1);
 
 /// One thread for all children.
 #[derive(Default)]
@@ -31,12 +37,17 @@ impl Watchdog {
         let dog = Arc::new(Watchdog::default());
         let weak = Arc::downgrade(&dog);
         std::thread::spawn(move || {
+            let mut last = Instant::now();
             while let Some(dog) = weak.upgrade() {
                 let mut watched = lock(&dog.watched);
                 watched.retain(|watched| !watched.dropped.load(Ordering::Relaxed));
-                watched.iter().for_each(|watched| watched.end_if_late());
-                let wait = Duration::from_millis(100);
-                drop(dog.changed.wait_timeout(watched, wait));
+                let gone = last.elapsed();
+                last = Instant::now();
+                match gone > STOPPED {
+                    true => watched.iter().for_each(|watched| watched.postpone(gone)),
+                    false => watched.iter().for_each(|watched| watched.end_if_late()),
+                }
+                drop(dog.changed.wait_timeout(watched, LOOK));
             }
         });
         dog
@@ -58,8 +69,13 @@ impl Watched {
     fn end_if_late(&self) {
         let late = lock(&self.deadline).is_some_and(|deadline| deadline < Instant::now());
         if late && !self.ended.swap(true, Ordering::Relaxed) {
-            // It may have ended by itself.
-            let _ = lock(&self.child).kill();
+            process::kill(&mut lock(&self.child));
+        }
+    }
+
+    fn postpone(&self, time: Duration) {
+        if let Some(deadline) = &mut *lock(&self.deadline) {
+            *deadline += time;
         }
     }
 }
