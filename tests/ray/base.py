@@ -38,7 +38,7 @@ def make_inputs(folder):
     lines = []
     for number in range(6):
         path = folder / f"film.{number}.mp4"
-        source = f"testsrc2=size={128 + 16 * number}x96:rate=25:duration=8,hue=h={60 * number}"
+        source = f"testsrc2=size={256 + 16 * number}x192:rate=25:duration=8,hue=h={60 * number}"
         command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12", path]
         subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=TIME)
         # Not in the order of their starts.
@@ -97,9 +97,11 @@ def start(cluster, source, folder, **options):
 
 
 def finish(process):
-    """Exit status, what it printed, and its errors."""
+    """Exit status, what it told if it succeeded, and its errors."""
     out, err = process.communicate(timeout=TIME)
-    return process.returncode, json.loads(out.splitlines()[-1]) if out else None, err
+    # Ray prints to standard output, too.
+    told = [line for line in out.splitlines() if line.startswith('{"left')]
+    return process.returncode, json.loads(told[0]) if told else None, out + err
 
 
 def run(name, cluster, source, folder, **options):
