@@ -37,10 +37,10 @@ with tempfile.TemporaryDirectory(prefix="wfvae-ray-") as folder:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 200_000_000})
     cluster.add_node(num_cpus=1, object_store_memory=200_000_000)
     try:
-        timed([*jobs.TESTS, *sinks.TESTS], cluster, source, folder, expected)
+        timed(jobs.TESTS, cluster, source, folder, expected)
         ray.init(cluster.address, log_to_driver=False, logging_level="error")
         ray.data.DataContext.get_current().enable_progress_bars = False
-        timed(rows.TESTS, source, folder, expected)
+        timed([*rows.TESTS, *sinks.TESTS], source, folder, expected)
         ray.shutdown()
     finally:
         cluster.shutdown()
