@@ -74,7 +74,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -343,6 +343,12 @@ wheel: batch
 check-batch: batch $(C)/encode_file
 	@[ -n '$(HAVE_MEDIA)' ] || { echo '$(NO_MEDIA)' >&2; exit 1; }
 	@python3 tests/batch/check.py $(BUILD) --all
+
+#: make check-ray    tests of wfvae.ray with a real Ray, in which actors, programs, machines and drivers are killed; fetches Ray (100 MB,
+#:               640 MB on the disk) and takes 6 minutes; NAMES="...": some tests. Exit status of check.sh 77: what they need is missing
+check-ray: batch
+	@[ -n '$(HAVE_MEDIA)' ] || { echo '$(NO_MEDIA)' >&2; exit 1; }
+	@tests/ray/check.sh $(NAMES)
 
 #: make install  copies the library, headers, pkg-config and CMake files, the programs (bin/wfvae-*), wfvae-batch if FFmpeg's
 #:               libraries are there, the frei0r plugin if frei0r.h is there, and ONNX Runtime beside the library to PREFIX

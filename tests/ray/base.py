@@ -55,15 +55,11 @@ def make_inputs(folder):
 BAD = ["missing", "short", "text"]
 
 
-def reference(source, folder, *options):
-    """What `wfvae-batch encode` makes of it: latents by key, as bytes, and errors by key."""
-    program = wfvae._batch.find()
-    ended = subprocess.run([program, "encode", source, "-o", folder, "-q", *options], env=wfvae._batch.environment(), timeout=TIME)
-    assert ended.returncode == 1, ended
-    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()[1:]]
-    files = {row["key"]: (folder / row["done"]["output"]).read_bytes() for row in rows if "done" in row}
-    errors = {row["key"]: row["failed"]["error"] for row in rows if "failed" in row}
-    return files, errors
+def reference(source, folder, **options):
+    """What wfvae-batch makes of it alone: latent files by key, as bytes, and errors by key."""
+    result = wfvae.encode_files(source, folder, on_line=lambda line: None, **options)
+    files = {row.key: row.output.read_bytes() for row in result.rows.values() if row.output}
+    return files, {row.key: row.error for row in result.failed}
 
 
 def data_of(file):

@@ -32,8 +32,13 @@ def timed(tests, *arguments):
 
 with tempfile.TemporaryDirectory(prefix="wfvae-ray-") as folder:
     folder = pathlib.Path(folder)
+    # Not with those of the user's.
+    os.environ["RAY_TMPDIR"] = str(folder / "ray")
+    # Of the programs' folders.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
+    (folder / "tmp").mkdir()
     source = make_inputs(folder / "films")
-    expected = reference(source, folder / "reference", "-p", "moments")
+    expected = reference(source, folder / "reference", posterior="moments")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 200_000_000})
     cluster.add_node(num_cpus=1, object_store_memory=200_000_000)
     try:
@@ -41,8 +46,8 @@ with tempfile.TemporaryDirectory(prefix="wfvae-ray-") as folder:
         ray.init(cluster.address, log_to_driver=False, logging_level="error")
         ray.data.DataContext.get_current().enable_progress_bars = False
         timed([*rows.TESTS, *sinks.TESTS], source, folder, expected)
-        ray.shutdown()
     finally:
+        ray.shutdown()
         cluster.shutdown()
 print(f"{len(passed)} passed, {len(failed)} failed, {time.monotonic() - begin:.0f} s")
 sys.exit(1 if failed else 0)

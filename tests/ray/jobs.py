@@ -8,6 +8,7 @@ import threading
 
 import pyarrow.parquet as pq
 
+import wfvae
 import wfvae.ray
 from base import BAD, check, contains, engines, environment_of, command_of, equal, finish, rows_of, run, same, start, wait_for
 
@@ -27,6 +28,8 @@ def one_worker(cluster, source, folder, expected):
     told = run("one worker", cluster, source, out, encode=MOMENTS)
     equal("one worker: left", told, {"left": 51, "done": 0})
     rows = same("one worker", out, expected)
+    wait_for(lambda: not engines(os.getpid()))
+    equal("one worker: no folder is left", scratch(), set())
     row = rows["film.2/part.4"]
     about = {name: value for name, value in row.items() if name not in ("latents", "scale", "shift", "model", "encoder")}
     path = str(source.parent / "film.2.mp4")
@@ -38,7 +41,7 @@ def one_worker(cluster, source, folder, expected):
             "fps": "25/1", "width": 288, "height": 192, "posterior": "moments", "scaled": False,
         },
     )  # fmt: skip
-    latents = wfvae.ray.array(row)
+    latents = wfvae.row_latents(row)
     equal("an array", (latents.shape, str(latents.dtype)), ((7, 32, 24, 36), "float16"))
     # The library reads the file of the same clip.
     with wfvae.open(folder / "reference" / "film.2" / "part.4.safetensors") as file:
@@ -153,6 +156,8 @@ def threads_and_memory(cluster, source, folder, expected):
 
 def wrong_jobs(cluster, source, folder, expected):
     """Jobs that cannot run, and folders of other jobs."""
+    if not (folder / "two").exists():
+        two_workers(cluster, source, folder, expected)
     status, _, text = finish(start(cluster, source, folder / "two", encode={"posterior": "mean"}))
     check("other options: fails", status != 0)
     contains("other options", text, 'is of another job: posterior is "moments", this job\'s "mean"; choose another folder')

@@ -11,6 +11,7 @@ import ray.data
 import webdataset
 from safetensors.numpy import load
 
+import wfvae
 import wfvae.ray
 from base import BAD, check, contains, data_of, equal, reference
 
@@ -56,7 +57,7 @@ def batch_formats(source, folder, expected):
         found[batch_format] = [row["latents"] for row in result]
     check("batch formats: same", found["pyarrow"] == found["numpy"] == found["pandas"])
     row = encoded(ray.data.from_arrow(table.slice(2))).take(1)[0]
-    contains("array of a clip that failed", message(wfvae.ray.array, row), "JobError: film.1__3000 has no latents: its path")
+    contains("array of a clip that failed", message(wfvae.row_latents, row), "JobError: film.1__3000 has no latents: its path")
     errors = {
         "no path": ({"file": film}, "rows must have the column 'path'; those of this data set have file"),
         "a column of the result's": ({"path": film, "width": 3}, "rows have the column 'width', which is the name of a column of the result"),
@@ -87,12 +88,13 @@ def one_schema(source, folder, expected):
 
 def samples(source, folder, expected):
     """The noise of a clip depends on its key, and not on who encodes it."""
-    files, _ = reference(source, folder / "samples", "-p", "sample", "-s", "7", "--type", "f32", "-n", "--size", "64x64")
+    options = {"posterior": "sample", "seed": 7, "dtype": "f32", "scaled": True, "size": (64, 64)}
+    files, _ = reference(source, folder / "samples", **options)
     clips = wfvae.ray.clips(source).random_shuffle(seed=1)
-    rows = encoded(clips, posterior="sample", seed=7, dtype="f32", scaled=True, size=(64, 64)).take_all()
+    rows = encoded(clips, **options).take_all()
     equal("samples", {row["key"]: row["latents"] for row in rows if row["error"] is None}, {key: data_of(file) for key, file in files.items()})
     row = next(row for row in rows if row["error"] is None)
-    equal("samples: type", (row["type"], row["scaled"], wfvae.ray.array(row).dtype), ("f32", True, np.float32))
+    equal("samples: type", (row["type"], row["scaled"], wfvae.row_latents(row).dtype), ("f32", True, np.float32))
 
 
 def tables(source, folder, expected):
@@ -110,12 +112,12 @@ def tables(source, folder, expected):
 
 def shards(source, folder, expected):
     """Ray's own writer of shards, and wfvae-batch's."""
-    reference(source, folder / "tar", "-p", "moments", "--shards", "1G")
+    reference(source, folder / "tar", posterior="moments", shards="1G")
     wanted = members(folder / "tar")
     rows = encoded(wfvae.ray.clips(source), format="webdataset", posterior="moments")
-    rows.filter(lambda row: row["error"] is None).write_webdataset(str(folder / "ray-tar"))
+    rows.filter(lambda row: row["error"] is None).write_webdataset(str(folder / "ray-tar"), encoder=None)
     equal("shards: as wfvae-batch's", members(folder / "ray-tar"), wanted)
-    rows.write_webdataset(str(folder / "ray-tar-all"))
+    rows.write_webdataset(str(folder / "ray-tar-all"), encoder=None)
     more = members(folder / "ray-tar-all")
     failed = {name for name in more if name not in wanted}
     equal("shards: clips that failed", failed, {f"{name}.error" for name in BAD})

@@ -30,6 +30,8 @@ from ._stream import Posterior
 
 # Clips that the program has for each that it works on, so that it never waits.
 AHEAD = 2
+# Of latents, which are given back in memory. A row of a table holds no more, and larger ones are better in files.
+CONTENT_BYTES = (1 << 31) - 1
 # How much of its messages an error shows.
 MESSAGE_BYTES = 4000
 TYPES = {"F16": "f16", "F32": "f32"}
@@ -231,8 +233,7 @@ class _Call:
         while True:
             self._ask()
             while self.order and self.order[0] in self.results:
-                row = self.results.pop(self.order[0])
-                encoded = EncodedClip(row, _taken(row))
+                encoded = _taken(self.results.pop(self.order[0]))
                 self.order.popleft()
                 yield encoded
             if not self.order:
@@ -429,10 +430,15 @@ def failed_row(key: str, path: str, error: str) -> ManifestRow:
     return row_of(line, json.dumps(line).encode(), Path())
 
 
-def _taken(row: ManifestRow) -> bytes | None:
-    """The clip's latent file, which is removed."""
+def _taken(row: ManifestRow) -> EncodedClip:
+    """The clip with its latent file, which is removed."""
     if row.output is None:
-        return None
-    content = row.output.read_bytes()
+        return EncodedClip(row, None)
+    size = row.output.stat().st_size
+    if size <= CONTENT_BYTES:
+        content = row.output.read_bytes()
+        row.output.unlink()
+        return EncodedClip(row, content)
     row.output.unlink()
-    return content
+    error = f"its latents take {size} bytes, more than the {CONTENT_BYTES} that can be given back: ask for parts of it, by start and end"
+    return EncodedClip(failed_row(row.key, row.source, error), None)

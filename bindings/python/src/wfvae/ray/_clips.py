@@ -53,10 +53,10 @@ def _is_done(row: dict[str, Any], sink: Sink) -> bool:
     found = sink.done.get(row["key"])
     if found is None:
         return False
-    asked = (row.get("start"), row.get("end"))
-    if found != asked:
+    was, asked = (found.start, found.end), (row.get("start"), row.get("end"))
+    if was != asked:
         raise JobError(
-            f"{sink.folder} holds {row['key']} with the start and end {found}, and the clip of this key has {asked} now: "
+            f"{sink.folder} holds {row['key']} with the start and end {was}, and the clip of this key has {asked} now: "
             f"give it another key, or choose another folder"
         )
     return True

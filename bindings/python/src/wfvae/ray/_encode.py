@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 # A table with more latents is given on before the batch is at its end.
 TABLE_BYTES = 64_000_000
-# Arrow holds more, but neither pandas nor Parquet's readers all do.
-CLIP_BYTES = (1 << 31) - 1
 
 
 def Encode(*, sink: Sink | None = None, format: Format | None = None, **options: Any) -> type:
@@ -36,13 +34,13 @@ def Encode(*, sink: Sink | None = None, format: Format | None = None, **options:
     sink: where the rows go to. Then an actor refuses to encode if the sink's folder holds latents of another model or of other options.
     format: "columns" (default): key, path, start, end, latents (bytes, in C order, little-endian), shape ([T, C, h, w]), type ("f16" or
         "f32"), frames, fps (such as "25/1"), width, height, model and encoder (identities), posterior, scaled, scale, shift, error.
-        wfvae.row_latents(row) makes an array of it. "webdataset": __key__, safetensors (a latent file), json and error, for
-        write_webdataset(). A sink has its own format.
+        wfvae.row_latents(row) makes an array of it. "webdataset": __key__, safetensors (a latent file), json (a text) and
+        error, for write_webdataset(encoder=None). A sink has its own format.
     options: those of wfvae.ClipEncoder: model, posterior, dtype, size, frames, fps and so on. jobs, by default, is the number of CPUs that
         Ray has given the actor, and memory what it has: what map_batches() was told, or else the CPUs' part of what Ray has on the machine.
 
-    Clips that fail are rows with an error, of the same types; other rows have None there. A model that cannot be opened, or a program
-    that cannot run, is an exception, which ends the job.
+    Clips that fail are rows with an error, without latents, and with empty lists; of other rows the error is None. A model that cannot
+    be opened, or a program that cannot run, is an exception, which ends the job.
 
     Raises TypeError and ValueError for wrong options.
     """
@@ -90,7 +88,7 @@ class _Encode:
         encoded = self.encoder.encode(clip for clip, refusal in zip(clips, refusals) if refusal is None)
         for clip, refusal in zip(clips, refusals):
             found = next(encoded) if refusal is None else EncodedClip(failed_row(clip["key"], clip["path"], refusal), None)
-            yield _asked(_bounded(found), clip)
+            yield _asked(found, clip)
         # It has nothing left to give, and lets go of the encoder.
         next(encoded, None)
 
@@ -105,14 +103,6 @@ def _table(batch: Any) -> pa.Table:
     from ray.data.block import BlockAccessor
 
     return BlockAccessor.for_block(BlockAccessor.batch_to_block(batch)).to_arrow()
-
-
-def _bounded(clip: EncodedClip) -> EncodedClip:
-    if clip.content is None or len(clip.content) <= CLIP_BYTES:
-        return clip
-    row = clip.row
-    error = f"its latents take {len(clip.content)} bytes, too many for a row: ask for parts of it, with start and end"
-    return EncodedClip(failed_row(row.key, row.source, error), None)
 
 
 def _asked(clip: EncodedClip, asked: Mapping[str, Any]) -> EncodedClip:

@@ -18,13 +18,14 @@ import os
 import re
 import shutil
 import tarfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from .._abi import AnyPath
-from .._errors import JobError
+from .._errors import FileError, JobError
 from ._rows import refusal
 
 JOB = "_job.json"
@@ -35,31 +36,42 @@ ENDINGS = {"parquet": ".parquet", "webdataset": ".tar"}
 # Two empty blocks end a tar file.
 TAR_END = bytes(1024)
 
-Part = tuple[float | None, float | None]
+# How often an unfinished folder is emptied that somebody still writes to.
+ATTEMPTS = 100
 
 
-def done(folder: AnyPath) -> dict[str, Part]:
-    """The keys of the clips whose latents are in a Sink's folder, with the start and end that were asked for.
+class Done(NamedTuple):
+    """A clip whose latents are in the folder, as it was asked for."""
 
-    Raises JobError if a file is damaged.
+    path: str
+    start: float | None
+    end: float | None
+
+
+def done(folder: AnyPath) -> dict[str, Done]:
+    """The clips whose latents are in a Sink's folder, by key.
+
+    Raises JobError if a file is damaged, FileError if the folder cannot be read.
     """
-    found: dict[str, Part] = {}
-    for _, keys in _data(Path(os.fsdecode(folder))):
-        found.update(keys)
+    found: dict[str, Done] = {}
+    for _, clips in _data(Path(os.fsdecode(folder))):
+        found.update(clips)
     return found
 
 
 def failed(folder: AnyPath) -> dict[str, dict[str, Any]]:
-    """The clips that failed and are not done by now: path, start, end and error, by key. Of several runs, the last one counts."""
+    """The clips that failed and are not done by now: path, start, end and error, by key. Of several runs, the last one counts.
+
+    Raises the errors of done().
+    """
     path = Path(os.fsdecode(folder))
+    finished = done(path)
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted((path / FAILED).glob("*.jsonl"), key=_run):
+    for file in _files(path / FAILED) if (path / FAILED).is_dir() else ():
         for line in file.read_text("utf-8").split("\n")[:-1]:
             row = json.loads(line)
             found[row.pop("key")] = row
-    for key in done(path):
-        found.pop(key, None)
-    return found
+    return {key: row for key, row in found.items() if key not in finished}
 
 
 class Run:
@@ -76,26 +88,25 @@ class Run:
         for left in self.folder.glob(UNFINISHED + "*"):
             _remove(left)
         (self.folder / FAILED).mkdir(exist_ok=True)
-        other = [file for file in _files(self.folder) if file.suffix != self.ending]
-        if other:
+        if other := [file for file in _files(self.folder) if file.suffix != self.ending]:
             raise JobError(f"{self.folder} holds {other[0].name}, and this job writes {self.ending} files: choose another folder")
-        numbers = [_run(file) for file in [*_files(self.folder), *(self.folder / FAILED).glob("*.jsonl")]]
+        numbers = [_run(file) for file in [*_files(self.folder), *_files(self.folder / FAILED)]]
         self.number = max(numbers, default=-1) + 1
         self.done = self._cleaned()
         self.unfinished.mkdir()
 
-    def _cleaned(self) -> dict[str, Part]:
+    def _cleaned(self) -> dict[str, Done]:
         """What is done. Of a clip that is done twice, the later file is removed: Ray may repeat what it has no answer of."""
-        found: dict[str, Part] = {}
-        for file, keys in _data(self.folder):
-            twice = [key for key in keys if key in found]
+        found: dict[str, Done] = {}
+        for file, clips in _data(self.folder):
+            twice = [key for key in clips if key in found]
             for key in twice:
-                if found[key] != keys[key]:
+                if found[key] != clips[key]:
                     raise JobError(f"{file} holds the key {key}, which another clip of the folder has: give clips keys of their own")
             if twice:
                 file.unlink()
             else:
-                found.update(keys)
+                found.update(clips)
         return found
 
     def claim(self, job: Mapping[str, Any]) -> None:
@@ -105,7 +116,10 @@ class Run:
             # All actors write the same.
             self._commit(path, lambda file: file.write((json.dumps(job, indent=1) + "\n").encode()))
         found = self.job()
-        if differs := [f"{name} is {json.dumps(found.get(name))}, this job's {json.dumps(job[name])}" for name in job if found.get(name) != job[name]]:
+        differs = [
+            f"{name} is {json.dumps(found.get(name))}, this job's {json.dumps(job[name])}" for name in job if found.get(name) != job[name]
+        ]
+        if differs:
             raise JobError(f"{self.folder} is of another job: {'; '.join(differs)}; choose another folder")
 
     def job(self) -> dict[str, Any]:
@@ -138,7 +152,8 @@ class Run:
                 os.fsync(file.fileno())
             unfinished.rename(path)
         except FileNotFoundError:
-            raise JobError(f"{self.folder} was taken over by another job, or this sink has been written to before: make another one") from None
+            reason = "was taken over by another job, or this sink has been written to before: make another one"
+            raise JobError(f"{self.folder} {reason}") from None
         finally:
             unfinished.unlink(missing_ok=True)
         _sync_folder(path.parent)
@@ -155,8 +170,11 @@ class Run:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Files of latents, those of earlier runs first."""
-    found = [path for path in folder.iterdir() if (match := NAME.fullmatch(path.name)) and match[2] != "jsonl"]
+    """Of a sink, those of earlier runs first."""
+    try:
+        found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
+    except OSError as error:
+        raise FileError(f"{folder}: {error.strerror}; a folder that a wfvae.ray.Sink has written to is wanted") from None
     return sorted(found, key=lambda path: (_run(path), path.name))
 
 
@@ -164,23 +182,24 @@ def _run(file: Path) -> int:
     return int(file.name.partition("-")[0])
 
 
-def _data(folder: Path) -> Iterator[tuple[Path, dict[str, Part]]]:
+def _data(folder: Path) -> Iterator[tuple[Path, dict[str, Done]]]:
+    """Of each file of latents, what is in it."""
     for file in _files(folder):
         try:
-            yield file, _parquet_keys(file) if file.suffix == ".parquet" else _tar_keys(file)
+            yield file, _in_parquet(file) if file.suffix == ".parquet" else _in_tar(file)
         except (ValueError, OSError, KeyError, tarfile.TarError) as error:
             raise JobError(f"{file} is damaged ({error}): delete it, and its clips are encoded again") from None
 
 
-def _parquet_keys(file: Path) -> dict[str, Part]:
+def _in_parquet(file: Path) -> dict[str, Done]:
     import pyarrow.parquet as pq
 
-    columns = pq.read_table(file, columns=["key", "start", "end"], partitioning=None).to_pydict()
-    return dict(zip(columns["key"], zip(columns["start"], columns["end"])))
+    rows = pq.read_table(file, columns=["key", "path", "start", "end"], partitioning=None).to_pylist()
+    return {row["key"]: Done(row["path"], row["start"], row["end"]) for row in rows}
 
 
-def _tar_keys(file: Path) -> dict[str, Part]:
-    found: dict[str, Part] = {}
+def _in_tar(file: Path) -> dict[str, Done]:
+    found: dict[str, Done] = {}
     with file.open("rb") as content:
         content.seek(-len(TAR_END), os.SEEK_END)
         if content.read() != TAR_END:
@@ -190,14 +209,18 @@ def _tar_keys(file: Path) -> dict[str, Part]:
             for member in tar:
                 if member.name.endswith(".json") and (opened := tar.extractfile(member)):
                     about = json.load(opened)
-                    found[about["key"]] = (about.get("start"), about.get("end"))
+                    found[about["key"]] = Done(about["source"], about.get("start"), about.get("end"))
     return found
 
 
 def _remove(folder: Path) -> None:
     """Also while somebody writes to it."""
-    while folder.exists():
+    for _ in range(ATTEMPTS):
         shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.01)
+    raise FileError(f"{folder} cannot be removed; it is what an earlier job was writing")
 
 
 def _sync_folder(folder: Path) -> None:

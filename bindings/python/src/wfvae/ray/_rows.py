@@ -69,9 +69,15 @@ def others_of(table: pa.Table, format: Format) -> pa.Table:
 def table_of(clips: Iterable[EncodedClip], job: Mapping[str, Any], format: Format) -> pa.Table:
     import pyarrow as pa
 
-    row = _sample if format == "webdataset" else _columns.values
+    row = _sample if format == "webdataset" else _row
     rows = [{**row(clip, job), "error": clip.row.error} for clip in clips]
     return pa.Table.from_pylist(rows, schema=schema(format))
+
+
+def _row(clip: EncodedClip, job: Mapping[str, Any]) -> dict[str, Any]:
+    # Ray makes no pandas of a column with lists and nulls.
+    lists: dict[str, Any] = dict.fromkeys(("shape", "scale", "shift"), []) if clip.content is None else {}
+    return {**_columns.values(clip, job), **lists}
 
 
 def _sample(clip: EncodedClip, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from .. import _columns
 from .._abi import AnyPath
 from .._errors import JobError
 from . import _rows
-from ._folder import ENDINGS, Part, Run
+from ._folder import ENDINGS, Done, Run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,8 +57,8 @@ class Sink(Datasink):
     Raises JobError if a file is damaged, or the folder holds the other format.
     """
 
-    #: The clips that were done when the sink was made: start and end, by key.
-    done: dict[str, Part]
+    #: The clips that were done when the sink was made, by key.
+    done: dict[str, Done]
 
     def __init__(
         self, folder: AnyPath, *, format: Literal["parquet", "webdataset"] = "parquet", rows_per_file: int | None = None
