@@ -1,4 +1,4 @@
-"""What the tests of wfvae.ray share: a Ray of two machines, which are processes of this one, clips, and what wfvae-batch makes of them."""
+"""What the tests of wfvae.ray share: clips, what wfvae-batch makes of them, drivers, and the processes of the cluster."""
 
 import json
 import pathlib

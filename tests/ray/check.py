@@ -2,6 +2,7 @@
 
     check.py [NAME...]   runs all, or those that have these names; `make check-ray` makes the environment first"""
 
+import logging
 import os
 import pathlib
 import sys
@@ -39,11 +40,14 @@ with tempfile.TemporaryDirectory(prefix="wfvae-ray-") as folder:
     (folder / "tmp").mkdir()
     source = make_inputs(folder / "films")
     expected = reference(source, folder / "reference", posterior="moments")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 200_000_000})
+    head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 200_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(num_cpus=1, object_store_memory=200_000_000)
     try:
         timed(jobs.TESTS, cluster, source, folder, expected)
         ray.init(cluster.address, log_to_driver=False, logging_level="error")
+        # It prints the errors that tests expect.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         ray.data.DataContext.get_current().enable_progress_bars = False
         timed([*rows.TESTS, *sinks.TESTS], source, folder, expected)
     finally:
