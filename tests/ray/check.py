@@ -1,6 +1,6 @@
 """Tests wfvae.ray with a real Ray: two machines of one CPU each, which are processes of this one, and one with two.
 
-    check.py [NAME...]   runs all, or those that have these names; `make check-ray` makes the environment first"""
+check.py [NAME...]   runs all, or those that have these names; `make check-ray` makes the environment first"""
 
 import logging
 import os

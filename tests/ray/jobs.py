@@ -4,13 +4,12 @@ import os
 import pathlib
 import signal
 import tempfile
-import threading
 
 import pyarrow.parquet as pq
 
 import wfvae
 import wfvae.ray
-from base import BAD, check, contains, engines, environment_of, command_of, equal, finish, rows_of, run, same, start, wait_for
+from base import check, contains, engines, environment_of, command_of, equal, finish, rows_of, run, same, start, wait_for
 
 MOMENTS = {"posterior": "moments"}
 
@@ -47,13 +46,23 @@ def one_worker(cluster, source, folder, expected):
     with wfvae.open(folder / "reference" / "film.2" / "part.4.safetensors") as file:
         check("an array: values", (latents == file.read(moments=True)).all())
         info = file.info
-        equal("scale and shift", (row["scale"], row["shift"]), tuple(None if v is None else [float(f"{x:.6g}") for x in v] for v in (info.scale, info.shift)))
-        equal("identities", (row["model"], row["encoder"]), tuple(f"{number:016x}" for number in (info.model_identity, info.encoder_identity)))
+        equal(
+            "scale and shift",
+            (row["scale"], row["shift"]),
+            tuple(None if v is None else [float(f"{x:.6g}") for x in v] for v in (info.scale, info.shift)),
+        )
+        equal(
+            "identities",
+            (row["model"], row["encoder"]),
+            tuple(f"{number:016x}" for number in (info.model_identity, info.encoder_identity)),
+        )
     # A file is in one block, from its start on.
     for file in files(out):
         table = pq.read_table(file, columns=["path", "start"]).to_pylist()
         equal("the order in a file", table, sorted(table, key=lambda row: (row["path"], row["start"])))
-    equal("blocks of whole files", sum(len(set(pq.read_table(file, columns=["path"])["path"].to_pylist())) for file in files(out)), 6)
+    equal(
+        "blocks of whole files", sum(len(set(pq.read_table(file, columns=["path"])["path"].to_pylist())) for file in files(out)), 6
+    )
 
 
 def again(cluster, source, folder, expected):
@@ -180,6 +189,5 @@ def nothing_left(cluster, source, folder, expected):
     equal("no folder", scratch(), set())
 
 
-TESTS = [
-    one_worker, again, two_workers, killed_actor, killed_engine, killed_driver, lost_machine, threads_and_memory, wrong_jobs, nothing_left,
-]  # fmt: skip
+TESTS = [one_worker, again, two_workers, killed_actor, killed_engine, killed_driver, lost_machine, threads_and_memory]
+TESTS += [wrong_jobs, nothing_left]

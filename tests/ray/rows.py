@@ -60,7 +60,10 @@ def batch_formats(source, folder, expected):
     contains("array of a clip that failed", message(wfvae.row_latents, row), "JobError: film.1__3000 has no latents: its path")
     errors = {
         "no path": ({"file": film}, "rows must have the column 'path'; those of this data set have file"),
-        "a column of the result's": ({"path": film, "width": 3}, "rows have the column 'width', which is the name of a column of the result"),
+        "a column of the result's": (
+            {"path": film, "width": 3},
+            "rows have the column 'width', which is the name of a column of the result",
+        ),
         "a path that is none": ({"path": 3}, "the column 'path' holds 3, must hold a str in each row"),
     }
     for name, (item, part) in errors.items():
@@ -92,7 +95,11 @@ def samples(source, folder, expected):
     files, _ = reference(source, folder / "samples", **options)
     clips = wfvae.ray.clips(source).random_shuffle(seed=1)
     rows = encoded(clips, **options).take_all()
-    equal("samples", {row["key"]: row["latents"] for row in rows if row["error"] is None}, {key: data_of(file) for key, file in files.items()})
+    equal(
+        "samples",
+        {row["key"]: row["latents"] for row in rows if row["error"] is None},
+        {key: data_of(file) for key, file in files.items()},
+    )
     row = next(row for row in rows if row["error"] is None)
     equal("samples: type", (row["type"], row["scaled"], wfvae.row_latents(row).dtype), ("f32", True, np.float32))
 
@@ -105,7 +112,11 @@ def tables(source, folder, expected):
     check("parts", 10 < len(parts) < 30, len(parts))
     rows = pa.concat_tables(parts).to_pylist()
     equal("parts: order", [row["key"] for row in rows], list(batch["key"]))
-    equal("parts: latents", {row["key"]: row["latents"] for row in rows if row["latents"]}, {key: data_of(f) for key, f in expected[0].items()})
+    equal(
+        "parts: latents",
+        {row["key"]: row["latents"] for row in rows if row["latents"]},
+        {key: data_of(f) for key, f in expected[0].items()},
+    )
     empty = wfvae.ray.Encode()()(pa.table({"path": pa.array([], pa.string()), "caption": pa.array([], pa.string())}))
     equal("an empty batch", [(part.num_rows, part.column_names[-2:]) for part in empty], [(0, ["error", "caption"])])
 
@@ -149,13 +160,25 @@ def inputs(source, folder, expected):
     check("blocks: sizes", [len(block["path"]) for block in blocks] == [16, 16, 19], [len(block["path"]) for block in blocks])
     films = [set(block["path"]) for block in blocks]
     equal("blocks: whole files", sum(map(len, films)), len(set.union(*films)))
-    again = wfvae.ray.clips(list(reversed([json.loads(line) | {"path": source.parent / json.loads(line)["path"]} for line in source.read_text().splitlines()])))
+    again = wfvae.ray.clips(
+        list(
+            reversed(
+                [json.loads(line) | {"path": source.parent / json.loads(line)["path"]} for line in source.read_text().splitlines()]
+            )
+        )
+    )
     equal("the order of inputs does not matter", again.take_all(), wfvae.ray.clips(source).take_all())
     rows = wfvae.ray.clips(source.parent).take_all()
     equal("a folder", [row["key"] for row in rows], [*(f"film.{n}" for n in range(6)), "short", "text"])
     check("paths are absolute", all(row["path"].startswith("/") for row in rows))
-    more = wfvae.ray.clips([{"path": source.parent / "film.0.mp4", "caption": "x", "tags": ["a", "b"]}, source.parent / "film.1.mp4"]).take_all()
-    equal("columns of the user's", [(row["key"], row["caption"], row["tags"]) for row in more], [("film.0", "x", ["a", "b"]), ("film.1", None, None)])
+    more = wfvae.ray.clips(
+        [{"path": source.parent / "film.0.mp4", "caption": "x", "tags": ["a", "b"]}, source.parent / "film.1.mp4"]
+    ).take_all()
+    equal(
+        "columns of the user's",
+        [(row["key"], row["caption"], row["tags"]) for row in more],
+        [("film.0", "x", ["a", "b"]), ("film.1", None, None)],
+    )
     film = source.parent / "film.0.mp4"
     contains("two of one key", message(wfvae.ray.clips, [film, {"path": film, "key": "film.0"}]), "would both be written to film.0")
     contains("an address", message(wfvae.ray.clips, "s3://bucket/films"), "ValueError: s3://bucket/films: its path is an address")

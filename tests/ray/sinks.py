@@ -1,12 +1,11 @@
 """Folders of sinks that are damaged, that two jobs write to, or that hold a clip twice. Jobs in one driver."""
 
-
 import pyarrow.parquet as pq
 import ray
 import ray.data
 
 import wfvae.ray
-from base import check, contains, equal, same
+from base import contains, equal, same
 from rows import ACTOR, message
 
 
@@ -43,16 +42,26 @@ def twice(source, folder, expected):
     pq.write_table(table.slice(0, 3), out / "0001-0123456789abcdef.parquet")
     before = {file.name for file in out.glob("*.parquet")}
     store(source, out)
-    equal("a clip twice: the later file goes", {file.name for file in out.glob("*.parquet")} ^ before, {"0001-0123456789abcdef.parquet"})
+    equal(
+        "a clip twice: the later file goes",
+        {file.name for file in out.glob("*.parquet")} ^ before,
+        {"0001-0123456789abcdef.parquet"},
+    )
     same("a clip twice", out, expected)
     # With another part, it is another clip.
     column = table.column_names.index("start")
     pq.write_table(table.set_column(column, "start", [[0.25] * table.num_rows]), out / "0009-0123456789abcdef.parquet")
-    contains("two clips of one key", message(wfvae.ray.Sink, out), "which another clip of the folder has: give clips keys of their own")
+    contains(
+        "two clips of one key", message(wfvae.ray.Sink, out), "which another clip of the folder has: give clips keys of their own"
+    )
     (out / "0009-0123456789abcdef.parquet").unlink()
     lines = [{"path": str(source.parent / "film.0.mp4"), "key": "film.0/part.0", "start": 0.5}]
     sink = wfvae.ray.Sink(out)
-    contains("another part of a clip that is done", message(wfvae.ray.clips, lines, done=sink), "holds film.0/part.0 with the start and end (0.0, 1.0)")
+    contains(
+        "another part of a clip that is done",
+        message(wfvae.ray.clips, lines, done=sink),
+        "holds film.0/part.0 with the start and end (0.0, 1.0)",
+    )
 
 
 def one_key(source, folder, expected):
@@ -70,15 +79,25 @@ def other_rows(source, folder, expected):
     """A sink takes the rows that were made for it."""
     clips = wfvae.ray.clips([{"path": source.parent / "film.0.mp4", "end": 0.2}])
     sink = wfvae.ray.Sink(folder / "other-rows")
-    contains("rows without latents", message(sink.store, clips), "rows have no column 'latents': they must come from wfvae.ray.Encode(sink=...)")
+    contains(
+        "rows without latents",
+        message(sink.store, clips),
+        "rows have no column 'latents': they must come from wfvae.ray.Encode(sink=...)",
+    )
     sink = wfvae.ray.Sink(folder / "other-rows")
     rows = clips.map_batches(wfvae.ray.Encode(), batch_format="pyarrow", compute=ACTOR)
-    contains("rows of no sink", message(sink.store, rows), "has no _job.json: rows must come from wfvae.ray.Encode(sink=...) with this sink")
+    contains(
+        "rows of no sink",
+        message(sink.store, rows),
+        "has no _job.json: rows must come from wfvae.ray.Encode(sink=...) with this sink",
+    )
     sink = wfvae.ray.Sink(folder / "other-rows")
     sink.store(clips.map_batches(wfvae.ray.Encode(sink=sink), batch_format="pyarrow", compute=ACTOR))
     contains("a sink twice", message(sink.store, rows), "make another one")
     sink = wfvae.ray.Sink(folder / "other-rows")
-    rows = wfvae.ray.clips([source.parent / "film.1.mp4"]).map_batches(wfvae.ray.Encode(posterior="moments"), batch_format="pyarrow", compute=ACTOR)
+    rows = wfvae.ray.clips([source.parent / "film.1.mp4"]).map_batches(
+        wfvae.ray.Encode(posterior="moments"), batch_format="pyarrow", compute=ACTOR
+    )
     contains("rows of another job", message(sink.store, rows), "rows have the posterior moments, but those of the job of")
 
 

@@ -91,11 +91,12 @@ class EncodedClip(NamedTuple):
 class ClipEncoder:
     """Encodes clips, which are files or parts of files, as they are asked for. The model is opened once.
 
-    The program wfvae-batch does it, in a process of its own. It starts with the first clip, so a ClipEncoder can be made in one process and
-    used in others, which may be forked or get it pickled: each has a program of its own. The program ends with close(), or when its
-    process ends, whatever ends it.
+    The program wfvae-batch does it, in a process of its own. It starts with the first clip, so a ClipEncoder can be made in one
+    process and used in others, which may be forked or get it pickled: each has a program of its own. The program ends with close(),
+    or when its process ends, whatever ends it.
 
-    cpus: threads of the program; None: OMP_NUM_THREADS, or all that the system allows. The other options are those of encode_files().
+    cpus: threads of the program; None: OMP_NUM_THREADS, or all that the system allows. The other options are those of
+        encode_files().
 
         with wfvae.ClipEncoder(posterior="moments", size=(256, 256)) as encoder:
             for clip in encoder.encode([{"path": "a.mp4", "key": "a", "end": 2.5}]):
@@ -146,12 +147,12 @@ class ClipEncoder:
     def encode(self, clips: Iterable[Mapping[str, Any]]) -> Iterator[EncodedClip]:
         """Encodes clips, many at a time, and gives them in their order.
 
-        clips: the fields of a list's line: path, key, start, end, expect_frames. path and key are needed. Of two clips with one key in
-            a call the second fails.
+        clips: the fields of a list's line: path, key, start, end, expect_frames. path and key are needed. Of two clips with one key
+            in a call the second fails.
 
-        Clips that fail have an error and do not raise. If the program is ended, by the system for lack of memory, say, it is started
-        again, and encodes the clips that it was encoding once more, one after the other; one that ends it again fails. Raises JobError
-        if the program cannot be started.
+        Clips that fail have an error and do not raise. If the program is ended, by the system for lack of memory, say, it is
+        started again, and encodes the clips that it was encoding once more, one after the other; one that ends it again fails.
+        Raises JobError if the program cannot be started.
         """
         program = self._started()
         if not self._lock.acquire(blocking=False):
@@ -419,7 +420,7 @@ def _line(clip: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
 
 
 def sample_name(key: str) -> str:
-    """The key without dots in its last part, from which on webdataset takes a name for its ending: the name of a clip in a shard."""
+    """The name of a clip in a shard: the key without dots in its last part, as webdataset takes what follows one for the ending."""
     folders, slash, name = key.rpartition("/")
     return folders + slash + name.replace("%", "%25").replace(".", "%2E")
 
@@ -440,5 +441,5 @@ def _taken(row: ManifestRow) -> EncodedClip:
         row.output.unlink()
         return EncodedClip(row, content)
     row.output.unlink()
-    error = f"its latents take {size} bytes, more than the {CONTENT_BYTES} that can be given back: ask for parts of it, by start and end"
+    error = f"its latents take {size} bytes, more than the {CONTENT_BYTES} that can be given back: ask for parts, by start and end"
     return EncodedClip(failed_row(row.key, row.source, error), None)

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from ._sink import Sink
 
-# If the caller does not say how many clips a block has: enough for an actor with several threads, and not more than there are blocks.
+# If the caller does not say how many clips a block has: enough for an actor with several threads.
 CLIPS_PER_BLOCK = range(8, 65)
 
 
 def clips(inputs: Inputs, *, done: Sink | None = None, clips_per_block: int | None = None) -> ray.data.Dataset:
     """A data set with a row for each clip: path (absolute), key, start, end, expect_frames.
 
-    inputs: a folder, a media file, a list or a pattern, or an iterable of these and of dicts, as for wfvae.encode_files(). Keys are the same
-        as there. Other fields of dicts become columns of their own.
+    inputs: a folder, a media file, a list or a pattern, or an iterable of these and of dicts, as for wfvae.encode_files(). Keys are
+        the same as there. Other fields of dicts become columns of their own.
     done: leave out the clips that are done in the sink's folder.
     clips_per_block: how many an actor gets at a time; None: from 8 to 64, by their number.
 
-    All clips of a file are in one block, in the order of their starts, so that one machine reads the file. The order does not depend on
-    that of the inputs.
+    All clips of a file are in one block, in the order of their starts, so that one machine reads the file. The order does not
+    depend on that of the inputs.
 
-    Raises JobError if inputs name no clips, or two with one key; and if a clip is done in the folder, but with another start or end.
-    ProgramMissingError, FileNotFoundError, TypeError and ValueError as wfvae.encode_files().
+    Raises JobError if inputs name no clips, or two with one key; and if a clip is done in the folder, but with another start or
+    end. ProgramMissingError, FileNotFoundError, TypeError and ValueError as wfvae.encode_files().
     """
     import ray.data
 
@@ -78,7 +78,9 @@ def _listed(inputs: Inputs) -> tuple[list[dict[str, Any]], dict[str, dict[str, A
     """The lines of a list; and the fields that are none of a list's, by key."""
     others: dict[str, dict[str, Any]] = {}
     with arguments(_split(inputs, others)) as paths:
-        listed = subprocess.run([_batch.find(), "list", "--", *paths], env=_batch.environment(), stdin=subprocess.DEVNULL, capture_output=True)
+        listed = subprocess.run(
+            [_batch.find(), "list", "--", *paths], env=_batch.environment(), stdin=subprocess.DEVNULL, capture_output=True
+        )
     if listed.returncode != 0:
         raise JobError(listed.stderr.decode("utf-8", "replace").strip().removeprefix("wfvae-batch: "))
     return [json.loads(line) for line in listed.stdout.splitlines()], others

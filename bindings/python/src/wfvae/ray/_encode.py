@@ -27,20 +27,22 @@ def Encode(*, sink: Sink | None = None, format: Format | None = None, **options:
         actors = ray.data.ActorPoolStrategy(size=8)
         latents = clips.map_batches(wfvae.ray.Encode(posterior="moments"), batch_format="pyarrow", compute=actors, num_cpus=4)
 
-    Rows must have the column path, an absolute path in a file system that all machines have mounted, and may have key, start, end and
-    expect_frames, as the lines of a list (docs/datasets.md). Without a key, a row's key is its path with its folders, and its times in
-    milliseconds. Other columns are passed through.
+    Rows must have the column path, an absolute path in a file system that all machines have mounted, and may have key, start, end
+    and expect_frames, as the lines of a list (docs/datasets.md). Without a key, a row's key is its path with its folders, and its
+    times in milliseconds. Other columns are passed through.
 
-    sink: where the rows go to. Then an actor refuses to encode if the sink's folder holds latents of another model or of other options.
-    format: "columns" (default): key, path, start, end, latents (bytes, in C order, little-endian), shape ([T, C, h, w]), type ("f16" or
-        "f32"), frames, fps (such as "25/1"), width, height, model and encoder (identities), posterior, scaled, scale, shift, error.
-        wfvae.row_latents(row) makes an array of it. "webdataset": __key__, safetensors (a latent file), json (a text) and
-        error, for write_webdataset(encoder=None). A sink has its own format.
-    options: those of wfvae.ClipEncoder: model, posterior, dtype, size, frames, fps and so on. jobs, by default, is the number of CPUs that
-        Ray has given the actor, and memory what it has: what map_batches() was told, or else the CPUs' part of what Ray has on the machine.
+    sink: where the rows go to. Then an actor refuses to encode if the sink's folder holds latents of another model or of other
+        options.
+    format: "columns" (default): key, path, start, end, latents (bytes, in C order, little-endian), shape ([T, C, h, w]), type
+        ("f16" or "f32"), frames, fps (such as "25/1"), width, height, model and encoder (identities), posterior, scaled, scale,
+        shift, error. wfvae.row_latents(row) makes an array of it. "webdataset": __key__, safetensors (a latent file), json (a text)
+        and error, for write_webdataset(encoder=None). A sink has its own format.
+    options: those of wfvae.ClipEncoder: model, posterior, dtype, size, frames, fps and so on. jobs, by default, is the number of
+        CPUs that Ray has given the actor, and memory what it has: what map_batches() was told, or else the CPUs' part of what Ray
+        has on the machine.
 
-    Clips that fail are rows with an error, without latents, and with empty lists; of other rows the error is None. A model that cannot
-    be opened, or a program that cannot run, is an exception, which ends the job.
+    Clips that fail are rows with an error, without latents, and with empty lists; of other rows the error is None. A model that
+    cannot be opened, or a program that cannot run, is an exception, which ends the job.
 
     Raises TypeError and ValueError for wrong options.
     """

@@ -6,8 +6,8 @@
     _job.json                   what all latents have in common
     _unfinished-ID/             files of the run with this ID that are being written
 
-Files get their names when they are complete. A run begins by removing what unfinished folders there are: then nobody who still works for
-an earlier run can give a file its name any more, and what the run finds is all that there is.
+Files get their names when they are complete. A run begins by removing what unfinished folders there are: then nobody who still
+works for an earlier run can give a file its name any more, and what the run finds is all that there is.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class Run:
             twice = [key for key in clips if key in found]
             for key in twice:
                 if found[key] != clips[key]:
-                    raise JobError(f"{file} holds the key {key}, which another clip of the folder has: give clips keys of their own")
+                    raise JobError(
+                        f"{file} holds the key {key}, which another clip of the folder has: give clips keys of their own"
+                    )
             if twice:
                 file.unlink()
             else:
@@ -117,7 +119,9 @@ class Run:
             self._commit(path, lambda file: file.write((json.dumps(job, indent=1) + "\n").encode()))
         found = self.job()
         differs = [
-            f"{name} is {json.dumps(found.get(name))}, this job's {json.dumps(job[name])}" for name in job if found.get(name) != job[name]
+            f"{name} is {json.dumps(found.get(name))}, this job's {json.dumps(job[name])}"
+            for name in job
+            if found.get(name) != job[name]
         ]
         if differs:
             raise JobError(f"{self.folder} is of another job: {'; '.join(differs)}; choose another folder")

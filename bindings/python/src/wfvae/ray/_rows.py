@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The rows that Encode takes and gives, as Arrow tables. Their types do not depend on their values, as all blocks must have the same."""
+"""The rows that Encode takes and gives, as Arrow tables. All blocks have the same types, whatever values they hold."""
 
 from __future__ import annotations
 

@@ -44,13 +44,13 @@ class Sink(Datasink):
         sink.store(clips.map_batches(encode, batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=8)))
         print(wfvae.ray.failed("/data/latents"))
 
-    The same lines again go on with a job that was stopped or killed. A file has its name when it is complete and on the disk; after each
-    run every clip that is done is in exactly one file, once. Clips that failed are in no file of latents: failed() tells them, and the
-    next run tries them again.
+    The same lines again go on with a job that was stopped or killed. A file has its name when it is complete and on the disk; after
+    each run every clip that is done is in exactly one file, once. Clips that failed are in no file of latents: failed() tells them,
+    and the next run tries them again.
 
     Making a Sink takes the folder over: a job that still writes to it fails.
 
-    folder: in a file system that all machines, and the driver, have mounted. Names that begin with an underscore are the sink's own.
+    folder: in a file system that all machines have mounted. Names that begin with an underscore are the sink's own.
     format: "parquet" or "webdataset".
     rows_per_file: at least so many clips in a file, if there are; None: those of a block.
 
@@ -81,10 +81,13 @@ class Sink(Datasink):
         return self._rows_per_file
 
     def store(self, rows: ray.data.Dataset) -> None:
-        """Encodes what is in the data set, and writes it as it comes: write_datasink() with tasks that need no CPU of their own. Ray would
-        not start them before actors that have all CPUs are done, and what was encoded until then would not be on the disk.
+        """Encodes what is in the data set, and writes it as it comes.
 
-        Raises JobError if two clips have one key. Errors of actors and of write tasks are those of Ray; their text holds the reason."""
+        It is write_datasink() with tasks that need no CPU. Ray would start others only after the actors that have all CPUs, and
+        until then nothing would be on the disk.
+
+        Raises JobError if two clips have one key. Errors of actors and of write tasks are Ray's, and their text holds the reason.
+        """
         rows.write_datasink(self, ray_remote_args={"num_cpus": 0})
 
     def claim(self, job: Mapping[str, Any]) -> None:
