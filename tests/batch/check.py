@@ -16,10 +16,11 @@ import decode
 import failures
 import media
 import resume
+import serve
 import shards
 from base import ALL, failed, passed
 
-TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shards.TOPICS, *decode.TOPICS]
+TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shards.TOPICS, *decode.TOPICS, *serve.TOPICS]
 
 LONG = [media.hard_parts, media.colours, damage.ends, resume.interrupts, failures.decoders, failures.many, shards.killed_shards,
         decode.kinds, decode.ffmpeg_options, decode.videos_again, decode.writers]
