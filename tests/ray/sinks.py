@@ -110,6 +110,7 @@ def two_drivers(source, folder, expected):
     second = wfvae.ray.Sink(out)
     contains("a folder that was taken over", message(first.store, rows), "was taken over by another job")
     equal("a folder that was taken over: nothing is written", wfvae.ray.done(out), {})
+    contains("a job without rows", message(first.store, rows.limit(0)), "was taken over by another job")
     second.store(rows)
     same("two drivers", out, expected)
 

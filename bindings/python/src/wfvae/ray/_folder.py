@@ -4,7 +4,7 @@
     RUN-HASH.parquet or .tar    latents of clips that are done; RUN counts the runs, HASH is that of the keys of a block
     _failed/RUN-HASH.jsonl      clips of the block that failed
     _job.json                   what all latents have in common
-    _unfinished-ID/             files of the run with this ID that are being written
+    _unfinished-RUN-ID/         files of a run that are being written
 
 Files get their names when they are complete. A run begins by removing what unfinished folders there are: then nobody who still
 works for an earlier run can give a file its name any more, and what the run finds is all that there is.
@@ -30,7 +30,7 @@ from ._rows import refusal
 
 JOB = "_job.json"
 FAILED = "_failed"
-UNFINISHED = "_unfinished-"
+UNFINISHED = re.compile(r"_unfinished-(\d{4,})-[0-9a-f]{32}")
 NAME = re.compile(r"(\d{4,})-[0-9a-f]{16}\.(parquet|tar|jsonl)")
 ENDINGS = {"parquet": ".parquet", "webdataset": ".tar"}
 # Two empty blocks end a tar file.
@@ -83,16 +83,20 @@ class Run:
         if "://" in os.fsdecode(folder):
             raise ValueError(f"{os.fsdecode(folder)}: {refusal(os.fsdecode(folder))}")
         self.ending = ENDINGS[format]
-        self.unfinished = self.folder / f"{UNFINISHED}{uuid.uuid4().hex}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob(UNFINISHED + "*"):
-            _remove(left)
+        # A run whose number no file has may be under way, too.
+        numbers = []
+        for path in list(self.folder.iterdir()):
+            if match := UNFINISHED.fullmatch(path.name):
+                numbers.append(int(match[1]))
+                _remove(path)
         (self.folder / FAILED).mkdir(exist_ok=True)
         if other := [file for file in _files(self.folder) if file.suffix != self.ending]:
             raise JobError(f"{self.folder} holds {other[0].name}, and this job writes {self.ending} files: choose another folder")
-        numbers = [_run(file) for file in [*_files(self.folder), *_files(self.folder / FAILED)]]
+        numbers += [_run(file) for file in [*_files(self.folder), *_files(self.folder / FAILED)]]
         self.number = max(numbers, default=-1) + 1
         self.done = self._cleaned()
+        self.unfinished = self.folder / f"_unfinished-{self.number:04}-{uuid.uuid4().hex}"
         self.unfinished.mkdir()
 
     def _cleaned(self) -> dict[str, Done]:
@@ -156,14 +160,19 @@ class Run:
                 os.fsync(file.fileno())
             unfinished.rename(path)
         except FileNotFoundError:
-            reason = "was taken over by another job, or this sink has been written to before: make another one"
-            raise JobError(f"{self.folder} {reason}") from None
+            raise self._taken_over() from None
         finally:
             unfinished.unlink(missing_ok=True)
         _sync_folder(path.parent)
 
+    def _taken_over(self) -> JobError:
+        reason = "was taken over by another job, or this sink has been written to before: make another one"
+        return JobError(f"{self.folder} {reason}")
+
     def finish(self, written: set[str]) -> None:
         """`written`: the names of the files of this run that count."""
+        if not self.unfinished.is_dir():
+            raise self._taken_over()
         for file in _files(self.folder):
             if _run(file) == self.number and file.name not in written:
                 file.unlink()
