@@ -344,8 +344,8 @@ check-batch: batch $(C)/encode_file
 	@[ -n '$(HAVE_MEDIA)' ] || { echo '$(NO_MEDIA)' >&2; exit 1; }
 	@python3 tests/batch/check.py $(BUILD) --all
 
-#: make check-ray    tests of wfvae.ray with a real Ray, in which actors, programs, machines and drivers are killed; fetches Ray (100 MB,
-#:               640 MB on the disk) and takes 6 minutes; NAMES="...": some tests. Exit status of check.sh 77: what they need is missing
+#: make check-ray   tests of wfvae.ray with a real Ray, in which actors, programs, machines and drivers are killed; fetches Ray (100 MB,
+#:               640 MB on the disk) and takes 10 minutes; NAMES="...": some tests. tests/ray/check.sh says what it skips
 check-ray: batch
 	@[ -n '$(HAVE_MEDIA)' ] || { echo '$(NO_MEDIA)' >&2; exit 1; }
 	@tests/ray/check.sh $(NAMES)
