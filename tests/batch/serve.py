@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 from base import BATCH, TIME, check, contains, equal, make_clip, run, start, wait_for
 
@@ -54,6 +55,35 @@ def served(folder):
         status, rows, text = ask(folder / "wrong", line)
         equal(f"serve: {name}: status", (status, len(rows)), (2, 1))
         contains(f"serve: {name}", text, part)
+
+
+def lines(folder):
+    """Blank lines are none, long ones are wrong; one clip of a key at a time, and none in the folder of a job. It ends at once."""
+    clip = make_clip(folder / "clips" / "a.mp4")
+    line = {"path": str(clip), "key": "a"}
+    status, rows, text = ask(folder / "out", "\n", line, " \r\n")
+    equal("serve: blank lines", (status, text, [row["key"] for row in rows[1:]]), (0, "", ["a"]))
+    _, (_, *rows), _ = ask(folder / "out", *[line] * 4)
+    reasons = {row["failed"]["error"] for row in rows if "failed" in row}
+    check("serve: one key at a time", len(rows) == 4 and reasons <= {"another clip with its key is being encoded"}, rows)
+    for name, wrong in (("an endless line", "x" * 3_000_000), ("what is not UTF-8", "\udcff\n")):
+        with start("-o", folder / "out", "-q", command="serve", stdin=subprocess.PIPE, text=False) as process:
+            out, err = process.communicate(wrong.encode("utf-8", "surrogateescape"), timeout=TIME)
+        part = "longer than 1048576 bytes" if name == "an endless line" else "not UTF-8"
+        equal(f"serve: {name}: status", (process.returncode, out.count(b"\n")), (2, 1))
+        contains(f"serve: {name}", err.decode(), f"line 1 of standard input: it is {part}")
+    run(folder / "clips", "-o", folder / "job", "-q")
+    status, rows, text = ask(folder / "job", line)
+    equal("serve: the folder of a job", (status, rows, "is the folder of a job" in text), (2, [], True))
+
+    with start("-o", folder / "out", "-j", 64, command="serve", stdin=subprocess.PIPE) as process:
+        process.stdout.readline()
+        time.sleep(0.3)
+        begin = time.monotonic()
+        process.terminate()
+        process.wait(timeout=TIME)
+    equal("serve: status when ended", process.returncode, 130)
+    check("serve: it ends at once", time.monotonic() - begin < 3)
 
 
 def readers(folder):
@@ -113,4 +143,4 @@ def listed(folder):
     contains("list: not Unicode", text, "its name is not Unicode, which a list has to be")
 
 
-TOPICS = [served, readers, listed]
+TOPICS = [served, lines, readers, listed]
