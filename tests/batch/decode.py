@@ -154,6 +154,12 @@ def unrecorded(folder):
     (latents / "manifest.jsonl").unlink()
     status, found = base.run("-m", MODEL, clips, "-o", latents)
     equal("unrecorded: latents", (status, "a.safetensors and 1 more outputs are there already" in found), (2, True))
+    for name in ("shard-000000.tar", "index.json"):
+        other = folder / f"with {name}"
+        other.mkdir()
+        (other / name).write_text("mine")
+        status, found = base.run("-m", MODEL, clips, "-o", other, "--shards", "1M")
+        equal(f"unrecorded: {name}", (status, (other / name).read_text(), f"{name} is there already" in found), (2, "mine", True))
     listed = folder / "list.jsonl"
     keys = ("a", "a.frames/b")
     listed.write_text("".join(json.dumps({"path": "latents/a.safetensors", "key": key}) + "\n" for key in keys))

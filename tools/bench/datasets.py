@@ -79,7 +79,7 @@ def cut(a, folder, work):
     folder.mkdir()
     for index in range(a.clips):
         film, length = sources[index % len(sources)]
-        ending, codec = CODECS[index % len(CODECS)] if not a.size else CODECS[0]
+        ending, codec = CODECS[0] if a.size else numbers.choice(CODECS)
         width, height = (a.size or numbers.choice(SIZES)).split("x")
         frames = a.frames or numbers.randint(9, 33)
         path = folder / f"c{index:04}.{ending}"

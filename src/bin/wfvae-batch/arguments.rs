@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wfvae::Precision;
 
-/// Encodes the clips of a data set to latents, and decodes latents to videos, on all cores, and records each in a manifest, so that
-/// a job that was stopped goes on.
+/// Encodes the clips of a data set to latents, and decodes latents to videos, on all cores. A job records each clip in a manifest, so
+/// that it goes on where it was stopped.
 ///
 /// Exit status: 0, all clips are done; 1, some failed, and the manifest says why; 2, the job could not start or go on; 130, it was
 /// interrupted.

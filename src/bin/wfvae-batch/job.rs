@@ -47,11 +47,11 @@ pub struct Setting<'a> {
 
 pub fn run(setting: &Setting<'_>, job: Job, clips: Vec<Clip>, task: &impl Task) -> Result<Outcome, String> {
     let folder = &setting.arguments.output;
-    check_outputs(&clips, setting)?;
+    let goes_on = folder.join(manifest::NAME).exists();
+    check_outputs(&clips, setting, goes_on)?;
     files::create_folder(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let (mut manifest, recorded) = Manifest::open(folder, &job, setting.arguments.resume)?;
     let manifest_bytes_before = manifest.bytes()?;
-    let goes_on = !recorded.rows.is_empty() || !recorded.shards.is_empty();
     let all = clips.len();
     let to_do = to_do::find(clips, recorded.rows, &recorded.shards, setting.names, folder);
     if goes_on {
@@ -93,16 +93,19 @@ pub fn run(setting: &Setting<'_>, job: Job, clips: Vec<Clip>, task: &impl Task) 
 }
 
 /// Fails if outputs would be below each other; and if a job that begins would write over files that no manifest tells of.
-fn check_outputs(clips: &[Clip], setting: &Setting<'_>) -> Result<(), String> {
+fn check_outputs(clips: &[Clip], setting: &Setting<'_>, goes_on: bool) -> Result<(), String> {
     let folder = &setting.arguments.output;
-    let outputs: HashSet<_> = clips.iter().map(|clip| PathBuf::from(setting.names.of(&clip.key))).collect();
+    let mut outputs: HashSet<_> = clips.iter().map(|clip| PathBuf::from(setting.names.of(&clip.key))).collect();
     for output in &outputs {
         if let Some(above) = output.ancestors().skip(1).find(|above| outputs.contains(*above)) {
             return Err(format!("{} and {} would both be outputs: change a key", above.display(), output.display()));
         }
     }
-    if folder.join(manifest::NAME).exists() {
+    if goes_on {
         return Ok(());
+    }
+    if setting.shards.is_some() {
+        outputs.extend([outputs::shard(0).into(), outputs::INDEX.into()]);
     }
     let in_the_way: Vec<_> = outputs.iter().map(|output| folder.join(output)).filter(|path| path.exists()).collect();
     let Some(first) = in_the_way.iter().min() else { return Ok(()) };

@@ -1,5 +1,5 @@
-//! `wfvae-batch` encodes the clips of a data set to latents, and decodes latents to videos, on all cores, and records each in a
-//! manifest, so that a job that was stopped goes on where it was.
+//! `wfvae-batch` encodes the clips of a data set to latents, and decodes latents to videos, on all cores. A job records each clip in a
+//! manifest, so that it goes on where it was stopped. Other programs can also ask for one clip after the other.
 //!
 //! SPDX-License-Identifier: MIT OR Apache-2.0
 

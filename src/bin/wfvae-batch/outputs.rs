@@ -47,6 +47,9 @@ impl Names {
     }
 }
 
+/// Of shards.
+pub const INDEX: &str = "index.json";
+
 pub fn shard(number: usize) -> String {
     format!("shard-{number:06}.tar")
 }

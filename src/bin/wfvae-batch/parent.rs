@@ -1,5 +1,6 @@
 //! Programs that run this one, such as the Python package. They set `WFVAE_BATCH_PARENT` to the id of their process. Then this program
-//! ends when they end, whatever ends them, and prints what was done, or why nothing could be, to standard output, as a line of JSON.
+//! ends with the thread that started it (on Linux), and prints what was done, or why nothing could be, to standard output, as a line
+//! of JSON.
 
 use crate::job::Outcome;
 use serde::Serialize;

@@ -13,7 +13,6 @@ use std::fs::File;
 use std::io::{BufWriter, Error, Write};
 use std::path::{Path, PathBuf};
 
-const INDEX: &str = "index.json";
 /// A tar file consists of blocks.
 const BLOCK: u64 = 512;
 /// Two empty ones end it.
@@ -227,7 +226,7 @@ impl Shards {
                 .collect(),
         };
         let text = serde_json::to_string_pretty(&index).map_err(|e| e.to_string())? + "\n";
-        let path = self.folder.join(INDEX);
+        let path = self.folder.join(outputs::INDEX);
         let written = files::replace(&path, |file| file.write_all(text.as_bytes()), |_| Ok(()));
         written.map(drop).map_err(|e| format!("{}: {e}", path.display()))
     }
