@@ -339,7 +339,7 @@ wheel: batch
 	    WFVAE_BATCH='$(addprefix $(CURDIR)/,$(filter %-batch,$(BATCH)))' WFVAE_MEDIA='$(addprefix $(CURDIR)/,$(filter %-media,$(BATCH)))' \
 	    STRIP='$(TOOLS_$(TARGET))strip' ../../target/python/tools/bin/python -m hatchling build -t wheel -d ../../target/python/dist
 
-#: make check-batch   all tests of wfvae-batch, among them a job that is killed 50 times and one with 10,000 clips; takes 2 minutes
+#: make check-batch   all tests of wfvae-batch, among them a job that is killed 50 times and one with 10,000 clips; takes 5 minutes
 check-batch: batch $(C)/encode_file
 	@[ -n '$(HAVE_MEDIA)' ] || { echo '$(NO_MEDIA)' >&2; exit 1; }
 	@python3 tests/batch/check.py $(BUILD) --all
