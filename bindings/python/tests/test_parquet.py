@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """write_parquet(): latents of jobs of the real wfvae-batch in Parquet files."""
 
-import fcntl
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 
 import wfvae
 
+fcntl = pytest.importorskip("fcntl", reason="wfvae-batch is not for Windows")
 pq = pytest.importorskip("pyarrow.parquet")
 
 

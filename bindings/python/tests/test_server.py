@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 import wfvae
-from wfvae import _scratch
+
+pytest.importorskip("fcntl", reason="wfvae-batch is not for Windows")
+from wfvae import _scratch  # noqa: E402
 
 TIME = 60
 MISSING = "No such file"
