@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """ClipEncoder, with the real wfvae-batch and clips that the tests write."""
 
-import contextlib
 import gc
 import os
 import pathlib
@@ -18,7 +17,7 @@ import pytest
 
 import wfvae
 
-pytest.importorskip("fcntl", reason="wfvae-batch is not for Windows")
+fcntl = pytest.importorskip("fcntl", reason="wfvae-batch is not for Windows")
 from wfvae import _scratch  # noqa: E402
 
 TIME = 60
@@ -42,13 +41,13 @@ def program_of(encoder):
     return encoder._program.process.pid
 
 
-def children_of(number):
-    found = []
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == number:
-                found.append(int(stat.parent.name))
-    return found
+def is_abandoned(folder):
+    with (folder / _scratch.LOCK).open("rb+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def lives(number):
@@ -222,12 +221,12 @@ def test_a_process_that_is_killed_leaves_nothing(encoder, clip, tmp_path):
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         child = int(process.stdout.readline())
         wait_for(lambda: any("safetensors" in name for folder in folders() for _, _, names in os.walk(folder) for name in names))
-        decoders = children_of(child)
         process.kill()
         process.wait()
-    # Decoders have the folder's lock, too.
-    wait_for(lambda: not any(map(lives, [child, *decoders])))
     (left,) = folders()
+    # All of its threads and decoders have the lock.
+    wait_for(lambda: is_abandoned(left))
+    assert not lives(child)
     encoder.job
     (own,) = folders()
     assert own != left
