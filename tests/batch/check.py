@@ -22,9 +22,10 @@ from base import ALL, failed, passed
 
 TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shards.TOPICS, *decode.TOPICS, *serve.TOPICS]
 
-LONG = [media.hard_parts, media.colours, damage.ends, resume.interrupts, failures.decoders, failures.threads, failures.disks,
-        failures.memory, failures.progress, failures.many, shards.killed_shards, serve.readers,
+LONG = [media.hard_parts, media.colours, damage.ends, damage.hostile, resume.interrupts, failures.decoders, failures.threads,
+        failures.disks, failures.memory, failures.progress, failures.many, shards.killed_shards, serve.readers,
         decode.kinds, decode.ffmpeg_options, decode.videos_again, decode.writers]
+
 
 def main():
     names = [argument for argument in sys.argv[2:] if argument != "--all"]

@@ -117,7 +117,7 @@ def killed(folder):
     """Killed at any moment, as often as it takes, a job gives what an undisturbed one gives, and does nothing twice."""
     clips, whole, out = folder / "clips", Output(folder / "whole"), Output(folder / "out")
     kinds = [make_clip(folder / f"{frames}.mkv", frames=frames, size="128x96") for frames in (5, 17, 60)]
-    kills, count = (50, 500) if ALL else (8, 60)
+    kills, count = (50, 500) if ALL else (4, 40)
     for index in range(count):
         (clips / f"{index % 7}").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kinds[index % 3], clips / f"{index % 7}" / f"c{index}.mkv")
