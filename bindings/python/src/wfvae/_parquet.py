@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from . import _columns
 from ._abi import AnyPath
 from ._errors import FileError, JobError
+from ._folders import sync_folder
 from ._manifest import Manifest, ManifestRow
 from ._server import EncodedClip, sample_name
 
@@ -157,14 +158,7 @@ class _Packer:
             unfinished.rename(path)
         finally:
             unfinished.unlink(missing_ok=True)
-        opened = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        except OSError:
-            # Not every file system can.
-            pass
-        finally:
-            os.close(opened)
+        sync_folder(self.folder)
         return path
 
     def _write_rows(self, rows: Sequence[ManifestRow], file: BinaryIO) -> None:

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from .._abi import AnyPath
 from .._errors import FileError, JobError
+from .._folders import sync_folder
 from ._rows import refusal
 
 JOB = "_job.json"
@@ -163,7 +164,7 @@ class Run:
             raise self._taken_over() from None
         finally:
             unfinished.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def _taken_over(self) -> JobError:
         reason = "was taken over by another job, or this sink has been written to before: make another one"
@@ -234,14 +235,3 @@ def _remove(folder: Path) -> None:
             return
         time.sleep(0.01)
     raise FileError(f"{folder} cannot be removed; it is what an earlier job was writing")
-
-
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    except OSError:
-        # Not every file system can.
-        pass
-    finally:
-        os.close(opened)
