@@ -51,7 +51,7 @@ def main():
     what.add_argument("--config", help="of random weights")
     what.add_argument("--checkpoint", help="a folder with weights, which stay where they are")
     p.add_argument("--video", help="a .safetensors file whose `video` is the clip, for --checkpoint")
-    p.add_argument("--frames", type=int, default=9, help="0: an image without a frames axis (second-generation image models)")
+    p.add_argument("--frames", type=int, default=9, help="0: an image without a frames axis, for image models")
     p.add_argument("--height", type=int, default=16)
     p.add_argument("--width", type=int, default=16)
     p.add_argument("--seed", type=int, default=0)
@@ -83,7 +83,8 @@ def main():
     if a.checkpoint:
         del io["eps"]
     if "scale" in config and "shift" in config:
-        scale, shift = (torch.tensor(config[k], dtype=torch.float64).view(-1, *[1] * (z.dim() - 2)) for k in ("scale", "shift"))
+        lists = (config[k][:1] if len(set(config[k])) == 1 else config[k] for k in ("scale", "shift"))  # equal ones serve all channels
+        scale, shift = (torch.tensor(v, dtype=torch.float64).view(-1, *[1] * (z.dim() - 2)) for v in lists)
         io["z_scaled"] = (z.double() - shift) * scale
     (folder / "io.safetensors").write_bytes(save({k: v.float().contiguous() for k, v in io.items()}))
     noise = [(x - y).abs().max().item() for x, y in zip(plain, (mean, logvar, decoded))]

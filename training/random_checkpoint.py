@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes a WF-VAE checkpoint folder, of either generation, with lively random weights: right names, shapes and sizes, no training.
+"""Writes a checkpoint folder of a WF-VAE, of either generation, or a CausalVAE, with lively random weights: right names, shapes
+and sizes, no training.
 
 Needs only numpy. Tensors are made and written one at a time, so memory stays small. A tensor's values depend on the
 seed and its name alone: the same checkpoint comes out in any precision and any number of shards.
@@ -16,10 +17,44 @@ HAAR3 = ["h", "g", "hh", "gh", "h_v", "g_v", "hh_v", "gh_v"]
 DTYPES = {"f32": ("F32", 4), "f16": ("F16", 2), "bf16": ("BF16", 2)}
 CUBE = "Spatial2xTime2x3DDownsample"
 MID2 = ["ResnetBlock3D", "AttnBlock3DFix", "ResnetBlock3D"]  # upstream's own default names a class that does not exist
-PRESETS = {"L": (16, 192, 2, 128, 128), "M": (8, 64, 2, 64, 64), "S": (8, 128, 2, 64, 128), "tiny": (4, 8, 1, 8, 4), "v2": None}
+PRESETS = {"L": (16, 192, 2, 128, 128), "M": (8, 64, 2, 64, 64), "S": (8, 128, 2, 64, 128), "tiny": (4, 8, 1, 8, 4), "v2": None,
+           "causalvae-1.0": None, "causalvae-1.1": None, "causalvae-1.2": None}  # these three: of Open-Sora-Plan
+# CausalVAE's layers that change the size: the key of their convolution, its kernel, and the factors of time and space.
+DOWN = {"Downsample": (".conv", (3, 3), 1, 2), "SpatialDownsample2x": (".conv.conv", (1, 3, 3), 1, 2),
+        "Spatial2x3DDownsample": (".conv.conv", (3, 3, 3), 1, 2), CUBE: (".conv.conv", (3, 3, 3), 2, 2),
+        "TimeDownsample2x": (None, (), 2, 1), "TimeDownsampleRes2x": (".conv", (3, 3, 3), 2, 1)}
+UP = {"Upsample": (".conv", (3, 3), 1, 2), "SpatialUpsample2x": (".conv.conv", (1, 3, 3), 1, 2),
+      "Spatial2x3DUpsample": (".conv.conv", (3, 3, 3), 1, 2), "Spatial2xTime2x3DUpsample": (".conv.conv", (3, 3, 3), 2, 2),
+      "TimeUpsample2x": (None, (), 2, 1), "TimeUpsampleRes2x": (".conv.conv", (3, 3, 3), 2, 1)}
+DEFAULTS3 = {
+    "hidden_size": 128, "hidden_size_mult": [1, 2, 4, 4], "z_channels": 4, "embed_dim": 4, "use_quant_layer": True,
+    "q_conv": "CausalConv3d", "num_res_blocks": 2, "double_z": True, "norm_type": "groupnorm", "attn_resolutions": [],
+    "resolution": 256, "encoder_conv_in": "CausalConv3d", "encoder_conv_out": "CausalConv3d",
+    "encoder_resnet_blocks": ["ResnetBlock3D"] * 4, "encoder_mid_resnet": "ResnetBlock3D", "encoder_attention": "AttnBlock3D",
+    "encoder_spatial_downsample": ["SpatialDownsample2x"] * 3 + [""],
+    "encoder_temporal_downsample": ["", "TimeDownsample2x", "TimeDownsample2x", ""],
+    "decoder_conv_in": "CausalConv3d", "decoder_conv_out": "CausalConv3d",
+    "decoder_resnet_blocks": ["ResnetBlock3D"] * 4, "decoder_mid_resnet": "ResnetBlock3D", "decoder_attention": "AttnBlock3D",
+    "decoder_spatial_upsample": [""] + ["SpatialUpsample2x"] * 3,
+    "decoder_temporal_upsample": ["", "", "TimeUpsample2x", "TimeUpsample2x"]}
 
 
 def preset(name):
+    if name.startswith("causalvae-"):
+        newer = {
+            "encoder_conv_in": "Conv2d", "encoder_resnet_blocks": ["ResnetBlock2D"] * 2 + ["ResnetBlock3D"] * 2,
+            "encoder_attention": "AttnBlock3DFix", "decoder_attention": "AttnBlock3DFix"}
+        changes = {
+            "causalvae-1.0": {"encoder_temporal_downsample": ["TimeDownsample2x"] * 2 + [""] * 2},
+            "causalvae-1.1": {
+                **newer, "encoder_spatial_downsample": ["Downsample"] * 3 + [""],
+                "encoder_temporal_downsample": ["", "TimeDownsampleRes2x", "TimeDownsampleRes2x", ""],
+                "decoder_temporal_upsample": ["", "", "TimeUpsampleRes2x", "TimeUpsampleRes2x"]},
+            "causalvae-1.2": {
+                **newer, "encoder_spatial_downsample": ["Downsample", CUBE, CUBE, ""], "encoder_temporal_downsample": [""] * 4,
+                "decoder_spatial_upsample": ["", "SpatialUpsample2x"] + ["Spatial2xTime2x3DUpsample"] * 2,
+                "decoder_temporal_upsample": [""] * 4}}
+        return {"_class_name": "CausalVAEModel", "_diffusers_version": "0.27.2", "dropout": 0.0, **DEFAULTS3, **changes[name]}
     if name == "v2":
         return {
             "_class_name": "WFVAE2Model", "_diffusers_version": "0.30.2", "latent_dim": 16, "base_channels": [128, 256, 512],
@@ -50,8 +85,9 @@ class Shapes(dict):
         key += ".conv" if cube else ""
         self[key + ".weight"], self[key + ".bias"] = (cout, cin, *[k] * (3 if cube else 2)), (cout,)
 
-    def norm(self, key, c):
-        self[f"{key}{self.dot_norm}.weight"] = self[f"{key}{self.dot_norm}.bias"] = (c,)
+    def norm(self, key, c, dot_norm=None):
+        key += self.dot_norm if dot_norm is None else dot_norm
+        self[key + ".weight"] = self[key + ".bias"] = (c,)
 
     def res(self, key, a, b, cube=True):
         self.norm(key + ".norm1", a)
@@ -61,8 +97,8 @@ class Shapes(dict):
         if a != b:
             self.conv(key + ".nin_shortcut", a, b, cube, 1)
 
-    def attention(self, key, c, cube=True):
-        self.norm(key + ".norm", c)
+    def attention(self, key, c, cube=True, dot_norm=None):
+        self.norm(key + ".norm", c, dot_norm)
         for name in ("q", "k", "v", "proj_out"):
             self.conv(f"{key}.{name}", c, c, cube, 1)
 
@@ -75,8 +111,10 @@ class Shapes(dict):
 
 
 def shapes(config):
-    """{key: shape} of a model of either generation, Haar constants included."""
+    """{key: shape} of a model, Haar constants included."""
     name = config.get("_class_name", "WFVAEModel")
+    if name == "CausalVAEModel":
+        return shapes3({**DEFAULTS3, **config})
     if name not in ("WFVAEModel", "WFVAE2Model"):
         raise ValueError(f"unknown _class_name {name!r}")
     return shapes1(config.get) if name == "WFVAEModel" else shapes2(config.get)
@@ -187,6 +225,94 @@ def shapes2(get):
     return out
 
 
+def shapes3(c):
+    """Raises a ValueError, too, for a config that describes no working model."""
+    out, widths, blocks = Shapes(c["norm_type"]), [c["hidden_size"] * m for m in c["hidden_size_mult"]], c["num_res_blocks"]
+    n, used, factors = len(widths), set(), {"encoder": [1, 1], "decoder": [1, 1]}
+
+    def need(right, reason):
+        if not right:
+            raise ValueError(reason)
+
+    def find(table, field, i=None):
+        name = c[field] if i is None else c[field][i]
+        need(isinstance(name, str) and name in table, f"{field}: not supported: {name!r}")
+        used.add(name)
+        return table[name]
+
+    def conv(key, field, cin, cout, k=3):
+        out.conv(key, cin, cout, find({"Conv2d": False, "CausalConv3d": True, "CausalConv3d_GC": True}, field), k)
+
+    def res(key, field, i, a, b):
+        need(c["norm_type"] == "layernorm" or not (a % 32 or b % 32), f"groupnorm: {a} and {b} channels in 32 groups")
+        out.res(key, a, b, find({"ResnetBlock2D": False, "ResnetBlock3D": True}, field, i))
+
+    def attention(key, half, width):
+        group = half == "encoder" or c["norm_type"] == "groupnorm"  # the encoder's are groupnorm, whatever norm_type says
+        need(not (group and width % 32), f"groupnorm: {width} channels in 32 groups")
+        cube = find({"AttnBlock2D": False, "AttnBlock3D": True, "AttnBlock3DFix": True}, half + "_attention")
+        out.attention(key, width, cube, "" if group else ".norm")
+
+    def resize(key, half, field, i, table):
+        suffix, kernel, t, s = find({"": (None, (), 1, 1), **table}, field, i)
+        factors[half][0] *= t
+        factors[half][1] *= s
+        if suffix:
+            out[f"{key}{suffix}.weight"], out[f"{key}{suffix}.bias"] = (widths[i], widths[i], *kernel), (widths[i],)
+        if "Res2x" in c[field][i]:
+            out[key + ".mix_factor"] = (1,)
+
+    def mid(half):
+        for i in 1, 2:
+            res(f"{half}.mid.block_{i}", half + "_mid_resnet", None, widths[-1], widths[-1])
+        attention(half + ".mid.attn_1", half, widths[-1])
+
+    need(n and blocks > 0 and c["double_z"], "double_z, and at least one level and one resblock are needed")
+    need(c["norm_type"] in ("groupnorm", "layernorm"), f"unknown norm_type {c['norm_type']!r}")
+    for field, default in DEFAULTS3.items():
+        if field.endswith(("_blocks", "sample")) and isinstance(default, list):
+            exact = field == "encoder_resnet_blocks"
+            fits = isinstance(c[field], list) and (len(c[field]) == n if exact else len(c[field]) >= n)
+            need(fits, f"{field}: expected a list for {n} levels")
+
+    conv("encoder.conv_in", "encoder_conv_in", 3, c["hidden_size"])
+    width, size = c["hidden_size"], c["resolution"]
+    for i in range(n):
+        for j in range(blocks):
+            res(f"encoder.down.{i}.block.{j}", "encoder_resnet_blocks", i, width, widths[i])
+            width = widths[i]
+            if size in c["attn_resolutions"]:
+                attention(f"encoder.down.{i}.attn.{j}", "encoder", width)
+        resize(f"encoder.down.{i}.downsample", "encoder", "encoder_spatial_downsample", i, DOWN)
+        resize(f"encoder.down.{i}.time_downsample", "encoder", "encoder_temporal_downsample", i, DOWN)
+        size //= 2 if c["encoder_spatial_downsample"][i] else 1
+    mid("encoder")
+    out.norm("encoder.norm_out", width)
+    conv("encoder.conv_out", "encoder_conv_out", width, 2 * c["z_channels"])
+    if c["use_quant_layer"]:
+        conv("quant_conv", "q_conv", 2 * c["z_channels"], 2 * c["embed_dim"], 1)
+        conv("post_quant_conv", "q_conv", c["embed_dim"], c["z_channels"], 1)
+
+    conv("decoder.conv_in", "decoder_conv_in", c["z_channels"], width)
+    mid("decoder")
+    size = c["resolution"] // 2 ** (n - 1)
+    for i in reversed(range(n)):  # up.0 is the outermost
+        for j in range(blocks + 1):
+            res(f"decoder.up.{i}.block.{j}", "decoder_resnet_blocks", i, width, widths[i])
+            width = widths[i]
+            if size in c["attn_resolutions"]:
+                attention(f"decoder.up.{i}.attn.{j}", "decoder", width)
+        resize(f"decoder.up.{i}.upsample", "decoder", "decoder_spatial_upsample", i, UP)
+        resize(f"decoder.up.{i}.time_upsample", "decoder", "decoder_temporal_upsample", i, UP)
+        size *= 2 if c["decoder_spatial_upsample"][i] else 1
+    out.norm("decoder.norm_out", width)
+    conv("decoder.conv_out", "decoder_conv_out", width, 3)
+    need(factors["encoder"] == factors["decoder"], f"the factors of time and space differ: {factors}")
+    video = used - {"", "Conv2d", "ResnetBlock2D", "AttnBlock2D", "Downsample", "Upsample"}
+    need(not ("AttnBlock2D" in used and video), f"AttnBlock2D takes images alone; not so: {sorted(video)}")
+    return out
+
+
 def values(key, shape, seed):
     """A tensor's float32 values: the true constants for Haar filters, else random with activations of order one."""
     if "wavelet_transform" in key:
@@ -200,6 +326,9 @@ def values(key, shape, seed):
     out = np.random.default_rng([seed, zlib.crc32(key.encode())]).standard_normal(shape, np.float32)
     if key.endswith("bias"):
         out *= np.float32(0.1)
+    elif key.endswith("mix_factor"):
+        out *= np.float32(0.8)
+        out += np.float32(0.3)
     elif len(shape) == 1:
         out *= np.float32(0.2)
         out += 1

@@ -1,8 +1,9 @@
-"""WF-VAE, both generations, as a plain eager PyTorch module.
+"""WF-VAE, both generations, as a plain eager PyTorch module; load() and from_config() make a CausalVAE as well.
 
 A second opinion on the library's numbers, a peer for its benchmarks and a base for training. Tensors are
 [batch, channels, frames, height, width]; whole clips only, no streaming. State-dict keys are those of the public
-checkpoints. Image models of the second generation take [batch, channels, height, width] as well.
+checkpoints. Image models of the second generation take [batch, channels, height, width] as well. causalvae.py has the
+CausalVAE, of layers that are here.
 
     model = load("folder")                  # config.json + *.safetensors
     mean, logvar = model.encode(video)      # video in [-1, 1], frames = 1 + n * model.t_factor
@@ -52,12 +53,16 @@ class FrameConv(nn.Conv2d):
 
 
 class CausalConv(nn.Module):
-    """3D convolution whose past is filled with copies of the first frame. Strided: the caller has padded space."""
+    """3D convolution whose past is filled with copies of the first frame. Strided: the caller has padded space.
+
+    k and stride: a number, or one each for time, height and width.
+    """
 
     def __init__(self, cin, cout, k=3, stride=1):
         super().__init__()
-        self.conv = nn.Conv3d(cin, cout, k, stride, (0, k // 2, k // 2) if stride == 1 else 0)
-        self.past = k - 1
+        kt, kh, kw = k if isinstance(k, tuple) else (k, k, k)
+        self.conv = nn.Conv3d(cin, cout, k, stride, (0, kh // 2, kw // 2) if stride == 1 else 0)
+        self.past = kt - 1
 
     def forward(self, x):
         if self.past:
@@ -80,6 +85,8 @@ def make_norm(kind, c):
     if kind == "layernorm":
         return LayerNorm(c)
     if kind == "groupnorm":
+        if c % 32:
+            raise ValueError(f"groupnorm has 32 groups, which {c} channels do not divide into")
         return nn.GroupNorm(32, c, eps=1e-6)
     raise ValueError(f"unknown norm_type {kind!r}")
 
@@ -166,8 +173,16 @@ def double(x, axis):
     return torch.stack([x.lerp(before, 0.25), x.lerp(after, 0.25)], axis + 1).flatten(axis, axis + 1)
 
 
+def double_time(x, nearest=False):
+    """The first frame stays single and is never a neighbour of the others."""
+    first, rest = x[:, :, :1], x[:, :, 1:]
+    if rest.shape[2]:
+        rest = rest.repeat_interleave(2, 2) if nearest else double(rest, 2)
+    return torch.cat([first, rest], 2)
+
+
 class Up3D(nn.Module):
-    """Doubles space (bilinear) and time; the first frame stays single and is never a neighbour of the others."""
+    """Doubles space (bilinear) and time."""
 
     def __init__(self, c, t_interpolation):
         super().__init__()
@@ -177,11 +192,7 @@ class Up3D(nn.Module):
         self.nearest = t_interpolation == "nearest"
 
     def forward(self, x):
-        x = double(double(x, 3), 4)
-        first, rest = x[:, :, :1], x[:, :, 1:]
-        if rest.shape[2]:
-            rest = rest.repeat_interleave(2, 2) if self.nearest else double(rest, 2)
-        return self.conv(torch.cat([first, rest], 2))
+        return self.conv(double_time(double(double(x, 3), 4), self.nearest))
 
 
 class Haar(nn.Module):
@@ -409,8 +420,11 @@ class WFVAE(nn.Module):
         t = video.shape[2] if video.dim() == 5 else 1
         if (t - 1) % self.t_factor or any(n % self.s_factor for n in video.shape[-2:]):
             raise ValueError(f"need 1 + {self.t_factor}n frames and sides divisible by {self.s_factor}: {list(video.shape)}")
-        mean, logvar = self.encoder(video).chunk(2, 1)
+        mean, logvar = self.moments(video).chunk(2, 1)
         return mean, logvar.clamp(-30, 20)
+
+    def moments(self, video):
+        return self.encoder(video)
 
     def decode(self, z):
         return self.decoder(z)
@@ -418,6 +432,9 @@ class WFVAE(nn.Module):
 
 def from_config(config):
     name = config.get("_class_name", "WFVAEModel")
+    if name == "CausalVAEModel":
+        import causalvae  # here, because it imports this module
+        return causalvae.from_config(config)
     if name not in ("WFVAEModel", "WFVAE2Model"):
         raise ValueError(f"unknown _class_name {name!r}")
     c = {**(V1_DEFAULTS if name == "WFVAEModel" else V2_DEFAULTS), **config}
