@@ -596,7 +596,7 @@ typedef struct wfvae_model_info {
   uint64_t weight_bytes;
   /// ONNX Runtime sessions loaded so far. No two of them hold the same weights.
   uint32_t sessions;
-  /// 1: WFVAEModel, 2: WFVAE2Model.
+  /// 1: WFVAEModel, 2: WFVAE2Model, 3: CausalVAEModel.
   uint32_t generation;
   /// C of the latents.
   uint32_t latent_channels;
@@ -612,8 +612,10 @@ typedef struct wfvae_model_info {
   uint32_t has_attention;
   /// 1: config.json has usable lists scale and shift; see wfvae_options.scaled.
   uint32_t has_scaling;
-  /// 1: norm_type is "groupnorm", whose statistics span the whole clip. Such a model cannot stream: each encode call
-  /// and each decode call takes one whole clip and ends it; call wfvae_reset() before the next clip.
+  /// 1: norms or attention span the whole clip, as with norm_type "groupnorm". Such a model cannot stream: each encode
+  /// call and, if decode_whole_clips is set, each decode call takes one whole clip and ends it; call wfvae_reset()
+  /// before the next clip. A clip that is encoded has 1 + n * temporal_compression frames, unless
+  /// wfvae_options.padding is set.
   uint32_t whole_clips;
   /// Pixels of context that an exact encoder tile needs on each side, a multiple of spatial_compression. 0: the
   /// receptive field is the whole frame, so exact tiles are impossible.
@@ -639,6 +641,8 @@ typedef struct wfvae_model_info {
   uint64_t encoder_identity;
   /// The same for the decoder and the interpolation.
   uint64_t decoder_identity;
+  /// 1: decoding takes whole clips. 0: latents are decoded in any number of calls, even if whole_clips is set.
+  uint32_t decode_whole_clips;
 } wfvae_model_info;
 
 /// One picture in the caller's memory, read by encode calls and written by decode calls.
@@ -693,7 +697,8 @@ typedef struct wfvae_options {
   /// stream lacks takes no memory, and its weights are not loaded.
   uint32_t directions;
   /// 1: allow any width and height. Encoding repeats the last column and row up to the next multiple of
-  /// spatial_compression, and decoding crops them.
+  /// spatial_compression, and decoding crops them. With a model of whole_clips also clips of any number of frames:
+  /// encoding repeats the last one. What is repeated counts in the statistics of such a model.
   uint32_t padding;
   /// A wfvae_latent_type, for both directions.
   uint32_t latent_type;

@@ -244,7 +244,7 @@ fn second_generation_configs_are_checked() {
     config("decoder_num_resblocks", json!(1), "expected an integer from 2 to");
     config("input_type", json!("audio"), "expected \"video\" or \"image\"");
     config("input_type", json!("image"), "entry 1 is \"thw\", but an image model");
-    config("norm_type", json!("groupnorm"), "needs multiples of 32 channels");
+    config("norm_type", json!("groupnorm"), "need multiples of 32 channels");
     refused("latent_dim", json!(5), ErrorKind::Checkpoint, "found shape [8, 16, 3, 3, 3], expected [10, 16, 3, 3, 3]");
     refused("decoder_num_resblocks", json!(3), ErrorKind::Checkpoint, "decoder.up_blocks.0.res_block.0");
 }

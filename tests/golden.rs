@@ -188,7 +188,7 @@ impl Case {
         let info = self.model.info();
         let encode_plans = plans(frames, info.temporal_compression as usize, 1, info.whole_clips);
         self.encode_all(&encode_plans, (width, height), &mut errors);
-        let decode_plans = plans(latents, 1, 2, info.whole_clips);
+        let decode_plans = plans(latents, 1, 2, info.decode_whole_clips);
         self.decode_all(&decode_plans, (width, height), &mut errors);
 
         self.forced(&mut errors);
@@ -284,15 +284,24 @@ impl Case {
         let mut halves = ModelOptions::default();
         halves.cache_type = CacheType::F16;
         errors.halves = run(&open_model(&self.folder, &halves).unwrap(), &stream_options).map(|(e, most)| e / most);
-        if !self.model.info().whole_clips {
+        let info = self.model.info();
+        // Whole clips are float32.
+        let narrow = |precision| {
+            let of = |whole_clips| if whole_clips { Precision::F32 } else { precision };
+            (of(info.whole_clips), of(info.decode_whole_clips))
+        };
+        if !info.decode_whole_clips {
             let mut f16 = ModelOptions::default();
-            (f16.encode_precision, f16.decode_precision) = (Precision::F16, Precision::F16);
+            (f16.encode_precision, f16.decode_precision) = narrow(Precision::F16);
             let drift = HALF_CONVOLUTIONS.map(|(convolution, layout)| {
+                let layout = if info.whole_clips { Layout::Auto } else { layout };
                 (f16.convolution, f16.layout) = (convolution, layout);
                 run(&open_model(&self.folder, &f16).unwrap(), &stream_options).map(|(e, most)| e / most)
             });
             errors.f16 = drift.into_iter().reduce(|[a, b], [c, d]| [worst(a, c), worst(b, d)]);
-            if let Some(model) = common::on_matrix_unit(open_model(&self.folder, &common::bfloat16())) {
+            let mut bf16 = common::bfloat16();
+            (bf16.encode_precision, bf16.decode_precision) = narrow(Precision::Bf16);
+            if let Some(model) = common::on_matrix_unit(open_model(&self.folder, &bf16)) {
                 errors.bf16 = Some(run(&model, &stream_options).map(|(e, most)| e / most));
                 errors.plans = max_nan(errors.plans, self.between_plans(&model, &stream_options));
             }
@@ -301,7 +310,7 @@ impl Case {
         let mut tiles = stream_options.clone();
         tiles.tiling = Tiling::Blended { overlap: unit };
         (tiles.tile_width, tiles.tile_height) = (2 * unit, 2 * unit);
-        if !self.model.info().whole_clips {
+        if !info.whole_clips {
             errors.tile_count = Stream::estimate(&self.model, &tiles).unwrap().decode_tiles;
             errors.tiles = run(&self.model, &tiles).map(|(error, most)| error / most);
         }
@@ -313,7 +322,8 @@ impl Case {
         options.posterior = Posterior::Moments;
         let mut stream = Stream::new(model, &options).unwrap();
         let (video, z) = (frames_first(&self.video), frames_first(&self.z));
-        let moments = [usize::MAX, 1].map(|plan| {
+        let one_by_one = if self.model.info().whole_clips { usize::MAX } else { 1 };
+        let moments = [usize::MAX, one_by_one].map(|plan| {
             let moments = encode(&mut stream, &video, &[plan]);
             stream.reset().unwrap();
             moments

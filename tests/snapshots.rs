@@ -611,11 +611,14 @@ fn an_ended_clip_keeps_its_counters() {
         [("v1-tiny", [3, 9]), ("v1-tiny-8x", [2, 9]), ("v1-tiny-nearest", [3, 9]), ("own-v2-groupnorm", [3, 9])]
     {
         let model = open(case);
-        let mut ended = stream(&model, WIDTH, HEIGHT);
+        let mut options = StreamOptions::new(WIDTH, HEIGHT);
+        options.pad = true;
+        let stream = || Stream::new(&model, &options).unwrap();
+        let mut ended = stream();
         let latents_of = common::encode(&mut ended, &clip(7, WIDTH, HEIGHT, 15), &[7]);
         common::decode(&mut ended, &latents_of, &[3]);
         assert_eq!(counters(&ended), [7, latents, latents, frames], "{case}");
-        let mut restored = stream(&model, WIDTH, HEIGHT);
+        let mut restored = stream();
         restored.restore(&ended.snapshot().unwrap()).unwrap();
         for stream in [restored, ended.fork().unwrap()] {
             assert_eq!(counters(&stream), counters(&ended), "{case}");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{bfloat16, builtin, clip, decode, encode, max_abs, on_matrix_unit, open, stream};
+use common::{bfloat16, builtin, clip, decode, encode, max_abs, on_matrix_unit, open};
 use wfvae::{
     Convolution, ErrorKind, LatentsMut, Layout, Model, ModelOptions, Precision, Stream, StreamOptions, Tiling,
 };
@@ -166,7 +166,9 @@ fn group_norm_takes_whole_clips() {
     let info = model.info();
     assert!(info.whole_clips && info.encode_halo.is_none());
     let (width, height) = (16, 8);
-    let mut stream = stream(&model, width, height);
+    let mut options = StreamOptions::new(width, height);
+    options.pad = true;
+    let mut stream = Stream::new(&model, &options).unwrap();
     let mut latents_of = |video: &[f32], frames: usize| {
         let latents = encode(&mut stream, video, &[frames]);
         let pictures = decode(&mut stream, &latents, &[usize::MAX]);
@@ -180,7 +182,7 @@ fn group_norm_takes_whole_clips() {
     // Statistics of more frames are others.
     let (five, _) = latents_of(&video[..5 * frame], 5);
     assert!(max_abs(&five, &nine[..five.len()]) > 1e-3);
-    // A group that is not full is completed by the last frame, in the same call.
+    // A group that is not full is completed by the last frame, in the same call, if that was asked for.
     let mut repeated = video[..7 * frame].to_vec();
     repeated.extend_from_within(6 * frame..);
     repeated.extend_from_within(6 * frame..7 * frame);
@@ -268,7 +270,7 @@ fn whole_clips_have_a_length_and_an_end() {
     for case in ["v1-tiny", "own-v2-groupnorm"] {
         let model = open(case);
         let mut options = StreamOptions::new(16, 8);
-        options.clip_frames = 6;
+        (options.clip_frames, options.pad) = (6, true);
         let mut stream = Stream::new(&model, &options).unwrap();
         let video = clip(9, 16, 8, 8);
         let images: Vec<_> = video.chunks(3 * 16 * 8).map(|f| common::image(f, 16, 8)).collect();

@@ -514,7 +514,7 @@ fn configs_that_are_something_else() {
         (changed("a \\\" b", "{\"c\": -Infinity}"), "a \" b.c: found -Infinity, which is not JSON"),
         (changed("use_it", "True"), "use_it: found True, which is not JSON"),
         (changed("x", "\"NaN\",,"), "line 1 column"),
-        (nested, "no field of a WF-VAE, but vae_config has"),
+        (nested, "no field of such a model, but vae_config has"),
         ("{}".into(), "neither _class_name nor any field"),
         ("{\"hidden_size\": 4}".into(), "nor any field of a WF-VAE"),
         ("[]".into(), "expected a JSON object"),

@@ -497,6 +497,8 @@ namespace Wfvae
         public bool HasScaling { get; internal set; }
         /// <summary>Whether each call takes one whole clip.</summary>
         public bool WholeClips { get; internal set; }
+        /// <summary>Whether decode calls take whole clips, too; if not, latents are decoded in any number of calls.</summary>
+        public bool DecodeWholeClips { get; internal set; }
         /// <summary>Pixels of context of an exact encoder tile; 0: exact tiles are impossible.</summary>
         public int EncodeHalo { get; internal set; }
         /// <summary>The same for the decoder.</summary>
@@ -1010,6 +1012,7 @@ namespace Wfvae
                     HasAttention = info.HasAttention != 0,
                     HasScaling = info.HasScaling != 0,
                     WholeClips = info.WholeClips != 0,
+                    DecodeWholeClips = info.DecodeWholeClips != 0,
                     EncodeHalo = (int)info.EncodeHalo,
                     DecodeHalo = (int)info.DecodeHalo,
                     Device = (int)info.Device,
@@ -2246,6 +2249,7 @@ namespace Wfvae
             internal ulong DeviceBytes;
             internal uint Device, EncodePrecision, DecodePrecision, Directions;
             internal ulong EncoderIdentity, DecoderIdentity;
+            internal uint DecodeWholeClips;
         }
 
         [StructLayout(LayoutKind.Sequential)]

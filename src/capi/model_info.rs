@@ -43,7 +43,7 @@ pub struct wfvae_model_info {
     pub weight_bytes: u64,
     /// ONNX Runtime sessions loaded so far. No two of them hold the same weights.
     pub sessions: u32,
-    /// 1: WFVAEModel, 2: WFVAE2Model.
+    /// 1: WFVAEModel, 2: WFVAE2Model, 3: CausalVAEModel.
     pub generation: u32,
     /// C of the latents.
     pub latent_channels: u32,
@@ -59,8 +59,10 @@ pub struct wfvae_model_info {
     pub has_attention: u32,
     /// 1: config.json has usable lists scale and shift; see wfvae_options.scaled.
     pub has_scaling: u32,
-    /// 1: norm_type is "groupnorm", whose statistics span the whole clip. Such a model cannot stream: each encode call
-    /// and each decode call takes one whole clip and ends it; call wfvae_reset() before the next clip.
+    /// 1: norms or attention span the whole clip, as with norm_type "groupnorm". Such a model cannot stream: each encode
+    /// call and, if decode_whole_clips is set, each decode call takes one whole clip and ends it; call wfvae_reset()
+    /// before the next clip. A clip that is encoded has 1 + n * temporal_compression frames, unless
+    /// wfvae_options.padding is set.
     pub whole_clips: u32,
     /// Pixels of context that an exact encoder tile needs on each side, a multiple of spatial_compression. 0: the
     /// receptive field is the whole frame, so exact tiles are impossible.
@@ -86,6 +88,8 @@ pub struct wfvae_model_info {
     pub encoder_identity: u64,
     /// The same for the decoder and the interpolation.
     pub decoder_identity: u64,
+    /// 1: decoding takes whole clips. 0: latents are decoded in any number of calls, even if whole_clips is set.
+    pub decode_whole_clips: u32,
 }
 
 unsafe impl CStruct for wfvae_model_info {
@@ -153,6 +157,7 @@ impl wfvae_model_info {
             },
             encoder_identity: info.encoder_identity,
             decoder_identity: info.decoder_identity,
+            decode_whole_clips: info.decode_whole_clips.into(),
         }
     }
 }

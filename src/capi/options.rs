@@ -109,7 +109,8 @@ pub struct wfvae_options {
     /// stream lacks takes no memory, and its weights are not loaded.
     pub directions: u32,
     /// 1: allow any width and height. Encoding repeats the last column and row up to the next multiple of
-    /// spatial_compression, and decoding crops them.
+    /// spatial_compression, and decoding crops them. With a model of whole_clips also clips of any number of frames:
+    /// encoding repeats the last one. What is repeated counts in the statistics of such a model.
     pub padding: u32,
     /// A wfvae_latent_type, for both directions.
     pub latent_type: u32,

@@ -11,9 +11,11 @@ const MAX_COUNT: u64 = 1 << 48;
 pub(crate) struct Counting {
     /// Frames per latent after the first, a power of two; 1 where frames are images.
     pub(crate) unit: u64,
-    /// Interpolations in the decoder: one less than the doublings, the last of which is the outer wavelet.
+    /// How often the decoder doubles the frame rate by interpolation.
     pub(crate) interpolations: u32,
     pub(crate) interpolation: Interpolation,
+    /// Whether the decoder's outer wavelet doubles the frame rate once more.
+    pub(crate) wavelet: bool,
 }
 
 impl Counting {
@@ -35,11 +37,8 @@ impl Counting {
 
     /// Frames that `latents` give before a flush.
     pub(super) fn decoded(self, latents: u64) -> u64 {
-        if self.unit == 1 {
-            return latents;
-        }
         let interpolated = (0..self.interpolations).fold(latents, |n, _| self.interpolated(n));
-        doubled(interpolated)
+        if self.wavelet { doubled(interpolated) } else { interpolated }
     }
 
     /// Frames of a whole clip, `u64::MAX` where there would be more.
@@ -98,7 +97,10 @@ mod tests {
             (8, Nearest, [1, 9, 17, 25], 0),
         ];
         for (unit, interpolation, after, flush) in table {
-            let counting = Counting { unit, interpolations: unit.ilog2().saturating_sub(1), interpolation };
+            let unit: u64 = unit;
+            let wavelet = unit > 1;
+            let interpolations = unit.ilog2() - u32::from(wavelet);
+            let counting = Counting { unit, interpolations, interpolation, wavelet };
             assert_eq!([1, 2, 3, 4].map(|n| counting.decoded(n)), after, "{unit}x {interpolation:?}");
             for latents in 2..50 {
                 assert_eq!(counting.frames(latents) - counting.decoded(latents), flush);
@@ -106,5 +108,13 @@ mod tests {
             assert_eq!((counting.decoded(0), counting.decoded(1), counting.frames(1)), (0, 1, 1));
             assert_eq!(counting.decode_delay(), flush);
         }
+    }
+
+    /// docs/spec.md section 11: 4x compression by two interpolations gives 4 j - 2 frames in total after latent j, and 3 on flush.
+    #[test]
+    fn decoded_frames_without_wavelets_equal_the_specification() {
+        let counting = Counting { unit: 4, interpolations: 2, interpolation: Interpolation::Trilinear, wavelet: false };
+        assert_eq!([1, 2, 3, 4, 5].map(|n| counting.decoded(n)), [1, 2, 6, 10, 14]);
+        assert_eq!((counting.frames(5), counting.decode_delay()), (17, 3));
     }
 }

@@ -15,14 +15,15 @@ use crate::model::{Half, Interpolation};
 use crate::runtime::{CallersMemory, Canceller, Tensor};
 use std::sync::Arc;
 
-/// Between two steps: the temporal interpolation, and the side branch's pictures, which are ahead of it by one.
+/// Between two steps: the temporal interpolation, and the side branch's pictures, if there is one, which are ahead of it by one.
 struct Boundary {
-    /// The last three low-rate frames under the time taps of what follows the interpolation, in a ring.
+    /// The last three low-rate frames, under the time taps of the convolution that follows the interpolation, if there is one, in
+    /// a ring.
     taps: [Tensor; 3],
     /// Low-rate frames that have come since the start of the clip.
     count: u64,
     /// A ring: at most one picture waits while two new ones come.
-    pictures: [Tensor; 3],
+    pictures: Option<[Tensor; 3]>,
     /// Pictures that have come, and gone, since the start of the clip.
     pictures_in: u64,
     pictures_out: u64,
@@ -68,12 +69,15 @@ impl Engine for Decoder {
     ) -> Result<Self> {
         let stages = steps.iter().map(|step| Stage::new(step, size)).collect::<Result<Vec<_>>>()?;
         let boundary = |stage: &Stage| -> Result<Boundary> {
-            let tensor = |port| size.tensor(stage.output(port), stage.step().device.as_ref());
-            let (taps, picture) = (port::TAPS, port::PICTURES[0]);
+            let ring = |port: &Port| -> Result<[Tensor; 3]> {
+                let tensor = || size.tensor(port, stage.step().device.as_ref());
+                Ok([tensor()?, tensor()?, tensor()?])
+            };
+            let picture = stage.step().outputs.iter().find(|port| port.name == port::PICTURES[0]);
             Ok(Boundary {
-                taps: [tensor(taps)?, tensor(taps)?, tensor(taps)?],
+                taps: ring(stage.output(port::TAPS))?,
                 count: 0,
-                pictures: [tensor(picture)?, tensor(picture)?, tensor(picture)?],
+                pictures: picture.map(ring).transpose()?,
                 pictures_in: 0,
                 pictures_out: 0,
                 weights: Tensor::floats(&[0.0; 9])?,
@@ -146,7 +150,8 @@ impl Engine for Decoder {
     }
 
     fn state_bytes(&self) -> u64 {
-        let boundaries = self.boundaries.iter().flat_map(|b| b.taps.iter().chain(&b.pictures)).map(Tensor::bytes);
+        let rings = self.boundaries.iter().flat_map(|b| b.taps.iter().chain(b.pictures.iter().flatten()));
+        let boundaries = rings.map(Tensor::bytes);
         let own = [self.pictures.bytes(), self.latent.tensor().bytes()];
         self.stages.iter().map(Stage::cache_bytes).chain(boundaries).chain(own).sum()
     }
@@ -197,12 +202,11 @@ impl Shared<'_, '_> {
             let first = usize::from(starting && count == 2);
             return (first..count).try_for_each(|index| self.pictures.give(index, self.run));
         };
-        let [first, second] = boundary.new_picture_slots(starting);
-        let outputs = [
-            (port::TAPS, &boundary.taps[slot(boundary.count)]),
-            (port::PICTURES[0], &boundary.pictures[first]),
-            (port::PICTURES[1], &boundary.pictures[second]),
-        ];
+        let mut outputs = vec![(port::TAPS, &boundary.taps[slot(boundary.count)])];
+        if let Some(pictures) = &boundary.pictures {
+            let slots = boundary.new_picture_slots(starting);
+            outputs.extend(port::PICTURES.into_iter().zip(slots.map(|slot| &pictures[slot])));
+        }
         stage.run(inputs, &outputs, self.run.canceller)?;
         boundary.count += 1;
         boundary.pictures_in += if starting { 1 } else { 2 };
@@ -231,13 +235,9 @@ impl Shared<'_, '_> {
             &boundary.taps[slot(if used { newest + i as u64 - 2 } else { newest })]
         };
         let [two_ago, one_ago, now] = port::TAPS_OF;
-        let inputs = [
-            (two_ago, frame(0)),
-            (one_ago, frame(1)),
-            (now, frame(2)),
-            (port::WEIGHTS, &boundary.weights),
-            (port::SIDE, &boundary.pictures[slot(n)]),
-        ];
+        let mut inputs =
+            vec![(two_ago, frame(0)), (one_ago, frame(1)), (now, frame(2)), (port::WEIGHTS, &boundary.weights)];
+        inputs.extend(boundary.pictures.iter().map(|pictures| (port::SIDE, &pictures[slot(n)])));
         self.step(stages, boundaries, &inputs)
     }
 }
@@ -254,8 +254,10 @@ impl Boundary {
         for frame in kept_frames(count, counting) {
             keep(name, stage.output(port::TAPS), &self.taps[slot(frame)]);
         }
-        for picture in counting.interpolated(count)..doubled(count) {
-            keep(name, stage.output(port::PICTURES[0]), &self.pictures[slot(picture)]);
+        if let Some(pictures) = &self.pictures {
+            for picture in counting.interpolated(count)..doubled(count) {
+                keep(name, stage.output(port::PICTURES[0]), &pictures[slot(picture)]);
+            }
         }
     }
 
@@ -264,8 +266,8 @@ impl Boundary {
         for frame in kept_frames(count, counting) {
             fill(&mut self.taps[slot(frame)]);
         }
-        for picture in self.pictures_out..self.pictures_in {
-            fill(&mut self.pictures[slot(picture)]);
+        if let Some(pictures) = &mut self.pictures {
+            (self.pictures_out..self.pictures_in).for_each(|picture| fill(&mut pictures[slot(picture)]));
         }
     }
 

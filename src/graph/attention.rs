@@ -10,7 +10,7 @@ use super::sums::{Sum, add_residual};
 use super::value::{Element, Layout, Value};
 use crate::model::Attention;
 
-/// softmax(q k^T / sqrt(C)) v over the pixels of the frame, one head.
+/// softmax(q k^T / sqrt(C)) v over the pixels of the frame, one head. Attention that mixes frames is the same where there is one.
 pub(super) fn attention(b: &mut Builder, x: Sum, layer: &Attention, after: After) -> Sum {
     let h = x.norm(b, &layer.norm);
     let x = x.value();

@@ -5,27 +5,34 @@ use super::builder::{Builder, Part};
 use super::haar_bands::{bands, coefficient, taps};
 use super::onnx::{Attribute, INT64};
 use super::options::Options;
+use super::size::Size;
 use super::step::StepGraph;
 use super::value::{Element, Layout, Value};
 use super::{attention, elementary, haar, norms, port};
 use crate::model::{
-    Attention, Conv, ConvKind, Decoder, Encoder, Interpolation, Layer, NORM_GROUPS, Norm, NormScope, ResBlock, Wavelet,
+    Attention, Conv, ConvKind, Decoder, Down, Encoder, Enlarge, Interpolation, Layer, NORM_GROUPS, Norm, NormScope,
+    ResBlock, Up, Wavelet,
 };
 
 pub(crate) fn encoder_clip(encoder: &Encoder, options: &Options) -> StepGraph {
     let mut b = Builder::new(Part::Encoder, "clip", options);
     let video = b.input(port::VIDEO, Layout::Clip, 3, 1);
-    let coefficients = analysis(&mut b, &video, encoder.wavelet);
-    let mut low = b.channels(&coefficients, 0, 3);
-    let mut x = coefficients;
+    let mut x = match encoder.wavelet {
+        Some(wavelet) => analysis(&mut b, &video, wavelet),
+        None => video,
+    };
+    // The low-pass band, from which the next level's flow comes.
+    let mut coefficients = x.clone();
     for level in &encoder.levels {
         x = layers(&mut b, x, &level.body);
-        x = convolution(&mut b, &x, &level.down.0, 2);
-        let coefficients = analysis(&mut b, &low, level.wavelet);
-        let flow = conv(&mut b, &coefficients, &level.flow);
-        x = elementary::concat(&mut b, &[&x, &flow]);
+        x = down(&mut b, &x, &level.down);
+        if let Some(flow) = &level.flow {
+            let low = b.channels(&coefficients, 0, 3);
+            coefficients = analysis(&mut b, &low, flow.wavelet);
+            let flow = conv(&mut b, &coefficients, &flow.conv);
+            x = elementary::concat(&mut b, &[&x, &flow]);
+        }
         x = layers(&mut b, x, &level.merge);
-        low = b.channels(&coefficients, 0, 3);
     }
     let moments = layers(&mut b, x, &encoder.tail);
     b.output(port::CLIP_MOMENTS, moments);
@@ -39,39 +46,41 @@ pub(crate) fn decoder_clip(
     options: &Options,
 ) -> StepGraph {
     let mut b = Builder::new(Part::Decoder, "clip", options);
-    let latents = b.input(port::LATENTS, Layout::Clip, latent_channels, 2 << decoder.levels.len());
-    let temporal = decoder.levels.iter().filter(|level| level.up.is_temporal()).count();
-    b.slower(&latents, 1 << (temporal + usize::from(decoder.wavelet.is_temporal())));
+    let latents = b.input(port::LATENTS, Layout::Clip, latent_channels, decoder.spatial_compression());
+    b.slower(&latents, decoder.temporal_compression());
     let mut x = layers(&mut b, latents, &decoder.head);
     let (mut side, mut interpolations) = (None, 0);
     for level in &decoder.levels {
-        let main = x.channels - level.flow_channels;
-        let flow = b.channels(&x, main, x.channels);
-        x = b.channels(&x, 0, main);
-        let mut coefficients = layers(&mut b, flow, &level.branch);
-        if let Some(picture) = &side {
-            coefficients = haar::add_to_low_pass(&mut b, &coefficients, picture);
+        if let Some(flow) = &level.flow {
+            let main = x.channels - flow.channels;
+            let branch = b.channels(&x, main, x.channels);
+            x = b.channels(&x, 0, main);
+            let coefficients = layers(&mut b, branch, &flow.branch);
+            side = Some(picture(&mut b, coefficients, side.as_ref(), flow.wavelet));
         }
-        side = Some(synthesis(&mut b, &coefficients, level.wavelet));
         x = layers(&mut b, x, &level.body);
-        let mode = if level.up.is_temporal() {
+        if level.up.time {
             x = interpolate(&mut b, &x, interpolations, interpolation);
             interpolations += 1;
-            "linear"
-        } else {
-            "nearest"
-        };
-        x = double_sides(&mut b, &x, mode);
-        x = conv(&mut b, &x, &level.up.0);
+        }
+        x = enlarge(&mut b, &x, &level.up);
         x = layers(&mut b, x, &level.merge);
     }
-    let mut coefficients = layers(&mut b, x, &decoder.tail);
-    if let Some(picture) = &side {
-        coefficients = haar::add_to_low_pass(&mut b, &coefficients, picture);
+    let mut video = layers(&mut b, x, &decoder.tail);
+    if let Some(wavelet) = decoder.wavelet {
+        video = picture(&mut b, video, side.as_ref(), wavelet);
     }
-    let video = synthesis(&mut b, &coefficients, decoder.wavelet);
     b.output(port::VIDEO, video);
     b.finish()
+}
+
+/// The synthesis of coefficients, to whose low-pass band the picture of the level before is added.
+fn picture(b: &mut Builder, coefficients: Value, before: Option<&Value>, wavelet: Wavelet) -> Value {
+    let coefficients = match before {
+        Some(picture) => haar::add_to_low_pass(b, &coefficients, picture),
+        None => coefficients,
+    };
+    synthesis(b, &coefficients, wavelet)
 }
 
 fn layers(b: &mut Builder, x: Value, layers: &[Layer]) -> Value {
@@ -85,11 +94,42 @@ fn layers(b: &mut Builder, x: Value, layers: &[Layer]) -> Value {
 }
 
 fn conv(b: &mut Builder, x: &Value, conv: &Conv) -> Value {
-    convolution(b, x, conv, 1)
+    convolution(b, x, conv, false, false)
 }
 
-/// Strided convolutions are padded below and to the right only (docs/spec.md section 2).
-fn convolution(b: &mut Builder, x: &Value, conv: &Conv, stride: usize) -> Value {
+fn down(b: &mut Builder, x: &Value, down: &Down) -> Value {
+    match &down.conv {
+        Some(conv) => convolution(b, x, conv, down.space, down.time),
+        None => mean(b, x),
+    }
+}
+
+/// The mean of every second frame and the two before it.
+fn mean(b: &mut Builder, x: &Value) -> Value {
+    let x = with_first_frames(b, x, 2);
+    let attributes = vec![Attribute::ints("kernel_shape", &[3, 1, 1]), Attribute::ints("strides", &[2, 1, 1])];
+    let name = b.node("AveragePool", &[&x.name], attributes);
+    b.share(&name, 0.5);
+    Value { name, ..x }
+}
+
+/// What follows the doubling of the frame rate.
+fn enlarge(b: &mut Builder, x: &Value, up: &Up) -> Value {
+    let x = match up.space {
+        Some(Enlarge::Nearest) => double_sides(b, x, "nearest"),
+        Some(Enlarge::Bilinear) => double_sides(b, x, "linear"),
+        None => x.clone(),
+    };
+    match &up.conv {
+        Some(conv) => self::conv(b, &x, conv),
+        None => x,
+    }
+}
+
+/// At every second pixel if `space`, and every second frame if `time`. Convolutions that halve the sides are padded below and
+/// to the right only (docs/spec.md section 2).
+fn convolution(b: &mut Builder, x: &Value, conv: &Conv, space: bool, time: bool) -> Value {
+    let (halves_sides, halves_rate) = (space, time);
     let [c_out, c_in, ref kernel @ ..] = conv.weight.shape[..] else { unreachable!("a kernel has channels") };
     let [time, height, width] = match *kernel {
         [height, width] => [1, height, width],
@@ -99,20 +139,20 @@ fn convolution(b: &mut Builder, x: &Value, conv: &Conv, stride: usize) -> Value 
     let x = &if conv.kind == ConvKind::Causal { with_first_frames(b, x, time - 1) } else { x.clone() };
     let weight = b.weight(&conv.weight, &[c_out, c_in, time, height, width], Element::F32);
     let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
-    let pads = match (conv.kind, stride) {
+    let pads = match (conv.kind, halves_sides) {
         (ConvKind::Pointwise, _) => [0; 6],
-        (_, 1) => [0, 1, 1, 0, 1, 1],
-        _ => [0, 0, 0, 0, 1, 1],
+        (_, false) => [0, 1, 1, 0, 1, 1],
+        (_, true) => [0, 0, 0, 0, 1, 1],
     };
-    let stride = stride as i64;
-    let strides = [if time > 1 { stride } else { 1 }, stride, stride];
+    let stride = |halves: bool| if halves { 2 } else { 1 };
+    let strides = [stride(halves_rate), stride(halves_sides), stride(halves_sides)];
     let attributes = vec![
         Attribute::ints("kernel_shape", &[time, height, width].map(|n| n as i64)),
         Attribute::ints("pads", &pads),
         Attribute::ints("strides", &strides),
     ];
     let name = b.node("Conv", &[&x.name, &weight, &bias], attributes);
-    Value { name, channels: c_out, divisor: x.divisor * stride as usize, ..x.clone() }
+    Value { name, channels: c_out, divisor: x.divisor * strides[1] as usize, ..x.clone() }
 }
 
 /// `x` with `count` more copies of its first frame before it.
@@ -160,22 +200,40 @@ fn swap_frames_and_channels(b: &mut Builder, x: &str) -> String {
     b.node("Transpose", &[x], vec![Attribute::ints("perm", &[0, 2, 1, 3, 4])])
 }
 
-/// softmax(q k^T / sqrt(C)) v over the pixels of each frame, one head.
+/// softmax(q k^T / sqrt(C)) v over the pixels of each frame, one head; or of each group of rows, if the attention mixes frames.
 fn attention(b: &mut Builder, x: &Value, layer: &Attention) -> Value {
     let h = norm(b, x, &layer.norm);
     let mut shape = String::new();
     let [query, key, value] = [&layer.query, &layer.key, &layer.value].map(|projection| {
         let projected = conv(b, &h, projection);
-        let swapped = swap_frames_and_channels(b, &projected.name);
-        shape = b.node("Shape", &[&swapped], vec![]);
+        let frames_first = match layer.mixes_frames {
+            true => frames_first_as_it_lies(b, &projected),
+            false => swap_frames_and_channels(b, &projected.name),
+        };
+        shape = b.node("Shape", &[&frames_first], vec![]);
         let flat = b.integers(&[0, 0, 0, -1]);
-        Value { name: b.node("Reshape", &[&swapped, &flat], vec![]), ..projected }
+        Value { name: b.node("Reshape", &[&frames_first, &flat], vec![]), ..projected }
     });
     let mixed = attention::attend(b, [query, key, value], x.channels, 2, false);
-    let mixed = b.node("Reshape", &[&mixed.name, &shape], vec![]);
-    let mixed = Value { name: swap_frames_and_channels(b, &mixed), ..h };
-    let projected = conv(b, &mixed, &layer.output);
+    let name = match layer.mixes_frames {
+        true => {
+            let shape = b.node("Shape", &[&h.name], vec![]);
+            b.node("Reshape", &[&mixed.name, &shape], vec![])
+        }
+        false => {
+            let mixed = b.node("Reshape", &[&mixed.name, &shape], vec![]);
+            swap_frames_and_channels(b, &mixed)
+        }
+    };
+    let projected = conv(b, &Value { name, ..h }, &layer.output);
     elementary::add(b, x, &projected)
+}
+
+/// `[1, C, T, H, W]` taken as `[1, T, C, H, W]`, without moving a value.
+fn frames_first_as_it_lies(b: &mut Builder, x: &Value) -> String {
+    let (one, channels) = (Size::Fixed(1), Size::Fixed(x.channels));
+    let shape = b.size_list(vec![one, Size::Rest, channels, Size::Height(x.divisor), Size::Width(x.divisor)]);
+    b.node("Reshape", &[&x.name, &shape], vec![])
 }
 
 /// The frames of the doubled rate. Each is a weighted sum of two frames of `x`; the caller binds their indices and weights.

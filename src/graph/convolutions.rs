@@ -9,7 +9,7 @@ use super::onnx::Attribute;
 use super::operator_nodes::{Scale, convolve};
 use super::options::Taps;
 use super::value::{Element, Layout, Value};
-use crate::model::{Conv, ConvKind, Down};
+use crate::model::{Conv, ConvKind};
 
 /// Where a frame is padded with zeros.
 #[derive(Clone, Copy)]
@@ -226,24 +226,24 @@ fn conv_node(
 }
 
 /// The spatial downsampling conv: stride 2, padded below and to the right only (docs/spec.md section 2).
-pub(super) fn down_spatial(b: &mut Builder, x: &Value, down: &Down) -> Value {
+pub(super) fn down_spatial(b: &mut Builder, x: &Value, conv: &Conv) -> Value {
     if b.our_convolutions() {
-        return convolve(b, &[x], &down.0, Scale::Halved, None);
+        return convolve(b, &[x], conv, Scale::Halved, None);
     }
     if b.on_matrix_unit() {
         let x = matrix_nodes::narrow(b, x);
-        return matrix_nodes::convolve(b, &[&x], &down.0, Scale::Halved, None);
+        return matrix_nodes::convolve(b, &[&x], conv, Scale::Halved, None);
     }
-    conv2d(b, x.clone(), &down.0, true, 2, Padding::BottomRight)
+    conv2d(b, x.clone(), conv, true, 2, Padding::BottomRight)
 }
 
 /// The same with stride 2 in time. The frames are the last one of the pair before and the pair.
-pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], down: &Down) -> Value {
+pub(super) fn down_temporal(b: &mut Builder, frames: [&Value; 3], conv: &Conv) -> Value {
     if b.our_convolutions() {
-        return convolve(b, &frames, &down.0, Scale::Halved, None);
+        return convolve(b, &frames, conv, Scale::Halved, None);
     }
     if b.on_matrix_unit() {
-        return matrix_nodes::convolve(b, &frames, &down.0, Scale::Halved, None);
+        return matrix_nodes::convolve(b, &frames, conv, Scale::Halved, None);
     }
-    causal_conv(b, frames, &down.0, true, 2, Padding::BottomRight)
+    causal_conv(b, frames, conv, true, 2, Padding::BottomRight)
 }

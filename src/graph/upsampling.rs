@@ -1,24 +1,35 @@
-//! Upsampling layers, which double height and width. Temporal ones also double the frame rate.
+//! Upsampling layers, which double height and width, the frame rate, or both.
 
 use super::after::After;
 use super::builder::Builder;
 use super::device_nodes;
-use super::elementary::{concat, to_main, to_planes};
+use super::elementary::{add, concat, to_main, to_planes};
 use super::matrix_nodes;
 use super::onnx::Attribute;
 use super::operator_nodes::{Scale, blend_taps, convolve, convolve_taps};
 use super::size::Size;
-use super::sums::Sum;
+use super::sums::{Sum, conv_then};
 use super::value::{Element, Layout, Value};
-use crate::model::{Conv, Up};
+use crate::model::{Conv, Enlarge, Up};
 
 /// Time taps of a causal convolution.
 pub(super) const TAPS: usize = 3;
 
+/// Doubles height and width, then convolves.
+pub(super) fn up_sides(b: &mut Builder, x: &Value, up: &Up, after: After) -> Sum {
+    let conv = up.conv.as_ref().expect("only frames are doubled without a convolution");
+    match up.space {
+        Some(Enlarge::Bilinear) => {
+            let doubled = bilinear(b, x);
+            conv_then(b, doubled, conv, after)
+        }
+        _ => up_nearest(b, x, conv, after),
+    }
+}
+
 /// Repeats every pixel to 2x2, then convolves. Each result depends on 2x2 of the original pixels only. So this is four 2x2
 /// convolutions of the small frame, one for each pixel of a block, which is 4/9 of the work.
-pub(super) fn up_nearest(b: &mut Builder, x: &Value, up: &Up, after: After) -> Sum {
-    let conv = &up.0;
+fn up_nearest(b: &mut Builder, x: &Value, conv: &Conv, after: After) -> Sum {
     if b.on_matrix_unit() {
         let x = matrix_nodes::narrow(b, x);
         return match after.then() {
@@ -75,14 +86,13 @@ fn blocks_to_pixels(b: &mut Builder, blocks: &Value) -> String {
     b.node("Reshape", &[&moved, &joined], vec![])
 }
 
-/// Doubles height and width by half-pixel bilinear interpolation, then convolves by each time tap separately. The taps' results
-/// are on channels of their own, the oldest tap first. The last tap's include the bias.
-pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
+/// Height and width doubled by half-pixel bilinear interpolation.
+fn bilinear(b: &mut Builder, x: &Value) -> Value {
     let attributes =
         vec![Attribute::text("mode", "linear"), Attribute::text("coordinate_transformation_mode", "half_pixel")];
     // The CUDA provider resizes planes only. With ONNX's operators the results stay planes, so that `blend` can be a matrix
     // product.
-    let doubled = match (b.on_device(), b.our_convolutions(), b.on_matrix_unit()) {
+    match (b.on_device(), b.our_convolutions(), b.on_matrix_unit()) {
         (true, ..) => device_nodes::doubled(b, x),
         (_, true, _) => resize(b, x, attributes),
         (_, _, true) => matrix_nodes::doubled(b, x),
@@ -90,8 +100,20 @@ pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
             let x = to_planes(b, x.clone());
             resize(b, &x, attributes)
         }
+    }
+}
+
+/// Doubles height and width, if the layer does, then convolves by each time tap separately. The taps' results are on channels of
+/// their own, the oldest tap first. The last tap's include the bias. Without a convolution, it is the frame itself.
+pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
+    let Some(conv) = &up.conv else { return x.clone() };
+    let doubled = match (up.space, b.on_matrix_unit()) {
+        (Some(_), _) => bilinear(b, x),
+        (None, true) => matrix_nodes::narrow(b, x),
+        // As planes, where `bilinear` gives planes.
+        (None, false) if b.our_convolutions() || b.on_device() => x.clone(),
+        (None, false) => to_planes(b, x.clone()),
     };
-    let conv = &up.0;
     let channels = TAPS * conv.out_channels();
     // The last tap's weights in `blend` add up to 1, so the bias is added once.
     let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
@@ -113,6 +135,23 @@ pub(super) fn up_taps(b: &mut Builder, x: &Value, up: &Up) -> Value {
     let name = b.convolution(&[&doubled.name, &kernel, &bias], attributes);
     let taps = Value { name, element: b.options.arithmetic(), channels, ..doubled };
     if pixels { to_main(b, taps) } else { taps }
+}
+
+/// The weighted sum of three frames, oldest first, as the newest time tap of `blend` would have it.
+pub(super) fn blend_frames(b: &mut Builder, frames: [&Value; 3], weights: &Value) -> Value {
+    let mut sum: Option<Value> = None;
+    for (i, frame) in frames.into_iter().enumerate() {
+        let frame = b.cast(frame.clone(), Element::F32);
+        let index = b.integers(&[(TAPS * i + TAPS - 1) as i64]);
+        let weight = b.node("Gather", &[&weights.name, &index], vec![Attribute::int("axis", 0)]);
+        let part = Value { name: b.node("Mul", &[&frame.name, &weight], vec![]), ..frame };
+        sum = Some(match sum {
+            Some(sum) => add(b, &sum, &part),
+            None => part,
+        });
+    }
+    let sum = sum.expect("there are frames");
+    to_main(b, sum)
 }
 
 /// The weighted sum of the results of `up_taps` for three frames, oldest first. `weights` has those of the oldest frame first.

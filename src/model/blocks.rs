@@ -1,7 +1,7 @@
-//! The reference implementation's layers, with the names of their tensors.
+//! The reference implementations' layers, with the names of their tensors.
 
 use super::config::NormType;
-use super::layer::{Attention, Conv, ConvKind, Layer, Norm, NormScope, ResBlock, Weight};
+use super::layer::{Attention, Conv, ConvKind, Layer, Mix, Mixed, Norm, NormScope, ResBlock, Weight};
 
 /// Properties shared by all layers of a network.
 pub(super) struct Layers {
@@ -26,7 +26,7 @@ impl Layers {
     }
 
     pub(super) fn resblock2d(&self, prefix: &str, c_in: usize, c_out: usize) -> Layer {
-        let shortcut = || conv(ConvKind::Pointwise, &format!("{prefix}.nin_shortcut"), &[c_out, c_in, 1, 1]);
+        let shortcut = || pointwise2d(&format!("{prefix}.nin_shortcut"), c_in, c_out);
         Layer::ResBlock(ResBlock {
             norm1: self.frame_norm(&format!("{prefix}.norm1"), c_in),
             conv1: spatial(&format!("{prefix}.conv1"), c_in, c_out),
@@ -48,19 +48,28 @@ impl Layers {
     }
 
     pub(super) fn attention2d(&self, prefix: &str, channels: usize) -> Layer {
-        let projection =
-            |name: &str| conv(ConvKind::Pointwise, &format!("{prefix}.{name}"), &[channels, channels, 1, 1]);
-        attention(self.frame_norm(&format!("{prefix}.norm"), channels), projection)
+        let projection = |name: &str| pointwise2d(&format!("{prefix}.{name}"), channels, channels);
+        attention(self.frame_norm(&format!("{prefix}.norm"), channels), projection, false)
     }
 
     pub(super) fn attention3d(&self, prefix: &str, channels: usize) -> Layer {
+        self.attention_of_video(prefix, channels, false)
+    }
+
+    /// The kind that mixes frames.
+    pub(super) fn legacy_attention(&self, prefix: &str, channels: usize) -> Layer {
+        self.attention_of_video(prefix, channels, true)
+    }
+
+    fn attention_of_video(&self, prefix: &str, channels: usize, mixes_frames: bool) -> Layer {
         let projection = |name: &str| pointwise3d(&format!("{prefix}.{name}.conv"), channels, channels);
-        attention(self.norm(&format!("{prefix}.norm"), channels), projection)
+        attention(self.norm(&format!("{prefix}.norm"), channels), projection, mixes_frames)
     }
 }
 
-fn attention(norm: Norm, projection: impl Fn(&str) -> Conv) -> Layer {
+fn attention(norm: Norm, projection: impl Fn(&str) -> Conv, mixes_frames: bool) -> Layer {
     Layer::Attention(Attention {
+        mixes_frames,
         norm,
         query: projection("q"),
         key: projection("k"),
@@ -79,7 +88,7 @@ fn weight(prefix: &str, name: &str, shape: &[usize]) -> Weight {
 }
 
 fn conv(kind: ConvKind, prefix: &str, shape: &[usize]) -> Conv {
-    Conv { kind, weight: weight(prefix, "weight", shape), bias: weight(prefix, "bias", &shape[..1]) }
+    Conv { kind, weight: weight(prefix, "weight", shape), bias: weight(prefix, "bias", &shape[..1]), mix: None }
 }
 
 pub(super) fn spatial(prefix: &str, c_in: usize, c_out: usize) -> Conv {
@@ -90,7 +99,22 @@ pub(super) fn causal(prefix: &str, c_in: usize, c_out: usize) -> Conv {
     conv(ConvKind::Causal, prefix, &[c_out, c_in, 3, 3, 3])
 }
 
-fn pointwise3d(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+/// The same as [`spatial`], with a kernel of one frame.
+pub(super) fn spatial_of_video(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+    conv(ConvKind::Spatial, prefix, &[c_out, c_in, 1, 3, 3])
+}
+
+/// A causal convolution that is mixed with what it reads. `factor` names the number that says how much.
+pub(super) fn mixed(prefix: &str, channels: usize, factor: &str, with: Mixed) -> Conv {
+    let factor = Weight { key: factor.into(), shape: vec![1] };
+    Conv { mix: Some(Mix { factor, with }), ..causal(prefix, channels, channels) }
+}
+
+pub(super) fn pointwise2d(prefix: &str, c_in: usize, c_out: usize) -> Conv {
+    conv(ConvKind::Pointwise, prefix, &[c_out, c_in, 1, 1])
+}
+
+pub(super) fn pointwise3d(prefix: &str, c_in: usize, c_out: usize) -> Conv {
     conv(ConvKind::Pointwise, prefix, &[c_out, c_in, 1, 1, 1])
 }
 

@@ -1,8 +1,9 @@
 //! Checks that a network and its weights match.
 
 use super::checkpoint::Checkpoint;
+use super::half::Half;
 use super::layer::{NORM_GROUPS, NormScope};
-use super::network::Network;
+use super::network::{CAUSAL, Network};
 use crate::error::{Result, fail};
 use std::collections::HashSet;
 
@@ -14,7 +15,7 @@ pub(super) fn check(network: &Network, checkpoint: &Checkpoint) -> Result<()> {
         if !channels.is_multiple_of(NORM_GROUPS) {
             fail!(
                 Config,
-                "{}: norm_type \"groupnorm\" needs multiples of {NORM_GROUPS} channels, {} has {channels}",
+                "{}: group norms need multiples of {NORM_GROUPS} channels, {} has {channels}",
                 checkpoint.name(),
                 norm.weight.key
             );
@@ -46,7 +47,9 @@ pub(super) fn check(network: &Network, checkpoint: &Checkpoint) -> Result<()> {
     // Otherwise the config of a smaller model would run and give wrong pictures.
     let known: HashSet<&str> = weights.iter().map(|w| w.key.as_str()).collect();
     let extra = checkpoint.keys().filter(|key| {
-        let ours = key.starts_with("encoder.") || key.starts_with("decoder.");
+        let owned = Half::Encoder.owns(key) || Half::Decoder.owns(key);
+        // Training runs of CausalVAE save their loss with the model.
+        let ours = owned || network.generation == CAUSAL && !key.starts_with("loss.");
         ours && !key.contains("wavelet_transform") && !known.contains(key) && !checkpoint.is_integer(key)
     });
     let mut extra: Vec<&str> = extra.collect();

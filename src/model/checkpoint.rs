@@ -3,6 +3,7 @@
 
 use super::config::Config;
 use super::files::{self, Files, Weights};
+use super::mixture::Mixture;
 use super::weight_type::WeightType;
 use super::{damage, header};
 use crate::error::{Error, ErrorKind, Result, fail};
@@ -62,6 +63,8 @@ pub(crate) struct Checkpoint {
     name: String,
     files: Vec<(PathBuf, Bytes)>,
     tensors: HashMap<String, TensorEntry>,
+    /// Of tensors whose values for the network are made of others.
+    mixtures: HashMap<String, Mixture>,
     /// A hash of the samples of all tensors, taken when the files were opened.
     samples: u32,
     /// The first error while reading a file.
@@ -91,8 +94,14 @@ impl Checkpoint {
     }
 
     fn new(name: &str) -> Self {
-        let (files, tensors) = (vec![], HashMap::new());
-        Checkpoint { name: name.into(), files, tensors, samples: 0, failure: Mutex::new(None) }
+        Checkpoint {
+            name: name.into(),
+            files: vec![],
+            tensors: HashMap::new(),
+            mixtures: HashMap::new(),
+            samples: 0,
+            failure: Mutex::new(None),
+        }
     }
 
     /// A checkpoint that is compiled into the program.
@@ -100,6 +109,15 @@ impl Checkpoint {
         let mut checkpoint = Checkpoint::new(name);
         checkpoint.add(PathBuf::from(name), bytes.len() as u64, Bytes::Static(bytes))?;
         Ok(checkpoint)
+    }
+
+    /// From now on, whoever reads these tensors for the network gets the mixtures.
+    pub(super) fn mix(&mut self, mixtures: HashMap<String, Mixture>) {
+        self.mixtures = mixtures;
+    }
+
+    pub(super) fn mixture(&self, key: &str) -> Option<&Mixture> {
+        self.mixtures.get(key)
     }
 
     /// The checkpoint's name for messages.

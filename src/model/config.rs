@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Larger numbers of blocks or channels mean that the file is damaged.
 pub(super) const MAX_BLOCKS: u64 = 64;
-const MAX_CHANNELS: u64 = 1 << 16;
+pub(super) const MAX_CHANNELS: u64 = 1 << 16;
+
 /// How the decoder doubles the frame rate: the field `t_interpolation` (docs/spec.md section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interpolation {

@@ -3,9 +3,9 @@
 use super::blocks::{Layers, causal, conv2d, resampling_conv, spatial};
 use super::checkpoint::Checkpoint;
 use super::config::{Config, Interpolation, MAX_BLOCKS, NormType};
-use super::known_fields::{GENERATION_1, GENERATION_2};
+use super::known_fields::Family;
 use super::layer::{Down, Layer, Up};
-use super::network::{Decoder, DecoderLevel, Encoder, EncoderLevel, Identities, Network};
+use super::network::{Decoder, DecoderFlow, DecoderLevel, Encoder, EncoderFlow, EncoderLevel, Identities, Network};
 use super::scaling::scaling;
 use super::wavelet;
 use crate::error::{Result, fail};
@@ -13,7 +13,7 @@ use crate::error::{Result, fail};
 /// Describes the network that `config.json` specifies.
 pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
     let path = config.path().display();
-    let mut warnings = config.check_fields(&GENERATION_1, (&GENERATION_2, "WFVAE2Model"))?;
+    let mut warnings = config.check_fields(Family::Generation1)?;
     let layers = Layers { norm: config.norm_type(NormType::Group)?, frames_are_images: false };
     let attention = config.flag("use_attention", true)?;
     match config.text("attention_type", "AttnBlock3DFix")? {
@@ -87,20 +87,24 @@ fn encoder(
     tail.push(Layer::Conv(causal("encoder.conv_out.conv", 4 * b, 2 * w.latent)));
 
     Ok(Encoder {
-        wavelet: wavelet::stored(ckpt, "encoder.wavelet_transform_in", true)?,
+        wavelet: Some(wavelet::stored(ckpt, "encoder.wavelet_transform_in", true)?),
         levels: vec![
             EncoderLevel {
                 body: down1,
-                down: Down(resampling_conv(&format!("encoder.down1.{}", blocks + 1), b, temporal_l1)),
-                wavelet: wavelet::stored(ckpt, "encoder.wavelet_transform_l1", temporal_l1)?,
-                flow: spatial("encoder.connect_l1", bands_l1, flow),
+                down: Down::strided(resampling_conv(&format!("encoder.down1.{}", blocks + 1), b, temporal_l1)),
+                flow: Some(EncoderFlow {
+                    wavelet: wavelet::stored(ckpt, "encoder.wavelet_transform_l1", temporal_l1)?,
+                    conv: spatial("encoder.connect_l1", bands_l1, flow),
+                }),
                 merge: vec![],
             },
             EncoderLevel {
                 body: down2,
-                down: Down(resampling_conv(&format!("encoder.down2.{}", blocks + 1), 2 * b, true)),
-                wavelet: wavelet::stored(ckpt, "encoder.wavelet_transform_l2", true)?,
-                flow: spatial("encoder.connect_l2", 24, flow),
+                down: Down::strided(resampling_conv(&format!("encoder.down2.{}", blocks + 1), 2 * b, true)),
+                flow: Some(EncoderFlow {
+                    wavelet: wavelet::stored(ckpt, "encoder.wavelet_transform_l2", true)?,
+                    conv: spatial("encoder.connect_l2", 24, flow),
+                }),
                 merge: vec![],
             },
         ],
@@ -141,19 +145,23 @@ fn decoder(
         head,
         levels: vec![
             DecoderLevel {
-                flow_channels: flow,
-                branch: branch("decoder.connect_l2", 24),
-                wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_l2", true)?,
+                flow: Some(DecoderFlow {
+                    channels: flow,
+                    branch: branch("decoder.connect_l2", 24),
+                    wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_l2", true)?,
+                }),
                 body: up2,
-                up: Up(resampling_conv(&format!("decoder.up2.{blocks}"), 4 * b, true)),
+                up: Up::of(resampling_conv(&format!("decoder.up2.{blocks}"), 4 * b, true)),
                 merge: vec![layers.resblock3d(&format!("decoder.up2.{}", blocks + 1), 4 * b, 4 * b + flow)],
             },
             DecoderLevel {
-                flow_channels: flow,
-                branch: branch("decoder.connect_l1", bands_l1),
-                wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_l1", temporal_l1)?,
+                flow: Some(DecoderFlow {
+                    channels: flow,
+                    branch: branch("decoder.connect_l1", bands_l1),
+                    wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_l1", temporal_l1)?,
+                }),
                 body: up1,
-                up: Up(resampling_conv(&format!("decoder.up1.{blocks}"), 2 * b, temporal_l1)),
+                up: Up::of(resampling_conv(&format!("decoder.up1.{blocks}"), 2 * b, temporal_l1)),
                 merge: vec![layers.resblock3d(&format!("decoder.up1.{}", blocks + 1), 2 * b, 2 * b)],
             },
         ],
@@ -164,7 +172,7 @@ fn decoder(
             Layer::Silu,
             conv2d("decoder.conv_out", b, 24),
         ],
-        wavelet: wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_out", true)?,
+        wavelet: Some(wavelet::stored(ckpt, "decoder.inverse_wavelet_transform_out", true)?),
     })
 }
 

@@ -3,9 +3,9 @@
 use super::blocks::{Layers, causal, conv2d, resampling_conv, spatial};
 use super::checkpoint::Checkpoint;
 use super::config::{Config, Interpolation, NormType};
-use super::known_fields::{GENERATION_1, GENERATION_2};
+use super::known_fields::Family;
 use super::layer::{Down, Layer, Up};
-use super::network::{Decoder, DecoderLevel, Encoder, EncoderLevel, Identities, Network};
+use super::network::{Decoder, DecoderFlow, DecoderLevel, Encoder, EncoderFlow, EncoderLevel, Identities, Network};
 use super::scaling::scaling;
 use super::wavelet;
 use crate::error::{Result, fail};
@@ -39,7 +39,7 @@ struct Shape {
 /// Describes the network that `config.json` specifies.
 pub(super) fn describe(config: &Config, checkpoint: &Checkpoint) -> Result<Network> {
     let path = config.path().display();
-    let mut warnings = config.check_fields(&GENERATION_2, (&GENERATION_1, "WFVAEModel"))?;
+    let mut warnings = config.check_fields(Family::Generation2)?;
     let image = match config.text("input_type", "video")? {
         "video" => false,
         "image" => true,
@@ -100,9 +100,11 @@ impl Shape {
             body.extend((0..blocks).map(|j| self.resblock(level, &format!("{prefix}.res_block.{j}"), width, width)));
             levels.push(EncoderLevel {
                 body: std::mem::take(&mut body),
-                down: Down(resampling_conv(&format!("{prefix}.down"), width, level.temporal)),
-                wavelet: wavelet::stored(checkpoint, &format!("{prefix}.wavelet_transform"), level.temporal)?,
-                flow: spatial(&format!("{prefix}.in_flow_conv"), level.coefficients(), flow),
+                down: Down::strided(resampling_conv(&format!("{prefix}.down"), width, level.temporal)),
+                flow: Some(EncoderFlow {
+                    wavelet: wavelet::stored(checkpoint, &format!("{prefix}.wavelet_transform"), level.temporal)?,
+                    conv: spatial(&format!("{prefix}.in_flow_conv"), level.coefficients(), flow),
+                }),
                 merge: vec![self.resblock(level, &format!("{prefix}.out_res_block"), width + flow, next)],
             });
         }
@@ -111,7 +113,7 @@ impl Shape {
         tail.push(Layer::Norm(self.layers.norm("encoder.norm_out", width)));
         tail.push(Layer::Silu);
         tail.push(self.outer_conv("encoder.conv_out", width, 2 * self.latent));
-        let wavelet = wavelet::stored(checkpoint, "encoder.wavelet_transform_in", !self.image)?;
+        let wavelet = Some(wavelet::stored(checkpoint, "encoder.wavelet_transform_in", !self.image)?);
         Ok(Encoder { wavelet, levels, tail })
     }
 
@@ -132,16 +134,22 @@ impl Shape {
                 Some(previous) => previous.merge = before,
             }
             levels.push(DecoderLevel {
-                flow_channels: flow,
-                branch: vec![
-                    level.side_block(&self.layers, &format!("{prefix}.out_flow_conv.0"), flow, flow),
-                    conv2d(&format!("{prefix}.out_flow_conv.1"), flow, level.coefficients()),
-                ],
-                wavelet: wavelet::stored(checkpoint, &format!("{prefix}.inverse_wavelet_transform"), level.temporal)?,
+                flow: Some(DecoderFlow {
+                    channels: flow,
+                    branch: vec![
+                        level.side_block(&self.layers, &format!("{prefix}.out_flow_conv.0"), flow, flow),
+                        conv2d(&format!("{prefix}.out_flow_conv.1"), flow, level.coefficients()),
+                    ],
+                    wavelet: wavelet::stored(
+                        checkpoint,
+                        &format!("{prefix}.inverse_wavelet_transform"),
+                        level.temporal,
+                    )?,
+                }),
                 body: (0..blocks)
                     .map(|j| self.resblock(level, &format!("{prefix}.res_block.{j}"), width, width))
                     .collect(),
-                up: Up(resampling_conv(&format!("{prefix}.up"), width, level.temporal)),
+                up: Up::of(resampling_conv(&format!("{prefix}.up"), width, level.temporal)),
                 merge: vec![],
             });
             before = vec![self.resblock(level, &format!("{prefix}.out_res_block"), width, next)];
@@ -150,7 +158,7 @@ impl Shape {
         let mut tail = before;
         tail.push(Layer::Norm(self.layers.norm("decoder.norm_out", widths[0])));
         tail.push(conv2d("decoder.conv_out", widths[0], if self.image { 12 } else { 24 }));
-        let wavelet = wavelet::stored(checkpoint, "decoder.inverse_wavelet_transform_out", !self.image)?;
+        let wavelet = Some(wavelet::stored(checkpoint, "decoder.inverse_wavelet_transform_out", !self.image)?);
         Ok(Decoder { head, levels, tail, wavelet })
     }
 

@@ -9,11 +9,11 @@ pub(crate) enum Half {
 }
 
 impl Half {
-    /// The prefix of its tensor names.
-    fn prefix(self) -> &'static str {
+    /// The prefixes of its tensor names. The second one is CausalVAE's.
+    fn prefixes(self) -> [&'static str; 2] {
         match self {
-            Half::Encoder => "encoder.",
-            Half::Decoder => "decoder.",
+            Half::Encoder => ["encoder.", "quant_conv."],
+            Half::Decoder => ["decoder.", "post_quant_conv."],
         }
     }
 
@@ -26,7 +26,7 @@ impl Half {
     }
 
     pub(super) fn owns(self, key: &str) -> bool {
-        key.starts_with(self.prefix())
+        self.prefixes().iter().any(|prefix| key.starts_with(prefix))
     }
 }
 

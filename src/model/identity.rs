@@ -5,7 +5,7 @@ use super::checkpoint::Checkpoint;
 use super::config::Interpolation;
 use super::half::Half;
 use super::layer::{NormScope, Weight};
-use super::network::{Identities, Network};
+use super::network::{CAUSAL, Identities, Network};
 
 /// Bytes that the identity of a whole model hashes at the start, middle and end of each tensor. Training changes every
 /// part of a tensor, so a large checkpoint need not be read whole.
@@ -37,6 +37,9 @@ pub(super) fn identities(network: &Network, checkpoint: &Checkpoint) -> Identiti
 fn whole(network: &Network, checkpoint: &Checkpoint) -> u64 {
     let mut hash = Hash::new();
     hash.add(interpolation(network.interpolation).as_bytes());
+    for half in [Half::Encoder, Half::Decoder].into_iter().filter(|half| network.has(*half)) {
+        add_layout(&mut hash, network, half);
+    }
     for Weight { key, .. } in sorted(network.weights()) {
         let size = checkpoint.stored_bytes(key);
         hash.add(key.as_bytes());
@@ -60,6 +63,7 @@ fn of_half(network: &Network, half: Half, checkpoint: &Checkpoint) -> u64 {
     }
     // Properties that the names and shapes of the weights do not determine.
     hash.add(&[network.generation as u8]);
+    add_layout(&mut hash, network, half);
     for wavelet in network.wavelets(half) {
         hash.add(&wavelet.gain().to_le_bytes());
     }
@@ -84,6 +88,13 @@ fn of_half(network: &Network, half: Half, checkpoint: &Checkpoint) -> u64 {
     }
     // 0 means that the half is missing.
     hash.0.max(1)
+}
+
+/// Some layers of CausalVAE have no weights, and others have the same.
+fn add_layout(hash: &mut Hash, network: &Network, half: Half) {
+    if network.generation == CAUSAL {
+        hash.add(network.layout(half).as_bytes());
+    }
 }
 
 fn sorted(mut weights: Vec<&Weight>) -> Vec<&Weight> {

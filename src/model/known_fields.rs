@@ -4,7 +4,35 @@ use super::config::Config;
 use crate::error::{Result, fail};
 use serde_json::Value;
 
-pub(super) const GENERATION_1: [&str; 22] = [
+/// A family of models with fields of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Generation1,
+    Generation2,
+    Causal,
+}
+
+impl Family {
+    pub(super) const ALL: [Family; 3] = [Family::Generation1, Family::Generation2, Family::Causal];
+
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Family::Generation1 => "WFVAEModel",
+            Family::Generation2 => "WFVAE2Model",
+            Family::Causal => "CausalVAEModel",
+        }
+    }
+
+    pub(super) fn fields(self) -> &'static [&'static str] {
+        match self {
+            Family::Generation1 => &GENERATION_1,
+            Family::Generation2 => &GENERATION_2,
+            Family::Causal => &CAUSAL,
+        }
+    }
+}
+
+const GENERATION_1: [&str; 22] = [
     "latent_dim",
     "base_channels",
     "encoder_num_resblocks",
@@ -29,7 +57,7 @@ pub(super) const GENERATION_1: [&str; 22] = [
     "l2_upsample_wavelet",
 ];
 
-pub(super) const GENERATION_2: [&str; 16] = [
+const GENERATION_2: [&str; 16] = [
     "latent_dim",
     "base_channels",
     "decoder_base_channels",
@@ -47,19 +75,58 @@ pub(super) const GENERATION_2: [&str; 16] = [
     "scale",
     "shift",
 ];
-/// Fields of other programs that do not affect the network.
-const HOUSEKEEPING: [&str; 9] = [
+
+const CAUSAL: [&str; 30] = [
+    "hidden_size",
+    "hidden_size_mult",
+    "z_channels",
+    "embed_dim",
+    "use_quant_layer",
+    "q_conv",
+    "num_res_blocks",
+    "double_z",
+    "norm_type",
+    "attn_resolutions",
+    "resolution",
+    "dropout",
+    "encoder_conv_in",
+    "encoder_conv_out",
+    "encoder_attention",
+    "encoder_resnet_blocks",
+    "encoder_spatial_downsample",
+    "encoder_temporal_downsample",
+    "encoder_mid_resnet",
+    "decoder_conv_in",
+    "decoder_conv_out",
+    "decoder_attention",
+    "decoder_resnet_blocks",
+    "decoder_spatial_upsample",
+    "decoder_temporal_upsample",
+    "decoder_mid_resnet",
+    "scale",
+    "shift",
+    // Of training, but beside the others in published configs.
+    "loss_type",
+    "loss_params",
+];
+
+/// Those of them that models of other kinds have, too.
+const COMMON: [&str; 5] = ["hidden_size", "embed_dim", "resolution", "loss_type", "loss_params"];
+
+/// Fields of other programs, and of training, that do not affect the network.
+const HOUSEKEEPING: [&str; 10] = [
     "architectures",
     "auto_map",
     "dtype",
     "force_upcast",
+    "lr",
     "model_type",
     "sample_size",
     "torch_dtype",
     "transformers_version",
     "diffusers_version",
 ];
-/// Fields of other autoencoders, with the values that fit every WF-VAE.
+/// Fields of other autoencoders, with the values that fit every model here.
 const FIXED: [(&str, &str); 5] = [
     ("in_channels", "[3]"),
     ("out_channels", "[3]"),
@@ -71,10 +138,12 @@ const FIXED: [(&str, &str); 5] = [
 pub(super) const OTHER_SCALING: [&str; 4] = ["scaling_factor", "shift_factor", "latents_mean", "latents_std"];
 
 impl Config {
-    /// Checks fields that are not in `known`: those that may affect the results are errors, the others are warnings.
-    /// `other`: the fields and the class of the other generation.
-    pub(super) fn check_fields(&self, known: &[&str], other: (&[&str], &str)) -> Result<Vec<String>> {
-        let path = self.path().display();
+    /// Checks fields that are not the family's: those that may affect the results are errors, the others are warnings.
+    pub(super) fn check_fields(&self, family: Family) -> Result<Vec<String>> {
+        let (path, known) = (self.path().display(), family.fields());
+        if let Some((name, other)) = self.field_of_others(family) {
+            fail!(Config, "{path}: {name}: a field of {}; is _class_name right?", other.class());
+        }
         let mut warnings = self.warnings().to_vec();
         for (name, value) in self.entries().filter(|(name, _)| !name.starts_with('_')) {
             if [known, &HOUSEKEEPING, &OTHER_SCALING].iter().any(|fields| fields.contains(&name)) {
@@ -82,12 +151,9 @@ impl Config {
             }
             if let Some((_, fixed)) = FIXED.iter().find(|(field, _)| *field == name) {
                 if !serde_json::from_str::<Vec<Value>>(fixed).is_ok_and(|fixed| fixed.iter().any(|f| same(f, value))) {
-                    fail!(UnsupportedModel, "{path}: {name}: found {value}, expected one of {fixed} for a WF-VAE");
+                    fail!(UnsupportedModel, "{path}: {name}: found {value}, expected one of {fixed}");
                 }
                 continue;
-            }
-            if other.0.contains(&name) {
-                fail!(Config, "{path}: {name}: a field of {}, the other generation; is _class_name right?", other.1);
             }
             if let Some(meant) = known.iter().find(|known| alike(name, known)).filter(|meant| **meant != "dropout") {
                 fail!(Config, "{path}: {name}: unknown field; did you mean {meant}?");
@@ -95,6 +161,13 @@ impl Config {
             warnings.push(format!("{path}: unknown field {name} is ignored"));
         }
         Ok(warnings)
+    }
+
+    /// A field of the config that the family does not have and another one has.
+    pub(super) fn field_of_others(&self, family: Family) -> Option<(&'static str, Family)> {
+        let others = Family::ALL.into_iter().flat_map(|other| other.fields().iter().map(move |name| (*name, other)));
+        let own = |name: &&str| family.fields().contains(name) || COMMON.contains(name);
+        others.filter(|(name, _)| !own(name)).find(|(name, _)| self.has(name))
     }
 }
 

@@ -22,6 +22,23 @@ pub(crate) struct Conv {
     pub(crate) kind: ConvKind,
     pub(crate) weight: Weight,
     pub(crate) bias: Weight,
+    pub(crate) mix: Option<Mix>,
+}
+
+/// What a causal convolution's result is mixed with: the result is a * `with` + (1 - a) * convolution, where a is the sigmoid
+/// of `factor`, a single number. Readers of the weights get those of one convolution that does both.
+#[derive(Debug, Clone)]
+pub(crate) struct Mix {
+    pub(crate) factor: Weight,
+    pub(crate) with: Mixed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mixed {
+    /// The mean of the three frames that the convolution reads.
+    Mean,
+    /// The newest of them.
+    Newest,
 }
 
 /// The elements over which a norm takes its statistics.
@@ -62,6 +79,9 @@ pub(crate) struct ResBlock {
 /// Self-attention with one head over the pixels of one frame.
 #[derive(Debug, Clone)]
 pub(crate) struct Attention {
+    /// The legacy attention of CausalVAE, whose queries, keys and values are of the whole clip: their `[C, T, H * W]` is taken
+    /// as `[T, C, H * W]` without being permuted.
+    pub(crate) mixes_frames: bool,
     pub(crate) norm: Norm,
     pub(crate) query: Conv,
     pub(crate) key: Conv,
@@ -85,13 +105,32 @@ pub(crate) enum Wavelet {
     Haar3d { gain: f32 },
 }
 
-/// Halves height and width, and also the frame rate if the convolution is causal.
+/// Halves height and width, the frame rate, or both.
 #[derive(Debug, Clone)]
-pub(crate) struct Down(pub(crate) Conv);
+pub(crate) struct Down {
+    /// Strided where it halves. Without one, the mean of every second frame and the two before it.
+    pub(crate) conv: Option<Conv>,
+    pub(crate) space: bool,
+    pub(crate) time: bool,
+}
 
-/// Doubles height and width, and also the frame rate if the convolution is causal.
+/// How height and width are doubled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enlarge {
+    /// Every pixel is repeated to 2x2.
+    Nearest,
+    /// With half-pixel centres.
+    Bilinear,
+}
+
+/// Doubles height and width, the frame rate, or both; then comes the convolution, if there is one. A doubling of the frame
+/// rate with a doubling of the sides is bilinear, and one without a convolution leaves the sides.
 #[derive(Debug, Clone)]
-pub(crate) struct Up(pub(crate) Conv);
+pub(crate) struct Up {
+    pub(crate) conv: Option<Conv>,
+    pub(crate) space: Option<Enlarge>,
+    pub(crate) time: bool,
+}
 
 impl Wavelet {
     pub(crate) fn is_temporal(self) -> bool {
@@ -118,13 +157,17 @@ impl Conv {
 }
 
 impl Down {
-    pub(crate) fn is_temporal(&self) -> bool {
-        self.0.kind == ConvKind::Causal
+    /// A WF-VAE's: it halves the frame rate if its convolution is causal.
+    pub(super) fn strided(conv: Conv) -> Self {
+        let time = conv.kind == ConvKind::Causal;
+        Down { conv: Some(conv), space: true, time }
     }
 }
 
 impl Up {
-    pub(crate) fn is_temporal(&self) -> bool {
-        self.0.kind == ConvKind::Causal
+    /// A WF-VAE's: it doubles the frame rate if its convolution is causal.
+    pub(super) fn of(conv: Conv) -> Self {
+        let time = conv.kind == ConvKind::Causal;
+        Up { conv: Some(conv), space: Some(if time { Enlarge::Bilinear } else { Enlarge::Nearest }), time }
     }
 }

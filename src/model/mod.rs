@@ -5,6 +5,7 @@
 
 mod blocks;
 mod builtin;
+mod causal;
 mod check;
 mod checkpoint;
 mod config;
@@ -18,6 +19,7 @@ mod header;
 mod identity;
 mod known_fields;
 mod layer;
+mod mixture;
 mod network;
 mod open;
 mod own_files;
@@ -32,9 +34,10 @@ pub(crate) use config::Interpolation;
 pub(crate) use damage::{START, instead_of_safetensors};
 pub(crate) use half::Half;
 pub(crate) use layer::{
-    Attention, Conv, ConvKind, Down, Layer, NORM_EPSILON, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet, Weight,
+    Attention, Conv, ConvKind, Down, Enlarge, Layer, NORM_EPSILON, NORM_GROUPS, Norm, NormScope, ResBlock, Up, Wavelet,
+    Weight,
 };
-pub(crate) use network::{Decoder, Encoder, Network};
+pub(crate) use network::{Decoder, DecoderLevel, Encoder, EncoderFlow, Network};
 pub(crate) use open::open;
 pub(crate) use wavelet::{sign_2d, sign_3d};
 

@@ -16,8 +16,17 @@ impl Checkpoint {
         WeightType::of(&self.tensor(key).dtype).unwrap_or_else(|| unreachable!("checked: {key} has a type of weights"))
     }
 
-    /// Reads `block` elements of every `stride`, starting at element `first`.
+    /// Reads `block` elements of every `stride`, starting at element `first`, for the network.
     fn read_blocks(&self, key: &str, first: usize, stride: usize, block: usize, out: &mut [f32]) {
+        self.read_stored(key, first, stride, block, out);
+        if let Some(mixture) = self.mixture(key) {
+            let element = |i: usize| i / block * stride + first + i % block;
+            mixture.apply(&self.tensor(key).shape, element, out);
+        }
+    }
+
+    /// The same as the file stores them.
+    fn read_stored(&self, key: &str, first: usize, stride: usize, block: usize, out: &mut [f32]) {
         if block == 0 {
             return;
         }
@@ -49,13 +58,13 @@ impl Checkpoint {
         }
     }
 
-    /// Reads elements from `start` on.
+    /// Reads elements from `start` on, as the file stores them.
     pub(super) fn read_part(&self, key: &str, start: usize, out: &mut [f32]) {
         let n = out.len();
-        self.read_blocks(key, start, n, n, out);
+        self.read_stored(key, start, n, n, out);
     }
 
-    /// Reads the whole tensor, which must have `out.len()` elements.
+    /// Reads the whole tensor for the network, which must have `out.len()` elements.
     pub(crate) fn read(&self, key: &str, out: &mut [f32]) {
         let n = out.len();
         self.read_blocks(key, 0, n, n, out);

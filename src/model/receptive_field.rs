@@ -1,7 +1,7 @@
 //! The spatial receptive field: which inputs an output depends on. Exact for networks without attention and GroupNorm;
 //! with them every output depends on the whole frame. See docs/spec.md section 10.
 
-use super::layer::{Conv, ConvKind, Layer, NormScope, ResBlock};
+use super::layer::{Conv, ConvKind, Enlarge, Layer, NormScope, ResBlock};
 use super::network::{Decoder, Encoder, Network};
 
 /// A range of positions along one axis, both ends included.
@@ -59,26 +59,40 @@ fn encoder(encoder: &Encoder) -> Option<Span> {
     let mut low: Option<Span> = None;
     for level in encoder.levels.iter().rev() {
         main = layers(&level.merge, main)?;
-        let coefficients = conv(&level.flow, main);
-        let coefficients = low.map_or(coefficients, |low| low.union(coefficients));
-        low = Some(coefficients.before_analysis());
-        main = layers(&level.body, main.before_down())?;
+        if let Some(flow) = &level.flow {
+            let coefficients = conv(&flow.conv, main);
+            let coefficients = low.map_or(coefficients, |low| low.union(coefficients));
+            low = Some(coefficients.before_analysis());
+        }
+        main = match (level.down.space, &level.down.conv) {
+            (true, _) => main.before_down(),
+            (false, Some(kernel)) => conv(kernel, main),
+            (false, None) => main,
+        };
+        main = layers(&level.body, main)?;
     }
     let coefficients = low.map_or(main, |low| low.union(main));
-    Some(coefficients.before_analysis())
+    Some(if encoder.wavelet.is_some() { coefficients.before_analysis() } else { coefficients })
 }
 
 /// The latents that these pixels depend on.
 fn decoder(decoder: &Decoder, pixels: Span) -> Option<Span> {
-    let mut side = pixels.before_synthesis();
+    let mut side = if decoder.wavelet.is_some() { pixels.before_synthesis() } else { pixels };
     let mut main = layers(&decoder.tail, side)?;
     for level in decoder.levels.iter().rev() {
-        main = conv(&level.up.0, layers(&level.merge, main)?);
-        main = if level.up.is_temporal() { main.before_bilinear() } else { main.before_synthesis() };
+        main = layers(&level.merge, main)?;
+        main = level.up.conv.as_ref().map_or(main, |kernel| conv(kernel, main));
+        main = match level.up.space {
+            Some(Enlarge::Bilinear) => main.before_bilinear(),
+            Some(Enlarge::Nearest) => main.before_synthesis(),
+            None => main,
+        };
         main = layers(&level.body, main)?;
-        // The deeper level's output is added to these coefficients pixel by pixel.
-        side = side.before_synthesis();
-        main = main.union(layers(&level.branch, side)?);
+        if let Some(flow) = &level.flow {
+            // The deeper level's output is added to these coefficients pixel by pixel.
+            side = side.before_synthesis();
+            main = main.union(layers(&flow.branch, side)?);
+        }
     }
     layers(&decoder.head, main)
 }

@@ -10,6 +10,7 @@ use crate::engine::Values;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::{Image, ImageMut, Latents, LatentsMut, Rect};
+use crate::model::Half;
 use crate::parallel;
 use crate::runtime::Lent;
 use parking_lot::Mutex;
@@ -161,7 +162,14 @@ impl EncodeCall<'_> {
             lent = stream.settle_runtime(lending)?;
             let checked = stream.check_finite(frames);
             stream.settle_runtime(checked)?;
-            stream.check_clip(frames.len() as u64, |longest| longest)?;
+            stream.check_clip(Half::Encoder, frames.len() as u64, |longest| longest)?;
+            let (given, completed) = (frames.len() as u64, stream.completed(frames.len() as u64));
+            if given != completed && stream.model.network().needs_whole_clip(Half::Encoder).is_some() {
+                stream.model.warn(format_args!(
+                    "a clip of {given} frames: its last one is repeated up to {completed}, and counts in the statistics of {}",
+                    stream.model.checkpoint().name()
+                ));
+            }
         }
         let mut alpha = vec![];
         if let Some(track) = &mut stream.alpha {
@@ -219,7 +227,7 @@ impl DecodeCall<'_> {
             stream.codec.check(&latents, stream.decoder.as_ref().map_or(0, |decoder| decoder.progress().count))?;
             let counting = stream.model.counting();
             let longest = |frames| counting.frames(counting.latents(frames));
-            stream.check_clip(counting.frames(latent_count as u64), longest)?;
+            stream.check_clip(Half::Decoder, counting.frames(latent_count as u64), longest)?;
         }
         let lending = stream.lend(frames[..count].iter().map(ImageMut::extents));
         let lent = stream.settle_runtime(lending)?;
@@ -280,8 +288,11 @@ impl Stream {
 
     /// If each call gets a whole clip, its length, in frames, must be what was planned for. `most`: how many frames the
     /// longest clip has here; decoding gives those that completed its last group too.
-    fn check_clip(&mut self, frames: u64, most: impl Fn(u64) -> u64) -> Result<()> {
-        let Some(longest) = self.at_once else { return Ok(()) };
+    fn check_clip(&mut self, half: Half, frames: u64, most: impl Fn(u64) -> u64) -> Result<()> {
+        let longest = self.options.clip_frames;
+        if !self.takes_whole_clips(half) {
+            return Ok(());
+        }
         if longest > 0 && frames > most(longest) {
             fail!(InvalidArgument, "a clip of {frames} frames: clip_frames is {longest}");
         }

@@ -4,7 +4,7 @@ use super::model_options::{CacheType, Convolution, Layout, ModelOptions, Precisi
 use crate::error::{Result, fail};
 use crate::graph::{self, Element, Operators, Taps};
 use crate::kernels::{OPTIMISED, Target};
-use crate::model::Network;
+use crate::model::{Half, Network};
 use crate::runtime::{OUR_KERNELS, Place};
 
 const DEFAULT_ATTENTION_BYTES: u64 = 64 << 20;
@@ -13,16 +13,18 @@ pub(super) fn check_layout(
     options: &ModelOptions,
     place: Place,
     precisions: [Precision; 2],
-    whole_clips: bool,
+    network: &Network,
 ) -> Result<()> {
+    let whole_clip = network.all_need_whole_clip();
+    if let (Layout::ChannelsLast, Some(reason)) = (options.layout, whole_clip) {
+        fail!(
+            InvalidArgument,
+            "layout channels_last: the model has {reason}, and graphs of a whole clip are planes; take layout auto or planes"
+        );
+    }
     let ours = place == Place::Cpu && matches!(options.convolution, Convolution::Exact | Convolution::Fast);
     match options.layout {
-        Layout::ChannelsLast if whole_clips => fail!(
-            InvalidArgument,
-            "layout channels_last: the model has norm_type \"groupnorm\", whose graphs of a whole clip are planes; take \
-             layout auto or planes"
-        ),
-        Layout::Planes if ours && !whole_clips && precisions.contains(&Precision::F32) => fail!(
+        Layout::Planes if ours && whole_clip.is_none() && precisions.contains(&Precision::F32) => fail!(
             InvalidArgument,
             "layout planes: on the CPU, convolution exact and fast are channels-last; take layout auto, or \
              convolution direct, stacked or volume"
@@ -46,22 +48,24 @@ pub(super) struct Way {
 /// The precision that a direction gets, if it can have it.
 pub(super) fn resolve(
     precision: Precision,
-    direction: &str,
+    half: Half,
     provider: Provider,
     place: Place,
     network: &Network,
 ) -> Result<Precision> {
+    let direction = half.verb();
+    if let (Precision::F16 | Precision::Bf16, Some(reason)) = (precision, network.needs_whole_clip(half)) {
+        fail!(
+            InvalidArgument,
+            "{direction}_precision {precision}: the model has {reason}, which needs float32; take f32"
+        );
+    }
     match precision {
         Precision::Tf32 if provider == Provider::Cpu => fail!(
             InvalidArgument,
             "{direction}_precision tf32: the CPU has no such mode; take f32 there, or a CUDA device"
         ),
         Precision::Tf32 if place == Place::Cpu => Ok(Precision::F32),
-        Precision::F16 | Precision::Bf16 if network.needs_whole_clip() => fail!(
-            InvalidArgument,
-            "{direction}_precision {precision}: the model has norm_type \"groupnorm\", whose sums over a whole clip need \
-             float32; take f32"
-        ),
         precision => Ok(precision),
     }
 }
@@ -113,12 +117,12 @@ pub(super) fn wanted_kernels(options: &ModelOptions) -> Vec<Element> {
     wanted
 }
 
-/// What the graphs of a direction are made of. `kernels` are the types of our kernels on the device.
+/// What the graphs of a direction are made of. `group_norms`: it has any. `kernels` are the types of our kernels on the device.
 pub(super) fn graph_options(
     options: &ModelOptions,
     place: Place,
     precision: Precision,
-    network: &Network,
+    group_norms: bool,
     kernels: &[Element],
 ) -> graph::Options {
     let compute = element(precision);
@@ -126,10 +130,10 @@ pub(super) fn graph_options(
         Layout::ChannelsLast => true,
         Layout::Planes => false,
         // The fastest on an H100 wherever there is a choice. Group norms are of planes.
-        Layout::Auto => matches!(place, Place::Cuda(_)) && compute != Element::Bf16 && !network.has_group_norms(),
+        Layout::Auto => matches!(place, Place::Cuda(_)) && compute != Element::Bf16 && !group_norms,
     };
     let operators = match options.convolution {
-        _ if channels_last && kernels.contains(&compute) && !network.has_group_norms() => Operators::Device,
+        _ if channels_last && kernels.contains(&compute) && !group_norms => Operators::Device,
         _ if place == Place::Cpu && compute == Element::Bf16 => Operators::Matrix,
         // The others of ours compute in float32, on the CPU.
         _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
@@ -176,7 +180,8 @@ pub(super) fn unoptimised(
     network: &Network,
 ) -> Option<&'static str> {
     let wanted = matches!(convolution, Convolution::Exact | Convolution::Fast | Convolution::Direct);
-    let possible = place == Place::Cpu && precisions.contains(&Precision::F32) && !network.needs_whole_clip();
+    let possible =
+        place == Place::Cpu && precisions.contains(&Precision::F32) && network.any_needs_whole_clip().is_none();
     (!OPTIMISED && wanted && possible && Target::current().has_vectors()).then_some(
         "wfvae was compiled with opt-level 0 or 1, so ONNX Runtime's own convolutions and norms are used: calls take \
          twice as long, and results differ in the last bits. Add [profile.dev.package.wfvae] with opt-level = 3 and \
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn our_kernels_are_those_that_tests_run() {
         let (network, options) = (network("v1-tiny"), ModelOptions::default());
-        let graph = graph_options(&options, Place::Cpu, Precision::F32, &network, &[]);
+        let graph = graph_options(&options, Place::Cpu, Precision::F32, false, &[]);
         let vectors = Target::choose().unwrap().has_vectors();
         assert_eq!(graph.operators, if vectors { Operators::Exact } else { Operators::Onnx });
         assert_eq!(unoptimised(options.convolution, Place::Cpu, [Precision::F32; 2], &network), None);
@@ -216,10 +221,9 @@ mod tests {
 
     #[test]
     fn cuda_in_half_precision_has_the_convolutions_that_were_asked_for() {
-        let network = network("v1-tiny");
         let taps = |convolution, place| {
             let options = ModelOptions { convolution, ..ModelOptions::default() };
-            graph_options(&options, place, Precision::F16, &network, &[]).taps
+            graph_options(&options, place, Precision::F16, false, &[]).taps
         };
         for (convolution, expected) in [
             (Convolution::Exact, Taps::Stacked),
@@ -234,19 +238,20 @@ mod tests {
 
     #[test]
     fn cuda_is_channels_last_where_it_can_be_and_is_faster() {
-        let (pixels, groups) = (network("v1-tiny"), network("own-v2-groupnorm"));
-        let channels_last = |layout, place, precision, network| {
+        let group_norms = |case: &str| network(case).has_group_norms(Half::Encoder);
+        let (pixels, groups) = (&group_norms("v1-tiny"), &group_norms("own-v2-groupnorm"));
+        let channels_last = |layout, place, precision, groups: &bool| {
             let options = ModelOptions { layout, ..ModelOptions::default() };
-            graph_options(&options, place, precision, network, &[]).channels_last
+            graph_options(&options, place, precision, *groups, &[]).channels_last
         };
         let (auto, cuda) = (Layout::Auto, Place::Cuda(0));
         for precision in [Precision::F32, Precision::Tf32, Precision::F16] {
-            assert!(channels_last(auto, cuda, precision, &pixels), "{precision}");
+            assert!(channels_last(auto, cuda, precision, pixels), "{precision}");
         }
-        assert!(!channels_last(auto, cuda, Precision::Bf16, &pixels));
-        assert!(!channels_last(auto, cuda, Precision::F32, &groups));
-        assert!(!channels_last(auto, Place::Cpu, Precision::F16, &pixels));
-        assert!(!channels_last(Layout::Planes, cuda, Precision::F16, &pixels));
-        assert!(channels_last(Layout::ChannelsLast, Place::Cpu, Precision::F16, &pixels));
+        assert!(!channels_last(auto, cuda, Precision::Bf16, pixels));
+        assert!(!channels_last(auto, cuda, Precision::F32, groups));
+        assert!(!channels_last(auto, Place::Cpu, Precision::F16, pixels));
+        assert!(!channels_last(Layout::Planes, cuda, Precision::F16, pixels));
+        assert!(channels_last(Layout::ChannelsLast, Place::Cpu, Precision::F16, pixels));
     }
 }

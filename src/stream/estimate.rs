@@ -8,6 +8,7 @@ use crate::engine::{Decoder, Encoder, Engine};
 use crate::error::{Result, fail};
 use crate::graph::{Layout, StepGraph};
 use crate::kernels::ScratchSize;
+use crate::model::Half;
 use crate::platform;
 
 /// Bytes that a stream takes while it runs. Accurate to 15 % or 4 MB, whichever is more; to a third for models that take whole
@@ -73,7 +74,7 @@ impl Needs<'_> {
             (estimate.encode_tile, estimate.encode_tiles) = (sides(tiles), tiles.count());
             let waiting = self.at_once.map_or(1, |frames| counting.latents(frames));
             let joined = self.joined_bytes::<Encoder>(tiles, waiting, 2 * channels * self.geometry.latent_plane());
-            estimate.working_bytes = self.working_bytes(encoder, tiles).saturating_add(joined);
+            estimate.working_bytes = self.working_bytes(Half::Encoder, encoder, tiles).saturating_add(joined);
             scratch = scratch.max(self.scratch(encoder, tiles));
         }
         if let Some(tiles) = decode {
@@ -81,7 +82,7 @@ impl Needs<'_> {
             (estimate.decode_tile, estimate.decode_tiles) = (sides(tiles), tiles.count());
             let waiting = self.clip_frames().unwrap_or(counting.unit);
             let joined = self.joined_bytes::<Decoder>(tiles, waiting, 3 * self.geometry.padded.pixels() as usize);
-            let working = self.working_bytes(decoder, tiles).saturating_add(joined);
+            let working = self.working_bytes(Half::Decoder, decoder, tiles).saturating_add(joined);
             estimate.working_bytes = estimate.working_bytes.saturating_add(working);
             // The directions take turns.
             scratch = scratch.max(self.scratch(decoder, tiles));
@@ -93,7 +94,7 @@ impl Needs<'_> {
     }
 
     fn state_bytes<E: Engine>(&self, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
-        if self.model.network().needs_whole_clip() {
+        if self.takes_whole_clips(E::HALF) {
             return 0;
         }
         let engines = if self.at_once.is_some() { 1 } else { tiles.count() };
@@ -108,6 +109,10 @@ impl Needs<'_> {
         outputs.saturating_mul((values * size_of::<f32>()) as u64)
     }
 
+    fn takes_whole_clips(&self, half: Half) -> bool {
+        self.model.network().needs_whole_clip(half).is_some()
+    }
+
     /// Frames of the longest clip, where each call gets a whole one, with its last group completed.
     fn clip_frames(&self) -> Option<u64> {
         let counting = self.model.counting();
@@ -115,12 +120,12 @@ impl Needs<'_> {
     }
 
     /// Each graph's session keeps the most that it ever needed.
-    fn working_bytes(&self, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
+    fn working_bytes(&self, half: Half, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
         let size = tiles.size();
         let queries = size.pixels() / (self.geometry.compression as u64).pow(2);
         let scores = queries.saturating_pow(2).saturating_mul(4);
         let scores = scores.min(self.model.attention_bytes());
-        let frames = match self.model.network().needs_whole_clip() {
+        let frames = match self.takes_whole_clips(half) {
             true if self.at_once == Some(0) => 1 + self.model.counting().unit,
             true => self.clip_frames().unwrap_or(1),
             false => 1,
@@ -166,7 +171,7 @@ impl Estimate {
             return Ok(());
         }
         let mut needed = self.total_bytes - self.weight_bytes;
-        if model.network().needs_whole_clip() {
+        if model.network().any_needs_whole_clip().is_some() {
             // The estimate may be a third too low.
             needed = needed.saturating_add(needed / 2);
         }

@@ -12,7 +12,7 @@ use crate::error::{Result, fail};
 use crate::float_mode::FloatMode;
 use crate::graph::{self, StepGraph};
 use crate::memory;
-use crate::model::{self, Checkpoint, Half, Network};
+use crate::model::{self, Checkpoint, Half, Network, Wavelet};
 use crate::process::Process;
 use crate::runtime::{CallersMemory, Device, Place};
 use once_cell::sync::OnceCell;
@@ -113,15 +113,18 @@ impl Model {
 
     fn with(network: Network, sessions: Sessions, options: &ModelOptions) -> Result<Self> {
         let place = sessions.place;
-        let side = |precision, direction: &'static str| -> Result<Side> {
-            let precision = compute::resolve(precision, direction, options.provider, place, &network)?;
-            let way = Way { precision, convolution: options.convolution, layout: options.layout, direction };
-            let options = compute::graph_options(options, place, precision, &network, &sessions.kernels());
+        let side = |precision, half: Half| -> Result<Side> {
+            let precision = compute::resolve(precision, half, options.provider, place, &network)?;
+            let way =
+                Way { precision, convolution: options.convolution, layout: options.layout, direction: half.verb() };
+            let group_norms = network.has_group_norms(half);
+            let options = compute::graph_options(options, place, precision, group_norms, &sessions.kernels());
             Ok(Side { way, options, steps: OnceCell::new() })
         };
-        let (encoder, decoder) = (side(options.encode_precision, "encode")?, side(options.decode_precision, "decode")?);
+        let encoder = side(options.encode_precision, Half::Encoder)?;
+        let decoder = side(options.decode_precision, Half::Decoder)?;
         let (encode_precision, decode_precision) = (encoder.way.precision, decoder.way.precision);
-        compute::check_layout(options, place, [encode_precision, decode_precision], network.needs_whole_clip())?;
+        compute::check_layout(options, place, [encode_precision, decode_precision], &network)?;
         if let Some(text) =
             compute::unoptimised(options.convolution, place, [encode_precision, decode_precision], &network)
         {
@@ -162,7 +165,8 @@ impl Model {
             encode_delay: counting.encode_delay(),
             decode_delay: counting.decode_delay(),
             has_attention: network.has_attention(),
-            whole_clips: network.needs_whole_clip(),
+            whole_clips: network.any_needs_whole_clip().is_some(),
+            decode_whole_clips: network.needs_whole_clip(Half::Decoder).is_some(),
             encode_halo: self.halo(Half::Encoder),
             decode_halo: self.halo(Half::Decoder),
             has_scaling: network.scaling.is_ok(),
@@ -204,6 +208,11 @@ impl Model {
         self.checkpoint().check_target(target.as_ref())
     }
 
+    /// A warning for the owner of the model.
+    pub(super) fn warn(&self, text: fmt::Arguments<'_>) {
+        self.0.sessions.logger.log(log::Level::Warn, text);
+    }
+
     /// The process that opened it.
     pub(crate) fn owner(&self) -> Process {
         self.0.owner
@@ -241,8 +250,9 @@ impl Model {
         let network = self.network();
         Counting {
             unit: network.temporal_compression() as u64,
-            interpolations: network.temporal_levels() as u32,
+            interpolations: network.decoder.interpolations() as u32,
             interpolation: network.interpolation,
+            wavelet: network.decoder.wavelet.is_some_and(Wavelet::is_temporal),
         }
     }
 
@@ -272,6 +282,11 @@ impl Model {
         &self.0.encoder.options
     }
 
+    #[cfg(test)]
+    pub(crate) fn decoder_options(&self) -> &graph::Options {
+        &self.0.decoder.options
+    }
+
     /// Those that run the network.
     pub(crate) fn threads(&self) -> usize {
         self.0.sessions.threads
@@ -295,7 +310,7 @@ impl Model {
     fn graphs_by(&self, half: Half, options: &graph::Options) -> Vec<StepGraph> {
         let network = self.network();
         match half {
-            _ if network.needs_whole_clip() => vec![self.clip_graph(half)],
+            _ if network.needs_whole_clip(half).is_some() => vec![self.clip_graph(half)],
             Half::Encoder => graph::encoder(&network.encoder, options),
             Half::Decoder => graph::decoder(&network.decoder, network.latent_channels, options),
         }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub struct ModelInfo {
     /// The checkpoint's path, or "the built-in model".
     pub name: String,
-    /// 1: WFVAEModel, 2: WFVAE2Model.
+    /// 1: WFVAEModel, 2: WFVAE2Model, 3: CausalVAEModel.
     pub generation: u32,
     /// C of the latents.
     pub latent_channels: usize,
@@ -23,8 +23,11 @@ pub struct ModelInfo {
     pub decode_delay: u64,
     /// Whether the network has attention, whose time grows with the square of a frame's area.
     pub has_attention: bool,
-    /// Whether norms span the whole clip. Such a model cannot stream: each call gets a whole clip and ends it.
+    /// Whether norms or attention span the whole clip in a direction that the model has. Such a direction cannot stream: each
+    /// call gets a whole clip and ends it.
     pub whole_clips: bool,
+    /// Whether that is so when decoding, too. Where only encoding takes whole clips, latents are decoded in any number of calls.
+    pub decode_whole_clips: bool,
     /// Pixels of context that an exact encoder tile needs on each side; `None` if exact tiles are not possible.
     pub encode_halo: Option<usize>,
     /// The same for the decoder.

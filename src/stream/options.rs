@@ -17,7 +17,9 @@ pub struct StreamOptions {
     pub width: usize,
     /// Height of the frames, as `width`.
     pub height: usize,
-    /// Repeats the last column and row up to the next multiple when encoding, and crops them when decoding.
+    /// Repeats the last column and row up to the next multiple when encoding, and crops them when decoding. Where encoding takes
+    /// whole clips, also repeats the last frame of a clip that does not fill its last group. There, what is repeated counts in
+    /// the statistics of the norms.
     pub pad: bool,
     /// Whether the stream can encode. A direction that it lacks takes no memory. Must be `false` if the model has no encoder.
     pub encode: bool,

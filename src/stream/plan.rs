@@ -45,12 +45,15 @@ impl Plan {
         }
         check_memory(model, options)?;
         check_count("clip_frames", options.clip_frames)?;
-        let whole = model.network().needs_whole_clip();
-        if whole && options.memory_limit > 0 && options.clip_frames == 0 {
+        let whole = needs_whole_clip(model, options);
+        if let Some(reason) = whole
+            && options.memory_limit > 0
+            && options.clip_frames == 0
+        {
             fail!(
                 InvalidArgument,
-                "memory_limit without clip_frames: {} has norm_type \"groupnorm\", so that memory grows with the clip's \
-                 length; set clip_frames to that of the longest",
+                "memory_limit without clip_frames: {} has {reason}, so that memory grows with the clip's length; set \
+                 clip_frames to that of the longest",
                 model.info().name
             );
         }
@@ -58,7 +61,7 @@ impl Plan {
             model,
             options,
             geometry,
-            at_once: (whole || options.clip_frames > 0).then_some(options.clip_frames),
+            at_once: (whole.is_some() || options.clip_frames > 0).then_some(options.clip_frames),
             encoder: if options.encode { model.graphs(Half::Encoder) } else { vec![] },
             decoder: if options.decode { model.graphs(Half::Decoder) } else { vec![] },
         };
@@ -87,6 +90,12 @@ impl Plan {
     }
 }
 
+/// Why a stream takes whole clips, in one of its directions at least.
+fn needs_whole_clip(model: &Model, options: &StreamOptions) -> Option<&'static str> {
+    let directions = [(Half::Encoder, options.encode), (Half::Decoder, options.decode)];
+    directions.into_iter().filter(|(_, used)| *used).find_map(|(half, _)| model.network().needs_whole_clip(half))
+}
+
 /// Frames or latents in a device's memory.
 fn check_memory(model: &Model, options: &StreamOptions) -> Result<()> {
     let kinds = [("frame_memory", options.frame_memory), ("latent_memory", options.latent_memory)];
@@ -102,12 +111,14 @@ fn check_memory(model: &Model, options: &StreamOptions) -> Result<()> {
     if options.frame_memory == MemoryKind::Cpu {
         return Ok(());
     }
-    let name = &model.info().name;
-    match options {
-        _ if model.network().needs_whole_clip() => fail!(
+    if let Some(reason) = needs_whole_clip(model, options) {
+        fail!(
             InvalidArgument,
-            "frame_memory cuda: {name} has norm_type \"groupnorm\" and takes whole clips, whose frames must be in the CPU's memory"
-        ),
+            "frame_memory cuda: {} has {reason}, and frames of whole clips must be in the CPU's memory",
+            model.info().name
+        );
+    }
+    match options {
         StreamOptions { alpha: true, .. } => {
             fail!(
                 InvalidArgument,
@@ -130,8 +141,8 @@ impl Planner<'_> {
         if !tiled && (self.options.tile_width, self.options.tile_height) != (0, 0) {
             fail!(InvalidArgument, "a tile size without tiling; ask for exact or blended tiles");
         }
-        if tiled && self.model.network().needs_whole_clip() {
-            fail!(InvalidArgument, "{}: group norm spans the whole frame, so it has no tiles", self.model.info().name);
+        if tiled && let Some(reason) = needs_whole_clip(self.model, self.options) {
+            fail!(InvalidArgument, "tiles: {} has {reason}; ask for none", self.model.info().name);
         }
         if self.options.tiling == Tiling::Exact && self.halo().is_none() {
             fail!(
@@ -221,7 +232,7 @@ impl Planner<'_> {
         let shorter = "shorten clip_frames, ";
         let caches = "open the model with half precision caches, ";
         let advice = match (self.options.tiling, self.at_once) {
-            _ if self.model.network().needs_whole_clip() => shorter.into(),
+            _ if needs_whole_clip(self.model, self.options).is_some() => shorter.into(),
             (Tiling::Off, None) => {
                 format!("ask for tiles and set clip_frames (a whole clip in each call, one tile at a time), {caches}")
             }

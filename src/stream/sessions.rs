@@ -28,7 +28,7 @@ pub(super) struct Sessions {
     /// Why [`Provider::Auto`] did not take a CUDA device.
     pub(super) fallback: Option<String>,
     pub(super) threads: usize,
-    logger: Logger,
+    pub(super) logger: Logger,
     provider_options: Arc<[(String, String)]>,
     /// Whether runs on a device are recorded.
     recordings: bool,

@@ -12,6 +12,7 @@ use crate::engine::{Decoder, Encoder, Engine, check_count};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::float_mode::FloatMode;
 use crate::media::{LatentCodec, Posterior};
+use crate::model::Half;
 use crate::runtime::{CallersMemory, Canceller};
 use std::fmt;
 use std::ops::Range;
@@ -64,8 +65,6 @@ pub struct Stream {
     pub(super) codec: LatentCodec,
     pub(super) encoder: Option<Direction<Encoder>>,
     pub(super) decoder: Option<Direction<Decoder>>,
-    /// The longest clip in frames, where each call gets a whole one; 0: any.
-    pub(super) at_once: Option<u64>,
     /// The longest clip whose memory was found to be there.
     pub(super) longest_clip: u64,
     pub(super) frame_limit: Option<u64>,
@@ -100,12 +99,20 @@ impl Stream {
         if at_once != Some(0) {
             estimate.check_available(model, options)?;
         }
+        if options.encode && geometry.is_padded() && model.network().needs_whole_clip(Half::Encoder).is_some() {
+            let (padded, name) = (geometry.padded, model.checkpoint().name());
+            model.warn(format_args!(
+                "frames of {}x{} are padded to {}x{}, and what is repeated counts in the statistics of {name}: scale or crop them \
+                 instead",
+                options.width, options.height, padded.width, padded.height
+            ));
+        }
         let callers = model.callers_memory(options)?;
         let of_frames = callers.as_ref().filter(|_| options.frame_memory == MemoryKind::Cuda);
         let mut encoder: Option<Direction<Encoder>> =
-            direction(model, &geometry, encode, at_once.is_some(), of_frames)?;
+            direction(model, &geometry, encode, options.clip_frames > 0, of_frames)?;
         let mut decoder: Option<Direction<Decoder>> =
-            direction(model, &geometry, decode, at_once.is_some(), of_frames)?;
+            direction(model, &geometry, decode, options.clip_frames > 0, of_frames)?;
         let canceller = Canceller::new()?;
         // Loading kernels, choosing algorithms and growing the arena take seconds, for which the first call should not
         // wait. If memory is too small, the caller is told now.
@@ -120,7 +127,6 @@ impl Stream {
             codec,
             encoder,
             decoder,
-            at_once,
             longest_clip: 0,
             frame_limit: None,
             alpha: options.alpha.then(AlphaTrack::default),
@@ -214,7 +220,9 @@ impl Stream {
     /// The clip's latents that `frames` more frames would give.
     pub(super) fn encoded_by(&self, frames: u64) -> Result<Range<u64>> {
         check_count("frames", frames)?;
-        Ok(self.in_clip(&self.encoder)?.outputs_of(frames))
+        let encoder = self.in_clip(&self.encoder)?;
+        self.check_groups(frames)?;
+        Ok(encoder.outputs_of(frames))
     }
 
     /// The clip's frames that `latents` more latents would give, without those behind the limit.
@@ -325,6 +333,34 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether each call of a direction gets a whole clip.
+    pub(super) fn takes_whole_clips(&self, half: Half) -> bool {
+        self.options.clip_frames > 0 || self.model.network().needs_whole_clip(half).is_some()
+    }
+
+    /// A whole clip whose last group is not full would get frames that count in the statistics of its norms: not silently.
+    fn check_groups(&self, frames: u64) -> Result<()> {
+        let (counting, whole) = (self.model.counting(), self.completed(frames));
+        let Some(reason) = self.model.network().needs_whole_clip(Half::Encoder) else { return Ok(()) };
+        if frames != whole && !self.options.pad {
+            fail!(
+                InvalidArgument,
+                "a clip of {frames} frames: {} takes 1 + n * {}, {} or {whole}; it has {reason}, so a repeated last frame would \
+                 change all latents; drop frames, or ask for padding, which repeats it",
+                self.model.info().name,
+                counting.unit,
+                whole - counting.unit
+            );
+        }
+        Ok(())
+    }
+
+    /// The frames of a clip of so many with its last group completed.
+    pub(super) fn completed(&self, frames: u64) -> u64 {
+        let counting = self.model.counting();
+        counting.frames(counting.latents(frames))
+    }
+
     /// A direction, if the stream has it and its clip goes on.
     fn in_clip<'a, E: Engine>(&self, direction: &'a Option<Direction<E>>) -> Result<&'a Direction<E>> {
         let (direction, verb) = (has(direction)?, E::HALF.verb());
@@ -332,15 +368,17 @@ impl Stream {
         if !progress.ended {
             return Ok(direction);
         }
-        if progress.count > 0 && self.model.network().needs_whole_clip() {
+        if progress.count > 0
+            && let Some(reason) = self.model.network().needs_whole_clip(E::HALF)
+        {
             fail!(
                 InvalidState,
-                "a second {verb} call: {} has norm_type \"groupnorm\", whose statistics span the whole clip, so it \
-                 cannot stream; give the clip in one call, and reset the stream before the next one",
+                "a second {verb} call: {} has {reason}, so it cannot stream; give the clip in one call, and reset the stream \
+                 before the next one",
                 self.model.info().name
             );
         }
-        if progress.count > 0 && self.at_once.is_some() {
+        if progress.count > 0 && self.options.clip_frames > 0 {
             fail!(
                 InvalidState,
                 "a second {verb} call: with clip_frames set each call gets a whole clip; reset the stream before the \
@@ -376,8 +414,8 @@ fn direction<E: Engine>(
 ) -> Result<Option<Direction<E>>> {
     let Some(tiles) = tiles else { return Ok(None) };
     let (steps, counting) = (model.steps(E::HALF)?, model.counting());
-    Ok(Some(match model.network().needs_whole_clip() {
-        true => Direction::of_whole_clips(&steps[0], counting, geometry),
-        false => Direction::new(steps, counting, geometry, tiles, at_once, callers)?,
+    Ok(Some(match model.network().needs_whole_clip(E::HALF) {
+        Some(_) => Direction::of_whole_clips(&steps[0], counting, geometry),
+        None => Direction::new(steps, counting, geometry, tiles, at_once, callers)?,
     }))
 }

@@ -130,10 +130,10 @@ static void test_config(void)
     FIELD(CONFIG, "t_interpolation", "\"trilinear\"", "\"cubic\"", ": found \"cubic\", expected \"nearest\" or");
     FIELD(CONFIG, "t_interpolation", "\"trilinear\"", "3", ": found 3, expected a string");
     FIELD(CONFIG, "norm_type", "\"layernorm\"", "\"batchnorm\"", ": found \"batchnorm\", expected");
-    OPENED("config: groupnorm", CONFIG, "\"groupnorm\" needs multiples of 32 channels, encoder.down1.1.norm1.weight has 4",
+    OPENED("config: groupnorm", CONFIG, "group norms need multiples of 32 channels, encoder.down1.1.norm1.weight has 4",
            edit(CONFIG_JSON, "\"layernorm\"", "\"groupnorm\""));
     FIELD(CONFIG, "_class_name", "\"WFVAEModel\"", "\"AutoencoderKL\"", ": found \"AutoencoderKL\", expected");
-    OPENED("config: of the other generation", CONFIG, "attention_type: a field of WFVAEModel, the other generation",
+    OPENED("config: of the other generation", CONFIG, "encoder_energy_flow_hidden_size: a field of WFVAEModel; is _class_name right",
            edit(CONFIG_JSON, "\"WFVAEModel\"", "\"WFVAE2Model\""));
     FIELD(CONFIG, "attention_type", "\"AttnBlock3DFix\"", "\"AttnBlock2D\"", ": found \"AttnBlock2D\", expected");
     FIELD(UNSUPPORTED_MODEL, "attention_type", "\"AttnBlock3DFix\"", "\"AttnBlock3D\"", " \"AttnBlock3D\"");

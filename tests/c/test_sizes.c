@@ -32,7 +32,7 @@ int main(void)
     FIELD(wfvae_model_options, provider_options, 80);
     FIELD(wfvae_model_options, error_text, 88);
     FIELD(wfvae_model_options, error_size, 96);
-    SIZE(wfvae_model_info, 160);
+    SIZE(wfvae_model_info, 168);
     FIELD(wfvae_model_info, struct_size, 0);
     FIELD(wfvae_model_info, name, 8);
     FIELD(wfvae_model_info, provider, 16);
@@ -61,6 +61,7 @@ int main(void)
     FIELD(wfvae_model_info, directions, 140);
     FIELD(wfvae_model_info, encoder_identity, 144);
     FIELD(wfvae_model_info, decoder_identity, 152);
+    FIELD(wfvae_model_info, decode_whole_clips, 160);
     SIZE(wfvae_frame, 136);
     FIELD(wfvae_frame, struct_size, 0);
     FIELD(wfvae_frame, format, 8);

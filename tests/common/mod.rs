@@ -164,6 +164,15 @@ pub fn encode(stream: &mut Stream, video: &[f32], plan: &[usize]) -> Vec<f32> {
 
 /// Decodes `[T, C, h, w]` by a plan of latents per call, then flushes; gives `[T, 3, H, W]`.
 pub fn decode(stream: &mut Stream, latents: &[f32], plan: &[usize]) -> Vec<f32> {
+    let mut video = decode_part(stream, latents, plan);
+    let (info, count) = (stream.info(), stream.decode_flush_count().unwrap() as usize);
+    let frames = with_frames(&mut video, count, &info, |frames| stream.decode_flush(frames).unwrap());
+    assert_eq!(frames, count);
+    video
+}
+
+/// The same without the flush.
+pub fn decode_part(stream: &mut Stream, latents: &[f32], plan: &[usize]) -> Vec<f32> {
     let info = stream.info();
     let latent = info.latent_channels * info.latent_width * info.latent_height;
     let mut video = vec![];
@@ -175,9 +184,6 @@ pub fn decode(stream: &mut Stream, latents: &[f32], plan: &[usize]) -> Vec<f32> 
         let frames = with_frames(&mut video, count, &info, |frames| stream.decode(Latents::F32(now), frames).unwrap());
         assert_eq!(frames, count);
     }
-    let count = stream.decode_flush_count().unwrap() as usize;
-    let frames = with_frames(&mut video, count, &info, |frames| stream.decode_flush(frames).unwrap());
-    assert_eq!(frames, count);
     video
 }
 

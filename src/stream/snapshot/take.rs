@@ -8,6 +8,7 @@ use crate::error::{Result, fail};
 use crate::float_mode::FloatMode;
 use crate::graph::Port;
 use crate::memory;
+use crate::model::Half;
 use crate::stream::alpha::AlphaTrack;
 use crate::stream::direction::Direction;
 use crate::stream::geometry::Geometry;
@@ -155,7 +156,8 @@ impl Stream {
             fail!(InvalidArgument, "the snapshot is of a stream that {found}, this one {expected}");
         }
         let halfway = |part: Option<Progress>| part.is_some_and(|at| at.count > 0 && !at.ended);
-        if self.at_once.is_some() && (halfway(theirs.encoder) || halfway(theirs.decoder)) {
+        let parts = [(Half::Encoder, theirs.encoder), (Half::Decoder, theirs.decoder)];
+        if parts.into_iter().any(|(half, part)| halfway(part) && self.takes_whole_clips(half)) {
             fail!(InvalidArgument, "the snapshot is of the middle of a clip, this stream takes whole clips");
         }
         let state = self.live_state(theirs);

@@ -256,6 +256,88 @@ pub(super) fn second_generation(kind: Kind) -> impl Strategy<Value = ModelConfig
     )
 }
 
+/// The blocks of a level in the spatial and the temporal list that double or halve so much.
+fn resampling(space: bool, time: bool, choice: usize, encoder: bool) -> [&'static str; 2] {
+    let of_space = match (choice % 3, encoder) {
+        (0, true) => "Downsample",
+        (1, true) => "SpatialDownsample2x",
+        (_, true) => "Spatial2x3DDownsample",
+        (0, false) => "Upsample",
+        (1, false) => "SpatialUpsample2x",
+        (_, false) => "Spatial2x3DUpsample",
+    };
+    let of_time = match (choice / 3 % 2, encoder) {
+        (0, true) => "TimeDownsample2x",
+        (_, true) => "TimeDownsampleRes2x",
+        (0, false) => "TimeUpsample2x",
+        (_, false) => "TimeUpsampleRes2x",
+    };
+    let of_both = if encoder { "Spatial2xTime2x3DDownsample" } else { "Spatial2xTime2x3DUpsample" };
+    let pair = match (space, time, choice / 6 % 2) {
+        (true, true, 0) => [of_both, ""],
+        (true, true, _) => [of_space, of_time],
+        (true, false, _) => [of_space, ""],
+        (false, true, _) => [of_time, ""],
+        (false, false, _) => ["", ""],
+    };
+    // In which list a block stands makes no difference.
+    if choice / 12 % 2 == 1 && pair[1].is_empty() { [pair[1], pair[0]] } else { pair }
+}
+
+/// CausalVAE. A third of them have layer norms, so that their decoders stream.
+pub(super) fn causal() -> impl Strategy<Value = ModelConfig> {
+    let level = (any::<bool>(), any::<bool>(), [0..24usize, 0..24], 1..=2usize, any::<[bool; 2]>());
+    let ends = any::<[bool; 5]>();
+    let numbers = (1..=4usize, 1..=5usize, prop::option::of(any::<bool>()));
+    let attention = (prop_oneof![3 => Just(false), 1 => Just(true)], prop_oneof![3 => Just(false), 1 => Just(true)]);
+    (vec(level, 1..=3), ends, numbers, attention, prop_oneof![1 => Just(true), 2 => Just(false)]).prop_map(
+        |(levels, ends, (inner, embedded, quant), attention, group)| {
+            let last = levels.len() - 1;
+            let width = |i: usize, factor: usize| match (group, i == last) {
+                (true, _) => factor,
+                // The encoder's attention has group norms all the same.
+                (false, true) => 4,
+                (false, false) => factor,
+            };
+            let each = |of: &dyn Fn(usize) -> Value| (0..levels.len()).map(of).collect::<Vec<_>>();
+            let slots = |encoder: bool, slot: usize| {
+                each(&|i| {
+                    let (space, time, choices, ..) = levels[i];
+                    json!(resampling(space, time, choices[usize::from(encoder)], encoder)[slot])
+                })
+            };
+            let conv = |yes: bool| if yes { "Conv2d" } else { "CausalConv3d" };
+            let block = |yes: bool| if yes { "ResnetBlock2D" } else { "ResnetBlock3D" };
+            let attends = |legacy: bool| if legacy { "AttnBlock3D" } else { "AttnBlock3DFix" };
+            ModelConfig::new(json!({
+                "_class_name": "CausalVAEModel",
+                "hidden_size": if group { 32 } else { 8 },
+                "hidden_size_mult": each(&|i| json!(width(i, levels[i].3))),
+                "z_channels": inner,
+                "embed_dim": embedded,
+                "use_quant_layer": quant.is_some(),
+                "q_conv": conv(quant == Some(true)),
+                "num_res_blocks": 1,
+                "norm_type": if group { "groupnorm" } else { "layernorm" },
+                "encoder_conv_in": conv(ends[0]),
+                "encoder_conv_out": conv(ends[1]),
+                "decoder_conv_in": conv(ends[2]),
+                "decoder_conv_out": conv(ends[3]),
+                "encoder_mid_resnet": block(ends[4]),
+                "decoder_mid_resnet": block(ends[0]),
+                "encoder_attention": attends(attention.0),
+                "decoder_attention": attends(attention.1),
+                "encoder_resnet_blocks": each(&|i| json!(block(levels[i].4[0]))),
+                "decoder_resnet_blocks": each(&|i| json!(block(levels[i].4[1]))),
+                "encoder_spatial_downsample": slots(true, 0),
+                "encoder_temporal_downsample": slots(true, 1),
+                "decoder_spatial_upsample": slots(false, 0),
+                "decoder_temporal_upsample": slots(false, 1),
+            }))
+        },
+    )
+}
+
 fn weights(kind: Kind) -> impl Strategy<Value = Weights> {
     let storage = prop_oneof![Just(Storage::F32), Just(Storage::F16), Just(Storage::Bf16)];
     let haar = prop_oneof![Just(Haar::LeftOut), Just(Haar::F32), Just(Haar::AsWeights)];

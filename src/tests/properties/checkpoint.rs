@@ -170,7 +170,8 @@ fn wavelets(network: &Network) -> Vec<(String, Wavelet)> {
         ("encoder.wavelet_transform_in".to_string(), encoder.wavelet),
         ("decoder.inverse_wavelet_transform_out".to_string(), decoder.wavelet),
     ];
-    let encoder = encoder.levels.iter().enumerate().map(|(i, level)| (analysis(i), level.wavelet));
-    let decoder = decoder.levels.iter().enumerate().map(|(i, level)| (synthesis(i), level.wavelet));
-    outer.into_iter().chain(encoder).chain(decoder).collect()
+    let encoder = encoder.levels.iter().enumerate().map(|(i, l)| (analysis(i), l.flow.as_ref().map(|f| f.wavelet)));
+    let decoder = decoder.levels.iter().enumerate().map(|(i, l)| (synthesis(i), l.flow.as_ref().map(|f| f.wavelet)));
+    let all = outer.into_iter().chain(encoder).chain(decoder);
+    all.filter_map(|(name, wavelet)| Some((name, wavelet?))).collect()
 }

@@ -46,12 +46,12 @@ pub(super) fn calls(plan: &[usize], total: usize) -> Vec<usize> {
 
 /// Runs of a direction's steps for each latent after the first.
 fn steps_per_latent(network: &Network) -> u64 {
-    (2 << network.temporal_levels()) - 1
+    (2 << network.decoder.interpolations()) - 1
 }
 
 /// Runs of a direction's steps for a clip: the first latent runs each step once.
 pub(super) fn steps_of_clip(network: &Network, latents: u64) -> u64 {
-    1 + network.temporal_levels() as u64 + (latents - 1) * steps_per_latent(network)
+    1 + network.decoder.interpolations() as u64 + (latents - 1) * steps_per_latent(network)
 }
 
 fn frame_len(info: &StreamInfo) -> usize {

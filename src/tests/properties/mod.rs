@@ -38,8 +38,16 @@ fn number(variable: &str) -> Option<u64> {
 const PINNED: &str = include_str!("pinned.txt");
 
 /// Of all properties: a pinned case of any other would never run.
-const NAMES: [&str; 7] =
-    ["exact tiles", "first generation", "interpolation", "reach", "real reach", "second generation", "working memory"];
+const NAMES: [&str; 8] = [
+    "causal",
+    "exact tiles",
+    "first generation",
+    "interpolation",
+    "reach",
+    "real reach",
+    "second generation",
+    "working memory",
+];
 
 /// The pinned cases of a property.
 #[derive(Debug, Clone, PartialEq)]

@@ -178,7 +178,7 @@ fn encoded(encoder: &Encoder, pixels: Vec<bool>) -> Vec<bool> {
         let at = |x: &[bool], i: usize| x.get(i).copied().unwrap_or(false);
         main = (0..main.len() / 2).map(|i| (0..3).any(|tap| at(&main, 2 * i + tap))).collect();
         low = halved(&low);
-        main = either(main, &conv(&level.flow, low.clone()));
+        main = either(main, &conv(&level.flow.as_ref().expect("a WF-VAE").conv, low.clone()));
         main = layers(&level.merge, main);
     }
     layers(&encoder.tail, main)
@@ -188,10 +188,11 @@ fn decoded(decoder: &Decoder, latents: Vec<bool>) -> Vec<bool> {
     let mut main = layers(&decoder.head, latents);
     let mut side = vec![false; main.len()];
     for level in &decoder.levels {
-        side = doubled(&either(side, &layers(&level.branch, main.clone())));
+        let branch = &level.flow.as_ref().expect("a WF-VAE").branch;
+        side = doubled(&either(side, &layers(branch, main.clone())));
         main = layers(&level.body, main);
-        main = if level.up.is_temporal() { interpolated(&main) } else { doubled(&main) };
-        main = layers(&level.merge, conv(&level.up.0, main));
+        main = if level.up.time { interpolated(&main) } else { doubled(&main) };
+        main = layers(&level.merge, conv(level.up.conv.as_ref().expect("a WF-VAE"), main));
     }
     doubled(&either(side, &layers(&decoder.tail, main)))
 }

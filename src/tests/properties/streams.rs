@@ -1,6 +1,6 @@
 //! Streams of random models.
 
-use super::cases::{self, Case, Kind, Resume, Variant, case, first_generation, second_generation};
+use super::cases::{self, Case, Kind, Resume, Variant, case, causal, first_generation, second_generation};
 use super::drive::{self, Values, WholeDecoder, WholeEncoder, calls, clip, noise};
 use super::{check, ensure};
 use crate::engine::of_clip;
@@ -19,6 +19,12 @@ fn any_stream_of_the_first_generation_is_its_whole_clip() {
 #[test]
 fn any_stream_of_the_second_generation_is_its_whole_clip() {
     check("second generation", 72, case(Kind::Any, second_generation(Kind::Any)), stream_is_whole_clip);
+}
+
+/// Encoders take whole clips; most decoders do, too.
+#[test]
+fn any_stream_of_a_causal_vae_is_its_whole_clip() {
+    check("causal", 30, case(Kind::Any, causal()), stream_is_whole_clip);
 }
 
 #[test]
@@ -96,11 +102,16 @@ fn stream_is_whole_clip(case: Case) -> TestCaseResult {
         options.cache_type = CacheType::F16;
     }
     let model = Model::open(folder.path(), &options)?;
-    if model.info().whole_clips {
-        return group_norm(&case, &model);
+    let info = model.info();
+    match info.whole_clips {
+        true => encode_whole_clip(&case, &model)?,
+        false => encode(&case, &model, &reference)?,
     }
-    encode(&case, &model, &reference)?;
-    decode(&case, &model, &reference)
+    match info.decode_whole_clips {
+        true => decode_whole_clip(&case, &model),
+        // What attention mixes has no receptive field, and what takes whole clips no tiles.
+        false => decode(&case, &model, &reference),
+    }
 }
 
 fn encode(case: &Case, model: &Model, reference: &Model) -> TestCaseResult {
@@ -317,11 +328,11 @@ fn root_mean_square(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Statistics over the clip: whole clips only. With one frame there is no other to see, so the steps can be compared.
-fn group_norm(case: &Case, model: &Model) -> TestCaseResult {
+fn encode_whole_clip(case: &Case, model: &Model) -> TestCaseResult {
     let info = model.info();
     let [width, height] = case.grid.map(|n| n * info.spatial_compression);
     let mut options = StreamOptions::new(width, height);
-    options.posterior = Posterior::Moments;
+    (options.posterior, options.pad, options.decode) = (Posterior::Moments, true, false);
     let geometry = cases::geometry(&options, info.spatial_compression);
     let frames = case.frames(info.temporal_compression as usize);
     let video = clip(frames, &geometry, case.weights.seed);
@@ -334,15 +345,36 @@ fn group_norm(case: &Case, model: &Model) -> TestCaseResult {
     ensure!(refused == Some(ErrorKind::InvalidState), "a second call: {refused:?}");
     stream.reset()?;
     ensure!(drive::encode(&mut stream, &video, &[frames], true)? == moments, "the same clip again differs");
+    options.pad = false;
+    let unpadded = Stream::new(model, &options)?.encode_count(frames as u64);
+    let fits = model.frames_for_latents(latents) == frames as u64;
+    ensure!(unpadded.is_ok() == fits, "{frames} frames without padding: {unpadded:?}");
+
+    // CausalVAE's encoder has steps in image models only.
+    let image = &video[..3 * width * height];
+    if model.network().encoder.wavelet.is_some() {
+        let ours = drive::encode_image(model, &geometry, image)?;
+        let mut whole = WholeEncoder::new(model, &geometry)?;
+        compare("moments of an image", case, &ours, 1e-5, image, |image| whole.run(image))?;
+    }
+    Ok(())
+}
+
+/// The same of decoding.
+fn decode_whole_clip(case: &Case, model: &Model) -> TestCaseResult {
+    let info = model.info();
+    let [width, height] = case.grid.map(|n| n * info.spatial_compression);
+    let mut options = StreamOptions::new(width, height);
+    options.encode = false;
+    let geometry = cases::geometry(&options, info.spatial_compression);
+    let mut stream = Stream::new(model, &options)?;
     let z = noise(case.latents * info.latent_channels * geometry.latent_plane(), case.weights.seed);
     let decoded = drive::decode(&mut stream, &z, &[case.latents], true, 1)?;
     let expected_len = model.frames_for_latents(case.latents as u64) as usize * 3 * width * height;
     ensure!(decoded.len() == expected_len, "{} values of frames, expected {expected_len}", decoded.len());
 
-    let image = &video[..3 * width * height];
-    let ours = drive::encode_image(model, &geometry, image)?;
-    let mut whole = WholeEncoder::new(model, &geometry)?;
-    compare("moments of an image", case, &ours, 1e-5, image, |image| whole.run(image))?;
+    let refused = stream.decode_count(1).err().map(|error| error.kind());
+    ensure!(refused == Some(ErrorKind::InvalidState), "a second call: {refused:?}");
     let latent = &z[..z.len() / case.latents];
     let ours = drive::decode_image(model, &geometry, latent)?;
     let mut whole = WholeDecoder::new(model, &geometry)?;

@@ -78,6 +78,7 @@ class ModelInfo(Struct):
         ("directions", c_uint32),
         ("encoder_identity", c_uint64),
         ("decoder_identity", c_uint64),
+        ("decode_whole_clips", c_uint32),
     ]
 
 

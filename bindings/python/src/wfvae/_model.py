@@ -65,7 +65,7 @@ class ModelInfo(NamedTuple):
     has_attention: bool
     #: Whether config.json has scale and shift; see scaled=.
     has_scaling: bool
-    #: Whether each call takes one whole clip.
+    #: Whether each call of encode takes one whole clip, and of decode, too, if decode_whole_clips is set.
     whole_clips: bool
     #: Pixels of context that an exact encoder tile needs on each side; 0: exact tiles are impossible.
     encode_halo: int
@@ -82,6 +82,8 @@ class ModelInfo(NamedTuple):
     #: Identify the encoder and the decoder; 0: the checkpoint does not hold it.
     encoder_identity: int
     decoder_identity: int
+    #: Whether decode takes whole clips; if not, latents are decoded in any number of calls, even if whole_clips is set.
+    decode_whole_clips: bool
 
 
 class Model:
@@ -166,7 +168,7 @@ class Model:
         for i, name in enumerate(ModelInfo._fields):
             if isinstance(values[i], bytes):
                 values[i] = values[i].decode("utf-8", "surrogateescape")
-            elif name in ("has_attention", "has_scaling", "whole_clips"):
+            elif name in ("has_attention", "has_scaling", "whole_clips", "decode_whole_clips"):
                 values[i] = bool(values[i])
             elif name.endswith("_precision"):
                 values[i] = _abi.PRECISIONS[values[i]]
@@ -209,7 +211,8 @@ class Model:
 
         width, height: of the frames in pixels, 1 to 32768; multiples of spatial_compression, unless padding is set.
         directions: "all" that the model has, "encode", "decode" or "both". A direction that is left out takes no memory.
-        padding: allow any size: the last column and row are repeated for encoding, and cropped again by decoding.
+        padding: allow any size: the last column and row are repeated for encoding, and cropped again by decoding. With a model of
+            whole_clips also any number of frames: the last one is repeated. There, what is repeated counts in the statistics.
         latent_dtype: float32 or float16, of the latents in both directions.
         posterior: "mean"; "sample", with noise that depends on seed and the latent's index only; "moments": the means' channels, then
             those of the log-variance.
