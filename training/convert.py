@@ -5,15 +5,17 @@
 CHECKPOINT is a file of torch.save() (needs torch, preferably 2.1 or newer), a .safetensors file (needs no torch), or the index
 of shards. The weights may be at the top level or below state_dict, model, module, gen_model, vae and the like. The parts that
 wrappers add to names are removed (module., _orig_mod., _checkpoint_wrapped_module., _fsdp_wrapped_module.), and so is one
-prefix before encoder.* and decoder.*. A checkpoint may hold only one of the two.
+prefix before encoder.* and decoder.*, and before a CausalVAE's quant_conv.* and post_quant_conv.*. A checkpoint may hold only
+the encoder or only the decoder.
 
 If there is an average of the weights (EMA), it is used; tensors that it lacks, such as buffers, come from the last weights. An
 average of an unknown form is an error: --no-ema uses the last weights.
 
-Types are kept, except float64, which becomes float32. Integers, and tensors other than encoder.* and decoder.*, are left out. The
+Types are kept, except float64, which becomes float32. Integers, and tensors of other names, such as a loss's, are left out. The
 config is --config, else the one in OUT_DIR, else the one beside the checkpoint. If the library is found (--library,
 WFVAE_LIBRARY, or target/release here), it must open the result before that is put in place; else names and shapes are compared
-with the config, which needs numpy.
+with the config, which needs numpy. Neither notices a wrong list of layers that have no weights, such as a CausalVAE's
+TimeDownsample2x: take the run's own config.
 """
 
 import argparse
@@ -40,7 +42,8 @@ PLACES = ("state_dict", "model_state_dict", "model", "module", "gen_model", "gen
 SHADOWS = ("shadow", "shadow_params", "state_dict", "model_state_dict", "model", "module", "ema_model", "gen_model", "params")
 AVERAGE = re.compile(r"(?:^|[._])(?i:ema|shadow|avg|averaged?|swa|polyak)(?:[._\d]|$)|EMA|^(?:current_)?averaging_state$")
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-HALVES = ("encoder", "decoder")
+# What belongs to each; the convolutions between them are a CausalVAE's.
+HALVES = {"encoder": ("encoder.", "quant_conv."), "decoder": ("decoder.", "post_quant_conv.")}
 TAKE_LAST = "--no-ema takes the last weights"
 
 
@@ -250,8 +253,8 @@ def one_of(found, place, advice):
 
 
 def under(names, prefix):
-    halves = (prefix + "encoder.", prefix + "decoder.")
-    return {name[len(prefix):]: value for name, value in names.items() if name.startswith(halves)}
+    starts = tuple(prefix + start for half in HALVES.values() for start in half)
+    return {name[len(prefix):]: value for name, value in names.items() if name.startswith(starts)}
 
 
 def below(place, name):
@@ -412,7 +415,8 @@ def select(checkpoint, use_ema):
         if not use_ema:
             raise Refused(f"{found[2]}: an average of the weights alone, and no last weights: leave --no-ema out")
         return found[0], found[2], found[1], []
-    raise Refused(f"found no weights of a WF-VAE, expected encoder.* and decoder.*; the first keys are: {', '.join(keys[:5])}")
+    raise Refused("found no weights of a WF-VAE or CausalVAE, expected encoder.* and decoder.*; the first keys are: "
+                  f"{', '.join(keys[:5])}")
 
 
 def leaves(value, place=""):
@@ -445,6 +449,13 @@ def choose_config(checkpoint, folder, named):
     if target.exists() and read_config(target) != config:
         raise Refused(f"{target}: exists and differs from {source}; remove one of them, or name another folder")
     return source, config
+
+
+def check_class(config, weights, source):
+    """A config that names no class is a WF-VAE's."""
+    name = config.get("_class_name", "WFVAEModel")
+    if name != "CausalVAEModel" and any(key.startswith(("encoder.down.", "decoder.up.")) for key in weights):
+        raise Refused(f'the names are those of a CausalVAE, but in {source} "_class_name" is not "CausalVAEModel"')
 
 
 def check_folder(folder):
@@ -522,7 +533,7 @@ def compare(weights, config):
         expected = shapes({"connect_res_layer_num": max(counted, default=1), **config})
     except (ValueError, TypeError, KeyError, IndexError) as e:
         raise Refused(f"config.json: {e}")
-    halves = tuple(f"{half}." for half in halves_in(weights))
+    halves = tuple(start for half in halves_in(weights) for start in HALVES[half])
     for key, shape in expected.items():
         if not key.startswith(halves):
             continue
@@ -602,6 +613,7 @@ def convert(checkpoint, folder, config=None, use_ema=True, library=None):
     source, fields = choose_config(checkpoint, folder, pathlib.Path(config) if config else None)
     try:
         weights, place_of, prefix, others = select(load(checkpoint), use_ema)
+        check_class(fields, weights, source)
     except Refused as e:
         raise Refused(f"{checkpoint}: {e}")
     kept, lines = {}, [f"the prefix {prefix} is dropped"] if prefix else []

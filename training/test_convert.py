@@ -72,11 +72,11 @@ def check_weights(folder, expected, name):
             assert found.dtype == value.dtype and np.array_equal(found, value), f"{name}: {key}"
 
 
-def converts(name, path, folder, expected, *arguments, says=(), **more):
-    status, text = run(path, folder, "--config", CONFIG, *arguments, **more)
+def converts(name, path, folder, expected, *arguments, says=(), config=CONFIG, **more):
+    status, text = run(path, folder, "--config", config, *arguments, **more)
     assert status == 0 and all(part in text for part in says), f"{name}: {text}"
     check_weights(folder, expected, name)
-    assert (folder / "config.json").read_bytes() == CONFIG.read_bytes()
+    assert (folder / "config.json").read_bytes() == config.read_bytes()
     assert sorted(entry.name for entry in folder.iterdir()) == ["config.json", "model.safetensors"], name
     print(f"ok {name}")
 
@@ -105,6 +105,15 @@ def without_dots(weights):
 
 def inside(wrapper):
     return lambda key: key.replace(".", f".{wrapper}.", 1)
+
+
+def without_library(at):
+    """A folder with convert.py as if the library were not built: numpy's check stands in."""
+    alone = at / "alone"
+    alone.mkdir()
+    for script in ("convert.py", "random_checkpoint.py"):
+        shutil.copy(HERE / script, alone)
+    return alone
 
 
 def test_safetensors(at):
@@ -165,11 +174,7 @@ def test_safetensors(at):
         "a layer more": ({**WEIGHTS, "decoder.x": np.ones(1, np.float32)}, ["decoder.x"]),
         "another shape": ({**WEIGHTS, HEAD: np.ones(5, np.float32)}, [HEAD, "shape"]),
     }
-    # As if the library were not built: numpy's check stands in.
-    alone = at / "alone"
-    alone.mkdir()
-    for script in ("convert.py", "random_checkpoint.py"):
-        shutil.copy(HERE / script, alone)
+    alone = without_library(at)
     for name, (tensors, says) in refused.items():
         path = at / f"{name}.safetensors"
         save_file(tensors, path)
@@ -506,6 +511,69 @@ def test_pickles(at):
     assert "weights_only=False" not in text, text
 
 
+def test_causal(at):
+    """A CausalVAE: more names than encoder.* and decoder.*, and its training's loss among them."""
+    case = GOLDEN / "cv-legacy"
+    config, alone = case / "config.json", without_library(at)
+    weights = load_file(case / "model.safetensors")
+    other = {key: value + 1 for key, value in weights.items()}
+    loss = {"loss.logvar": np.ones(1, np.float32), "loss.discriminator.main.0.weight": np.ones((2, 3, 4, 4), np.float32)}
+    ema = prefixed(weights, "ema.module.")
+    halves = {half: {key: value for key, value in weights.items() if key.startswith(starts)}
+              for half, starts in (("encoder", ("encoder.", "quant_conv.")), ("decoder", ("decoder.", "post_quant_conv.")))}
+    cases = {
+        "plain": (weights, weights, [], []),
+        "loss": ({**weights, **loss}, weights, [], []),
+        "a prefix": ({**prefixed(weights, "module.vae."), **loss}, weights, [], ["the prefix vae. is dropped"]),
+        "compiled": (renamed(weights, inside("_orig_mod")), weights, [], []),
+        "average": ({**other, **ema, **loss}, weights, [], ["tensors of ema"]),
+        "no-ema": ({**other, **ema, **loss}, other, ["--no-ema"], []),
+        **{f"{half} alone": (tensors, tensors, [], [f"the {half} alone"]) for half, tensors in halves.items()}}
+    for name, (tensors, expected, arguments, says) in cases.items():
+        path = at / f"{name}.safetensors"
+        save_file(tensors, path)
+        for place, script in ("", HERE), (" by names", alone):
+            says = [*says, "names and shapes as in its config.json"] if place else says
+            converts(f"CausalVAE, {name}{place}", path, at / (name + place), expected, *arguments, says=says, config=config,
+                     script=script / "convert.py")
+
+    first, last = "quant_conv.conv.bias", "post_quant_conv.conv.weight"
+    without = lambda *keys: {key: value for key, value in weights.items() if key not in keys}
+    refused = {
+        "without quant_conv": (without(first), [first, "missing"]),
+        "an encoder without quant_conv": ({k: v for k, v in halves["encoder"].items() if k != first}, [first, "missing"]),
+        "an average without post_quant_conv": ({**weights, **prefixed(without(last), "ema.")}, ["a part of the weights", last]),
+        "a layer more": ({**weights, "quant_conv.x": np.ones(1, np.float32)}, ["quant_conv.x"]),
+        "another shape": ({**weights, first: np.ones(5, np.float16)}, [first, "shape"])}
+    for name, (tensors, says) in refused.items():
+        path = at / f"{name}.safetensors"
+        save_file(tensors, path)
+        for script in (HERE / "convert.py", alone / "convert.py"):
+            refuses(f"CausalVAE, {name}", path, at / "refused", says=says, config=config, script=script)
+    fields = json.loads(config.read_text())
+    del fields["_class_name"]
+    (at / "no-class.json").write_text(json.dumps(fields))
+    for name, path in ("no class", at / "no-class.json"), ("another class", CONFIG):
+        refuses(f"CausalVAE, {name}", at / "plain.safetensors", at / "refused", config=path, says=["of a CausalVAE", path.name])
+    (at / "short.json").write_text(json.dumps({**fields, "_class_name": "CausalVAEModel", "decoder_spatial_upsample": [""]}))
+    refuses("CausalVAE, a list too short", at / "plain.safetensors", at / "refused", config=at / "short.json",
+            says=["decoder_spatial_upsample"], script=alone / "convert.py")
+
+    if torch is None or "mmap" not in inspect.signature(torch.load).parameters:
+        return
+    of = lambda weights: {key: torch.from_numpy(value.copy()) for key, value in weights.items()}
+    new, old, loss = of(weights), of(other), of(loss)
+    gen = {"gen_model": prefixed(old, "module."), "dics_model": {"module.main.0.weight": torch.ones(1)}}
+    checkpoints = {
+        "ema": {"epoch": 1, "state_dict": gen, "ema_state_dict": prefixed(new, "module.")},
+        "gen_model": {"epoch": 1, "state_dict": {**gen, "gen_model": prefixed(new, "module.")}, "ema_state_dict": {}},
+        "lightning": {"state_dict": {**new, **loss}, "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(4)}}}]},
+        "list of parameters": {"state_dict": {**old, **loss}, "ema": {"shadow_params": list(new.values())}}}
+    for name, checkpoint in checkpoints.items():
+        torch.save(checkpoint, at / f"{name}.ckpt")
+        converts(f"CausalVAE, {name}.ckpt", at / f"{name}.ckpt", at / f"{name} of torch", weights, config=config, here=True)
+
+
 def test_old_torch(at):
     """Before 2.1 the reader of weights alone does not know all that may lie beside them."""
     weights = {key: torch.from_numpy(value.copy()) for key, value in WEIGHTS.items()}
@@ -517,7 +585,8 @@ def test_old_torch(at):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        for test in (test_safetensors, test_shards, test_choice, test_library, test_files, test_placing, test_pickles):
+        for test in (test_safetensors, test_shards, test_choice, test_library, test_files, test_placing, test_causal,
+                     test_pickles):
             at = pathlib.Path(folder) / test.__name__
             at.mkdir()
             if test is test_pickles and torch is None:
