@@ -34,7 +34,7 @@ static const char usage[] =
     "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes to standard output. If a latent cannot be\n"
     "read or decoded, the frames before it are written, and the program fails.\n"
     MODEL_USAGE
-    "  -c LATENTS  latents per call, 1 to 64 (default 1)\n"
+    "  -c LATENTS  latents per call, 1 to 64 (default 1; a model that decodes whole clips gets all in one call)\n"
     "  -E          also decode latents of other encoders, as long as their sizes fit\n";
 
 typedef struct job {
@@ -85,6 +85,7 @@ static y4m_info clip_format(const job *j)
 
 static int open_all(job *j)
 {
+    wfvae_model_info model_info = {0};
     wfvae_options options = {0};
 
     if (wfvae_latent_reader_open(j->input, &j->reader))
@@ -110,6 +111,11 @@ static int open_all(job *j)
     if (wfvae_create(j->model, &options, &j->stream))
         return fail_wfvae("stream");
     j->info.struct_size = sizeof j->info;
+    model_info.struct_size = sizeof model_info;
+    if (wfvae_model_get_info(j->model, &model_info))
+        return fail_wfvae("model");
+    if (model_info.decode_whole_clips)
+        j->chunk = (size_t)j->file.n_latents;
     if (wfvae_latent_reader_check_stream(j->reader, j->stream) || wfvae_get_info(j->stream, &j->info) ||
         wfvae_set_frame_count(j->stream, j->file.n_frames))
         return fail_wfvae("stream");

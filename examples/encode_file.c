@@ -2,7 +2,7 @@
  *
  *     encode_file [options] INPUT.y4m|- LATENTS.safetensors
  *
- * The clip may come from a pipe and be of any length; memory does not grow with it:
+ * The clip may come from a pipe and be of any length; memory does not grow with it, but for models that take whole clips:
  *
  *     ffmpeg -i clip.mkv -f yuv4mpegpipe - | encode_file -m MODEL - clip.safetensors
  *
@@ -40,13 +40,14 @@ static const char usage[] =
     "  -f          store float16 (default float32)\n"
     "  -n          scale latents by scale and shift in the model's config (default: raw)\n"
     "  -x          refuse sizes that are not multiples of the model's compression (default: pad)\n"
-    "  -c FRAMES   frames per call, 1 to 256 (default 4)\n";
+    "  -c FRAMES   frames per call, 1 to 256 (default 4; a model that takes whole clips gets all frames in one call)\n";
 
 typedef struct job {
     wfvae_options options;
     model_choice model_choice;
     const char *input, *output;
     size_t chunk;
+    int whole_clip;
     clip_choice clip;
     int help;
 
@@ -58,7 +59,7 @@ typedef struct job {
     wfvae_frame *frames;
     float *pixels;
     void *latents;
-    size_t latent_capacity;
+    size_t latent_capacity, unit;
 } job;
 
 /* Makes reading fail, so that the writer is destroyed and an interrupted run leaves no temporary file. */
@@ -108,21 +109,32 @@ static int open_all(job *j)
     }
     if (wfvae_latent_writer_create(j->stream, j->output, &writer_options, &j->writer))
         return fail_wfvae("output");
-    j->latent_capacity = j->chunk / model_info.temporal_compression + 2;
+    j->unit = model_info.temporal_compression;
+    j->whole_clip = (int)model_info.whole_clips;
     return 0;
 }
 
-static int allocate(job *j)
+/* Room for a call of so many frames. Keeps the frames that are there. */
+static int allocate(job *j, size_t chunk)
 {
     size_t plane = (size_t)j->info.width * j->info.height, i;
+    wfvae_frame *frames = realloc(j->frames, chunk * sizeof *frames);
+    float *pixels;
+    void *latents;
 
-    j->frames = calloc(j->chunk, sizeof *j->frames);
-    j->pixels = malloc(j->chunk * 3 * plane * sizeof(float));
-    j->latents = malloc(j->latent_capacity * j->info.encoded_size);
-    if (!j->frames || !j->pixels || !j->latents)
+    if (!frames)
         return fail("memory", "not enough");
-    for (i = 0; i < j->chunk; i++)
-        j->frames[i] = planar_frame(j->pixels + 3 * i * plane, j->info.width, j->info.height);
+    j->frames = frames;
+    if (!(pixels = realloc(j->pixels, chunk * 3 * plane * sizeof(float))))
+        return fail("memory", "not enough");
+    j->pixels = pixels;
+    j->latent_capacity = chunk / j->unit + 2;
+    if (!(latents = realloc(j->latents, j->latent_capacity * j->info.encoded_size)))
+        return fail("memory", "not enough");
+    j->latents = latents;
+    for (i = 0; i < chunk; i++)
+        frames[i] = planar_frame(pixels + 3 * i * plane, j->info.width, j->info.height);
+    j->chunk = chunk;
     return 0;
 }
 
@@ -164,6 +176,11 @@ static int encode_clip(job *j)
         if (interrupted)
             return fail(j->input, "interrupted; no latents are written");
         count += more > 0;
+        if (more > 0 && count == j->chunk && j->whole_clip) {
+            if (allocate(j, 2 * j->chunk))
+                return -1;
+            continue;
+        }
         /* The complete frames of a truncated clip are encoded. */
         if (count == j->chunk || (more <= 0 && count)) {
             if (wfvae_encode_chunk(j->stream, j->frames, count, j->latents, j->latent_capacity, &latents))
@@ -204,7 +221,7 @@ static int run(job *j)
         return fail_text(f.error);
     if (!(input = open_input(j->input)))
         return fail_system(j->input);
-    failed = open_clip(&j->in, j->input, input, &j->clip) || open_all(j) || allocate(j) || encode_clip(j) ? -1 : 0;
+    failed = open_clip(&j->in, j->input, input, &j->clip) || open_all(j) || allocate(j, j->chunk) || encode_clip(j) ? -1 : 0;
     if (input != stdin)
         fclose(input);
     return failed;

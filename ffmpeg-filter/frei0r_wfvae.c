@@ -150,8 +150,11 @@ static int open_stream(instance *i)
     options.width = i->width;
     options.height = i->height;
     options.padding = 1;
-    if (wfvae_model_open(i->model_path, &opening, &i->model) || wfvae_model_get_info(i->model, &model) ||
-        wfvae_create(i->model, &options, &i->stream) || wfvae_get_info(i->stream, &info))
+    if (wfvae_model_open(i->model_path, &opening, &i->model) || wfvae_model_get_info(i->model, &model))
+        return fail(i, wfvae_last_error(NULL));
+    if (model.whole_clips)
+        return fail(i, "the model's norms or attention span the whole clip, as with norm_type \"groupnorm\"; a plugin never has it at once");
+    if (wfvae_create(i->model, &options, &i->stream) || wfvae_get_info(i->stream, &info))
         return fail(i, wfvae_last_error(NULL));
     i->delay = model.encode_delay + model.decode_delay;
     /* What waits, and what one latent adds. */

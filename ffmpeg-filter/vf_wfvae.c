@@ -275,14 +275,18 @@ static int open_model(AVFilterContext *ctx)
     if (status)
         return fail(ctx, status);
     if (s->mode == MODE_SUBBANDS) {
+        if (s->model_info.generation == 3) {
+            av_log(ctx, AV_LOG_ERROR, "%s: a CausalVAE has no wavelets, so it has no subbands.\n", s->model_info.name);
+            return AVERROR(EINVAL);
+        }
         /* Image models transform each frame on its own, all others pairs. */
         s->band_frames = s->model_info.temporal_compression > 1 ? 2 : 1;
         return 0;
     }
-    if (s->model_info.whole_clips) {
-        av_log(ctx, AV_LOG_ERROR, "%s: norm_type \"groupnorm\" takes statistics of the whole clip, which a filter never "
-               "has at once. Use a model with layernorm, or run this one outside of FFmpeg, where libwfvae takes a whole "
-               "clip or image in one call.\n", s->model_info.name);
+    if (s->mode == MODE_DECODE ? s->model_info.decode_whole_clips : s->model_info.whole_clips) {
+        av_log(ctx, AV_LOG_ERROR, "%s: the model's norms or attention span the whole clip, as with norm_type \"groupnorm\". "
+               "A filter never has a whole clip at once. Use a model with layernorm, or run this one outside of FFmpeg, where "
+               "libwfvae takes a whole clip or image in one call.\n", s->model_info.name);
         return AVERROR(ENOSYS);
     }
     if (s->model_info.temporal_compression > MAX_GROUP && s->mode != MODE_ROUNDTRIP) {

@@ -555,6 +555,26 @@ def check_reconstruct_options(folder):
     ok("scrub compares what comes after the snapshot")
 
 
+def check_whole_clips(folder):
+    """Models that take whole clips get them in one call, from files and from pipes; so does reconstruct, and the results are the same."""
+    source, latents, decoded, out = (folder / name for name in ("in.y4m", "z.safetensors", "decoded.y4m", "out.y4m"))
+    for case in "cv-tiny", "own-v2-groupnorm", "own-cv-layernorm":
+        model = MODEL.parent / case
+        source.write_bytes(clip(5))
+        works("encode_file", "-m", model, "-", latents, input=source.read_bytes())
+        decoded.unlink(missing_ok=True)
+        works("decode_file", "-m", model, latents, decoded)
+        fails("give the whole clip at once, with -w", "reconstruct", "-m", model, source, out)
+        works("reconstruct", "-q", "-w", 5, "-m", model, source, out)
+        assert decoded.read_bytes() == out.read_bytes(), case
+        # More frames than there was room for at first; repeated ones are not silent.
+        source.write_bytes(clip(8))
+        status, _, error = run("encode_file", "-m", model, source, latents)
+        assert status == 0 and "a clip of 8 frames: its last one is repeated up to 9" in error, (case, error)
+        assert works("decode_file", "-m", model, latents).count(b"FRAME\n") == 8
+    ok("whole clips, in files and in one call")
+
+
 def check_warnings(folder):
     """Every program shows what the library warns of, once, and says by itself which program it is."""
     model = copy_model(folder / "model")
@@ -634,7 +654,7 @@ def check_killed_writer(folder):
 
 def main():
     checks = [check_own_input, check_broken_clips, check_broken_latents, check_lost_reader, check_options]
-    checks += [check_reconstruct_options, check_warnings, check_killed_writer]
+    checks += [check_reconstruct_options, check_whole_clips, check_warnings, check_killed_writer]
     # Devices, limits, signals and redirections are those of POSIX.
     checks += [check_console] if WINDOWS else [check_full_disks, check_interrupts, check_closed_descriptors]
     for check in checks:

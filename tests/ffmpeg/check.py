@@ -243,6 +243,12 @@ def whole_clips(ffmpeg):
         text = ffmpeg.run(*source(3, "64x48"), "-vf", vf, "-f", "null", "-", ok=False)
         expected = ["own-v2-groupnorm: ", "groupnorm", "whole clip", "layernorm", "outside of FFmpeg"]
         check(f"group norm, {mode}", text is not None and all(word in text for word in expected), text)
+    # The decoder of this one streams, but nothing in FFmpeg makes its latents: what comes is none.
+    for mode, model, expected in [("roundtrip", "cv-tiny", "whole clip"), ("encode", "own-cv-layernorm", "whole clip"),
+                                  ("decode", "own-cv-layernorm", "latent"), ("subbands", "cv-tiny", "no wavelets")]:
+        vf = f"format={'gray16' if mode == 'decode' else 'gbrp'},wfvae=model={GOLDEN}/{model}:mode={mode}"
+        text = ffmpeg.run(*source(3, "64x48"), "-vf", vf, "-f", "null", "-", ok=False)
+        check(f"CausalVAE, {mode}", text is not None and expected in text, text)
 
 
 def image_subbands(ffmpeg):

@@ -57,7 +57,7 @@ impl<'a> Decoding<'a> {
         let info = latents.info();
         let mut options = StreamOptions::for_latent_file(info);
         options.any_encoder = self.arguments.any_encoder;
-        if self.model().info().whole_clips {
+        if self.model().info().decode_whole_clips {
             options.clip_frames = info.frames;
         }
         let pixels = (info.width * info.height) as u64;

@@ -125,7 +125,17 @@ fn stream_options(arguments: &EncodingArguments, model: &Model) -> Result<Stream
     let mut options = StreamOptions::new(1, 1);
     if model.info().whole_clips {
         let why = "the model takes whole clips, so memory depends on their length: add --frames";
-        options.clip_frames = arguments.frames.frames.ok_or(why)?;
+        let frames = arguments.frames.frames.ok_or(why)?;
+        let whole = model.frames_for_latents(model.latents_for_frames(frames));
+        if whole != frames {
+            let unit = model.info().temporal_compression;
+            return Err(format!(
+                "--frames {frames}: the model takes whole clips of 1 + n * {unit} frames; repeated ones would change their \
+                 statistics: give {} or {whole}",
+                whole - unit
+            ));
+        }
+        options.clip_frames = frames;
     }
     (options.decode, options.pad, options.scaled) = (false, true, arguments.latents.scaled);
     options.posterior = match arguments.latents.posterior {
