@@ -86,7 +86,7 @@ HERE = Path(__file__).resolve().parent
 PROGRAMS = ROOT / "target/release/c"
 CUDA_CLIPS = ["L:33x512x512", "L:17x256x256", "L:1x1024x1024", "builtin:33x1280x720"]
 CUDA_QUICK = ["L:17x256x256", "builtin:9x1280x720"]
-CLIPS = ["L:17x128x128", "L:1x256x256", "S:33x256x256", "builtin:17x848x480", "builtin:9x1280x720"]
+CLIPS = ["L:17x128x128", "L:1x256x256", "S:33x256x256", "builtin:17x848x480", "builtin:9x1280x720", "causalvae-1.2:17x256x256"]
 QUICK = ["L:17x128x128", "L:1x256x256", "builtin:5x848x480"]
 # How upstream's chunked mode cuts, by its automatic choice for most lengths.
 UPSTREAM_CHUNKS = {"encode": 4, "decode": 2}
@@ -207,6 +207,15 @@ class Model:
             self.folder = Path(name)
         self.config = json.loads((self.folder / "config.json").read_text())
         config = self.config
+        # Directions that take whole clips have no chunks, and no other convolutions.
+        self.whole = ()
+        if config.get("_class_name") == "CausalVAEModel":
+            places = work.causal_places(config, 1 << 10, 1 << 10, 1 << 10)
+            (frames, width, _), c = places["latents"], {**random_checkpoint.DEFAULTS3, **config}
+            self.whole = ("encode",) if c["norm_type"] == "layernorm" and c["decoder_attention"] != "AttnBlock3D" else ("encode", "decode")
+            self.interpolation, self.channels = "trilinear", c["embed_dim" if c["use_quant_layer"] else "z_channels"]
+            self.t_factor, self.s_factor = -(-(1 << 10) // frames), (1 << 10) // width
+            return
         second = config.get("_class_name") == "WFVAE2Model"
         levels = config.get("layer_type", ["hw", "thw"]) if second else work.levels_v1(config)
         if config.get("input_type", "video") != "video" or config.get("norm_type", "layernorm" if second else "groupnorm") != "layernorm":
@@ -509,7 +518,8 @@ class Bench:
         first = [] if self.a.no_f32 else ["f32"]  # others are compared with it
         for precision in dict.fromkeys([*first, *self.a.precisions]):
             ours(plain, precision)
-        for chunk in (n for n in self.a.chunks[direction] if n < given[0]):
+        whole = direction in model.whole
+        for chunk in (n for n in self.a.chunks[direction] if n < given[0] and not whole):
             ours(plain, main, chunk)
         if self.a.bytes:
             ours(plain, main, None, "-8", name="libwfvae 8-bit")
@@ -530,13 +540,13 @@ class Bench:
         for precision in torch_precisions:
             if "whole" in self.a.torch_ways:
                 torch("torch eager", None, precision)
-            if frames > 1 and "chunks" in self.a.torch_ways:
+            if frames > 1 and "chunks" in self.a.torch_ways and not model.whole:
                 chunk = UPSTREAM_CHUNKS[direction]
                 torch("torch eager", max(chunk, model.t_factor) if direction == "encode" else chunk, precision)
             if self.device is not None and "channels-last" in self.a.torch_ways:
                 torch("torch eager channels-last", None, precision, "--memory-format", "channels-last")
         # Last, as they are many: a deadline may cut some off.
-        for emission in self.a.convolutions:
+        for emission in self.a.convolutions if not whole else []:
             ours(emission, main)
         # And what may take minutes to begin.
         for precision in torch_precisions if self.a.torch_compile else []:
