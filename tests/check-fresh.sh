@@ -18,7 +18,7 @@ die() {
 }
 
 [ "$(id -u)" = 0 ] || die "a chroot takes root"
-command -v mmdebstrap > /dev/null || { apt-get -qq update && apt-get -qq install -y mmdebstrap; } > /dev/null 2>&1 ||
+command -v mmdebstrap > /dev/null || tools/apt-install.sh mmdebstrap ||
     die "mmdebstrap is not installed, and cannot be"
 rust=$(rustc --print sysroot) || die "rustc is not on the path"
 # The address of Debian's archive that this machine uses.

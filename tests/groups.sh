@@ -79,9 +79,7 @@ summary() {
 
 # Installs a Debian package if its program is missing and that is possible.
 need() {
-    command -v "$1" > /dev/null && return
-    [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null &&
-        { apt-get -qq update && apt-get -qq install -y "$2"; } > /dev/null 2>&1
+    command -v "$1" > /dev/null || tools/apt-install.sh "$2"
     command -v "$1" > /dev/null
 }
 

@@ -143,7 +143,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
     echo "make dist: skipped: it takes root and Debian's packages" >&2
     exit 77
 fi
-command -v mmdebstrap > /dev/null || { apt-get -qq update && apt-get -qq install -y mmdebstrap; } > /dev/null 2>&1 ||
+command -v mmdebstrap > /dev/null || tools/apt-install.sh mmdebstrap ||
     stop "mmdebstrap cannot be installed"
 mkdir -p target/dist
 # Before the compilers run, as they name the folders of the registry.

@@ -124,10 +124,8 @@ have pkg-config || missing="$missing pkg-config"
 have "${CC:-cc}" || missing="$missing gcc libc6-dev"
 echo '#include <zlib.h>' | ${CC:-cc} -E - > /dev/null 2>&1 || missing="$missing zlib1g-dev"
 if [ -n "$missing" ]; then
-    have apt-get || skip "no apt-get, and these are missing:$missing"
     # shellcheck disable=SC2086
-    { [ "$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y $missing; } > /dev/null 2>&1 ||
-        skip "these packages are missing, and cannot be installed here:$missing"
+    tools/apt-install.sh $missing || skip "these packages are missing, and cannot be installed here:$missing"
 fi
 
 # One at a time: runs for several suites share the installed library.

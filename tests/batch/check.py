@@ -24,7 +24,8 @@ TOPICS = [*media.TOPICS, *damage.TOPICS, *resume.TOPICS, *failures.TOPICS, *shar
 
 LONG = [media.hard_parts, media.colours, damage.ends, damage.hostile, resume.interrupts, failures.decoders, failures.threads,
         failures.disks, failures.memory, failures.progress, failures.many, shards.killed_shards, serve.readers,
-        decode.kinds, decode.ffmpeg_options, decode.videos_again, decode.writers]
+        decode.kinds, decode.ffmpeg_options, decode.videos, decode.videos_again, decode.wrong_latents, decode.writers, resume.again,
+        resume.side_by_side]
 
 
 def main():

@@ -16,7 +16,7 @@ if ! command -v mcs > /dev/null || ! command -v mono > /dev/null; then
         exit 77
     fi
     start=$(date +%s)
-    { apt-get -qq update && apt-get -qq install -y --no-install-recommends mono-mcs mono-runtime; } > /dev/null 2>&1 ||
+    tools/apt-install.sh --no-install-recommends mono-mcs mono-runtime ||
         { echo "mono-mcs and mono-runtime cannot be installed"; exit 77; }
     echo "installed Mono in $(($(date +%s) - start)) s"
 fi
