@@ -392,8 +392,9 @@ typedef enum wfvae_direction {
 } wfvae_direction;
 
 /// The memory layout of frames between the layers, where convolutions are ONNX Runtime's: on a CUDA device, in
-/// float16, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last, or
-/// planes in models with whole_clips. The results are the same to the rounding of the convolutions.
+/// float16, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last.
+/// Whole clips (whole_clips of wfvae_model_info) are channels-last where convolutions are the library's, else planes;
+/// WFVAE_LAYOUT_PLANES computes them by ONNX Runtime's. The results are the same to the rounding of the convolutions.
 typedef enum wfvae_layout {
   /// Channels-last on a CUDA device, where that is possible and norms are of pixels (norm_type "layernorm"). Otherwise
   /// planes.
@@ -772,7 +773,8 @@ typedef struct wfvae_memory {
   uint64_t encode_state_bytes;
   /// The decoder's causal caches, waiting frames and buffers.
   uint64_t decode_state_bytes;
-  /// The tensors between the network's layers. They are kept between calls and shared with the model's other streams.
+  /// The tensors between the network's layers. They are kept between calls and shared with the model's other streams. A
+  /// call that takes a whole clip on the CPU gives them back.
   uint64_t working_bytes;
   /// Width of the encoder's tiles, in pixels; without tiling, the frame's width.
   uint32_t encode_tile_width;

@@ -17,8 +17,8 @@ const CLIP_TOLERANCE: f64 = 0.33;
 const TOLERANCE_BYTES: f64 = 4e6;
 
 /// A model ("" is the built-in one), a size, a direction (capital: in bfloat16), the number of threads (0: the machine's), and of
-/// how many frames a clip is that is given at once in blended tiles (0: not so). The last two take whole clips.
-const CASES: [(&str, usize, usize, char, usize, u64); 23] = [
+/// how many frames a clip is that is given at once in blended tiles (0: not so). The last six take whole clips.
+const CASES: [(&str, usize, usize, char, usize, u64); 27] = [
     ("", 848, 480, 'e', 0, 0),
     ("", 848, 480, 'd', 0, 0),
     ("", 1920, 1088, 'e', 0, 0),
@@ -45,6 +45,10 @@ const CASES: [(&str, usize, usize, char, usize, u64); 23] = [
     ("tests/golden/v1-tiny", 848, 480, 'D', 2, 0),
     ("tests/golden/own-v2-groupnorm", 256, 192, 'e', 0, 0),
     ("tests/golden/own-v2-groupnorm", 256, 192, 'd', 0, 0),
+    ("tests/golden/cv-tiny", 256, 192, 'e', 0, 0),
+    ("tests/golden/cv-tiny", 256, 192, 'd', 2, 0),
+    ("tests/golden/cv-res", 512, 256, 'e', 2, 0),
+    ("tests/golden/cv-res", 256, 192, 'd', 0, 0),
 ];
 
 fn main() -> ExitCode {

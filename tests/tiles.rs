@@ -211,7 +211,7 @@ fn group_norm_has_one_precision_and_one_layout() {
     let changes: [(Change, &str); 3] = [
         (|o| o.encode_precision = Precision::F16, "encode_precision f16: the model has norm_type \"groupnorm\""),
         (|o| o.decode_precision = Precision::Bf16, "decode_precision bf16: the model has norm_type \"groupnorm\""),
-        (|o| o.layout = Layout::ChannelsLast, "graphs of a whole clip are planes"),
+        (|o| o.layout = Layout::ChannelsLast, "graphs of a whole clip have a layout of their own"),
     ];
     for (change, text) in changes {
         let mut options = ModelOptions::default();

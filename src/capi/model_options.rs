@@ -87,8 +87,9 @@ pub enum wfvae_convolution {
 }
 
 /// The memory layout of frames between the layers, where convolutions are ONNX Runtime's: on a CUDA device, in
-/// float16, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last, or
-/// planes in models with whole_clips. The results are the same to the rounding of the convolutions.
+/// float16, and with WFVAE_CONVOLUTION_DIRECT, _STACKED and _VOLUME. Otherwise the layout is fixed: channels-last.
+/// Whole clips (whole_clips of wfvae_model_info) are channels-last where convolutions are the library's, else planes;
+/// WFVAE_LAYOUT_PLANES computes them by ONNX Runtime's. The results are the same to the rounding of the convolutions.
 #[repr(C)]
 #[allow(dead_code)]
 pub enum wfvae_layout {

@@ -72,7 +72,8 @@ pub struct wfvae_memory {
     pub encode_state_bytes: u64,
     /// The decoder's causal caches, waiting frames and buffers.
     pub decode_state_bytes: u64,
-    /// The tensors between the network's layers. They are kept between calls and shared with the model's other streams.
+    /// The tensors between the network's layers. They are kept between calls and shared with the model's other streams. A
+    /// call that takes a whole clip on the CPU gives them back.
     pub working_bytes: u64,
     /// Width of the encoder's tiles, in pixels; without tiling, the frame's width.
     pub encode_tile_width: u32,

@@ -2,6 +2,7 @@
 //! half-pixel centres, over all frames but the clip's first).
 
 use crate::error::Result;
+use crate::graph::port;
 use crate::memory;
 use crate::model::Interpolation;
 
@@ -76,6 +77,19 @@ pub(crate) fn of_clip(interpolation: Interpolation, count: u64) -> Result<Vec<Bl
     Ok(blends)
 }
 
+/// For each frame of `of_clip`, the newest low-rate frame that its convolution needs, and the weights of `under_taps`.
+pub(crate) fn table_of_clip(interpolation: Interpolation, count: u64) -> Result<Vec<[f32; port::TABLE_COLUMNS]>> {
+    let row = |n, newest: u64, last| {
+        let weights = under_taps(interpolation, n, newest, last);
+        std::array::from_fn(|i| if i == 0 { newest as f32 } else { weights[i - 1] })
+    };
+    let inner = (0..count).flat_map(|now| made_final(interpolation, now).map(move |n| row(n, now, false)));
+    let last = count.checked_sub(1).and_then(|last| Some(row(held_back(interpolation, last)?, last, true)));
+    let mut rows = memory::with_room(2 * count as usize, "the frames of a clip")?;
+    rows.extend(inner.chain(last));
+    Ok(rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +104,17 @@ mod tests {
         let nearest: Vec<f32> = of_clip(Interpolation::Nearest, 3).unwrap().iter().map(value).collect();
         assert_eq!(nearest, [-100.0, 1.0, 1.0, 2.0, 2.0]);
         assert_eq!(of_clip(Interpolation::Trilinear, 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_table_has_the_newest_frame_of_each() {
+        let newest = |rows: Vec<[f32; 10]>| rows.iter().map(|row| row[0]).collect::<Vec<_>>();
+        let trilinear = table_of_clip(Interpolation::Trilinear, 4).unwrap();
+        assert_eq!(trilinear[0][1..], under_taps(Interpolation::Trilinear, 0, 0, false));
+        assert_eq!(trilinear[6][1..], under_taps(Interpolation::Trilinear, 6, 3, true));
+        assert_eq!(newest(trilinear), [0.0, 1.0, 2.0, 2.0, 3.0, 3.0, 3.0]);
+        assert_eq!(newest(table_of_clip(Interpolation::Nearest, 3).unwrap()), [0.0, 1.0, 1.0, 2.0, 2.0]);
+        assert_eq!(newest(table_of_clip(Interpolation::Trilinear, 1).unwrap()), [0.0]);
     }
 
     /// The convolution of interpolated values is the sum of low-rate values with these weights.

@@ -3,7 +3,7 @@
 use super::counting::Counting;
 use super::frame_size::FrameSize;
 use super::interface::{LatentSource, Run, WholeClip};
-use super::interpolation::{Blend, of_clip};
+use super::interpolation::{Blend, of_clip, table_of_clip};
 use super::step::Step;
 use crate::error::Result;
 use crate::graph::{Element, Port, port};
@@ -118,7 +118,15 @@ impl WholeClipDecoder {
     fn interpolations(&self, latents: u64) -> Result<Vec<(String, Tensor)>> {
         let (mut lists, mut count) = (vec![], latents);
         for n in 0.. {
-            let names = port::interpolation(n);
+            let (names, table) = (port::interpolation(n), port::interpolation_table(n));
+            if self.step.inputs.iter().any(|port| port.name == table) {
+                let rows = table_of_clip(self.counting.interpolation, count)?;
+                count = rows.len() as u64;
+                let mut tensor = Tensor::new(&[rows.len() * port::TABLE_COLUMNS], Element::F32)?;
+                tensor.data_mut().copy_from_slice(rows.as_flattened());
+                lists.push((table, tensor));
+                continue;
+            }
             if !self.step.inputs.iter().any(|port| port.name == names[1]) {
                 break;
             }

@@ -8,7 +8,7 @@ use super::options::{Operators, Options};
 use super::size::{Size, SizeList};
 use super::step::{Cache, Initializer, Source, StepGraph, weights_file};
 use super::value::{Element, Layout, Port, Value};
-use crate::kernels::Bordered;
+use crate::kernels::{Bordered, ClipFrames};
 use crate::model::{Norm, Weight};
 use prost::Message;
 use std::collections::HashMap;
@@ -50,8 +50,6 @@ pub(super) struct Builder {
     scratches: Vec<Scratch>,
     /// The fraction of its input that a slice takes.
     shares: HashMap<String, f64>,
-    /// The clip's frames for each frame of an input.
-    slower: HashMap<String, usize>,
 }
 
 impl Builder {
@@ -79,12 +77,25 @@ impl Builder {
             floats_of_ours: HashMap::new(),
             scratches: vec![],
             shares: HashMap::new(),
-            slower: HashMap::new(),
         }
     }
 
     pub(super) fn input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize) -> Value {
         let value = self.graph_input(name, layout, channels, divisor, Element::F32);
+        self.inputs.push(value.clone());
+        value
+    }
+
+    /// An input that has one frame for `slower` of the clip's.
+    pub(super) fn slower_input(
+        &mut self,
+        name: &str,
+        layout: Layout,
+        channels: usize,
+        divisor: usize,
+        slower: usize,
+    ) -> Value {
+        let value = Value { slower, ..self.graph_input(name, layout, channels, divisor, Element::F32) };
         self.inputs.push(value.clone());
         value
     }
@@ -120,11 +131,17 @@ impl Builder {
         if pixels { Layout::Pixels } else { Layout::Frame }
     }
 
+    fn takes_whole_clip(&self) -> bool {
+        self.inputs.iter().any(|port| port.layout == Layout::Clip)
+    }
+
     /// Whether convolutions of frames of H / `divisor` use large tiles. Their rounding must be small where many layers follow,
     /// as these amplify it.
     pub(super) fn large_tiles(&self, divisor: usize) -> bool {
         match (self.options.operators, self.part) {
             (Operators::Fast, _) => true,
+            // Norms over a clip amplify it more.
+            (_, Part::Encoder) if self.takes_whole_clip() => divisor >= 8,
             (_, Part::Encoder) => divisor >= 4,
             (_, Part::Decoder | Part::Transfer) => divisor <= 4,
         }
@@ -321,6 +338,11 @@ impl Builder {
         name
     }
 
+    /// Tells the footprint of frames that a layer over a clip makes from frames of H / `divisor`.
+    pub(super) fn frames_scratch(&mut self, frames: ClipFrames, divisor: usize) {
+        self.scratches.push(Scratch { of: ScratchOf::Frames(frames), divisor });
+    }
+
     /// Tells the footprint of attention on the matrix unit over frames of H / `divisor`.
     pub(super) fn attention_scratch(&mut self, channels: usize, divisor: usize) {
         self.scratches.push(Scratch { of: ScratchOf::Attention { channels }, divisor });
@@ -451,7 +473,7 @@ impl Builder {
     }
 
     fn graph_input(&mut self, name: &str, layout: Layout, channels: usize, divisor: usize, element: Element) -> Value {
-        let value = Value { name: name.into(), channels, divisor, layout, element };
+        let value = Value { name: name.into(), channels, divisor, layout, element, slower: 1 };
         self.graph.input.push(value_info(&value));
         value
     }
@@ -478,18 +500,10 @@ impl Builder {
         self.shares.insert(name.into(), share);
     }
 
-    /// Tells the footprint that the clip has `times` as many frames as this input.
-    pub(super) fn slower(&mut self, input: &Value, times: usize) {
-        self.slower.insert(input.name.clone(), times);
-    }
-
     pub(super) fn finish(self) -> StepGraph {
         let inputs = self.caches.iter().flat_map(|c| [&c.one_ago, &c.two_ago]).chain(&self.inputs);
-        let size = |input: &Value| {
-            let slower = *self.slower.get(&input.name).unwrap_or(&1);
-            (input.name.clone(), input.floats_per_pixel() / slower as f64)
-        };
-        let known = inputs.map(size).chain(self.floats_of_ours).collect();
+        let known =
+            inputs.map(|input| (input.name.clone(), input.floats_per_pixel())).chain(self.floats_of_ours).collect();
         let working = footprint::working(&self.graph, &known, &self.shares, &self.scratches);
         let has_attention = self.graph.node.iter().any(|node| node.op_type == "Scan");
         let version = match self.options.compute {
@@ -538,6 +552,10 @@ fn value_info(value: &Value) -> ValueInfo {
         Layout::Clip => {
             let frames = DimValue::Symbol(format!("T.{}", value.name));
             vec![fixed(1), fixed(value.channels), frames, side("H"), side("W")]
+        }
+        Layout::ClipPixels => {
+            let frames = DimValue::Symbol(format!("T.{}", value.name));
+            vec![frames, side("H"), side("W"), fixed(value.channels)]
         }
         Layout::Numbers => vec![DimValue::Symbol(format!("N.{}", value.name))],
         Layout::Any => vec![],

@@ -5,7 +5,7 @@
 //! a process takes.
 
 use super::onnx::{Attribute, Graph, Node};
-use crate::kernels::{Convolution, ScratchSize, Target};
+use crate::kernels::{ClipFrames, Convolution, ScratchSize, Target};
 use std::collections::HashMap;
 
 /// What a graph takes while it runs, without ports and attention's scores.
@@ -26,6 +26,8 @@ pub(super) struct Scratch {
 #[derive(Clone, Copy)]
 pub(super) enum ScratchOf {
     Convolution(Convolution),
+    /// Of a layer over a clip.
+    Frames(ClipFrames),
     /// On the matrix unit.
     Attention {
         channels: usize,
@@ -45,6 +47,7 @@ impl Working {
             let size = size.map(|side| side / divisor);
             match *of {
                 ScratchOf::Convolution(convolution) => target.scratch(convolution, size, threads),
+                ScratchOf::Frames(frames) => frames.scratch(size),
                 ScratchOf::Attention { channels } => target.attention_scratch(size, channels, threads),
             }
         });
@@ -79,10 +82,13 @@ pub(super) fn working(
     for (i, node) in graph.node.iter().enumerate() {
         let floats = output_size(node, &size, &dims);
         // Elementwise nodes write over an input that no later node reads.
-        let in_place = matches!(node.op_type.as_str(), "Add" | "Mul" | "Sigmoid" | "Reshape" | "Div" | "Sub")
-            .then(|| node.input.iter().find(|x| live.contains_key(*x) && last_use.get(x.as_str()) == Some(&i)))
-            .flatten()
-            .cloned();
+        let in_place = matches!(
+            node.op_type.as_str(),
+            "Add" | "Mul" | "Sigmoid" | "Reshape" | "Squeeze" | "Unsqueeze" | "Div" | "Sub"
+        )
+        .then(|| node.input.iter().find(|x| live.contains_key(*x) && last_use.get(x.as_str()) == Some(&i)))
+        .flatten()
+        .cloned();
         if let Some(input) = in_place {
             live.remove(&input);
         }

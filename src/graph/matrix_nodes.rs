@@ -119,7 +119,7 @@ impl Inputs<'_> {
     fn result(&self, channels: usize) -> Value {
         let now = self.now();
         let divisor = self.scale.of(now.divisor);
-        Value { name: String::new(), channels, divisor, layout: Layout::Pixels, element: Element::F32 }
+        Value { name: String::new(), channels, divisor, layout: Layout::Pixels, element: Element::F32, ..now.clone() }
     }
 
     fn node<const N: usize>(

@@ -15,11 +15,11 @@
 //! by each time tap separately, and the next step begins with the weighted sum of nine such results. This halves the work, as
 //! otherwise each interpolated frame would meet all taps.
 //!
-//! If the norms of a network span the clip, it has no steps: it is one graph over all frames (`clip`).
+//! If the norms of a network span the clip, it has no steps: it is one graph over all frames (`clip`), of planes (`clip_planes`) or, with our operators, channels-last (`clip_pixels`).
 //!
 //! ## Our operators
 //! On the CPU, norms and convolutions can be nodes of ours (`operators`, `operator_nodes`), and with them wavelets
-//! (`haar_operators`, `haar_nodes`); on a CUDA device, what lies between the convolutions (`device_operators`, `device_nodes`); on
+//! (`haar_operators`, `haar_nodes`) or layers over a whole clip (`clip_operators`, `clip_nodes`); on a CUDA device, what lies between the convolutions (`device_operators`, `device_nodes`); on
 //! a CPU's matrix unit, attention and convolutions of bfloat16 with the norms that follow them (`matrix_operators`,
 //! `matrix_nodes`). On a device a convolution leaves its bias to the node that reads its result,
 //! and a sum is one node with the norm that follows it (`sums`).
@@ -39,6 +39,10 @@ mod after;
 mod attention;
 mod builder;
 mod clip;
+mod clip_nodes;
+mod clip_operators;
+mod clip_pixels;
+mod clip_planes;
 mod convolutions;
 mod decoder;
 mod device_nodes;
@@ -69,6 +73,7 @@ mod upsampling;
 mod value;
 
 pub(crate) use clip::{decoder_clip, encoder_clip};
+pub(crate) use clip_operators::{ClipOperator, Prologue};
 pub(crate) use decoder::decoder;
 pub(crate) use device_operators::{DeviceKind, DeviceOperator};
 pub(crate) use encoder::encoder;

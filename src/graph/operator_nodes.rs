@@ -41,14 +41,7 @@ pub(super) fn convolve(
     residual: Option<&Value>,
 ) -> Value {
     let now = frames[frames.len() - 1];
-    let operator = match (conv.kind, scale, b.large_tiles(now.divisor)) {
-        (ConvKind::Pointwise, ..) => Operator::Pointwise,
-        (_, Scale::Halved, _) => Operator::Strided,
-        (_, Scale::Same, false) => Operator::Winograd2,
-        (_, Scale::Same, true) => Operator::Winograd4,
-        (_, Scale::Doubled, false) => Operator::Winograd2Doubled,
-        (_, Scale::Doubled, true) => Operator::Winograd4Doubled,
-    };
+    let operator = chosen(b, conv, scale, now.divisor);
     debug_assert_eq!((now.layout, now.channels), (Layout::Pixels, conv.in_channels()), "{}", conv.weight.key);
     let kernel = packed_weight(b, operator, conv, now, frames.len());
     let bias = b.weight(&conv.bias, &conv.bias.shape, Element::F32);
@@ -57,6 +50,18 @@ pub(super) fn convolve(
     inputs.extend(residual.map(|residual| residual.name.as_str()));
     let result = Value { channels: conv.out_channels(), divisor: scale.of(now.divisor), ..now.clone() };
     Value { name: b.operator_node(operator, &inputs, &result), ..result }
+}
+
+/// The operator for a convolution of frames of H / `divisor`.
+pub(super) fn chosen(b: &Builder, conv: &Conv, scale: Scale, divisor: usize) -> Operator {
+    match (conv.kind, scale, b.large_tiles(divisor)) {
+        (ConvKind::Pointwise, ..) => Operator::Pointwise,
+        (_, Scale::Halved, _) => Operator::Strided,
+        (_, Scale::Same, false) => Operator::Winograd2,
+        (_, Scale::Same, true) => Operator::Winograd4,
+        (_, Scale::Doubled, false) => Operator::Winograd2Doubled,
+        (_, Scale::Doubled, true) => Operator::Winograd4Doubled,
+    }
 }
 
 /// The convolution of one frame by each time tap of `conv` separately.
@@ -69,7 +74,7 @@ pub(super) fn convolve_taps(b: &mut Builder, x: &Value, conv: &Conv, bias: &str)
 
 /// The weight of a convolution that reads `frames` frames like `x`. If these are fewer than its time taps, the taps have
 /// output channels of their own.
-fn packed_weight(b: &mut Builder, operator: Operator, conv: &Conv, x: &Value, frames: usize) -> String {
+pub(super) fn packed_weight(b: &mut Builder, operator: Operator, conv: &Conv, x: &Value, frames: usize) -> String {
     let method = operator.method().expect("a convolution");
     let c_out = times(conv) / frames * conv.out_channels();
     let convolution = Convolution { method, c_out, c_in: conv.in_channels(), times: frames };

@@ -32,3 +32,9 @@ pub(crate) const LATENTS: &str = "latents";
 pub(crate) fn interpolation(n: usize) -> [String; 4] {
     ["before", "now", "weight.before", "weight.now"].map(|what| format!("{what}.{n}"))
 }
+/// The same as one table, where the layers are our operators. See `kernels::Interpolated`.
+pub(crate) fn interpolation_table(n: usize) -> String {
+    format!("table.{n}")
+}
+/// Numbers of the table for each frame.
+pub(crate) const TABLE_COLUMNS: usize = 10;

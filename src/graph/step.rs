@@ -3,7 +3,7 @@
 use super::footprint::Working;
 use super::operators::PackedWeight;
 use super::size::SizeList;
-use super::value::{Element, Port};
+use super::value::{Element, Layout, Port};
 
 /// An ONNX model whose weights are external, and what to bind to it.
 pub(crate) struct StepGraph {
@@ -62,6 +62,11 @@ impl StepGraph {
     /// The external data's file name inside the model.
     pub(crate) fn weights_file(&self) -> String {
         weights_file(&self.name)
+    }
+
+    /// Whether its layers are our operators on a whole clip.
+    pub(crate) fn has_clip_operators(&self) -> bool {
+        !self.packed_weights.is_empty() && self.inputs.iter().any(|port| port.layout == Layout::Clip)
     }
 
     /// Bytes of all weights, as they are in memory.

@@ -1,6 +1,6 @@
 //! What the emitted graphs are made of, so that a change that adds work is seen without a clock.
 
-use super::{Element, Operators, Options, StepGraph, Taps, decoder, encoder, onnx};
+use super::{Element, Operators, Options, StepGraph, Taps, decoder, decoder_clip, encoder, encoder_clip, onnx};
 use crate::model;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -62,6 +62,55 @@ fn check_layout(
         words(&found),
         words(expected),
         "{operators:?}, {taps:?}, {compute:?} of {folder:?}: more nodes are more work; if they pay, change the test"
+    );
+}
+
+/// The two graphs of a whole clip.
+fn check_clip(case: &str, operators: Operators, expected: &str) {
+    let (network, _) = model::open(Some(&Path::new("tests/golden").join(case)), false).unwrap();
+    let options = Options {
+        cache: Element::F32,
+        compute: Element::F32,
+        attention_bytes: 1 << 26,
+        operators,
+        taps: Taps::Added,
+        channels_last: false,
+        narrow_norms: false,
+        wide: false,
+    };
+    let encoder = encoder_clip(&network.encoder, &options);
+    let decoder = decoder_clip(&network.decoder, network.latent_channels, network.interpolation, &options);
+    let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>().join(" ");
+    let found = format!("{}\n{}", count(&encoder), count(&decoder));
+    assert_eq!(
+        words(&found),
+        words(expected),
+        "{operators:?} of {case}: more nodes are more work; if they pay, change the test"
+    );
+}
+
+#[test]
+fn whole_clips_by_our_operators() {
+    check_clip(
+        "cv-tiny",
+        Operators::Exact,
+        "
+        encoder.clip: ClipPointwise 5, ClipStatistics 14, ClipStrided 3, ClipWinograd2 7, ClipWinograd4 7, MatMul 2, Mul 1,
+            Reshape 6, Scan 1, Softmax 1, Squeeze 1, Transpose 3, Unsqueeze 4
+        decoder.clip: ClipInterpolatedWinograd4 2, ClipPointwise 5, ClipStatistics 22, ClipWinograd2 9, ClipWinograd4 13,
+            ClipWinograd4Doubled 1, Concat 2, MatMul 2, Mul 1, Reshape 6, Scan 1, Softmax 1, Squeeze 1, Transpose 3,
+            Unsqueeze 4
+        ",
+    );
+    check_clip(
+        "cv-tiny",
+        Operators::Fast,
+        "
+        encoder.clip: ClipPointwise 5, ClipStatistics 14, ClipStrided 3, ClipWinograd4 14, MatMul 2, Mul 1, Reshape 6, Scan 1,
+            Softmax 1, Squeeze 1, Transpose 3, Unsqueeze 4
+        decoder.clip: ClipInterpolatedWinograd4 2, ClipPointwise 5, ClipStatistics 22, ClipWinograd4 22, ClipWinograd4Doubled 1,
+            Concat 2, MatMul 2, Mul 1, Reshape 6, Scan 1, Softmax 1, Squeeze 1, Transpose 3, Unsqueeze 4
+        ",
     );
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Layout {
     Bordered,
     /// `[1, channels, T, H / divisor, W / divisor]`
     Clip,
+    /// `[T, H / divisor, W / divisor, channels]`
+    ClipPixels,
     /// `[N]`, one for each channel. For interpolations in graphs of a whole clip, as many for each frame.
     Numbers,
     /// Any shape.
@@ -38,6 +40,8 @@ pub(crate) struct Value {
     pub(crate) divisor: usize,
     pub(crate) layout: Layout,
     pub(crate) element: Element,
+    /// The clip's frames for each of its own, in graphs of a whole clip; else 1.
+    pub(crate) slower: usize,
 }
 
 /// A value that is an input or output of the graph.
@@ -45,7 +49,7 @@ pub(crate) type Port = Value;
 
 impl Value {
     pub(super) fn channel_axis(&self) -> i64 {
-        if self.layout == Layout::Pixels { 3 } else { 1 }
+        if matches!(self.layout, Layout::Pixels | Layout::ClipPixels) { 3 } else { 1 }
     }
 
     /// For frames of `[height, width]`, of which a clip has `frames`.
@@ -59,18 +63,19 @@ impl Value {
                 vec![1, rows, pitch, stored]
             }
             Layout::Clip => vec![1, self.channels, frames, height, width],
+            Layout::ClipPixels => vec![frames, height, width, self.channels],
             Layout::Numbers => vec![self.channels * frames],
             Layout::Any => unreachable!("no port of a step"),
         }
     }
 
-    /// Its memory in elements of float32, divided by the pixels of a frame.
+    /// Its memory in elements of float32, divided by the pixels of a frame, or of all of a clip's frames.
     pub(super) fn floats_per_pixel(&self) -> f64 {
         match self.layout {
             // The zeros around large frames are few.
             Layout::Bordered => 0.5 * Bordered::stored(self.channels) as f64 / (self.divisor * self.divisor) as f64,
-            Layout::Frame | Layout::Pixels | Layout::Clip => {
-                self.channels as f64 / (self.divisor * self.divisor) as f64
+            Layout::Frame | Layout::Pixels | Layout::Clip | Layout::ClipPixels => {
+                self.channels as f64 / (self.divisor * self.divisor * self.slower) as f64
             }
             Layout::Numbers | Layout::Any => 0.0,
         }

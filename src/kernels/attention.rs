@@ -75,7 +75,7 @@ impl Division {
     fn scratch(self, threads: usize) -> ScratchSize {
         // Keys and values of half a float each.
         let shared = self.keys() * self.channels;
-        ScratchSize { shared, own: self.units * self.unit_len(), workers: self.jobs().min(threads) }
+        ScratchSize { shared, own: self.units * self.unit_len(), workers: self.jobs().min(threads), frames: 0 }
     }
 
     /// Elements of float32 of a unit.

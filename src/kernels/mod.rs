@@ -38,9 +38,14 @@ mod attention;
 mod attention_tests;
 mod blend;
 mod bordered;
+mod clip;
+#[cfg(test)]
+mod clip_tests;
 mod conv;
+mod enlarge;
 #[cfg(test)]
 mod exponential_tests;
+mod group_norm;
 mod haar;
 #[cfg(test)]
 mod haar_tests;
@@ -60,8 +65,10 @@ mod workers;
 pub(crate) use attention::Attention;
 pub(crate) use blend::Blend;
 pub(crate) use bordered::{Bordered, Narrow};
+pub(crate) use clip::{Before, Clip, ClipConvolution, ClipFrames, FrameSums, Interpolated};
 pub(crate) use conv::convolution::{Convolution, Form, Input, Method, Outcome, Resources, Sampling};
 pub(crate) use conv::matrix::{MatrixInput, MatrixOutput};
+pub(crate) use group_norm::GroupStatistics;
 pub(crate) use haar::{Analysis, Coefficients, Synthesis};
 pub(crate) use norm::{LayerNorm, Norm};
 pub(crate) use scratch::{NoMemory, ScratchPool, ScratchSize};

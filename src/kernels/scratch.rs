@@ -16,6 +16,8 @@ pub(crate) struct ScratchPool {
     shared: Pieces,
     /// Pieces for one thread each, during a job.
     own: Pieces,
+    /// Pieces for frames that a layer over a clip makes before it convolves them.
+    frames: Pieces,
 }
 
 /// What a convolution takes of the pool.
@@ -27,6 +29,8 @@ pub(crate) struct ScratchSize {
     pub(crate) own: usize,
     /// Threads that have jobs, at most.
     pub(crate) workers: usize,
+    /// Elements of frames that a layer over a clip makes.
+    pub(crate) frames: usize,
 }
 
 /// A piece of the pool that is in use.
@@ -71,12 +75,13 @@ impl ScratchSize {
             shared: self.shared.max(other.shared),
             own: self.own.max(other.own),
             workers: self.workers.max(other.workers),
+            frames: self.frames.max(other.frames),
         }
     }
 
     /// Bytes that the system gives for it.
     pub(crate) fn bytes(self) -> u64 {
-        bytes(self.shared) as u64 + self.workers as u64 * bytes(self.own) as u64
+        (bytes(self.shared) + bytes(self.frames)) as u64 + self.workers as u64 * bytes(self.own) as u64
     }
 }
 
@@ -94,6 +99,12 @@ impl ScratchPool {
         self.shared.take()
     }
 
+    /// `size.frames` elements of any value, for a layer over a clip.
+    pub(super) fn frames(&self, size: ScratchSize) -> Result<Scratch<'_>, NoMemory> {
+        self.frames.prepare(size.frames, 1)?;
+        self.frames.take()
+    }
+
     /// `size.own` elements of any value, for one thread. The piece that this thread had last, if it is free, as it may
     /// still be in the core's cache.
     pub(super) fn own(&self) -> Result<Scratch<'_>, NoMemory> {
@@ -103,7 +114,7 @@ impl ScratchPool {
     /// Fills all free pieces with a value.
     #[cfg(test)]
     pub(super) fn fill(&self, value: f32) {
-        for Pieces(state) in [&self.shared, &self.own] {
+        for Pieces(state) in [&self.shared, &self.own, &self.frames] {
             for (_, memory) in &mut state.lock().idle {
                 // SAFETY: it has so many elements, and nobody else uses it.
                 unsafe { std::slice::from_raw_parts_mut(memory.start(), memory.floats) }.fill(value);
@@ -212,8 +223,8 @@ impl Thread {
 mod tests {
     use super::*;
 
-    const SMALL: ScratchSize = ScratchSize { shared: 100, own: 10, workers: 3 };
-    const LARGE: ScratchSize = ScratchSize { shared: 1 << 20, own: 1 << 20, workers: 2 };
+    const SMALL: ScratchSize = ScratchSize { shared: 100, own: 10, workers: 3, frames: 0 };
+    const LARGE: ScratchSize = ScratchSize { shared: 1 << 20, own: 1 << 20, workers: 2, frames: 0 };
 
     impl ScratchPool {
         /// Bytes that the system gave for it.
@@ -223,7 +234,7 @@ mod tests {
                 assert_eq!(state.count, state.idle.len(), "nothing is in use");
                 state.idle.iter().map(|(_, memory)| (memory.floats * size_of::<f32>()) as u64).sum::<u64>()
             };
-            taken(&self.shared) + taken(&self.own)
+            taken(&self.shared) + taken(&self.own) + taken(&self.frames)
         }
     }
 

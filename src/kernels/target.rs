@@ -9,6 +9,8 @@ use super::conv::matrix::{Matrix, MatrixInput, MatrixOutput};
 use super::conv::multipliers::{OnUnit, Vectors};
 use super::conv::transforms::{F23, F43};
 use super::conv::winograd::Winograd;
+use super::enlarge::Doubling;
+use super::group_norm::{GroupNorm, GroupStatistics};
 use super::haar::{Analysis, Coefficients, Synthesis};
 use super::level::Level;
 use super::micro::bfloat16::Value;
@@ -185,6 +187,29 @@ impl Target {
         output: *mut bf16,
     ) {
         unsafe { norm.run_bordered(size, self.level, workers, output) }
+    }
+
+    /// # Safety
+    /// As that of `GroupStatistics::run`.
+    pub(crate) unsafe fn group_statistics(
+        self,
+        statistics: GroupStatistics,
+        workers: Workers,
+        output: *mut f32,
+    ) -> std::result::Result<(), NoMemory> {
+        unsafe { statistics.run(self.level, workers, output) }
+    }
+
+    /// # Safety
+    /// As that of `GroupNorm::run`.
+    pub(crate) unsafe fn normalize_groups(self, norm: GroupNorm, workers: Workers, output: *mut f32) {
+        unsafe { norm.run(self.level, workers, output) }
+    }
+
+    /// # Safety
+    /// As that of `Doubling::run`.
+    pub(crate) unsafe fn double(self, doubling: Doubling, workers: Workers, output: *mut f32) {
+        unsafe { doubling.run(self.level, workers, output) }
     }
 
     /// # Safety

@@ -5,6 +5,7 @@ use crate::logger::Logger;
 use crate::process::Process;
 use ort::session::{NoSelectedOutputs, RunOptions};
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +29,16 @@ pub struct Canceller {
 struct Steps {
     done: AtomicU64,
     total: AtomicU64,
+}
+
+thread_local! {
+    /// The flag of the call that this thread runs.
+    static WATCHED: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Whether the call that this thread runs was cancelled. The runtime asks before each node; a long one asks itself.
+pub(super) fn is_cancelled_here() -> bool {
+    WATCHED.with_borrow(|flag| flag.as_ref().is_some_and(|flag| flag.load(Ordering::SeqCst)))
 }
 
 /// How far a stream's running call is.
@@ -107,6 +118,14 @@ impl Canceller {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.flag.load(Ordering::SeqCst)
+    }
+
+    /// Tells our operators, while the runtime runs them on this thread, whether this is cancelled.
+    pub(super) fn watched<R>(&self, run: impl FnOnce() -> R) -> R {
+        let before = WATCHED.replace(Some(self.flag.clone()));
+        let result = run();
+        WATCHED.replace(before);
+        result
     }
 
     pub(crate) fn clear(&self) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod callers_memory;
 mod cancel;
+mod clip_operators;
 mod cuda;
 mod device;
 #[cfg(test)]

@@ -41,8 +41,20 @@ pub(super) fn unexpected(shape: &[usize]) -> ort::Error {
     ort::Error::new(format!("found a frame {shape:?}, expected another shape"))
 }
 
-/// Shape and values. A shape of four axes has a first one of length 1.
+/// Shape and values of a frame or a list. A shape of four axes has a first one of length 1.
 pub(super) fn input<T: PrimitiveTensorElementType>(
+    context: &ComputeContext,
+    i: usize,
+) -> ort::Result<(Vec<usize>, &[T])> {
+    let (shape, values) = values(context, i)?;
+    match shape.len() {
+        4 if shape[0] != 1 => Err(unexpected(&shape)),
+        _ => Ok((shape, values)),
+    }
+}
+
+/// Shape and values.
+pub(super) fn values<T: PrimitiveTensorElementType>(
     context: &ComputeContext,
     i: usize,
 ) -> ort::Result<(Vec<usize>, &[T])> {
@@ -50,11 +62,7 @@ pub(super) fn input<T: PrimitiveTensorElementType>(
     let (shape, values) = value.try_extract_tensor::<T>()?;
     let shape: Vec<usize> = shape.iter().map(|n| *n as usize).collect();
     // SAFETY: the values are the runtime's, and stay until the call returns.
-    let values = unsafe { std::slice::from_raw_parts(values.as_ptr(), values.len()) };
-    match shape.len() {
-        4 if shape[0] != 1 => Err(unexpected(&shape)),
-        _ => Ok((shape, values)),
-    }
+    Ok((shape, unsafe { std::slice::from_raw_parts(values.as_ptr(), values.len()) }))
 }
 
 pub(super) fn output<T: PrimitiveTensorElementType>(

@@ -1,9 +1,9 @@
 //! Our kernels as operators of ONNX Runtime, on its threads. Their inputs and outputs are its memory.
 
 use super::operator_parts::{Parts, guard, no_memory, workers};
-use super::{haar_operators, matrix_operators};
+use super::{clip_operators, haar_operators, matrix_operators};
 use crate::error::Result;
-use crate::graph::{HaarOperator, MatrixOperator, OPERATOR_DOMAIN, Operator};
+use crate::graph::{ClipOperator, HaarOperator, MatrixOperator, OPERATOR_DOMAIN, Operator};
 use crate::kernels::{Blend, Input, LayerNorm, NoMemory, Norm, Resources, ScratchPool, Target};
 use crate::logger::Logger;
 use crate::model::NORM_EPSILON;
@@ -21,6 +21,8 @@ pub(super) fn domain(threads: usize, scratch: Arc<ScratchPool>) -> ort::Result<O
     let domain = HaarOperator::ALL
         .into_iter()
         .try_fold(domain, |domain, operator| domain.add(haar_operators::Ours::new(operator, parts.clone())))?;
+    let domain = ClipOperator::all()
+        .try_fold(domain, |domain, operator| domain.add(clip_operators::Ours::new(operator, parts.clone())))?;
     Operator::ALL.into_iter().try_fold(domain, |domain, operator| match operator {
         Operator::Winograd2 => domain.add(Ours::<{ Operator::Winograd2 as u8 }>(parts.clone())),
         Operator::Winograd2Doubled => domain.add(Ours::<{ Operator::Winograd2Doubled as u8 }>(parts.clone())),

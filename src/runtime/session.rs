@@ -134,6 +134,12 @@ impl Session {
                 // On Arm CPUs with SME, ONNX Runtime's sums come from KleidiAI, which turns infinities into the largest numbers: an
                 // overflow would pass for a result. Releases that do not know the entry ignore it.
                 .with_config_entry("mlas.disable_kleidiai", "1")?;
+            if step.has_clip_operators() {
+                // The arena would take half as much again as there is at a time, and keep it. Few and large values cost little
+                // without one.
+                // SAFETY: the builder is valid.
+                unsafe { ort::Error::result_from_status((ort::api().DisableCpuMemArena)(builder.ptr_mut()))? };
+            }
             if step.external_bytes > 0 {
                 let file = platform::runtime_string(&step.weights_file());
                 let data = weights.as_ptr().cast_mut().cast();
@@ -327,7 +333,7 @@ impl Session {
         // SAFETY: all pointers are valid during the call, and the counts match. The runtime writes to the given outputs, or
         // copies to them if they are in other memory than the session's. OrtApi::Run is safe to call from several threads on
         // one session. ort's wrapper takes `&mut` because some providers' allocators are not; none of these is used here.
-        let result = unsafe {
+        let result = canceller.watched(|| unsafe {
             let status = (ort::api().Run)(
                 self.session.session.ptr().cast_mut(),
                 canceller.options[usize::from(!waits)].ptr(),
@@ -339,7 +345,7 @@ impl Session {
                 outputs.as_mut_ptr(),
             );
             ort::Error::result_from_status(status)
-        };
+        });
         match result {
             // The flag may be set after the last node. The results are complete then, but the caller cancelled them.
             _ if canceller.is_cancelled() => Err(self.cancelled()),

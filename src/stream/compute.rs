@@ -19,7 +19,7 @@ pub(super) fn check_layout(
     if let (Layout::ChannelsLast, Some(reason)) = (options.layout, whole_clip) {
         fail!(
             InvalidArgument,
-            "layout channels_last: the model has {reason}, and graphs of a whole clip are planes; take layout auto or planes"
+            "layout channels_last: the model has {reason}, and graphs of a whole clip have a layout of their own; take layout auto"
         );
     }
     let ours = place == Place::Cpu && matches!(options.convolution, Convolution::Exact | Convolution::Fast);
@@ -139,6 +139,8 @@ pub(super) fn graph_options(
         _ if place != Place::Cpu || compute != Element::F32 => Operators::Onnx,
         // A CPU without vectors that we know, or a debug build: the runtime's own operators are faster.
         _ if !OPTIMISED || !Target::current().has_vectors() => Operators::Onnx,
+        // Only graphs of a whole clip can be planes then.
+        Convolution::Exact | Convolution::Fast if options.layout == Layout::Planes => Operators::Onnx,
         Convolution::Exact => Operators::Exact,
         Convolution::Fast => Operators::Fast,
         Convolution::Direct => Operators::OurNorms,
@@ -179,9 +181,13 @@ pub(super) fn unoptimised(
     precisions: [Precision; 2],
     network: &Network,
 ) -> Option<&'static str> {
-    let wanted = matches!(convolution, Convolution::Exact | Convolution::Fast | Convolution::Direct);
-    let possible =
-        place == Place::Cpu && precisions.contains(&Precision::F32) && network.any_needs_whole_clip().is_none();
+    let wanted = match convolution {
+        Convolution::Exact | Convolution::Fast => true,
+        // Of a whole clip, norms are ONNX Runtime's then.
+        Convolution::Direct => network.all_need_whole_clip().is_none(),
+        Convolution::Stacked | Convolution::Volume => false,
+    };
+    let possible = place == Place::Cpu && precisions.contains(&Precision::F32);
     (!OPTIMISED && wanted && possible && Target::current().has_vectors()).then_some(
         "wfvae was compiled with opt-level 0 or 1, so ONNX Runtime's own convolutions and norms are used: calls take \
          twice as long, and results differ in the last bits. Add [profile.dev.package.wfvae] with opt-level = 3 and \
@@ -194,9 +200,13 @@ pub(super) fn plain(options: &graph::Options) -> graph::Options {
     graph::Options { operators: Operators::Onnx, narrow_norms: false, wide: false, ..*options }
 }
 
-/// Our operators take frames, and sums over a clip need float32.
+/// Of a whole clip, whose sums need float32.
 pub(super) fn clip(options: &graph::Options) -> graph::Options {
-    graph::Options { compute: Element::F32, ..plain(options) }
+    let operators = match options.operators {
+        Operators::Exact | Operators::Fast => options.operators,
+        _ => Operators::Onnx,
+    };
+    graph::Options { compute: Element::F32, operators, ..plain(options) }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Estimate {
     /// The same for the decoder.
     pub decode_state_bytes: u64,
     /// Values between the network's layers while a call runs. The memory is kept for the next call, and all streams of a
-    /// model share it.
+    /// model share it. A call that takes a whole clip on the CPU gives it back.
     pub working_bytes: u64,
     /// The sum of these.
     pub total_bytes: u64,
@@ -134,8 +134,9 @@ impl Needs<'_> {
             let ports = graph.inputs.iter().chain(&graph.outputs).filter(|port| port.layout == Layout::Clip);
             let ports: u64 = ports.map(|port| size.bytes(port)).sum::<u64>().saturating_mul(frames);
             let scores = if graph.has_attention { 2 * scores } else { 0 };
-            // Of a clip, half of the frames and one more are where it takes most, before the outer wavelet.
-            let frames = if frames == 1 { 1.0 } else { frames as f64 + 1.0 };
+            // Of a clip with an outer wavelet in time, half of the frames and one more are where it takes most.
+            let more = frames > 1 && self.model.counting().wavelet;
+            let frames = frames as f64 + if more { 1.0 } else { 0.0 };
             ports.saturating_add(scores).saturating_add(graph.working.bytes(size.axes(), frames))
         };
         let runtime = if self.model.device().is_none() { self.runtime_bytes(graphs.len() as u64) } else { 0 };

@@ -310,15 +310,19 @@ impl Model {
     fn graphs_by(&self, half: Half, options: &graph::Options) -> Vec<StepGraph> {
         let network = self.network();
         match half {
-            _ if network.needs_whole_clip(half).is_some() => vec![self.clip_graph(half)],
+            _ if network.needs_whole_clip(half).is_some() => vec![self.clip_graph_by(half, options)],
             Half::Encoder => graph::encoder(&network.encoder, options),
             Half::Decoder => graph::decoder(&network.decoder, network.latent_channels, options),
         }
     }
 
-    /// A half as one graph of a whole clip.
+    /// A half as one graph of a whole clip, with only what ONNX defines.
     pub(super) fn clip_graph(&self, half: Half) -> StepGraph {
-        let (network, options) = (self.network(), compute::clip(&self.side(half).options));
+        self.clip_graph_by(half, &compute::plain(&self.side(half).options))
+    }
+
+    fn clip_graph_by(&self, half: Half, options: &graph::Options) -> StepGraph {
+        let (network, options) = (self.network(), compute::clip(options));
         match half {
             Half::Encoder => graph::encoder_clip(&network.encoder, &options),
             Half::Decoder => {

@@ -88,8 +88,8 @@ pub enum Convolution {
 
 /// The layout of frames between the layers. You can choose it where convolutions are ONNX Runtime's: on a CUDA device, in
 /// float16, and with [`Direct`](Convolution::Direct), [`Stacked`](Convolution::Stacked) and [`Volume`](Convolution::Volume).
-/// Otherwise frames are channels-last, and planes in models that take whole clips. Results are the same up to the rounding of
-/// the convolutions.
+/// Otherwise frames are channels-last. Whole clips are channels-last where convolutions are the library's, else planes;
+/// [`Planes`](Layout::Planes) computes them by ONNX Runtime's. Results are the same up to the rounding of the convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Layout {

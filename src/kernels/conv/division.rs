@@ -83,7 +83,7 @@ impl<const IN: usize, const OUT: usize> Division<IN, OUT> {
             blocks => (blocks * self.groups(), 0),
         };
         let shared = self.blocks_at_once * self.tiles_len();
-        ScratchSize { shared, own: tiles + self.products_len(), workers: jobs.min(threads) }
+        ScratchSize { shared, own: tiles + self.products_len(), workers: jobs.min(threads), frames: 0 }
     }
 
     /// Groups of panels.

@@ -227,6 +227,7 @@ impl Algorithm for Matrix {
             shared: if apart { height * width * self.convolution.c_out } else { 0 },
             own: division.sums_len(),
             workers: division.jobs().min(threads),
+            frames: 0,
         }
     }
 }

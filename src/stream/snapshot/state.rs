@@ -52,6 +52,7 @@ fn layout_name(layout: Layout) -> &'static str {
         Layout::Pixels => "Pixels",
         Layout::Bordered => "Bordered",
         Layout::Clip => "Clip",
+        Layout::ClipPixels => unreachable!("inside of graphs only"),
         Layout::Numbers => "Numbers",
         Layout::Any => "Any",
     }

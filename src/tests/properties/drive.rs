@@ -127,12 +127,17 @@ fn images<'a>(room: &'a mut [f32], info: &StreamInfo) -> Vec<ImageMut<'a>> {
     room.chunks_exact_mut(frame_len(info)).map(image).collect()
 }
 
+/// The options of the rank-5 graph.
+fn plain(options: &graph::Options) -> graph::Options {
+    graph::Options { operators: graph::Operators::Onnx, ..*options }
+}
+
 /// Moments of a whole clip by the rank-5 graph.
 pub(super) struct WholeEncoder(Geometry, WholeClipEncoder);
 
 impl WholeEncoder {
     pub(super) fn new(model: &Model, geometry: &Geometry) -> crate::Result<Self> {
-        let graph = graph::encoder_clip(&model.network().encoder, model.encoder_options());
+        let graph = graph::encoder_clip(&model.network().encoder, &plain(model.encoder_options()));
         let steps = model.load(vec![graph], Precision::F32)?;
         let encoder = WholeClipEncoder::new(&steps[0], model.counting(), geometry.padded);
         Ok(WholeEncoder(geometry.clone(), encoder))
@@ -165,7 +170,7 @@ impl WholeDecoder {
     pub(super) fn new(model: &Model, geometry: &Geometry) -> crate::Result<Self> {
         let network = model.network();
         let (channels, interpolation) = (network.latent_channels, network.interpolation);
-        let graph = graph::decoder_clip(&network.decoder, channels, interpolation, model.encoder_options());
+        let graph = graph::decoder_clip(&network.decoder, channels, interpolation, &plain(model.encoder_options()));
         let steps = model.load(vec![graph], Precision::F32)?;
         Ok(WholeDecoder(WholeClipDecoder::new(&steps[0], model.counting(), geometry.padded)))
     }

@@ -350,6 +350,9 @@ fn encode_whole_clip(case: &Case, model: &Model) -> TestCaseResult {
     let fits = model.frames_for_latents(latents) == frames as u64;
     ensure!(unpadded.is_ok() == fits, "{frames} frames without padding: {unpadded:?}");
 
+    let mut whole = WholeEncoder::new(model, &geometry)?;
+    compare("moments", case, &moments, 1e-5, &video, |video| whole.run(video))?;
+
     // CausalVAE's encoder has steps in image models only.
     let image = &video[..3 * width * height];
     if model.network().encoder.wavelet.is_some() {
@@ -375,6 +378,9 @@ fn decode_whole_clip(case: &Case, model: &Model) -> TestCaseResult {
 
     let refused = stream.decode_count(1).err().map(|error| error.kind());
     ensure!(refused == Some(ErrorKind::InvalidState), "a second call: {refused:?}");
+    let mut whole = WholeDecoder::new(model, &geometry)?;
+    compare("frames", case, &decoded, 5e-5, &z, |z| whole.run(z, case.latents))?;
+
     let latent = &z[..z.len() / case.latents];
     let ours = drive::decode_image(model, &geometry, latent)?;
     let mut whole = WholeDecoder::new(model, &geometry)?;
