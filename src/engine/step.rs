@@ -26,7 +26,7 @@ impl Step {
         self.outputs.iter().find(|port| port.name == name).expect("the graph has this output")
     }
 
-    /// The graph's inputs that tell it the size of its frames.
+    /// The graph's inputs that tell it the size of its frames, and of the clip that it takes in a run.
     pub(super) fn size_tensors(&self, size: FrameSize, frames: usize) -> Result<Vec<Tensor>> {
         self.sizes.iter().map(|list| Tensor::integers(&list.of(size.axes(), frames))).collect()
     }

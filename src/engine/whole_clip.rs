@@ -52,7 +52,7 @@ impl WholeClip for WholeClipEncoder {
             }
             scatter(&planes, video.data_mut(), t, padded, 3);
         }
-        let sizes = self.step.size_tensors(self.size, latents)?;
+        let sizes = self.step.size_tensors(self.size, padded)?;
         let bound: Vec<&Tensor> = [&video].into_iter().chain(&sizes).collect();
         self.step.session.run(&bound, &[&moments], run.canceller)?;
         self.runs += 1;
@@ -93,7 +93,7 @@ impl WholeClip for WholeClipDecoder {
             let list = || lists.iter().find(|(name, _)| *name == port.name).expect("an interpolation's input");
             if is_main(port) { &z } else { &list().1 }
         };
-        let sizes = self.step.size_tensors(self.size, latents)?;
+        let sizes = self.step.size_tensors(self.size, frames)?;
         let bound: Vec<&Tensor> = self.step.inputs.iter().map(bound).chain(&sizes).collect();
         let FrameSize { width, height } = self.size;
         let video = Tensor::new(&[1, 3, frames, height, width], Element::F32)?;

@@ -53,7 +53,7 @@ pub(super) fn attend(b: &mut Builder, qkv: [Value; 3], channels: usize, outer: i
     let query = b.node("Mul", &[&query, &scale], vec![]);
 
     // Blocks of queries are an axis of their own, which is the first one if there is only the batch before it.
-    let rows = Size::Queries { divisor: result.divisor, bytes: b.options.attention_bytes };
+    let rows = Size::Queries { divisor: result.divisor, slower: result.slower, bytes: b.options.attention_bytes };
     let (channels, rest) = (Size::Fixed(channels), Size::Rest);
     let (axis, apart, joined) = match outer {
         1 => (0, vec![rest, Size::Fixed(1), rows, channels], vec![Size::Fixed(1), rest, channels]),

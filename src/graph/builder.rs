@@ -505,7 +505,6 @@ impl Builder {
         let known =
             inputs.map(|input| (input.name.clone(), input.floats_per_pixel())).chain(self.floats_of_ours).collect();
         let working = footprint::working(&self.graph, &known, &self.shares, &self.scratches);
-        let has_attention = self.graph.node.iter().any(|node| node.op_type == "Scan");
         let version = match self.options.compute {
             Element::Bf16 if self.options.has_onnx_bf16() => BF16_OPSET,
             _ if self.options.narrows_norms() => NARROW_NORMS_OPSET,
@@ -532,7 +531,6 @@ impl Builder {
             sizes: self.sizes,
             packed_weights: self.packed_weights,
             working,
-            has_attention,
             onnx: model.encode_to_vec(),
         }
     }

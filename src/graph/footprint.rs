@@ -12,6 +12,8 @@ use std::collections::HashMap;
 pub(crate) struct Working {
     /// The peak of its live values, in elements per pixel of a frame.
     pub(crate) floats: f64,
+    /// The same while attention runs.
+    attending: f64,
     scratches: Vec<Scratch>,
 }
 
@@ -35,9 +37,14 @@ pub(super) enum ScratchOf {
 }
 
 impl Working {
-    /// What its session keeps for frames of `[height, width]`, if it has `times` as many values as for one frame.
+    /// What its session takes for frames of `[height, width]`, if it has `times` as many values as for one frame.
     pub(crate) fn bytes(&self, size: [usize; 2], times: f64) -> u64 {
-        (4.0 * self.floats * (size[0] * size[1]) as f64 * times) as u64
+        bytes(self.floats, size, times)
+    }
+
+    /// The same while attention runs, without its scores.
+    pub(crate) fn attending_bytes(&self, size: [usize; 2], times: f64) -> u64 {
+        bytes(self.attending, size, times)
     }
 
     /// What its operators take of the model's pool, which all sessions share.
@@ -53,6 +60,10 @@ impl Working {
         });
         sizes.fold(ScratchSize::default(), ScratchSize::max)
     }
+}
+
+fn bytes(floats: f64, [height, width]: [usize; 2], times: f64) -> u64 {
+    (4.0 * floats * (height * width) as f64 * times) as u64
 }
 
 /// The ports of `graph` belong to the caller and do not count. `known` are the sizes of its inputs and of our operators'
@@ -78,7 +89,7 @@ pub(super) fn working(
     }
     let owned = |name: &str| graph.output.iter().any(|output| output.name == name);
     let mut size = known.clone();
-    let (mut live, mut peak) = (HashMap::<String, f64>::new(), 0.0f64);
+    let (mut live, mut peak, mut attending) = (HashMap::<String, f64>::new(), 0.0f64, 0.0f64);
     for (i, node) in graph.node.iter().enumerate() {
         let floats = output_size(node, &size, &dims);
         // Elementwise nodes write over an input that no later node reads.
@@ -102,10 +113,14 @@ pub(super) fn working(
         // 2D convolutions use a blocked layout, so they copy their input and their output.
         let blocked = node.op_type == "Conv" && ints(node, "kernel_shape").is_some_and(|kernel| kernel.len() == 2);
         let copies = if blocked { size.get(&node.input[0]).copied().unwrap_or(0.0) + floats } else { 0.0 };
-        peak = peak.max(live.values().sum::<f64>() + copies);
+        let now = live.values().sum::<f64>() + copies;
+        peak = peak.max(now);
+        if node.op_type == "Scan" {
+            attending = attending.max(now);
+        }
         live.retain(|name, _| last_use.get(name.as_str()).is_some_and(|last| *last > i));
     }
-    Working { floats: peak, scratches: scratches.to_vec() }
+    Working { floats: peak, attending, scratches: scratches.to_vec() }
 }
 
 fn reads(node: &Node) -> Vec<&str> {

@@ -20,7 +20,6 @@ pub(crate) struct StepGraph {
     /// Inputs too, after the sizes; there are none if convolutions are ONNX's.
     pub(crate) packed_weights: Vec<PackedWeight>,
     pub(crate) working: Working,
-    pub(crate) has_attention: bool,
     /// The serialized ModelProto.
     pub(crate) onnx: Vec<u8>,
 }

@@ -119,12 +119,9 @@ impl Needs<'_> {
         self.at_once.map(|frames| counting.frames(counting.latents(frames)))
     }
 
-    /// Each graph's session keeps the most that it ever needed.
+    /// Each graph's session keeps the most that it ever needed; one of our operators on a whole clip keeps nothing.
     fn working_bytes(&self, half: Half, graphs: &[StepGraph], tiles: &Tiles) -> u64 {
         let size = tiles.size();
-        let queries = size.pixels() / (self.geometry.compression as u64).pow(2);
-        let scores = queries.saturating_pow(2).saturating_mul(4);
-        let scores = scores.min(self.model.attention_bytes());
         let frames = match self.takes_whole_clips(half) {
             true if self.at_once == Some(0) => 1 + self.model.counting().unit,
             true => self.clip_frames().unwrap_or(1),
@@ -133,11 +130,17 @@ impl Needs<'_> {
         let one = |graph: &StepGraph| {
             let ports = graph.inputs.iter().chain(&graph.outputs).filter(|port| port.layout == Layout::Clip);
             let ports: u64 = ports.map(|port| size.bytes(port)).sum::<u64>().saturating_mul(frames);
-            let scores = if graph.has_attention { 2 * scores } else { 0 };
+            // Scores and their softmax.
+            let scores = graph.sizes.iter().map(|list| list.score_bytes(size.axes(), frames as usize));
+            let scores = scores.max().unwrap_or(0).saturating_mul(2);
             // Of a clip with an outer wavelet in time, half of the frames and one more are where it takes most.
             let more = frames > 1 && self.model.counting().wavelet;
             let frames = frames as f64 + if more { 1.0 } else { 0.0 };
-            ports.saturating_add(scores).saturating_add(graph.working.bytes(size.axes(), frames))
+            let working = graph.working.bytes(size.axes(), frames);
+            ports.saturating_add(match graph.has_clip_operators() {
+                true => working.max(scores.saturating_add(graph.working.attending_bytes(size.axes(), frames))),
+                false => working.saturating_add(scores),
+            })
         };
         let runtime = if self.model.device().is_none() { self.runtime_bytes(graphs.len() as u64) } else { 0 };
         graphs.iter().map(one).fold(runtime, u64::saturating_add)

@@ -272,11 +272,6 @@ impl Model {
         }
     }
 
-    /// Of the scores of one block of queries.
-    pub(crate) fn attention_bytes(&self) -> u64 {
-        self.0.encoder.options.attention_bytes
-    }
-
     #[cfg(test)]
     pub(crate) fn encoder_options(&self) -> &graph::Options {
         &self.0.encoder.options
