@@ -74,7 +74,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-valgrind check-cinstall golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-cinstall golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -103,7 +103,7 @@ check:
 
 #: make golden   the parity tests alone; WFVAE_GOLDEN_DIR=DIR adds the case folders of DIR
 golden: runtime
-	@$(CARGO) test --quiet --test golden
+	@WFVAE_WHOLE_GRIDS=1 $(CARGO) test --quiet --test golden
 
 #: make check-fresh   make demo and make check in bare chroots of Debian 12 and 13, with empty caches; needs root, 10 GB
 #:               and an hour. tests/check-fresh.sh says more
@@ -136,6 +136,10 @@ checksums: $(C)/reconstruct $(CLIPS:%=target/demo/%.y4m)
 #: make check-limits   lets every allocation fail in turn (make check: some of them); takes half an hour
 check-limits: runtime
 	@WFVAE_LIMITS_ALL=1 $(CARGO) test --test limits
+
+#: make check-grids   runs golden cases, tiles and estimates of memory in all ways (make check: in some)
+check-grids: runtime
+	@WFVAE_WHOLE_GRIDS=1 $(CARGO) test --no-fail-fast --test golden --test tiles --test estimate
 
 #: make bench    times the library beside other ways to run the same models; ARGS=--quick: shorter, ARGS=--help: the rest.
 #:               Nothing else should run meanwhile. Tables and JSON come to target/bench

@@ -1,9 +1,9 @@
 #!/bin/sh
-# The C tests under valgrind that make check leaves out: threads, the search for a runtime, frames, alpha, and all error cases.
+# C tests under valgrind: threads, the search for a runtime, frames, alpha, and all error cases.
 set -u
 cd "$(dirname "$0")/.."
 c=target/release/c
-command -v valgrind > /dev/null 2>&1 || { echo "valgrind is not installed"; exit 1; }
+command -v valgrind > /dev/null 2>&1 || tools/apt-install.sh valgrind || { echo "valgrind is not installed, and cannot be"; exit 1; }
 # Valgrind runs one thread at a time; without fair scheduling the thread that cancels may starve.
 valgrind="valgrind --quiet --fair-sched=try --leak-check=full --errors-for-leak-kinds=definite --error-exitcode=9"
 valgrind="$valgrind --suppressions=tests/c/valgrind.supp"

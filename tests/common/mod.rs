@@ -71,6 +71,11 @@ pub fn builtin() -> Model {
     Model::builtin(&ModelOptions::default()).unwrap()
 }
 
+/// Whether grids are run whole: `make check-grids`. `make check` leaves out what mostly repeats something.
+pub fn whole_grids() -> bool {
+    std::env::var_os("WFVAE_WHOLE_GRIDS").is_some()
+}
+
 /// A float32 tensor of a safetensors file.
 pub struct Tensor {
     pub shape: Vec<usize>,
