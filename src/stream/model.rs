@@ -118,7 +118,9 @@ impl Model {
             let way =
                 Way { precision, convolution: options.convolution, layout: options.layout, direction: half.verb() };
             let group_norms = network.has_group_norms(half);
-            let options = compute::graph_options(options, place, precision, group_norms, &sessions.kernels());
+            let mut options = compute::graph_options(options, place, precision, group_norms, &sessions.kernels());
+            // Of ONNX's operators, graphs of a whole clip are planes.
+            options.channels_last &= network.needs_whole_clip(half).is_none();
             Ok(Side { way, options, steps: OnceCell::new() })
         };
         let encoder = side(options.encode_precision, Half::Encoder)?;
