@@ -7,7 +7,8 @@
  *     decode_file -m MODEL clip.safetensors | ffmpeg -i - clip.mkv
  *
  * The rate and the number of frames come from the file; chroma, depth, range and matrix do too if encode_file wrote it. If a
- * latent cannot be read or decoded, the frames before it are written, and the program fails.
+ * latent cannot be read or decoded, the frames before it are written, and the program fails; of a model that
+ * decodes whole clips, none are written.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
@@ -41,7 +42,7 @@ typedef struct job {
     model_choice model_choice;
     const char *input, *output;
     size_t chunk;
-    int any_encoder, help;
+    int any_encoder, whole_clip, help;
 
     wfvae_latent_reader *reader;
     wfvae_latent_file_info file;
@@ -114,7 +115,8 @@ static int open_all(job *j)
     model_info.struct_size = sizeof model_info;
     if (wfvae_model_get_info(j->model, &model_info))
         return fail_wfvae("model");
-    if (model_info.decode_whole_clips)
+    j->whole_clip = (int)model_info.decode_whole_clips;
+    if (j->whole_clip && j->file.n_latents > j->chunk)
         j->chunk = (size_t)j->file.n_latents;
     if (wfvae_latent_reader_check_stream(j->reader, j->stream) || wfvae_get_info(j->stream, &j->info) ||
         wfvae_set_frame_count(j->stream, j->file.n_frames))
@@ -188,6 +190,9 @@ static int decode_clip(job *j)
             wfvae_decode_chunk(j->stream, j->latents, count, j->frames, j->capacity, &frames)) {
             if (!wrong[0])
                 snprintf(wrong, sizeof wrong, "%s", wfvae_last_error(NULL));
+            /* Without it, the others would be another clip. */
+            if (j->whole_clip)
+                return fail(j->input, wrong);
             /* One of several latents is wrong. Those before it may be good. */
             if (count == 1)
                 end = next;

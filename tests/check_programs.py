@@ -572,6 +572,11 @@ def check_whole_clips(folder):
         status, _, error = run("encode_file", "-m", model, source, latents)
         assert status == 0 and "a clip of 8 frames: its last one is repeated up to 9" in error, (case, error)
         assert works("decode_file", "-m", model, latents).count(b"FRAME\n") == 8
+        # Without a latent that cannot be used, the others would be another clip, unless the decoder streams.
+        latents.write_bytes(latents.read_bytes()[:-4] + struct.pack("<f", math.nan))
+        expected = {"cv-tiny": 0, "own-cv-layernorm": 5}[case]
+        frames = fails("NaN", "decode_file", "-m", model, latents).count(b"FRAME\n")
+        assert frames == expected, (case, frames)
     ok("whole clips, in files and in one call")
 
 

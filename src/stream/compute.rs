@@ -117,16 +117,19 @@ pub(super) fn wanted_kernels(options: &ModelOptions) -> Vec<Element> {
     wanted
 }
 
-/// What the graphs of a direction are made of. `group_norms`: it has any. `kernels` are the types of our kernels on the device.
+/// What the graphs of a direction are made of. `kernels` are the types of our kernels on the device.
 pub(super) fn graph_options(
     options: &ModelOptions,
     place: Place,
     precision: Precision,
-    group_norms: bool,
+    (network, half): (&Network, Half),
     kernels: &[Element],
 ) -> graph::Options {
     let compute = element(precision);
+    let group_norms = network.has_group_norms(half);
     let channels_last = match options.layout {
+        // Of ONNX's operators, graphs of a whole clip are planes.
+        _ if network.needs_whole_clip(half).is_some() => false,
         Layout::ChannelsLast => true,
         Layout::Planes => false,
         // The fastest on an H100 wherever there is a choice. Group norms are of planes.
@@ -223,7 +226,7 @@ mod tests {
     #[test]
     fn our_kernels_are_those_that_tests_run() {
         let (network, options) = (network("v1-tiny"), ModelOptions::default());
-        let graph = graph_options(&options, Place::Cpu, Precision::F32, false, &[]);
+        let graph = graph_options(&options, Place::Cpu, Precision::F32, (&network, Half::Encoder), &[]);
         let vectors = Target::choose().unwrap().has_vectors();
         assert_eq!(graph.operators, if vectors { Operators::Exact } else { Operators::Onnx });
         assert_eq!(unoptimised(options.convolution, Place::Cpu, [Precision::F32; 2], &network), None);
@@ -231,9 +234,10 @@ mod tests {
 
     #[test]
     fn cuda_in_half_precision_has_the_convolutions_that_were_asked_for() {
+        let network = network("v1-tiny");
         let taps = |convolution, place| {
             let options = ModelOptions { convolution, ..ModelOptions::default() };
-            graph_options(&options, place, Precision::F16, false, &[]).taps
+            graph_options(&options, place, Precision::F16, (&network, Half::Encoder), &[]).taps
         };
         for (convolution, expected) in [
             (Convolution::Exact, Taps::Stacked),
@@ -248,11 +252,10 @@ mod tests {
 
     #[test]
     fn cuda_is_channels_last_where_it_can_be_and_is_faster() {
-        let group_norms = |case: &str| network(case).has_group_norms(Half::Encoder);
-        let (pixels, groups) = (&group_norms("v1-tiny"), &group_norms("own-v2-groupnorm"));
-        let channels_last = |layout, place, precision, groups: &bool| {
+        let (pixels, groups) = (&network("v1-tiny"), &network("own-v2-groupnorm"));
+        let channels_last = |layout, place, precision, network: &Network| {
             let options = ModelOptions { layout, ..ModelOptions::default() };
-            graph_options(&options, place, precision, *groups, &[]).channels_last
+            graph_options(&options, place, precision, (network, Half::Encoder), &[]).channels_last
         };
         let (auto, cuda) = (Layout::Auto, Place::Cuda(0));
         for precision in [Precision::F32, Precision::Tf32, Precision::F16] {
@@ -263,5 +266,6 @@ mod tests {
         assert!(!channels_last(auto, Place::Cpu, Precision::F16, pixels));
         assert!(!channels_last(Layout::Planes, cuda, Precision::F16, pixels));
         assert!(channels_last(Layout::ChannelsLast, Place::Cpu, Precision::F16, pixels));
+        assert!(!channels_last(Layout::ChannelsLast, cuda, Precision::F32, groups), "a whole clip");
     }
 }

@@ -117,10 +117,7 @@ impl Model {
             let precision = compute::resolve(precision, half, options.provider, place, &network)?;
             let way =
                 Way { precision, convolution: options.convolution, layout: options.layout, direction: half.verb() };
-            let group_norms = network.has_group_norms(half);
-            let mut options = compute::graph_options(options, place, precision, group_norms, &sessions.kernels());
-            // Of ONNX's operators, graphs of a whole clip are planes.
-            options.channels_last &= network.needs_whole_clip(half).is_none();
+            let options = compute::graph_options(options, place, precision, (&network, half), &sessions.kernels());
             Ok(Side { way, options, steps: OnceCell::new() })
         };
         let encoder = side(options.encode_precision, Half::Encoder)?;
