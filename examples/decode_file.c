@@ -7,8 +7,8 @@
  *     decode_file -m MODEL clip.safetensors | ffmpeg -i - clip.mkv
  *
  * The rate and the number of frames come from the file; chroma, depth, range and matrix do too if encode_file wrote it. If a
- * latent cannot be read or decoded, the frames before it are written, and the program fails; of a model that
- * decodes whole clips, none are written.
+ * latent cannot be read or decoded, the frames before it are written, and the program fails; of a model that decodes whole
+ * clips, none are written.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0 */
 #define _POSIX_C_SOURCE 200809L
@@ -33,7 +33,7 @@
 static const char usage[] =
     "usage: " PROGRAM " [options] LATENTS.safetensors [OUTPUT.y4m]\n"
     "Decodes a file of latents to a clip. Without OUTPUT, or with \"-\", writes to standard output. If a latent cannot be\n"
-    "read or decoded, the frames before it are written, and the program fails.\n"
+    "read or decoded, the frames before it are written, and the program fails; of a model that decodes whole clips, none are.\n"
     MODEL_USAGE
     "  -c LATENTS  latents per call, 1 to 64 (default 1; a model that decodes whole clips gets all in one call)\n"
     "  -E          also decode latents of other encoders, as long as their sizes fit\n";

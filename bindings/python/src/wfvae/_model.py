@@ -157,7 +157,6 @@ class Model:
         self._channels = info.latent_channels
         self._device = info.device
         self._spatial = info.spatial_compression
-        self._whole_clips = info.whole_clips
 
     @property
     def info(self) -> ModelInfo:
