@@ -1,23 +1,45 @@
 //! Short work on several threads at once, which end with it.
 
+use crate::platform::{Thread, Work};
+use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Does `job` for each number below `count`, on this thread and on up to `threads` - 1 others, as far as these can be had.
 pub(crate) fn for_each(count: usize, threads: usize, job: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
-    let work = || {
+    together(threads.min(count).saturating_sub(1), || {
         loop {
             match next.fetch_add(1, Ordering::Relaxed) {
                 i if i < count => job(i),
                 _ => break,
             }
         }
-    };
-    std::thread::scope(|scope| {
-        let mut others = 1..threads.min(count);
-        while others.next().is_some() && std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {}
-        work();
     });
+}
+
+/// Runs `work` on this thread and on up to `others` more at the same time, as far as these can be had, and waits for all. A panic in
+/// one of them goes on here.
+pub(crate) fn together(others: usize, work: impl Fn() + Sync) {
+    let panic = Mutex::new(None);
+    let all: Work = &|| {
+        if let Err(why) = catch_unwind(AssertUnwindSafe(&work)) {
+            panic.lock().get_or_insert(why);
+        }
+    };
+    let mut threads = vec![];
+    while threads.len() < others {
+        // SAFETY: it catches what unwinds. The threads are joined below, and nothing unwinds before.
+        match unsafe { Thread::start(&all) } {
+            Some(thread) => threads.push(thread),
+            None => break,
+        }
+    }
+    all();
+    threads.into_iter().for_each(Thread::join);
+    if let Some(why) = panic.into_inner() {
+        resume_unwind(why);
+    }
 }
 
 #[cfg(test)]
@@ -33,5 +55,18 @@ mod tests {
             });
             assert!(done.iter().all(|times| times.load(Ordering::Relaxed) == 1), "{count} on {threads}");
         }
+    }
+
+    #[test]
+    fn a_panic_ends_what_all_do() {
+        let (done, first) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let why = catch_unwind(AssertUnwindSafe(|| {
+            together(3, || {
+                assert!(first.fetch_add(1, Ordering::Relaxed) != 1, "the second");
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }));
+        assert_eq!(*why.unwrap_err().downcast::<&str>().unwrap(), "the second");
+        assert_eq!(done.load(Ordering::Relaxed), 3);
     }
 }

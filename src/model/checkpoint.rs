@@ -8,7 +8,7 @@ use super::weight_type::WeightType;
 use super::{damage, header};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::memory;
-use crate::platform::{self, Kind};
+use crate::platform;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::File;
@@ -58,6 +58,13 @@ pub(super) struct TensorEntry {
     range: Range<usize>,
 }
 
+/// Errors while files were read. Each is of those who were reading then, and of nobody who reads later.
+#[derive(Default)]
+struct Failures {
+    count: u64,
+    last: Option<Error>,
+}
+
 /// All tensors of a checkpoint by name. Weights are read from the files each time, as float32.
 pub(crate) struct Checkpoint {
     name: String,
@@ -67,8 +74,7 @@ pub(crate) struct Checkpoint {
     mixtures: HashMap<String, Mixture>,
     /// A hash of the samples of all tensors, taken when the files were opened.
     samples: u32,
-    /// The first error while reading a file.
-    failure: Mutex<Option<Error>>,
+    failures: Mutex<Failures>,
 }
 
 impl Checkpoint {
@@ -90,6 +96,7 @@ impl Checkpoint {
             }
         }
         checkpoint.samples = checkpoint.sample();
+        checkpoint.check_reads_since(0)?;
         Ok((checkpoint, config))
     }
 
@@ -100,7 +107,7 @@ impl Checkpoint {
             tensors: HashMap::new(),
             mixtures: HashMap::new(),
             samples: 0,
-            failure: Mutex::new(None),
+            failures: Mutex::default(),
         }
     }
 
@@ -132,14 +139,10 @@ impl Checkpoint {
 
     fn add_file(&mut self, path: PathBuf) -> Result<()> {
         // Opening a named pipe would wait for its writer.
-        match platform::kind(&path) {
-            Ok(Kind::Folder) => fail!(Io, "{}: a folder, expected a file", path.display()),
-            Ok(Kind::Other) => fail!(Io, "{}: not a regular file", path.display()),
-            _ => {}
-        }
+        files::check_is_file(&path)?;
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(e) => return Err(Error::of_file(&e, files::cannot_open(&path, &e))),
+            Err(e) => return Err(files::cannot_open(&path, &e)),
         };
         let state = match file_state(&file) {
             Ok((0, _)) => fail!(Checkpoint, "{}: the file is empty", path.display()),
@@ -233,33 +236,44 @@ impl Checkpoint {
         let (path, bytes) = &self.files[tensor.file];
         if let Err(e) = bytes.read(path, out, tensor.range.start + start) {
             out.fill(0);
-            self.failure.lock().get_or_insert(e);
+            let mut failures = self.failures.lock();
+            failures.count += 1;
+            failures.last = Some(e);
         }
     }
 
-    /// Runs `read`, and fails if the files changed between opening them and its end.
+    /// Runs `read`, and fails if the files changed between opening them and its end, or could not be read.
     pub(crate) fn while_unchanged<T>(&self, read: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.check_unchanged()?;
+        let failures = self.failures.lock().count;
+        self.check_unchanged(failures)?;
         let result = read();
-        self.check_unchanged()?;
+        self.check_unchanged(failures)?;
         result
     }
 
+    /// Fails if a file could not be read since there were so many failures.
+    fn check_reads_since(&self, count: u64) -> Result<()> {
+        let failures = self.failures.lock();
+        match &failures.last {
+            Some(e) if failures.count > count => Err(e.clone()),
+            _ => Ok(()),
+        }
+    }
+
     /// A file that was renamed, deleted or replaced is still open with the same content. One that was written to is
-    /// not.
-    fn check_unchanged(&self) -> Result<()> {
+    /// not. `failures`: how many there were before.
+    fn check_unchanged(&self, failures: u64) -> Result<()> {
         for (path, bytes) in &self.files {
-            if let Bytes::File(open) = bytes
-                && file_state(&open.file).ok() != Some(open.state)
-            {
-                return Err(changed(path));
+            let Bytes::File(open) = bytes else { continue };
+            match file_state(&open.file) {
+                Ok(state) if state == open.state => {}
+                Ok(_) => return Err(changed(path)),
+                Err(e) => return Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
             }
         }
         // Timestamps may be too coarse to tell two writes apart, and can be set by programs.
         let samples = self.sample();
-        if let Some(failure) = self.failure.lock().clone() {
-            return Err(failure);
-        }
+        self.check_reads_since(failures)?;
         if samples != self.samples {
             return Err(changed(Path::new(&self.name)));
         }

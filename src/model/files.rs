@@ -49,13 +49,10 @@ pub(super) fn find(path: &Path) -> Result<Files> {
         Ok(kind) => kind,
         // Such as the name of a model on a hub.
         Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => {
-            fail!(
-                Io,
-                "checkpoint {}: {e}; name a folder or a file on this machine, as the library downloads nothing",
-                path.display()
-            )
+            let text = "name a folder or a file on this machine, as the library downloads nothing";
+            return Err(Error::of_file(&e, format!("checkpoint {}: {e}; {text}", path.display())));
         }
-        Err(e) => fail!(Io, "checkpoint {}", cannot_open(path, &e)),
+        Err(e) => return Err(cannot_open(path, &e).prefixed("checkpoint")),
     };
     if kind == Kind::Folder {
         let folder = model_folder(path)?;
@@ -76,7 +73,7 @@ pub(super) fn find(path: &Path) -> Result<Files> {
     if let Some(count) = shard(&name).filter(|count| *count > 1) {
         fail!(Checkpoint, "{}: one of {count} shards: name the folder or the index (*.index.json)", path.display());
     }
-    if !name.ends_with(".safetensors") && !folder.join("config.json").exists() {
+    if !name.ends_with(".safetensors") && !is_there(&folder.join("config.json"))? {
         fail!(Checkpoint, "{}: not weights: name the model's folder, or its *.safetensors file", path.display());
     }
     let config = config_of(&folder)?;
@@ -84,25 +81,59 @@ pub(super) fn find(path: &Path) -> Result<Files> {
 }
 
 /// "path: why", where a dangling link is called one.
-pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
-    match std::fs::read_link(path) {
+pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> Error {
+    let text = match std::fs::read_link(path) {
         Ok(target) if error.kind() == ErrorKind::NotFound => {
             let target = target.display();
             format!("{}: a link to {target}, which does not exist; is the download finished?", path.display())
         }
         _ => format!("{}: {error}", path.display()),
+    };
+    Error::of_file(error, text)
+}
+
+/// Fails unless a path leads to a regular file. Opening a named pipe would wait for its writer.
+pub(super) fn check_is_file(path: &Path) -> Result<()> {
+    match platform::kind(path) {
+        Ok(Kind::File) => Ok(()),
+        Ok(Kind::Folder) => fail!(Io, "{}: a folder, expected a file", path.display()),
+        Ok(Kind::Other) => fail!(Io, "{}: not a regular file", path.display()),
+        Err(e) => Err(cannot_open(path, &e)),
     }
+}
+
+/// What asking for a file found; `None` if no such file can be there. What the system could not tell is an error, as another
+/// model might be opened if it passed for no.
+pub(super) fn if_there<T>(path: &Path, found: std::io::Result<T>) -> Result<Option<T>> {
+    use ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(e) => match e.kind() {
+            InvalidFilename | IsADirectory | NotADirectory | NotFound | PermissionDenied => Ok(None),
+            _ => Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
+        },
+    }
+}
+
+/// Whether there is something of this name, also a link that leads nowhere.
+fn is_there(path: &Path) -> Result<bool> {
+    Ok(if_there(path, path.symlink_metadata())?.is_some())
+}
+
+/// Whether a path leads to a folder.
+fn is_folder(path: &Path) -> Result<bool> {
+    Ok(if_there(path, platform::kind(path))? == Some(Kind::Folder))
 }
 
 /// The model's folder: the named one, the `vae` folder of a pipeline, or the current snapshot of a download cache.
 fn model_folder(path: &Path) -> Result<PathBuf> {
-    let has = |folder: &Path, name: &str| folder.join(name).symlink_metadata().is_ok();
+    let has = |folder: &Path, name: &str| is_there(&folder.join(name));
     let mut folder = path.to_path_buf();
-    if folder.join("snapshots").is_dir() && !has(&folder, "config.json") {
+    if is_folder(&folder.join("snapshots"))? && !has(&folder, "config.json")? {
         folder = snapshot(&folder)?;
     }
     let vae = folder.join("vae");
-    if has(&vae, "config.json") && (!has(&folder, "config.json") || has(&folder, "model_index.json")) {
+    if has(&vae, "config.json")? && (!has(&folder, "config.json")? || has(&folder, "model_index.json")?) {
         folder = vae;
     }
     Ok(folder)
@@ -111,14 +142,21 @@ fn model_folder(path: &Path) -> Result<PathBuf> {
 /// The snapshot of a cache folder `models--OWNER--NAME` that its `refs/main` names, or the only snapshot.
 fn snapshot(cache: &Path) -> Result<PathBuf> {
     let snapshots = cache.join("snapshots");
-    if let Ok(hash) = std::fs::read_to_string(cache.join("refs/main")) {
+    let reference = cache.join("refs/main");
+    if let Some(hash) = if_there(&reference, std::fs::read(&reference))? {
+        let hash = String::from_utf8_lossy(&hash);
         let current = snapshots.join(hash.trim());
-        if Path::new(hash.trim()).file_name().is_some_and(|name| name == hash.trim()) && current.is_dir() {
+        if Path::new(hash.trim()).file_name().is_some_and(|name| name == hash.trim()) && is_folder(&current)? {
             return Ok(current);
         }
     }
-    let names: Vec<String> = names(&snapshots)?.into_iter().filter(|name| snapshots.join(name).is_dir()).collect();
-    match names.as_slice() {
+    let mut folders = vec![];
+    for name in names(&snapshots)? {
+        if is_folder(&snapshots.join(&name))? {
+            folders.push(name);
+        }
+    }
+    match folders.as_slice() {
         [only] => Ok(snapshots.join(only)),
         [] => fail!(Io, "{}: contains no snapshot; is the download finished?", snapshots.display()),
         several => fail!(
@@ -184,11 +222,9 @@ fn unfinished(folder: &Path) -> Option<PathBuf> {
 
 /// The names in a folder, sorted, without hidden files: macOS creates files like `._model.safetensors`.
 fn names(folder: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) => return Err(Error::of_file(&e, format!("{}: {e}", folder.display()))),
-    };
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let read = || -> std::io::Result<Vec<_>> { std::fs::read_dir(folder)?.collect() };
+    let entries = read().map_err(|e| Error::of_file(&e, format!("{}: {e}", folder.display())))?;
+    let names = entries.into_iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
     names.sort_unstable();
     Ok(names)
@@ -334,14 +370,10 @@ fn refuse_pickle(path: &Path) -> Result<()> {
 }
 
 fn read_json(path: &Path) -> Result<Vec<u8>> {
-    match platform::kind(path) {
-        Ok(Kind::Folder) => fail!(Io, "{}: a folder, expected a file", path.display()),
-        Ok(Kind::Other) => fail!(Io, "{}: not a regular file", path.display()),
-        _ => {}
-    }
+    check_is_file(path)?;
     let size = match std::fs::metadata(path) {
         Ok(meta) => meta.len(),
-        Err(e) => fail!(Io, "{}", cannot_open(path, &e)),
+        Err(e) => return Err(cannot_open(path, &e)),
     };
     if size > MAX_JSON_BYTES {
         fail!(Config, "{}: {size} bytes, expected at most {MAX_JSON_BYTES}", path.display());

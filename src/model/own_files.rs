@@ -10,7 +10,7 @@ impl Checkpoint {
     /// Fails if `target` is one of the checkpoint's files, also through links, or if opening the folder again could
     /// take it for one.
     pub(crate) fn check_target(&self, target: &Path) -> Result<()> {
-        if let Some(own) = self.own_files().into_iter().find(|own| is_same(own, target)) {
+        if let Some(own) = self.own_files()?.into_iter().find(|own| is_same(own, target)) {
             fail!(
                 InvalidArgument,
                 "{}: is the open model's own file {}; give another name",
@@ -43,15 +43,16 @@ impl Checkpoint {
     }
 
     /// The weights, and the JSON files beside them.
-    fn own_files(&self) -> Vec<PathBuf> {
+    fn own_files(&self) -> Result<Vec<PathBuf>> {
         let mut own: Vec<PathBuf> = vec![];
         for file in self.paths() {
-            let beside =
-                std::fs::read_dir(or_here(file.parent().unwrap_or(Path::new("")))).into_iter().flatten().flatten();
-            own.extend(beside.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json")));
+            let folder = or_here(file.parent().unwrap_or(Path::new("")));
+            let list = || -> std::io::Result<Vec<_>> { std::fs::read_dir(folder)?.collect() };
+            let beside = files::if_there(folder, list())?.unwrap_or_default().into_iter().map(|entry| entry.path());
+            own.extend(beside.filter(|path| path.extension().is_some_and(|e| e == "json")));
             own.push(file.to_path_buf());
         }
-        own
+        Ok(own)
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use import_slots::{Slot, import_slots};
 pub(crate) use linux::*;
 #[cfg(target_os = "macos")]
 pub(crate) use macos::*;
-pub(crate) use shared::{Kind, Symbols};
+pub(crate) use shared::{Kind, Symbols, Work};
 #[cfg(unix)]
 pub(crate) use unix::*;
 #[cfg(windows)]

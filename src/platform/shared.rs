@@ -11,6 +11,12 @@ pub(crate) enum Symbols {
     Global,
 }
 
+/// What a [`Thread`](super::Thread) runs.
+pub(crate) type Work<'a> = &'a (dyn Fn() + Sync);
+
+/// The stack of a thread, as the standard library's threads have it.
+pub(super) const STACK_BYTES: usize = 2 << 20;
+
 /// What a path leads to, also through links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {

@@ -1,6 +1,6 @@
 //! What Linux and macOS have in common.
 
-use super::shared::{Kind, Symbols};
+use super::shared::{Kind, STACK_BYTES, Symbols, Work};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::fs::{File, OpenOptions};
@@ -151,9 +151,44 @@ pub(crate) unsafe fn on_fork(handler: unsafe extern "C" fn()) {
     unsafe { libc::pthread_atfork(None, None, Some(handler)) };
 }
 
+/// A thread of the system's. The standard library's end the process when memory is short.
+pub(crate) struct Thread(libc::pthread_t);
+
+impl Thread {
+    /// Starts one, if the system has one.
+    ///
+    /// # Safety
+    /// `work` does not unwind, and the thread is joined before `work` ends.
+    pub(crate) unsafe fn start(work: &Work) -> Option<Self> {
+        extern "C" fn run(work: *mut c_void) -> *mut c_void {
+            // SAFETY: it lives until the thread was joined.
+            let work = unsafe { *work.cast::<Work>() };
+            work();
+            std::ptr::null_mut()
+        }
+        let mut how = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+        let mut thread = std::mem::MaybeUninit::<libc::pthread_t>::uninit();
+        let work = std::ptr::from_ref(work).cast_mut().cast();
+        // SAFETY: the attributes are used only if they are filled, and so is the thread.
+        unsafe {
+            if libc::pthread_attr_init(how.as_mut_ptr()) != 0 {
+                return None;
+            }
+            libc::pthread_attr_setstacksize(how.as_mut_ptr(), STACK_BYTES);
+            let refused = libc::pthread_create(thread.as_mut_ptr(), how.as_ptr(), run, work);
+            libc::pthread_attr_destroy(how.as_mut_ptr());
+            (refused == 0).then(|| Thread(thread.assume_init()))
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn join(self) {
+        // SAFETY: nobody else joins it.
+        unsafe { libc::pthread_join(self.0, std::ptr::null_mut()) };
+    }
+}
+
 /// How many more threads the process can start now, up to `most`.
-///
-/// The standard library's threads end the process when memory is short, so this uses pthreads.
 pub(crate) fn obtainable_threads(most: usize) -> usize {
     extern "C" fn wait(gate: *mut c_void) -> *mut c_void {
         // SAFETY: the threads are joined before the gate goes out of scope.

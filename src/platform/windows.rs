@@ -1,6 +1,6 @@
 //! Windows.
 
-use super::shared::{Kind, Symbols};
+use super::shared::{Kind, STACK_BYTES, Symbols, Work};
 use std::ffi::{CStr, OsString, c_void};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Error, ErrorKind};
@@ -23,7 +23,9 @@ use windows_sys::Win32::System::LibraryLoader::{
     LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR, LoadLibraryExW,
 };
 use windows_sys::Win32::System::SystemInformation::GetSystemDirectoryW;
-use windows_sys::Win32::System::Threading::{CreateEventW, CreateThread, INFINITE, SetEvent, WaitForSingleObject};
+use windows_sys::Win32::System::Threading::{
+    CreateEventW, CreateThread, INFINITE, STACK_SIZE_PARAM_IS_A_RESERVATION, SetEvent, WaitForSingleObject,
+};
 
 pub(crate) use super::windows_memory::available as available_memory;
 
@@ -251,9 +253,40 @@ pub(crate) fn open_no_follow(path: &Path) -> io::Result<File> {
 /// None is needed here.
 pub(crate) unsafe fn on_fork(_: unsafe extern "C" fn()) {}
 
+/// A thread of the system's. The standard library's allocate memory, which may end the process when it is short.
+pub(crate) struct Thread(HANDLE);
+
+impl Thread {
+    /// Starts one, if the system has one.
+    ///
+    /// # Safety
+    /// `work` does not unwind, and the thread is joined before `work` ends.
+    pub(crate) unsafe fn start(work: &Work) -> Option<Self> {
+        unsafe extern "system" fn run(work: *mut c_void) -> u32 {
+            // SAFETY: it lives until the thread was joined.
+            let work = unsafe { *work.cast::<Work>() };
+            work();
+            0
+        }
+        let work: *const Work = work;
+        let how = STACK_SIZE_PARAM_IS_A_RESERVATION;
+        // SAFETY: the thread gets what it expects.
+        let thread =
+            unsafe { CreateThread(std::ptr::null(), STACK_BYTES, Some(run), work.cast(), how, std::ptr::null_mut()) };
+        (!thread.is_null()).then_some(Thread(thread))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn join(self) {
+        // SAFETY: the handle is open until here.
+        unsafe {
+            WaitForSingleObject(self.0, INFINITE);
+            CloseHandle(self.0);
+        }
+    }
+}
+
 /// How many more threads the process can start now, up to `most`.
-///
-/// The standard library's threads allocate memory, which may end the process when it is short.
 pub(crate) fn obtainable_threads(most: usize) -> usize {
     unsafe extern "system" fn wait(gate: *mut c_void) -> u32 {
         // SAFETY: the event is closed after the threads have ended.

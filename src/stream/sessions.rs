@@ -9,6 +9,7 @@ use crate::kernels::ScratchPool;
 use crate::logger::Logger;
 use crate::memory;
 use crate::model::Checkpoint;
+use crate::parallel;
 use crate::runtime::{
     CudaOptions, Device, Kernels, OUR_KERNELS, OUR_RECORDINGS, PixelKernels, Place, Runtime, Session, SessionOptions,
     threads,
@@ -222,11 +223,7 @@ impl Sessions {
             }
         };
         self.checkpoint.while_unchanged(|| {
-            std::thread::scope(|scope| {
-                let mut more = 0..more;
-                while more.next().is_some() && std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {}
-                work();
-            });
+            parallel::together(more, work);
             let mut loaded = std::mem::take(&mut *loaded.lock());
             loaded.sort_by_key(|(i, _)| *i);
             loaded.into_iter().map(|(_, step)| step).collect()

@@ -4,6 +4,7 @@ use super::super::micro::float32::PANEL_VECTORS;
 use super::super::scratch::NoMemory;
 use super::convolution::{Convolution, ReadRows};
 use crate::memory;
+use crate::parallel;
 
 /// The order of weights within a panel, whose output channels are innermost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,12 +106,7 @@ pub(super) fn pack_parts<'a, K: Send>(
             fill(part, rows);
         }
     };
-    std::thread::scope(|scope| {
-        let mut more = 1..threads.clamp(1, 64);
-        // This thread works too, so it does not need the others.
-        while more.next().is_some() && std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {}
-        work();
-    });
+    parallel::together(threads.clamp(1, 64) - 1, work);
     match queue.into_inner().next() {
         Some(_) => Err(NoMemory),
         None => Ok(()),

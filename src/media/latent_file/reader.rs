@@ -48,7 +48,7 @@ impl LatentReader {
         let _mode = FloatMode::set_default();
         let path = path.as_ref().to_path_buf();
         let named = |kind, text: String| Error::new(kind, format!("latent file {}: {text}", path.display()));
-        let io = |e: std::io::Error| named(ErrorKind::Io, e.to_string()).caused_by(e);
+        let io = |e: std::io::Error| named(ErrorKind::Io, reason(&e)).caused_by(e);
         let damaged = |text: String| named(ErrorKind::LatentFile, text);
         // Opening a named pipe would wait for its writer.
         if platform::kind(&path).map_err(io)? != Kind::File {
@@ -166,7 +166,7 @@ impl LatentReader {
         while done < count {
             let bytes = &mut block[..BLOCK.min((count - done) * width)];
             platform::read_exact_at(&self.file, bytes, self.start + (from + done as u64) * width as u64)
-                .map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
+                .map_err(|e| Error::new(ErrorKind::Io, reason(&e)).caused_by(e))?;
             let f32s = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
             let f16s = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
             let stored = self.info.latent_type;
@@ -193,6 +193,14 @@ impl LatentReader {
             done += read;
         }
         Ok(())
+    }
+}
+
+/// Why a file could not be read. Its size was known before.
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "it was cut by another program while it was open".into(),
+        _ => error.to_string(),
     }
 }
 

@@ -238,29 +238,35 @@ impl LatentWriter {
     }
 
     fn failed(&mut self, error: std::io::Error) -> Error {
-        self.keep_what_is_not_ours();
-        // Dropping the temporary file deletes it.
+        let end = match self.delete() {
+            Ok(()) => "the unfinished file was deleted".into(),
+            Err((file, e)) => format!("the unfinished file {} could not be deleted: {e}", file.display()),
+        };
         self.state = State::Failed(error.to_string());
-        Error::new(
-            ErrorKind::Io,
-            format!("latent file {}: {error}; the unfinished file was deleted", self.path.display()),
-        )
-        .caused_by(error)
+        let text = format!("latent file {}: {error}; {end}", self.path.display());
+        Error::new(ErrorKind::Io, text).caused_by(error)
     }
 
-    /// The name of a file that another program deleted may be that of another writer's file.
-    fn keep_what_is_not_ours(&mut self) {
-        if let State::Open(file) = &mut self.state
-            && platform::link_count(file.as_file()).is_ok_and(|links| links == 0)
-        {
-            file.disable_cleanup(true);
+    /// Deletes the temporary file, unless another program did: its name may be that of another writer's file now. The error
+    /// names it.
+    fn delete(&mut self) -> Result<(), (PathBuf, std::io::Error)> {
+        let State::Open(file) = &mut self.state else { return Ok(()) };
+        file.disable_cleanup(true);
+        if platform::link_count(file.as_file()).is_ok_and(|links| links == 0) {
+            return Ok(());
         }
+        std::fs::remove_file(file.path()).map_err(|e| (file.path().to_path_buf(), e))
     }
 }
 
 impl Drop for LatentWriter {
     fn drop(&mut self) {
-        self.keep_what_is_not_ours();
+        // A forked child has no right to the file.
+        if let State::Open(file) = &self.state
+            && file.owner().is_current()
+        {
+            let _ = self.delete();
+        }
     }
 }
 
