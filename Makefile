@@ -133,7 +133,7 @@ check-properties: runtime
 checksums: $(C)/reconstruct $(CLIPS:%=target/demo/%.y4m)
 	@tests/checksums.sh
 
-#: make check-limits   lets every allocation fail in turn (make check: some of them); takes half an hour
+#: make check-limits   lets every allocation and every call to the system fail in turn (make check: some of them); takes an hour
 check-limits: runtime
 	@WFVAE_LIMITS_ALL=1 $(CARGO) test --test limits
 
