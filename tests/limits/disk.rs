@@ -22,8 +22,24 @@ fn mount(folder: &Path, bytes: usize, flags: libc::c_ulong) -> std::io::Result<(
     }
 }
 
-/// A folder on a small disk of its own; `None` where none can be mounted. Before there are threads.
-fn disk(bytes: usize) -> Option<tempfile::TempDir> {
+/// Where a disk is mounted. It ends with this, so that the folder below it can be deleted.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn resize(&self, bytes: usize) {
+        mount(self.0.path(), bytes, libc::MS_REMOUNT).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let folder = CString::new(self.0.path().as_os_str().as_bytes()).unwrap();
+        unsafe { libc::umount2(folder.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+/// A small disk; `None` where none can be mounted. Before there are threads.
+fn disk(bytes: usize) -> Option<Disk> {
     let folder = tempfile::tempdir().unwrap();
     // A user may mount in a namespace of users, where the system allows that.
     let spaces = libc::CLONE_NEWNS | if unsafe { libc::geteuid() } == 0 { 0 } else { libc::CLONE_NEWUSER };
@@ -32,12 +48,12 @@ fn disk(bytes: usize) -> Option<tempfile::TempDir> {
     let apart = unsafe {
         libc::unshare(spaces) == 0 && libc::mount(nothing, c"/".as_ptr(), nothing, flags, nothing.cast()) == 0
     };
-    (apart && mount(folder.path(), bytes, 0).is_ok()).then_some(folder)
+    (apart && mount(folder.path(), bytes, 0).is_ok()).then_some(Disk(folder))
 }
 
 pub fn full() {
-    let Some(folder) = disk(16 << 20) else { return println!("done: skipped, no disk can be mounted") };
-    let mut work = Work::within(folder, Path::new(MODELS[0]), 2);
+    let Some(disk) = disk(16 << 20) else { return println!("done: skipped, no disk can be mounted") };
+    let mut work = Work::within(tempfile::tempdir_in(disk.0.path()).unwrap(), Path::new(MODELS[0]), 2);
     let mut objects = Objects::default();
     work.steps(&mut objects, &Step::ALL, || (), || ()).unwrap();
     let (path, right, hash) = (work.folder().to_path_buf(), files(work.folder()), work.hash());
@@ -53,12 +69,12 @@ pub fn full() {
         let whole = right.values().map(Vec::len).sum::<usize>();
         for place in [&Files::new(), &old] {
             for part in 0..=12 {
-                mount(&path, 16 << 20, libc::MS_REMOUNT).unwrap();
+                disk.resize(16 << 20);
                 put(&path, place);
                 // Folders take none of it. The last one has room for all.
                 let bytes = place.values().map(|content| content.len().next_multiple_of(4096)).sum::<usize>()
                     + if part == 12 { 2 * whole + (1 << 20) } else { part * whole / 12 };
-                mount(&path, bytes.next_multiple_of(4096).max(4096), libc::MS_REMOUNT).unwrap();
+                disk.resize(bytes.next_multiple_of(4096).max(4096));
                 let held = Resources::now();
                 let case = format!("{step:?} with {part}/12, {} old files", place.len());
                 println!("{case}");
@@ -87,7 +103,7 @@ pub fn full() {
             }
         }
     }
-    mount(&path, 16 << 20, libc::MS_REMOUNT).unwrap();
+    disk.resize(16 << 20);
     work.steps(&mut objects, &Step::ALL, || (), || ()).unwrap();
     assert!(work.hash() == hash && files(&path) == right);
     assert!(refused > 20 && went_on >= 4, "{refused} refused, {went_on} went on");
@@ -101,7 +117,8 @@ fn work_file(all: &Files) -> &Path {
 
 /// Whatever is only read can be on a read-only disk. What cannot be written stays as it was.
 pub fn read_only() {
-    let Some(folder) = disk(32 << 20) else { return println!("done: skipped, no disk can be mounted") };
+    let Some(disk) = disk(32 << 20) else { return println!("done: skipped, no disk can be mounted") };
+    let folder = tempfile::tempdir_in(disk.0.path()).unwrap();
     let model = folder.path().join("model");
     std::fs::create_dir(&model).unwrap();
     for name in ["config.json", "model.safetensors"] {
@@ -112,7 +129,7 @@ pub fn read_only() {
     work.steps(&mut objects, &Step::ALL, || (), || ()).unwrap();
     let (path, right, hash) = (work.folder().to_path_buf(), files(work.folder()), work.hash());
     drop(objects);
-    mount(&path, 32 << 20, libc::MS_REMOUNT | libc::MS_RDONLY).unwrap();
+    mount(disk.0.path(), 32 << 20, libc::MS_REMOUNT | libc::MS_RDONLY).unwrap();
     let mut objects = Objects::default();
     for step in Step::ALL {
         let held = Resources::now();
@@ -126,6 +143,7 @@ pub fn read_only() {
         }
     }
     assert!(work.hash() == hash && files(&path) == right);
+    disk.resize(32 << 20);
     println!("done");
 }
 
