@@ -1,10 +1,10 @@
 //! The n-th call of a kind fails, while one step of a user's work runs.
 
-use super::all;
 use super::memory::{allocated, is_of_memory};
 use super::resources::{Files, Resources, files, put};
 use super::shim::{ENDS, Failing, SHORT, Shim};
 use super::work::{HEIGHT, Objects, Step, WIDTH, Work};
+use super::{MODELS, all};
 use libc::{EAGAIN, EINTR, EIO, EMFILE, ENOLCK, ENOMEM, ENOSPC};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_long};
@@ -233,4 +233,45 @@ pub fn new_process(model: &str, kind: &str, n: c_long) {
     };
     Work::new(model, 2).run(|| (), || ()).unwrap();
     println!("done, {kind} {n} of {count}: {told}");
+}
+
+/// A pipeline's folder with a model of its own, which is not the one that is opened. What the system does not tell must not be taken
+/// for no.
+pub fn other_model() {
+    let shim = Shim::new();
+    let folder = tempfile::tempdir().unwrap();
+    let vae = folder.path().join("vae");
+    std::fs::create_dir(&vae).unwrap();
+    for (model, to) in MODELS.iter().zip([folder.path(), &vae]) {
+        for name in ["config.json", "model.safetensors"] {
+            std::fs::copy(Path::new(model).join(name), to.join(name)).unwrap();
+        }
+    }
+    std::fs::write(folder.path().join("model_index.json"), "{}").unwrap();
+    let open = |kind: &str, failing| {
+        shim.run(kind, failing, |start, stop| {
+            start();
+            let opened = Model::open(folder.path(), &ModelOptions::default());
+            stop();
+            opened
+        })
+    };
+    let (mut tried, mut refused) = (0, 0);
+    for (kind, how) in [("open", EMFILE), ("stat", EIO), ("list", EIO)] {
+        let (right, count) = open(kind, Failing::none());
+        let right = right.unwrap().info().encoder_identity;
+        for (n, forever) in (0..count).flat_map(|n| [(n, false), (n, true)]) {
+            match open(kind, Failing::from(n, forever, how)).0 {
+                Ok(model) => assert_eq!(model.info().encoder_identity, right, "{kind} {n} of {count}"),
+                Err(e) => {
+                    let reason = std::io::Error::from_raw_os_error(how).to_string();
+                    assert!(e.kind() == ErrorKind::Io && e.text().contains(&reason), "{kind} {n} of {count}: {e}");
+                    refused += 1;
+                }
+            }
+            tried += 1;
+        }
+    }
+    assert!(refused > 10, "{refused} of {tried} refused");
+    println!("done, {tried} failures, {refused} refused");
 }

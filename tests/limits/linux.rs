@@ -102,6 +102,7 @@ fn calls(cases: &mut Cases, library: &Path) {
         cases.run(&format!("{model}: interrupted and short calls"), Some(library), &format!("retried:{model}"));
         cases.run(&format!("{model}: the n-th call fails"), Some(library), &format!("calls:{model}"));
     }
+    cases.run("no other model is opened where calls fail", Some(library), "other model");
     // In a process that has not loaded the runtime yet.
     let most = if all() { 200 } else { 2 };
     for kind in calls::FIRST_KINDS {
@@ -132,6 +133,7 @@ fn child(case: &str) {
         ["read-only"] => disk::read_only(),
         ["retried", model] => calls::retried(model),
         ["calls", model] => calls::calls(model),
+        ["other model"] => calls::other_model(),
         ["new", model, kind, n] => calls::new_process(model, kind, n.parse().unwrap()),
         _ => panic!("{case}"),
     }
