@@ -101,6 +101,11 @@ impl Error {
         Error { text: format!("{context}: {}", self.text), ..self }
     }
 
+    /// Says what else went wrong after it.
+    pub(crate) fn followed_by(self, more: &str) -> Self {
+        Error { text: format!("{}; {more}", self.text), ..self }
+    }
+
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind

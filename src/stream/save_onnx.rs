@@ -31,7 +31,8 @@ impl Model {
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the folder holds the model's own files, or if a file that would be
     /// replaced is one of them by another name; nothing is written then. [`Io`](crate::ErrorKind::Io);
     /// [`Checkpoint`](crate::ErrorKind::Checkpoint) if the model's files changed since they were opened;
-    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory). The files of the graph that was being written are removed.
+    /// [`OutOfMemory`](crate::ErrorKind::OutOfMemory). The files of the graph that was being written are removed; the error names
+    /// those that cannot be.
     pub fn save_onnx(&self, folder: impl AsRef<Path>, graphs: Graphs) -> Result<()> {
         let _mode = FloatMode::set_default();
         self.owner().check("model")?;
@@ -52,25 +53,25 @@ impl Model {
             let io = |path: &Path, e: std::io::Error| Error::of_file(&e, format!("{}: {e}", path.display()));
             let create = |path: &Path| std::fs::File::create(path).map_err(|e| io(path, e));
             let mut graph = create(&model)?;
-            let file = match create(&weights) {
-                Ok(file) => file,
-                Err(e) => {
-                    let _ = std::fs::remove_file(&model);
-                    return Err(e);
-                }
-            };
+            let file = create(&weights).map_err(|e| removed(e, &[&model]))?;
             let written = self.checkpoint().while_unchanged(|| {
                 graph.write_all(&step.onnx).map_err(|e| io(&model, e))?;
                 let mut file = std::io::BufWriter::new(file);
                 write_weights(&step, self.checkpoint(), &mut file, |e| io(&weights, e))?;
                 file.flush().map_err(|e| io(&weights, e))
             });
-            if written.is_err() {
-                // What is there of them is not the model.
-                let _ = [&model, &weights].map(std::fs::remove_file);
-            }
-            written?;
+            written.map_err(|e| removed(e, &[&model, &weights]))?;
         }
         Ok(())
     }
+}
+
+/// Removes files that are not the whole model. The error names those that stay.
+fn removed(mut error: Error, unfinished: &[&Path]) -> Error {
+    for path in unfinished {
+        if let Err(e) = std::fs::remove_file(path) {
+            error = error.followed_by(&format!("the unfinished file {} could not be deleted: {e}", path.display()));
+        }
+    }
+    error
 }
