@@ -105,11 +105,11 @@ pub(super) fn check_is_file(path: &Path) -> Result<()> {
 /// What asking for a file found; `None` if no such file can be there. What the system could not tell is an error, as another
 /// model might be opened if it passed for no.
 pub(super) fn if_there<T>(path: &Path, found: std::io::Result<T>) -> Result<Option<T>> {
-    use ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    use ErrorKind::{InvalidFilename, IsADirectory, NotADirectory, NotFound};
     match found {
         Ok(found) => Ok(Some(found)),
         Err(e) => match e.kind() {
-            InvalidFilename | IsADirectory | NotADirectory | NotFound | PermissionDenied => Ok(None),
+            InvalidFilename | IsADirectory | NotADirectory | NotFound => Ok(None),
             _ => Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
         },
     }

@@ -4,6 +4,7 @@ use super::checkpoint::Checkpoint;
 use super::files;
 use crate::error::{Result, fail};
 use crate::platform;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 impl Checkpoint {
@@ -48,7 +49,12 @@ impl Checkpoint {
         for file in self.paths() {
             let folder = or_here(file.parent().unwrap_or(Path::new("")));
             let list = || -> std::io::Result<Vec<_>> { std::fs::read_dir(folder)?.collect() };
-            let beside = files::if_there(folder, list())?.unwrap_or_default().into_iter().map(|entry| entry.path());
+            let listed = match list() {
+                // A folder whose files may be opened, but not listed.
+                Err(e) if e.kind() == ErrorKind::PermissionDenied => vec![],
+                listed => files::if_there(folder, listed)?.unwrap_or_default(),
+            };
+            let beside = listed.into_iter().map(|entry| entry.path());
             own.extend(beside.filter(|path| path.extension().is_some_and(|e| e == "json")));
             own.push(file.to_path_buf());
         }

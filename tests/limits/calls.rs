@@ -5,7 +5,7 @@ use super::resources::{Files, Resources, files, put};
 use super::shim::{ENDS, Failing, SHORT, Shim};
 use super::work::{HEIGHT, Objects, Step, WIDTH, Work};
 use super::{MODELS, all};
-use libc::{EAGAIN, EINTR, EIO, EMFILE, ENOLCK, ENOMEM, ENOSPC};
+use libc::{EACCES, EAGAIN, EINTR, EIO, EMFILE, ENOLCK, ENOMEM, ENOSPC};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_long};
 use std::path::Path;
@@ -258,7 +258,7 @@ pub fn other_model() {
         })
     };
     let (mut tried, mut refused) = (0, 0);
-    for (kind, how) in [("open", EMFILE), ("stat", EIO), ("list", EIO)] {
+    for (kind, how) in [("open", EMFILE), ("stat", EIO), ("stat", EACCES), ("list", EIO)] {
         let (right, count) = open(kind, Failing::none());
         let right = right.unwrap().info().encoder_identity;
         for (n, forever) in (0..count).flat_map(|n| [(n, false), (n, true)]) {
