@@ -63,7 +63,9 @@ INSTALLED_PLUGIN = $(if $(HAVE_FREI0R),$(INSTALLED)/frei0r/wfvae.so)
 # wfvae-batch reads media files with FFmpeg's libraries, from 5.0 on, and is built where these are. For another system they would be
 # that system's.
 MEDIA_LIBRARIES = libavformat libavcodec libavfilter libavutil
-HAVE_MEDIA := $(if $(TARGET),,$(shell pkg-config --exists 'libavformat >= 59' $(MEDIA_LIBRARIES) 2> /dev/null && echo 1))
+FEATURES := $(if $(TARGET),,$(shell tools/features.sh))
+HAVE_MEDIA = $(FEATURES)
+CARGO_TEST = $(CARGO) test --release $(FEATURES)
 NO_MEDIA = the libraries of FFmpeg, 5.0 or newer, or pkg-config are missing (Debian: libavfilter-dev, pkg-config)
 BATCH = $(if $(HAVE_MEDIA),$(BUILD)/wfvae-batch $(BUILD)/wfvae-media)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -103,7 +105,7 @@ check:
 
 #: make golden   the parity tests alone; WFVAE_GOLDEN_DIR=DIR adds the case folders of DIR
 golden: runtime
-	@WFVAE_WHOLE_GRIDS=1 $(CARGO) test --quiet --test golden
+	@WFVAE_WHOLE_GRIDS=1 $(CARGO_TEST) --quiet --test golden
 
 #: make check-fresh   make demo and make check in bare chroots of Debian 12 and 13, with empty caches; needs root, 10 GB
 #:               and an hour. tests/check-fresh.sh says more
@@ -127,7 +129,7 @@ check-macos:
 #: make check-properties   checks properties of streams, each on 1,000 random models; takes about 15 minutes;
 #:                         WFVAE_PROPERTY_CASES=N: on N; WFVAE_PROPERTY_SEED=N repeats a run
 check-properties: runtime
-	@WFVAE_PROPERTY_CASES=$${WFVAE_PROPERTY_CASES:-1000} $(CARGO) test --quiet --lib properties
+	@WFVAE_PROPERTY_CASES=$${WFVAE_PROPERTY_CASES:-1000} tests/unit.sh properties
 
 #: make checksums   prints checksums of golden cases and demo clips, to compare two states of the code on one machine
 checksums: $(C)/reconstruct $(CLIPS:%=target/demo/%.y4m)
@@ -135,11 +137,11 @@ checksums: $(C)/reconstruct $(CLIPS:%=target/demo/%.y4m)
 
 #: make check-limits   lets every allocation and every call to the system fail in turn (make check: some of them); takes an hour
 check-limits: runtime
-	@WFVAE_LIMITS_ALL=1 $(CARGO) test --test limits
+	@WFVAE_LIMITS_ALL=1 $(CARGO_TEST) --test limits
 
 #: make check-grids   runs golden cases, tiles and estimates of memory in all ways (make check: in some)
 check-grids: runtime
-	@WFVAE_WHOLE_GRIDS=1 $(CARGO) test --no-fail-fast --test golden --test tiles --test estimate
+	@WFVAE_WHOLE_GRIDS=1 $(CARGO_TEST) --no-fail-fast --test golden --test tiles --test estimate
 
 #: make bench    times the library beside other ways to run the same models; ARGS=--quick: shorter, ARGS=--help: the rest.
 #:               Nothing else should run meanwhile. Tables and JSON come to target/bench
@@ -149,7 +151,7 @@ bench: $(BENCH) $(TILE_PEAK) $(C)/save_onnx
 
 #: make bench-kernels   prints how fast our convolutions are on a CPU with a matrix unit, by shape, in bfloat16 and in float32
 bench-kernels:
-	@$(CARGO) test --release --lib --quiet kernels::matrix_rates -- --ignored --nocapture --test-threads 1
+	@$(CARGO_TEST) --lib --quiet kernels::matrix_rates -- --ignored --nocapture --test-threads 1
 
 #: make bench-datasets   times wfvae-batch beside other ways to encode 300 clips, which it cuts from films of packages (110 MB);
 #:               ARGS="--torch PYTHON": beside PyTorch, too
@@ -183,7 +185,7 @@ check-runtimes: c-tests
 
 #: make header   writes include/wfvae.h from src/capi
 header:
-	WFVAE_UPDATE_HEADER=1 $(CARGO) test --quiet --test header the_committed
+	WFVAE_UPDATE_HEADER=1 $(CARGO_TEST) --quiet --test header the_committed
 
 #: make runtime  fetches ONNX Runtime to target/onnxruntime
 RUNTIME_FOR = $(if $(TARGET),$(if $(filter windows,$(SYSTEM)),windows,$(firstword $(subst -, ,$(TARGET)))))
@@ -201,7 +203,7 @@ onnxruntime-gpu:
 #: make check-cuda   the tests that need a CUDA device; fails where there is none
 check-cuda: onnxruntime-gpu $(C)/device_memory
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
-	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture
+	    $(CARGO_TEST) --test cuda -- --ignored --test-threads 1 --nocapture
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" $(C)/device_memory
 	@export WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" WFVAE_TEST_PROVIDER=cuda; $(PYTHON_ON_DEVICE)
 
@@ -223,9 +225,9 @@ check-cuda-stub: $(C)/device_memory
 	@$(CC) -std=c11 $(WARNINGS) -Wno-conversion $(CFLAGS) -o $(STUB)/test_stub tests/cuda-stub/test_stub.c \
 	    tests/cuda-stub/stub.c -lpthread -ldl && $(STUB)/test_stub
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" \
-	    $(CARGO) test --release --test cuda_stub -- --ignored --test-threads 1 --nocapture
+	    $(CARGO_TEST) --test cuda_stub -- --ignored --test-threads 1 --nocapture
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" WFVAE_TEST_PROVIDER=stub \
-	    $(CARGO) test --release --test cuda -- --ignored --test-threads 1 --nocapture when_a_cuda two_models snapshots \
+	    $(CARGO_TEST) --test cuda -- --ignored --test-threads 1 --nocapture when_a_cuda two_models snapshots \
 	    recorded_runs frames_of_bytes frames_in_a_device
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" $(C)/device_memory stub
 	@export WFVAE_ONNXRUNTIME="$(CURDIR)/$(STUB)/libonnxruntime.so.1" WFVAE_TEST_PROVIDER=stub; $(PYTHON_ON_DEVICE)
@@ -245,7 +247,7 @@ sanitize-cuda: onnxruntime-gpu
 	@WFVAE_ONNXRUNTIME="$(CURDIR)/target/onnxruntime-gpu/libonnxruntime.so.1" \
 	    $(CARGO) --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(SANITIZER)/nvidia/cu13/bin/compute-sanitizer', \
 	    '--tool', 'memcheck', '--error-exitcode', '9']" \
-	    test --release --test cuda -- --ignored --test-threads 1 --nocapture golden_cases two_streams
+	    test --release $(FEATURES) --test cuda -- --ignored --test-threads 1 --nocapture golden_cases two_streams
 
 #: make bench-cuda   times the library on a CUDA device, beside eager PyTorch if python3 has it (ARGS="--torch PYTHON");
 #:               fails where there is none. ARGS as for make bench
@@ -264,12 +266,11 @@ gpu-kit:
 library: runtime
 	@$(cargo_build)
 	@ln -sf $(if $(TARGET),$(CURDIR)/target,..)/$(RUNTIME)/$(RUNTIME_FILE_$(SYSTEM)) $(BUILD)/$(RUNTIME_FILE_$(SYSTEM))
-# With the features of the program, so that nothing is compiled twice.
-cargo_build = $(CARGO) build --release --lib $(if $(HAVE_MEDIA),--features batch) $(TARGET:%=--target %)$(if $(filter posix,$(SYSTEM)), && ln -sf libwfvae.so $(BUILD)/$(SONAME))
+cargo_build = $(CARGO) build --release --lib $(FEATURES) $(TARGET:%=--target %)$(if $(filter posix,$(SYSTEM)), && ln -sf libwfvae.so $(BUILD)/$(SONAME))
 
 batch: library $(BATCH)
 	@$(if $(HAVE_MEDIA),$(cargo_batch))
-cargo_batch = $(CARGO) build --release --features batch --bin wfvae-batch
+cargo_batch = $(CARGO) build --release $(FEATURES) --bin wfvae-batch
 
 c-tests: $(C_TESTS) $(C)/errors_together$(EXE) $(EXAMPLES) $(BENCH) $(TILE_PEAK)
 

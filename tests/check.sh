@@ -7,8 +7,6 @@ export DEBIAN_FRONTEND=noninteractive
 start=$(date +%s)
 c=target/release/c
 
-# Incremental compilation helps later builds only, and makes the first one 5 % slower.
-[ -d target/debug ] || export CARGO_INCREMENTAL=0
 
 # Tests write temporary files.
 if ! { probe=$(mktemp 2> /dev/null) && rm -f "$probe"; }; then
@@ -102,7 +100,8 @@ levels() {
     make -s target/demo/box-320x240.y4m && known=$(cpu_levels $c/reconstruct) || return 1
     for level in $known; do
         echo "WFVAE_CPU=$level"
-        WFVAE_CPU=$level cargo test --quiet --test golden -- own-8x-nearest own-v2-16x v1-image || return 1
+        # shellcheck disable=SC2086
+        WFVAE_CPU=$level cargo test --quiet --release $features --test golden -- own-8x-nearest own-v2-16x v1-image || return 1
         WFVAE_CPU=$level $c/test_bfloat16 tests/golden || return 1
     done
 }
@@ -124,30 +123,39 @@ skip cuda-stub "make check-cuda-stub loads all CUDA sessions without a GPU; it f
 skip windows-tests "make check-windows runs tests in Wine, for which it makes a chroot of 4 GB; it takes minutes"
 skip aarch64 "make check-aarch64 runs tests in QEMU, in the same chroot; it takes minutes"
 
+# The libraries of wfvae-batch.
+need pkg-config pkg-config
+[ "$(tools/features.sh)" ] || need libavfilter libavfilter-dev || :
+features=$(tools/features.sh)
+need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and none can be installed"
+
 if cargo fmt --version > /dev/null 2>&1; then group format cargo fmt --check; else skip format "rustfmt is not installed"; fi
+group links python3 tests/check_links.py
+group build make -s all c-tests
 if cargo clippy --version > /dev/null 2>&1; then
-    group clippy cargo clippy --quiet --all-targets --features batch -- --deny warnings
+    group clippy cargo clippy --quiet --release --all-targets --features batch -- --deny warnings
 else
     skip clippy "clippy is not installed"
 fi
-group links python3 tests/check_links.py
-# The libraries of wfvae-batch.
-need pkg-config pkg-config
-pkg-config --exists libavfilter libavformat libavcodec libavutil 2> /dev/null || need libavfilter libavfilter-dev || :
-need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and none can be installed"
-group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --no-deps
+# shellcheck disable=SC2086
+group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --release $features --no-deps
 # Runs beside the other groups, as neither keeps two cores busy. One failing test program must not hide the others. Afterwards FFmpeg is
 # built, for a later group.
 rust_tests() {
-    cargo test --quiet --no-fail-fast
-    rust=$?
+    rust=0
+    # All but `checksums`, a table to compare.
+    programs=$(basename -s .rs -a tests/*.rs | sed '/^checksums$/d; s/^/--test /')
+    set -- cargo test --quiet --no-fail-fast --release $features
+    # shellcheck disable=SC2086
+    "$@" --bins --examples $programs || rust=1
+    "$@" --doc || rust=1
+    tests/unit.sh || rust=1
     tools/ffmpeg.sh > target/check-ffmpeg.log 2>&1
     echo $? > target/check-ffmpeg.status
     return $rust
 }
 beside rust_tests
 
-group build make -s all c-tests
 group vectors tests/check_vectors.sh target/release/libwfvae.so
 group y4m c_tests 'y4m_*'
 group png $c/test_png

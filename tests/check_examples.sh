@@ -2,6 +2,7 @@
 # The Rust examples: frames of a latent file are those of one stream, to the bit, and errors are reported. Any bytes are pixels.
 set -eu
 cd "$(dirname "$0")/.."
+features=$(tools/features.sh)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 width=61 height=48 frames=11
@@ -9,7 +10,8 @@ gunzip -c examples/clips/box-320x240.y4m.gz | head -c $((width * height * 3 * fr
 example() {
     name=$1
     shift
-    cargo run --quiet --example "$name" -- "$@"
+    # shellcheck disable=SC2086
+    cargo run --quiet --release $features --example "$name" -- "$@"
 }
 
 example latent_file encode $width $height "$folder/clip.safetensors" < "$folder/in.rgb"

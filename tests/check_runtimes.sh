@@ -28,8 +28,8 @@ for version in $versions; do
     tools/fetch-onnxruntime.sh "$version" || exit 1
     WFVAE_ONNXRUNTIME=$PWD/target/onnxruntime-$version/libonnxruntime.so.1
     export WFVAE_ONNXRUNTIME
-    # shellcheck disable=SC2086
-    run target/runtimes.log cargo test --quiet --test golden -- $cases
+    # shellcheck disable=SC2046,SC2086
+    run target/runtimes.log cargo test --quiet --release $(tools/features.sh) --test golden -- $cases
     # Telemetry began with 1.29.
     case $version in
     1.1?.* | 1.2[0-8].*) short=short ;;

@@ -8,4 +8,4 @@ ${CXX:-c++} "$@" -o target/cuda-kernels/check tests/cuda-kernels/check.cpp
 target/cuda-kernels/check
 ${CXX:-c++} "$@" -shared -fPIC -o target/cuda-kernels/libpixels.so tests/cuda-kernels/pixels.cpp
 WFVAE_TEST_PIXEL_KERNELS=$PWD/target/cuda-kernels/libpixels.so \
-    cargo test --quiet --lib -- --ignored media::pixels::device_tests
+    tests/unit.sh -- --ignored media::pixels::device_tests

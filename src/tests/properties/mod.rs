@@ -13,10 +13,12 @@ mod streams;
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{
-    Config, FailurePersistence, PersistedSeed, RngAlgorithm, TestCaseResult, TestError, TestRng, TestRunner,
+    Config, FailurePersistence, PersistedSeed, RngAlgorithm, TestCaseError, TestCaseResult, TestError, TestRng,
+    TestRunner,
 };
 use std::any::Any;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Fails the case.
 macro_rules! ensure {
@@ -28,6 +30,12 @@ macro_rules! ensure {
     };
 }
 use ensure;
+
+impl From<crate::Error> for TestCaseError {
+    fn from(error: crate::Error) -> TestCaseError {
+        TestCaseError::fail(error.to_string())
+    }
+}
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -100,14 +108,15 @@ fn check<S: Strategy>(name: &str, cases: u32, strategy: S, test: impl Fn(S::Valu
     let config = Config {
         cases,
         max_shrink_iters: 500,
-        max_shrink_time: 120_000,
         failure_persistence: Some(Box::new(Pinned(name.into()))),
         ..Config::default()
     };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let done = std::cell::Cell::new(0);
     let result = runner.run(&strategy, |case| {
-        let result = test(case);
+        // Without its feature `std`, proptest does not shrink cases that panic.
+        let result = catch_unwind(AssertUnwindSafe(|| test(case)))
+            .unwrap_or_else(|_| Err(TestCaseError::fail("it panicked, as said above")));
         done.set(done.get() + 1);
         if done.get() % 500 == 0 {
             say(format_args!("{} of {cases}, {:.0?}", done.get(), start.elapsed()));
