@@ -138,7 +138,7 @@ else
     skip clippy "clippy is not installed"
 fi
 # shellcheck disable=SC2086
-group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --release $features --no-deps
+group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --release $features --lib --no-deps
 # Runs beside the other groups, as neither keeps two cores busy. One failing test program must not hide the others. Afterwards FFmpeg is
 # built, for a later group.
 rust_tests() {
