@@ -131,7 +131,7 @@ need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and no
 
 if cargo fmt --version > /dev/null 2>&1; then group format cargo fmt --check; else skip format "rustfmt is not installed"; fi
 group links python3 tests/check_links.py
-group build make -s all c-tests
+group build make -s -j2 all c-tests
 if cargo clippy --version > /dev/null 2>&1; then
     group clippy cargo clippy --quiet --release --all-targets --features batch -- --deny warnings
 else
@@ -139,8 +139,7 @@ else
 fi
 # shellcheck disable=SC2086
 group docs env RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --release $features --lib --no-deps
-# Runs beside the other groups, as neither keeps two cores busy. One failing test program must not hide the others. Afterwards FFmpeg is
-# built, for a later group.
+# What takes longest runs beside the other groups, as neither keeps two cores busy. One failing test program must not hide the others.
 rust_tests() {
     rust=0
     # All but `checksums`, a table to compare.
@@ -150,11 +149,22 @@ rust_tests() {
     "$@" --bins --examples $programs || rust=1
     "$@" --doc || rust=1
     tests/unit.sh || rust=1
-    tools/ffmpeg.sh > target/check-ffmpeg.log 2>&1
-    echo $? > target/check-ffmpeg.status
     return $rust
 }
-beside rust_tests
+
+# The filter, in an FFmpeg built from the machine's Debian source, and the plugin, in the machine's own ffmpeg.
+ffmpeg_tests() {
+    tools/ffmpeg.sh || return
+    set -- target/ffmpeg/ffmpeg target/ffmpeg/ffprobe
+    if need ffmpeg ffmpeg && { [ -f /usr/include/frei0r.h ] || need frei0r-header frei0r-plugins-dev || [ -f /usr/include/frei0r.h ]; }; then
+        make -s frei0r || return 1
+        set -- "$@" --frei0r target/release/frei0r
+    else
+        echo "the frei0r plugin is skipped: no ffmpeg or no frei0r.h, and no way to install them"
+    fi
+    python3 tests/ffmpeg/check.py "$@"
+}
+beside rust_tests ffmpeg_tests
 
 group vectors tests/check_vectors.sh target/release/libwfvae.so
 group y4m c_tests 'y4m_*'
@@ -203,29 +213,11 @@ batch_tests() {
 }
 group_or_skip batch "FFmpeg or its libraries are not installed, and cannot be" batch_tests
 
-# The filter, in an FFmpeg built from the machine's Debian source, and the plugin, in the machine's own ffmpeg.
-ffmpeg_tests() {
-    cat target/check-ffmpeg.log
-    case $(cat target/check-ffmpeg.status) in
-    0) ;;
-    77) return 77 ;;
-    *) return 1 ;;
-    esac
-    set -- target/ffmpeg/ffmpeg target/ffmpeg/ffprobe
-    if need ffmpeg ffmpeg && { [ -f /usr/include/frei0r.h ] || need frei0r-header frei0r-plugins-dev || [ -f /usr/include/frei0r.h ]; }; then
-        make -s frei0r || return 1
-        set -- "$@" --frei0r target/release/frei0r
-    else
-        echo "the frei0r plugin is skipped: no ffmpeg or no frei0r.h, and no way to install them"
-    fi
-    python3 tests/ffmpeg/check.py "$@"
-}
-group rust ends
-beside ffmpeg_tests
 group rust-examples tests/check_examples.sh
 group levels levels
 group runtimes tests/check_runtimes.sh --quick
-group_or_skip ffmpeg "ffmpeg.sh says why" ends
+group rust ends rust_tests
+group_or_skip ffmpeg "ffmpeg.sh says why" ends ffmpeg_tests
 group_or_skip ffmpeg-apply "no FFmpeg source was fetched" python3 tests/ffmpeg/test_apply.py
 # In a chroot with the standard library's source: two minutes. All of this script has 15 minutes.
 if [ $(($(date +%s) - start)) -lt 720 ]; then

@@ -126,7 +126,7 @@ beside units_and_golden
 cpu=max,sve-max-vq=1
 group units units
 group golden golden
-group cortex-a72 ends
+group cortex-a72 ends units_and_golden
 # Overflows and NaNs, with kernels for SME.
 group numbers run "$programs-numbers"
 group levels levels

@@ -51,23 +51,33 @@ skip() {
     echo "== $1: skipped: $2"
 }
 
-# Starts a command that runs beside the groups that follow; the group `ends` waits for it. One at a time.
+# Starts functions that run beside the groups that follow, one after the other; the group `ends NAME` waits for one.
 beside() {
-    group_log=target/$(basename "$0" .sh)-beside.log
     echo "== beside the next groups: $*"
-    group_beside_start=$(date +%s)
-    "$@" > "$group_log" 2>&1 &
+    group_logs=target/$(basename "$0" .sh)
+    for group_job in "$@"; do
+        rm -f "$group_logs-$group_job.status"
+    done
+    for group_job in "$@"; do
+        group_begun=$(date +%s)
+        "$group_job" > "$group_logs-$group_job.log" 2>&1
+        group_status=$?
+        echo "by itself: $(($(date +%s) - group_begun)) s" >> "$group_logs-$group_job.log"
+        # Whole or not there.
+        echo "$group_status" > "$group_logs-$group_job.status.new"
+        mv "$group_logs-$group_job.status.new" "$group_logs-$group_job.status"
+    done &
     group_beside=$!
     trap 'kill "$group_beside"; exit 130' INT TERM
 }
 
 ends() {
-    wait "$group_beside"
-    group_beside_status=$?
-    trap - INT TERM
-    cat "$group_log"
-    echo "from its start: $(($(date +%s) - group_beside_start)) s"
-    return $group_beside_status
+    while [ ! -f "$group_logs-$1.status" ]; do
+        kill -0 "$group_beside" 2> /dev/null || [ -f "$group_logs-$1.status" ] || return 1
+        sleep 1
+    done
+    cat "$group_logs-$1.log"
+    return "$(cat "$group_logs-$1.status")"
 }
 
 # Prints the number of groups that passed and failed; fails if any did. $1: what was checked.
