@@ -129,6 +129,14 @@ impl std::error::Error for Error {
     }
 }
 
+/// What a file holds, for a message: only its start if it is long.
+pub(crate) fn shortened(text: String) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
 /// `fail!(Kind, "text {}", x)` returns early with that error.
 macro_rules! fail {
     ($kind:ident, $($text:tt)*) => {

@@ -532,12 +532,23 @@ fn forged_bytes_are_refused_or_harmless() {
     }
 
     // The largest counters at which the same tensors are live: wrong pictures, and no overflow.
-    let far = forged(&snapshot, |b| {
-        b[16 + 8 * 7..][..8].copy_from_slice(&(most).to_ne_bytes());
-        b[16 + 8 * 8..][..8].copy_from_slice(&(most - 2).to_ne_bytes());
-    });
-    stream.restore(&Snapshot::from_bytes(&far).unwrap()).unwrap();
-    assert_eq!(stream.info().frames_in, most);
+    let at = |frames: u64, latents: u64| {
+        forged(&snapshot, |b| {
+            b[16 + 8 * 7..][..8].copy_from_slice(&frames.to_ne_bytes());
+            b[16 + 8 * 8..][..8].copy_from_slice(&latents.to_ne_bytes());
+            // No frame count, which would leave out what is decoded.
+            b[16 + 8 * 9..][..8].copy_from_slice(&u64::MAX.to_ne_bytes());
+        })
+    };
+    stream.restore(&Snapshot::from_bytes(&at(most, most - 2)).unwrap()).unwrap();
+    assert_eq!((stream.info().frames_in, stream.encode_count(0)), (most, Ok(0)));
+    assert_eq!(stream.decode_count(2).unwrap(), 8);
+    let whole = clip(1, WIDTH, HEIGHT, 1);
+    let room = &mut vec![0.0; latent_size(&stream)];
+    let more = stream.encode(&[image(&whole, WIDTH, HEIGHT)], LatentsMut::F32(room));
+    refused(more, ErrorKind::InvalidArgument, "281474976710657 frames in the clip: more than 281474976710656");
+    refused(stream.decode_count(3), ErrorKind::InvalidArgument, "281474976710657 latents in the clip: more than");
+    stream.restore(&Snapshot::from_bytes(&at(most - 64, most - 66)).unwrap()).unwrap();
     assert_eq!(run(&mut stream, &video, &steps()[..5]).len(), 5);
     run(&mut stream, &video, &[Step::EncodeFlush, Step::DecodeFlush]);
 }

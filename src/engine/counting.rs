@@ -3,7 +3,8 @@
 use crate::error::{Result, fail};
 use crate::model::Interpolation;
 
-/// More than this in one call or clip is a mistake, and could overflow.
+/// More than this in one call or clip is a mistake. So many latents, of as many frames as a latent can have, are fewer frames than a
+/// `u64` counts.
 const MAX_COUNT: u64 = 1 << 48;
 
 /// The frame arithmetic of one network.
@@ -75,7 +76,7 @@ pub(super) fn doubled(n: u64) -> u64 {
 
 pub(crate) fn check_count(what: &str, count: u64) -> Result<()> {
     if count > MAX_COUNT {
-        fail!(InvalidArgument, "{count} {what}: more than {MAX_COUNT}");
+        fail!(InvalidArgument, "{count} {what}: more than {MAX_COUNT}, the most that there may be");
     }
     Ok(())
 }
@@ -107,6 +108,20 @@ mod tests {
             }
             assert_eq!((counting.decoded(0), counting.decoded(1), counting.frames(1)), (0, 1, 1));
             assert_eq!(counting.decode_delay(), flush);
+        }
+    }
+
+    /// Of the model that makes most of it. Arithmetic that overflows panics here.
+    #[test]
+    fn the_longest_clip_can_be_counted() {
+        check_count("latents", MAX_COUNT).unwrap();
+        let error = check_count("latents", MAX_COUNT + 1).unwrap_err();
+        assert!(error.text().starts_with("281474976710657 latents: more than 281474976710656"), "{error}");
+        for interpolation in [Interpolation::Nearest, Interpolation::Trilinear] {
+            let counting = Counting { unit: 1 << 15, interpolations: 14, interpolation, wavelet: true };
+            let frames = counting.frames(MAX_COUNT);
+            assert!(counting.decoded(MAX_COUNT) <= frames && frames < 1 << 63, "{interpolation:?}");
+            assert_eq!(counting.latents(frames), MAX_COUNT);
         }
     }
 

@@ -6,7 +6,7 @@ use super::files::{self, Files, Weights};
 use super::mixture::Mixture;
 use super::weight_type::WeightType;
 use super::{damage, header};
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail, shortened};
 use crate::memory;
 use crate::platform;
 use parking_lot::Mutex;
@@ -90,6 +90,7 @@ impl Checkpoint {
                 }
                 for (shard, key) in shards.iter().flat_map(|(shard, keys)| keys.iter().map(move |k| (shard, k))) {
                     if !checkpoint.tensors.contains_key(key) {
+                        let key = shortened(key.clone());
                         fail!(Checkpoint, "{}: names tensor {key} in {shard}, which does not hold it", index.display());
                     }
                 }
@@ -164,10 +165,14 @@ impl Checkpoint {
         };
         let length = header::length(start, size).map_err(refused)?;
         // The parser allocates a few times the header's size and cannot report that memory is short.
-        memory::check_room(4 * length, what)?;
+        memory::check_room(8 * length, what)?;
         let mut header = memory::zeros(length as usize, what)?;
         bytes.read(&path, &mut header, 8)?;
-        for header::Entry { key, dtype, shape, range } in header::parse(&header, size).map_err(refused)? {
+        let entries = header::parse(&header, size).map_err(refused)?;
+        if self.tensors.len() + entries.len() > header::MAX_TENSORS {
+            fail!(Checkpoint, "{}: with the other shards, {}", path.display(), header::too_many_tensors());
+        }
+        for header::Entry { key, dtype, shape, range } in entries {
             memory::check("the list of tensors")?;
             let entry = TensorEntry { file: self.files.len(), dtype, shape, range };
             if self.tensors.contains_key(&key) {
@@ -357,6 +362,25 @@ mod tests {
             file.set_modified(time + std::time::Duration::from_nanos(later)).unwrap();
             assert!(checkpoint.while_unchanged(|| Ok(())).is_err(), "byte {offset}, {later} ns later");
         }
+    }
+
+    /// Each of them may have all that are allowed, but not together.
+    #[test]
+    fn shards_have_a_largest_number_of_tensors() {
+        let header = |names: std::ops::Range<usize>| {
+            let one = |i: usize| format!(r#""{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#);
+            let header = format!("{{{}}}", names.map(one).collect::<Vec<_>>().join(","));
+            [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+        };
+        let mut checkpoint = Checkpoint::new("model");
+        let mut add = |bytes: Vec<u8>| {
+            let size = bytes.len() as u64;
+            checkpoint.add("shard".into(), size, Bytes::Static(bytes.leak()))
+        };
+        add(header(0..1)).unwrap();
+        add(header(1..header::MAX_TENSORS)).unwrap();
+        let error = add(header(header::MAX_TENSORS..header::MAX_TENSORS + 1)).unwrap_err();
+        assert!(error.text().contains("shard: with the other shards, more than 262144 tensors"), "{error}");
     }
 
     /// The header's size was read when the file was opened, but the file is shorter now.

@@ -1,12 +1,13 @@
 //! Reads `config.json` strictly: a field with a wrong type or an unknown value is an error that names the field.
 
 use super::{damage, fields};
-use crate::error::{Result, fail};
+use crate::error::{Result, fail, shortened};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// Larger numbers of blocks or channels mean that the file is damaged.
+/// Of blocks in a level, of levels, and of the entries of lists about them. Models have up to 10; more means that the file is damaged.
 pub(super) const MAX_BLOCKS: u64 = 64;
+/// Of a layer, and so of the entries of lists with a number for each channel. Models have up to 2048.
 pub(super) const MAX_CHANNELS: u64 = 1 << 16;
 
 /// How the decoder doubles the frame rate: the field `t_interpolation` (docs/spec.md section 5).
@@ -49,7 +50,7 @@ impl Config {
         match json(text) {
             Ok(Value::Object(fields)) => {
                 let text = std::str::from_utf8(text).unwrap_or_default();
-                if let Err(e) = fields::read(text.trim_start_matches('\u{feff}'), true) {
+                if let Err(e) = fields::read(text.trim_start_matches('\u{feff}')) {
                     fail!(Config, "{}: {e}", path.display());
                 }
                 Ok(Config { path: path.to_path_buf(), fields, warnings: vec![] })
@@ -106,7 +107,7 @@ impl Config {
         match self.value(field) {
             None => Ok(default),
             Some(Value::String(text)) => Ok(text),
-            Some(other) => fail!(Config, "{}: {field}: found {other}, expected a string", self.path.display()),
+            Some(other) => fail!(Config, "{}: {field}: found {}, expected a string", self.path.display(), shown(other)),
         }
     }
 
@@ -114,7 +115,9 @@ impl Config {
         match self.value(field) {
             None => Ok(default),
             Some(Value::Bool(value)) => Ok(*value),
-            Some(other) => fail!(Config, "{}: {field}: found {other}, expected true or false", self.path.display()),
+            Some(other) => {
+                fail!(Config, "{}: {field}: found {}, expected true or false", self.path.display(), shown(other))
+            }
         }
     }
 
@@ -132,43 +135,51 @@ impl Config {
             Some(n) if range.contains(&n) => Ok(n as usize),
             _ => fail!(
                 Config,
-                "{}: {field}: found {value}, expected an integer from {} to {}",
+                "{}: {field}: found {}, expected an integer from {} to {}",
                 self.path.display(),
+                shown(value),
                 range.start(),
                 range.end()
             ),
         }
     }
 
+    /// A list with a number for each channel.
     pub(crate) fn numbers(&self, field: &str, default: &[f32]) -> Result<Vec<f32>> {
-        let Some(value) = self.value(field) else { return Ok(default.to_vec()) };
-        let numbers = value.as_array().and_then(|list| list.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
-        match numbers {
-            Some(numbers) => Ok(numbers),
-            None => fail!(Config, "{}: {field}: found {value}, expected a list of numbers", self.path.display()),
-        }
+        let number = |v: &Value| v.as_f64().map(|v| v as f32);
+        Ok(self.list(field, MAX_CHANNELS, "numbers", number)?.unwrap_or_else(|| default.to_vec()))
     }
 
-    /// A list of channel counts.
+    /// A list of channel counts, of levels.
     pub(crate) fn widths(&self, field: &str, default: &[usize]) -> Result<Vec<usize>> {
-        let Some(value) = self.value(field) else { return Ok(default.to_vec()) };
         let width = |v: &Value| v.as_u64().filter(|n| (1..=MAX_CHANNELS).contains(n)).map(|n| n as usize);
-        match value.as_array().and_then(|list| list.iter().map(width).collect()) {
-            Some(widths) => Ok(widths),
-            None => fail!(
-                Config,
-                "{}: {field}: found {value}, expected a list of integers from 1 to {MAX_CHANNELS}",
-                self.path.display()
-            ),
-        }
+        let widths = self.list(field, MAX_BLOCKS, &format!("integers from 1 to {MAX_CHANNELS}"), width)?;
+        Ok(widths.unwrap_or_else(|| default.to_vec()))
     }
 
-    /// A list of names.
+    /// A list of names, of layers.
     pub(crate) fn texts<'a>(&'a self, field: &str, default: &[&'a str]) -> Result<Vec<&'a str>> {
-        let Some(value) = self.value(field) else { return Ok(default.to_vec()) };
-        match value.as_array().and_then(|list| list.iter().map(Value::as_str).collect()) {
-            Some(texts) => Ok(texts),
-            None => fail!(Config, "{}: {field}: found {value}, expected a list of strings", self.path.display()),
+        Ok(self.list(field, MAX_BLOCKS, "strings", Value::as_str)?.unwrap_or_else(|| default.to_vec()))
+    }
+
+    fn list<'a, T>(
+        &'a self,
+        field: &str,
+        most: u64,
+        what: &str,
+        entry: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<Vec<T>>> {
+        let Some(value) = self.value(field) else { return Ok(None) };
+        let path = self.path.display();
+        let list = value.as_array();
+        if let Some(list) = list
+            && list.len() as u64 > most
+        {
+            fail!(Config, "{path}: {field} has {} entries, expected at most {most}", list.len());
+        }
+        match list.and_then(|list| list.iter().map(entry).collect()) {
+            Some(entries) => Ok(Some(entries)),
+            None => fail!(Config, "{path}: {field}: found {}, expected a list of {what}", shown(value)),
         }
     }
 
@@ -198,6 +209,16 @@ impl Config {
 
     /// The error for a value that no WF-VAE has.
     pub(super) fn unknown_value<T>(&self, field: &str, found: &str, expected: &str) -> Result<T> {
-        fail!(Config, "{}: {field}: found \"{found}\", expected {expected}", self.path.display())
+        fail!(
+            Config,
+            "{}: {field}: found {}, expected {expected}",
+            self.path.display(),
+            shortened(format!("{found:?}"))
+        )
     }
+}
+
+/// A value for a message, shortened if it is long.
+pub(super) fn shown(value: &Value) -> String {
+    shortened(value.to_string())
 }

@@ -1,20 +1,28 @@
 //! Finds the files of a checkpoint. Programs use different names and folders, and users may give a parent folder or a
 //! single file.
 
-use super::config::{Config, json};
+use super::config::{Config, json, shown};
 use super::damage;
-use crate::error::{Error, Result, fail};
+use crate::error::{Error, Result, fail, shortened};
 use crate::memory;
 use crate::platform::{self, Kind};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Preferred names, in this order. An index goes before a single file.
 const USUAL: [&str; 2] = ["diffusion_pytorch_model", "model"];
 /// How many folders a message lists.
 const MOST_NAMED: usize = 5;
-const MAX_JSON_BYTES: u64 = 64 << 20;
+/// Those of models have a few kB.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// 256 for each tensor that a checkpoint may have.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+/// Each is an open file.
+const MAX_SHARDS: usize = 1024;
+/// Of refs/main, which holds a hash.
+const MAX_REF_BYTES: u64 = 1024;
 /// File name extensions of unfinished downloads.
 const UNFINISHED: [&str; 9] =
     ["incomplete", "part", "partial", "crdownload", "download", "aria2", "opdownload", "tmp", "lock"];
@@ -143,7 +151,8 @@ fn model_folder(path: &Path) -> Result<PathBuf> {
 fn snapshot(cache: &Path) -> Result<PathBuf> {
     let snapshots = cache.join("snapshots");
     let reference = cache.join("refs/main");
-    if let Some(hash) = if_there(&reference, std::fs::read(&reference))? {
+    let is_file = if_there(&reference, platform::kind(&reference))? == Some(Kind::File);
+    if is_file && let Some(Ok(hash)) = if_there(&reference, read_up_to(&reference, MAX_REF_BYTES))? {
         let hash = String::from_utf8_lossy(&hash);
         let current = snapshots.join(hash.trim());
         if Path::new(hash.trim()).file_name().is_some_and(|name| name == hash.trim()) && is_folder(&current)? {
@@ -175,7 +184,7 @@ fn config_of(folder: &Path) -> Result<Config> {
     {
         return Err(Error::of_file(&e, format!("{}: {e}; {}", path.display(), instead_of_config(folder))));
     }
-    Config::parse(&read_json(&path)?, &path)
+    Config::parse(&read_small(&path, MAX_CONFIG_BYTES)?, &path)
 }
 
 /// What to do if a folder has no config.
@@ -326,7 +335,7 @@ fn instead_of_weights(folder: &Path, names: &[String]) -> Result<String> {
 
 /// Reads the shards of a Hugging Face index, with the tensors in each.
 fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
-    let text = read_json(index)?;
+    let text = read_small(index, MAX_INDEX_BYTES)?;
     // The parser cannot report that memory is short.
     memory::check_room(text.len() as u64 * 8, "an index of weights")?;
     let json = match json(&text) {
@@ -343,11 +352,16 @@ fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
         let Some(file) = plain else {
             fail!(
                 Checkpoint,
-                "{}: tensor {key}: found {file}, expected the name of a file in this folder",
-                index.display()
+                "{}: tensor {}: found {}, expected the name of a file in this folder",
+                index.display(),
+                shortened(key.clone()),
+                shown(file)
             );
         };
         shards.entry(file.to_string()).or_default().push(key.clone());
+    }
+    if shards.len() > MAX_SHARDS {
+        fail!(Checkpoint, "{}: names {} files, at most {MAX_SHARDS} are allowed", index.display(), shards.len());
     }
     if shards.is_empty() {
         fail!(Checkpoint, "{}: \"weight_map\" names no tensor", index.display());
@@ -369,17 +383,26 @@ fn refuse_pickle(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read_json(path: &Path) -> Result<Vec<u8>> {
+fn read_small(path: &Path, most: u64) -> Result<Vec<u8>> {
     check_is_file(path)?;
-    let size = match std::fs::metadata(path) {
-        Ok(meta) => meta.len(),
-        Err(e) => return Err(cannot_open(path, &e)),
-    };
-    if size > MAX_JSON_BYTES {
-        fail!(Config, "{}: {size} bytes, expected at most {MAX_JSON_BYTES}", path.display());
+    match read_up_to(path, most) {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(size)) => fail!(Config, "{}: {size} bytes, expected at most {most}", path.display()),
+        Err(e) => Err(cannot_open(path, &e)),
     }
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(bytes),
-        Err(e) => Err(Error::of_file(&e, format!("{}: {e}", path.display()))),
+}
+
+/// The bytes of a file, or its size if that is more than `most`. It may grow meanwhile, and files of the system do not say how large
+/// they are.
+fn read_up_to(path: &Path, most: u64) -> std::io::Result<std::result::Result<Vec<u8>, u64>> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > most {
+        return Ok(Err(size));
     }
+    let mut bytes = vec![];
+    bytes.try_reserve_exact(size as usize)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    let size = bytes.len() as u64;
+    Ok(if size > most { Err(size) } else { Ok(bytes) })
 }

@@ -1,12 +1,20 @@
 //! Parses the header of a safetensors file. The library's own parser is needed to accept files with unknown element
 //! types, as long as the network does not use those tensors.
 
-use super::fields;
 use super::weight_type::WeightType;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeMap;
+use std::fmt::Formatter;
 use std::ops::Range;
 
 /// The limit of the safetensors format.
-const MAX_BYTES: u64 = 100_000_000;
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// Of a checkpoint: a hundred times what the largest models have, and more than a config can describe.
+pub(super) const MAX_TENSORS: usize = 1 << 18;
+/// Of a tensor's name, and of the name of its type. Those of models have up to 100.
+const MAX_NAME_BYTES: usize = 1024;
+/// PyTorch's limit.
+const MAX_AXES: usize = 64;
 
 /// One tensor. `range` is its position in the file, which contains all of it.
 pub(super) struct Entry {
@@ -18,8 +26,8 @@ pub(super) struct Entry {
 
 #[derive(serde::Deserialize)]
 struct Info {
-    dtype: String,
-    shape: Vec<u64>,
+    dtype: Name,
+    shape: Axes,
     data_offsets: (u64, u64),
 }
 
@@ -33,9 +41,9 @@ pub(super) fn length(start: &[u8], file_size: u64) -> Result<u64, String> {
     if size > available {
         return Err(format!("truncated, or not safetensors: the header is {size} bytes, {available} are there"));
     }
-    if size > MAX_BYTES {
+    if size > MAX_HEADER_BYTES {
         return Err(format!(
-            "damaged, or not safetensors: the header is {size} bytes, at most {MAX_BYTES} are allowed"
+            "damaged, or not safetensors: the header is {size} bytes, at most {MAX_HEADER_BYTES} are allowed"
         ));
     }
     Ok(size)
@@ -45,9 +53,9 @@ pub(super) fn length(start: &[u8], file_size: u64) -> Result<u64, String> {
 pub(super) fn parse(header: &[u8], file_size: u64) -> Result<Vec<Entry>, String> {
     let offset = 8 + header.len() as u64;
     let text = std::str::from_utf8(header).map_err(|e| format!("invalid UTF-8 in header: {e}"))?;
-    let tensors = fields::read(text, false).map_err(|e| format!("invalid JSON in header: {e}"))?;
+    let Tensors(tensors) = serde_json::from_str(text).map_err(|e| format!("invalid JSON in header: {e}"))?;
     let mut entries = vec![];
-    for (key, info) in tensors.into_iter().filter(|(key, _)| key != "__metadata__") {
+    for (key, info) in tensors {
         entries.push(entry(key, info, file_size - offset, offset)?);
     }
     entries.sort_by_key(|entry| (entry.range.start, entry.range.end));
@@ -56,9 +64,8 @@ pub(super) fn parse(header: &[u8], file_size: u64) -> Result<Vec<Entry>, String>
 }
 
 /// `body`: how many bytes follow the header. `offset`: where they begin.
-fn entry(key: String, info: serde_json::Value, body: u64, offset: u64) -> Result<Entry, String> {
-    let Info { dtype, shape, data_offsets: (start, end) } =
-        serde_json::from_value(info).map_err(|e| format!("tensor {key}: {e}"))?;
+fn entry(key: String, info: Info, body: u64, offset: u64) -> Result<Entry, String> {
+    let Info { dtype: Name(dtype), shape: Axes(shape), data_offsets: (start, end) } = info;
     if end > body || start > end {
         return Err(format!(
             "truncated or damaged: tensor {key} is at bytes {start}..{end}, found {body} bytes of data"
@@ -94,5 +101,154 @@ fn covered(entries: &[Entry], start: usize, end: usize) -> Result<(), String> {
     match end - at {
         0 => Ok(()),
         more => Err(format!("{more} bytes after the last tensor: damaged, or two files in one; download it again")),
+    }
+}
+
+/// The header's tensors by name. What passes a limit is refused where it is read, before it takes memory.
+struct Tensors(BTreeMap<String, Info>);
+
+struct Name(String);
+
+struct Axes(Vec<u64>);
+
+impl<'de> Deserialize<'de> for Tensors {
+    fn deserialize<D: Deserializer<'de>>(header: D) -> Result<Self, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Tensors;
+
+            fn expecting(&self, f: &mut Formatter) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tensors, A::Error> {
+                let (mut tensors, mut metadata) = (BTreeMap::new(), false);
+                while let Some(Name(name)) = map.next_key()? {
+                    let twice = if name == "__metadata__" { metadata } else { tensors.contains_key(&name) };
+                    if twice {
+                        return Err(A::Error::custom(format!("the name {name} is there twice")));
+                    }
+                    if name == "__metadata__" {
+                        metadata = true;
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    if tensors.len() == MAX_TENSORS {
+                        return Err(A::Error::custom(too_many_tensors()));
+                    }
+                    let info = map.next_value::<Info>().map_err(|e| A::Error::custom(format!("tensor {name}: {e}")))?;
+                    tensors.insert(name, info);
+                }
+                Ok(Tensors(tensors))
+            }
+        }
+
+        header.deserialize_map(All)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(name: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut Formatter) -> std::fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Name, E> {
+                match name.len() {
+                    ..=MAX_NAME_BYTES => Ok(Name(name.into())),
+                    len => Err(E::custom(format!("a name of {len} bytes, at most {MAX_NAME_BYTES} are allowed"))),
+                }
+            }
+        }
+
+        name.deserialize_str(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Axes {
+    fn deserialize<D: Deserializer<'de>>(shape: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Axes;
+
+            fn expecting(&self, f: &mut Formatter) -> std::fmt::Result {
+                f.write_str("a shape")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Axes, A::Error> {
+                let mut axes = vec![];
+                while let Some(axis) = list.next_element()? {
+                    if axes.len() == MAX_AXES {
+                        return Err(A::Error::custom(format!("a shape of more than {MAX_AXES} axes")));
+                    }
+                    axes.push(axis);
+                }
+                Ok(Axes(axes))
+            }
+        }
+
+        shape.deserialize_seq(List)
+    }
+}
+
+/// Of a file, or of all shards.
+pub(super) fn too_many_tensors() -> String {
+    format!("more than {MAX_TENSORS} tensors, which are the most that are allowed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(header: &str) -> Option<String> {
+        parse(header.as_bytes(), 8 + header.len() as u64).err()
+    }
+
+    fn empty(shape: &str) -> String {
+        format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[0,0]}}"#)
+    }
+
+    #[test]
+    fn headers_have_a_largest_size() {
+        let of = |size: u64| length(&size.to_le_bytes(), u64::MAX);
+        assert_eq!(of(MAX_HEADER_BYTES), Ok(MAX_HEADER_BYTES));
+        assert!(of(MAX_HEADER_BYTES + 1).unwrap_err().contains("is 100000001 bytes, at most 100000000 are allowed"));
+    }
+
+    #[test]
+    fn names_have_a_largest_size() {
+        let (most, more) = ("n".repeat(MAX_NAME_BYTES), "n".repeat(MAX_NAME_BYTES + 1));
+        assert_eq!(refusal(&format!(r#"{{"{most}":{}}}"#, empty("[0]"))), None);
+        let text = refusal(&format!(r#"{{"{more}":{}}}"#, empty("[0]"))).unwrap();
+        assert!(text.contains("a name of 1025 bytes, at most 1024 are allowed") && text.len() < 200, "{text}");
+        let of_type = |name: &str| format!(r#"{{"x":{}}}"#, empty("[0]").replace("F32", name));
+        assert_eq!(refusal(&of_type(&most)), None);
+        assert!(refusal(&of_type(&more)).unwrap().contains("tensor x: a name of 1025 bytes"));
+        // What programs write about themselves is not read.
+        assert_eq!(refusal(&format!(r#"{{"__metadata__":{{"{more}":"{more}","shape":7}}}}"#)), None);
+    }
+
+    #[test]
+    fn shapes_have_a_largest_number_of_axes() {
+        let of = |axes: usize| refusal(&format!(r#"{{"x":{}}}"#, empty(&format!("[0{}]", ",1".repeat(axes - 1)))));
+        assert_eq!(of(MAX_AXES), None);
+        assert!(of(MAX_AXES + 1).unwrap().contains("tensor x: a shape of more than 64 axes"));
+    }
+
+    #[test]
+    fn files_have_a_largest_number_of_tensors() {
+        let of = |count: usize| {
+            let tensors: Vec<String> = (0..count).map(|i| format!(r#""{i}":{}"#, empty("[0]"))).collect();
+            refusal(&format!("{{{}}}", tensors.join(",")))
+        };
+        assert_eq!(of(MAX_TENSORS), None);
+        assert!(of(MAX_TENSORS + 1).unwrap().contains("more than 262144 tensors"));
     }
 }

@@ -1,7 +1,7 @@
 //! The fields that `config.json` may have.
 
-use super::config::Config;
-use crate::error::{Result, fail};
+use super::config::{Config, shown};
+use crate::error::{Result, fail, shortened};
 use serde_json::Value;
 
 /// A family of models with fields of its own.
@@ -151,14 +151,14 @@ impl Config {
             }
             if let Some((_, fixed)) = FIXED.iter().find(|(field, _)| *field == name) {
                 if !serde_json::from_str::<Vec<Value>>(fixed).is_ok_and(|fixed| fixed.iter().any(|f| same(f, value))) {
-                    fail!(UnsupportedModel, "{path}: {name}: found {value}, expected one of {fixed}");
+                    fail!(UnsupportedModel, "{path}: {name}: found {}, expected one of {fixed}", shown(value));
                 }
                 continue;
             }
             if let Some(meant) = known.iter().find(|known| alike(name, known)).filter(|meant| **meant != "dropout") {
                 fail!(Config, "{path}: {name}: unknown field; did you mean {meant}?");
             }
-            warnings.push(format!("{path}: unknown field {name} is ignored"));
+            warnings.push(format!("{path}: unknown field {} is ignored", shortened(name.into())));
         }
         Ok(warnings)
     }
@@ -177,6 +177,10 @@ fn same(a: &Value, b: &Value) -> bool {
 
 /// Whether `name` is `known` with other capitals or separators, or with one or two typing errors.
 fn alike(name: &str, known: &str) -> bool {
+    // Of a long name, the distance would take long.
+    if name.chars().count() > known.len() + 2 {
+        return false;
+    }
     let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
     distance(&plain(name), &plain(known)) <= if known.len() < 8 { 1 } else { 2 }
 }

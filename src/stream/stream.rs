@@ -221,6 +221,7 @@ impl Stream {
     pub(super) fn encoded_by(&self, frames: u64) -> Result<Range<u64>> {
         check_count("frames", frames)?;
         let encoder = self.in_clip(&self.encoder)?;
+        check_count("frames in the clip", encoder.progress().count + frames)?;
         self.check_groups(frames)?;
         Ok(encoder.outputs_of(frames))
     }
@@ -228,7 +229,9 @@ impl Stream {
     /// The clip's frames that `latents` more latents would give, without those behind the limit.
     pub(super) fn decoded_by(&self, latents: u64) -> Result<Range<u64>> {
         check_count("latents", latents)?;
-        Ok(self.limited_range(self.in_clip(&self.decoder)?.outputs_of(latents)))
+        let decoder = self.in_clip(&self.decoder)?;
+        check_count("latents in the clip", decoder.progress().count + latents)?;
+        Ok(self.limited_range(decoder.outputs_of(latents)))
     }
 
     pub(super) fn encoded_by_flush(&self) -> Result<Range<u64>> {

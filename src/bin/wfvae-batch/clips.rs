@@ -1,10 +1,12 @@
 //! Which clips a job has: those of folders, files and lists, each with a key that names its output.
 
 use crate::arguments::FrameArguments;
+use crate::lines::{self, LONGEST, TooLong};
 use crate::times::{microseconds, seconds};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufReader, Write};
 use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -148,12 +150,18 @@ fn add_list(
     clips: &mut Vec<Clip>,
     parse: impl Fn(&str) -> Result<Line, String>,
 ) -> Result<(), String> {
-    let content = std::fs::read(input).map_err(|e| e.to_string())?;
-    let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
+    let mut list = BufReader::new(File::open(input).map_err(|e| e.to_string())?);
     let folder = input.parent().unwrap_or(Path::new(""));
-    for (number, line) in content.split(|&byte| byte == b'\n').enumerate() {
-        let named = |text: String| format!("line {}: {text}", number + 1);
+    for number in 1.. {
+        let named = |text: String| format!("line {number}: {text}");
+        let line = match lines::next(&mut list, LONGEST).map_err(|e| e.to_string())? {
+            None => break,
+            Some(Err(TooLong)) => return Err(named(format!("it is longer than {LONGEST} bytes"))),
+            Some(Ok(line)) => line,
+        };
+        let line = if number == 1 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line) } else { &line };
         let line = std::str::from_utf8(line).map_err(|_| named("it is not UTF-8".into()))?;
+        let line = line.strip_suffix('\n').unwrap_or(line);
         let line = line.strip_suffix('\r').unwrap_or(line);
         if !line.trim().is_empty() {
             clips.push(parse(line).and_then(|line| clip_of(line, folder, kind)).map_err(named)?);

@@ -18,6 +18,7 @@ mod formats;
 mod hash;
 mod interrupt;
 mod job;
+mod lines;
 mod lock;
 mod manifest;
 mod media;

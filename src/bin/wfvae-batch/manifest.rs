@@ -2,6 +2,7 @@
 //! appended, and are on the disk before their clips count as done.
 
 use crate::files;
+use crate::lines::{self, TooLong};
 use crate::messages::tell;
 use same_file::Handle;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ use wfvae::{ModelInfo, Precision};
 pub const NAME: &str = "manifest.jsonl";
 const FORMAT: &str = "wfvae-batch";
 const VERSION: u32 = 1;
+/// Bytes of a line, with its end. That of a shard has the keys of all its clips, of which this is room for millions.
+const LONGEST: u64 = 256 << 20;
 
 /// The first line: what every output of the job depends on. A job can go on only with the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -298,16 +301,15 @@ impl Manifest {
         Ok(Some(found))
     }
 
-    /// With their ends, which the last one of a process that was killed may lack.
+    /// With their ends, which the last one of a process that was killed may lack. One that is too long is damaged, and comes as an empty
+    /// one.
     fn lines(&mut self) -> std::io::Result<impl Iterator<Item = std::io::Result<Vec<u8>>>> {
         self.file.seek(SeekFrom::Start(0))?;
         let mut reader = BufReader::new(&mut self.file);
-        Ok(std::iter::from_fn(move || {
-            let mut line = vec![];
-            match reader.read_until(b'\n', &mut line) {
-                Ok(0) => None,
-                read => Some(read.map(|_| line)),
-            }
+        Ok(std::iter::from_fn(move || match lines::next(&mut reader, LONGEST).transpose()? {
+            Ok(Ok(line)) => Some(Ok(line)),
+            Ok(Err(TooLong)) => Some(reader.skip_until(b'\n').map(|_| vec![])),
+            Err(e) => Some(Err(e)),
         }))
     }
 

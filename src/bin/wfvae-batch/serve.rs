@@ -2,12 +2,13 @@
 
 use crate::clips::{self, Clip, Kind};
 use crate::interrupt;
+use crate::lines::{self, LONGEST, TooLong};
 use crate::lock::lock;
 use crate::manifest::{Job, Result as Outcome, Row, Source};
 use crate::task::Task;
 use serde::Serialize;
 use std::collections::HashSet;
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Mutex;
@@ -17,8 +18,6 @@ use std::time::Duration;
 
 /// How often a worker without a clip looks whether the program is to end.
 const LOOK: Duration = Duration::from_millis(100);
-/// Bytes of a line.
-const LONGEST: u64 = 1 << 20;
 
 /// What a line asks for.
 enum Request {
@@ -88,12 +87,10 @@ fn read(kind: Kind<'_>, requests: &SyncSender<Result<Request, String>>) {
 }
 
 fn next_line(input: &mut impl BufRead) -> Result<Option<String>, String> {
-    let mut line = vec![];
-    let read = input.take(LONGEST).read_until(b'\n', &mut line).map_err(|e| e.to_string())?;
-    match read as u64 {
-        0 => Ok(None),
-        LONGEST if !line.ends_with(b"\n") => Err(format!("it is longer than {LONGEST} bytes")),
-        _ => String::from_utf8(line).map(Some).map_err(|_| "it is not UTF-8".into()),
+    match lines::next(input, LONGEST).map_err(|e| e.to_string())? {
+        None => Ok(None),
+        Some(Err(TooLong)) => Err(format!("it is longer than {LONGEST} bytes")),
+        Some(Ok(line)) => String::from_utf8(line).map(Some).map_err(|_| "it is not UTF-8".into()),
     }
 }
 

@@ -7,7 +7,8 @@ use safetensors::Dtype;
 pub(super) const MAX_SIDE: u64 = 1 << 15;
 pub(super) const MAX_CHANNELS: u64 = 1 << 16;
 pub(super) const MAX_COMPRESSION: u64 = 1 << 10;
-const MAX_NOTE_BYTES: usize = 1 << 16;
+/// Of the note, and of the name of the program.
+const MAX_TEXT_BYTES: usize = 1 << 16;
 
 /// Describes a latent file. [`Stream::latent_file`](crate::Stream::latent_file) creates this for a stream's latents.
 ///
@@ -52,7 +53,7 @@ pub struct LatentFileInfo {
     pub latents: u64,
     /// Frames per second as numerator and denominator, if known.
     pub fps: Option<(u32, u32)>,
-    /// The program that wrote the file.
+    /// The program that wrote the file: at most 65536 bytes.
     pub generator: String,
     /// Any text of at most 65536 bytes. May be empty.
     pub note: String,
@@ -137,8 +138,10 @@ impl LatentFileInfo {
         {
             return Err(format!("fps is {numerator}/{denominator}, expected two numbers of at least 1"));
         }
-        if self.note.len() > MAX_NOTE_BYTES {
-            return Err(format!("the note has {} bytes, expected at most {MAX_NOTE_BYTES}", self.note.len()));
+        for (name, text) in [("note", &self.note), ("generator", &self.generator)] {
+            if text.len() > MAX_TEXT_BYTES {
+                return Err(format!("the {name} has {} bytes, expected at most {MAX_TEXT_BYTES}", text.len()));
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Writes and parses the header of a latent file.
 
 use super::info::{LatentFileInfo, MAX_CHANNELS, MAX_COMPRESSION, MAX_SIDE};
+use crate::error::shortened;
 use crate::media::latents::{LatentType, Posterior};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -135,7 +136,7 @@ impl LatentFileInfo {
             let (frames, width, height) = (info.frames, info.width, info.height);
             return Err(format!(
                 "tensor {name}: found shape {}, expected {expected:?} for {frames} frames of {width}x{height}",
-                cut(format!("{:?}", tensor.shape))
+                shortened(format!("{:?}", tensor.shape))
             ));
         }
         Ok(info)
@@ -188,14 +189,7 @@ impl<'a> Fields<'a> {
 
 /// Quotes a value from a file for a message, shortened if it is long.
 fn quoted(text: impl AsRef<str>) -> String {
-    cut(format!("{:?}", text.as_ref()))
-}
-
-fn cut(text: String) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
+    shortened(format!("{:?}", text.as_ref()))
 }
 
 #[cfg(test)]

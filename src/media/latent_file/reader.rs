@@ -13,7 +13,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Far more than the lists, the note and other programs' keys need.
+/// Far more than the lists, the texts and other programs' keys need.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 /// Bytes read at a time.
 const BLOCK: usize = 1 << 14;
