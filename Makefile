@@ -76,7 +76,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-cinstall golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-cinstall check-supply golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -396,6 +396,11 @@ check-valgrind: c-tests
 #: make check-cinstall   compares `make install` with `cargo cinstall`; builds cargo-c first, which takes minutes
 check-cinstall:
 	@tests/install/check-cinstall.sh
+
+#: make check-supply   licences, sources and known flaws of the dependencies, by cargo-deny, which it builds first in a quarter of
+#:               an hour; counts unsafe code
+check-supply:
+	@tests/check_supply.sh
 
 #: make ffmpeg   builds target/ffmpeg/ffmpeg with -vf wfvae from FFmpeg's Debian source; SUITE=trixie: of another release
 ffmpeg:
