@@ -62,6 +62,8 @@
 //! would end the process. So the feature `reserve`, which is on by default, sets a global allocator: the system's, with 4 MiB in
 //! reserve for this case. A program with a global allocator of its own turns the feature off.
 #![warn(missing_docs, missing_debug_implementations)]
+// Each piece of unsafe code says why it is sound. Tests may go without.
+#![cfg_attr(not(test), warn(clippy::undocumented_unsafe_blocks))]
 
 mod capi;
 mod engine;

@@ -170,6 +170,7 @@ pub struct wfvae_frame {
     pub siting: u32,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_frame {
     const NAME: &'static str = "wfvae_frame";
     const FIRST_SIZE: usize = size_of::<wfvae_frame>();
@@ -193,6 +194,7 @@ pub struct wfvae_frames {
     pub frame_strides: [isize; 4],
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_frames {
     const NAME: &'static str = "wfvae_frames";
     const FIRST_SIZE: usize = size_of::<wfvae_frames>();

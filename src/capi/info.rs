@@ -53,6 +53,7 @@ pub struct wfvae_info {
     pub reserved: u32,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_info {
     const NAME: &'static str = "wfvae_info";
     const FIRST_SIZE: usize = size_of::<wfvae_info>();
@@ -88,6 +89,7 @@ pub struct wfvae_progress {
     pub steps_total: u64,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_progress {
     const NAME: &'static str = "wfvae_progress";
     const FIRST_SIZE: usize = size_of::<wfvae_progress>();

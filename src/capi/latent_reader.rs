@@ -77,6 +77,7 @@ pub struct wfvae_latent_file_info {
     pub decoder_identity: u64,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_latent_file_info {
     const NAME: &'static str = "wfvae_latent_file_info";
     const FIRST_SIZE: usize = size_of::<wfvae_latent_file_info>();

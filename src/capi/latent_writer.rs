@@ -50,6 +50,7 @@ pub struct wfvae_latent_writer_options {
     pub error_size: usize,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_latent_writer_options {
     const NAME: &'static str = "wfvae_latent_writer_options";
     const FIRST_SIZE: usize = size_of::<wfvae_latent_writer_options>();

@@ -2,7 +2,11 @@
 //! No other logic; every export is one `guard!`.
 //!
 //! cbindgen generates `include/wfvae.h` from these files (`make header`), so their documentation is for C programmers.
+//!
+//! Unsafe code here has one reason, unless another is given: C passes what the header says. Pointers are NULL, which is checked, or
+//! lead to as much as the header asks for, for as long as it says; handles are those that the library made and has not destroyed.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
+#![allow(clippy::undocumented_unsafe_blocks, reason = "above")]
 
 mod abi;
 mod error_text;

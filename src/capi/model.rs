@@ -162,21 +162,40 @@ pub unsafe extern "C" fn wfvae_model_save_onnx(
 }
 
 impl wfvae_model {
-    pub(super) unsafe fn from_ptr<'a>(model: *const wfvae_model) -> Result<&'a wfvae_model> {
+    pub(super) unsafe fn from_ptr(model: *const wfvae_model) -> Result<Arc<wfvae_model>> {
         let model = unsafe { wfvae_model::of_any_process(model)? };
         model.model.owner().check("model")?;
         Ok(model)
     }
 
-    /// For reading what never changes, in a forked child too.
-    unsafe fn of_any_process<'a>(model: *const wfvae_model) -> Result<&'a wfvae_model> {
-        match unsafe { model.as_ref() } {
-            Some(model) => Ok(model),
-            None => fail!(InvalidArgument, "model is NULL"),
+    /// For reading what never changes, in a forked child too. A share of the handle, so that another thread that closes it does not
+    /// free it under a running call.
+    unsafe fn of_any_process(model: *const wfvae_model) -> Result<Arc<wfvae_model>> {
+        if model.is_null() {
+            fail!(InvalidArgument, "model is NULL");
+        }
+        // SAFETY: made by Arc::into_raw in wfvae_model_open.
+        unsafe {
+            Arc::increment_strong_count(model);
+            Ok(Arc::from_raw(model))
         }
     }
 
     pub(super) fn model(&self) -> &Model {
         &self.model
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_closed_during_a_call_stays_until_the_call_has_ended() {
+        let mut model = std::ptr::null_mut();
+        assert!(unsafe { wfvae_model_open(std::ptr::null(), std::ptr::null(), &mut model) } == wfvae_status::Ok);
+        let in_call = unsafe { wfvae_model::from_ptr(model) }.unwrap();
+        unsafe { wfvae_model_close(model) };
+        assert_eq!((Arc::strong_count(&in_call), in_call.model().latents_for_frames(5)), (1, 2));
     }
 }

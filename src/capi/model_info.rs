@@ -92,6 +92,7 @@ pub struct wfvae_model_info {
     pub decode_whole_clips: u32,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_model_info {
     const NAME: &'static str = "wfvae_model_info";
     const FIRST_SIZE: usize = size_of::<wfvae_model_info>();

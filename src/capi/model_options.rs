@@ -194,6 +194,7 @@ pub struct wfvae_model_options {
     pub error_size: usize,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_model_options {
     const NAME: &'static str = "wfvae_model_options";
     const FIRST_SIZE: usize = size_of::<wfvae_model_options>();
@@ -211,7 +212,9 @@ struct CallbackSink {
     user: *mut c_void,
 }
 
+// SAFETY: the header says it of the callback, and of what the pointer leads to.
 unsafe impl Send for CallbackSink {}
+// SAFETY: as above.
 unsafe impl Sync for CallbackSink {}
 
 impl CallbackSink {

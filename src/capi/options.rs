@@ -89,6 +89,7 @@ pub struct wfvae_memory {
     pub decode_tiles: u32,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_memory {
     const NAME: &'static str = "wfvae_memory";
     const FIRST_SIZE: usize = size_of::<wfvae_memory>();
@@ -171,6 +172,7 @@ pub struct wfvae_options {
     pub error_size: usize,
 }
 
+// SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
 unsafe impl CStruct for wfvae_options {
     const NAME: &'static str = "wfvae_options";
     const FIRST_SIZE: usize = size_of::<wfvae_options>();

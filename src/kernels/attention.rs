@@ -112,6 +112,7 @@ impl Attention<'_> {
         let size = [height, width];
         let division = Division::new(size, channels, resources.threads);
         assert!(channels > 0 && [query, key, value].iter().all(|x| x.len() == division.count * channels), "{size:?}");
+        // SAFETY: as this function asks of its caller.
         let out = unsafe { BorderedOut::begin(Bordered::new(size, channels), output) };
         let mut shared = resources.scratch.shared(division.scratch(resources.threads))?;
         let keys: Shared<bf16> = Shared(shared.start().cast());
@@ -139,6 +140,7 @@ impl Attention<'_> {
 
     /// As `[step of channels][tile][pair of channels][key][2]`.
     unsafe fn pack_keys(&self, division: Division, panel: usize, to: Shared<bf16>) {
+        // SAFETY: as this function asks of its caller.
         let to = unsafe {
             std::slice::from_raw_parts_mut(to.at(panel * PANEL * division.channels), PANEL * division.channels)
         };
@@ -160,7 +162,9 @@ impl Attention<'_> {
         let first = step * DEPTH;
         let of_panel = division.keys() * PANEL;
         for panel in 0..division.channels / PANEL {
+            // SAFETY: as this function asks of its caller.
             let to = unsafe { to.at(panel * of_panel + step * DEPTH * PANEL) };
+            // SAFETY: as this function asks of its caller.
             let to = unsafe { std::slice::from_raw_parts_mut(to, DEPTH * PANEL) };
             for (i, pair) in to.chunks_exact_mut(2).enumerate() {
                 let (channel, rest) = (i % SIDE, i / SIDE);
@@ -231,6 +235,7 @@ impl Run<'_> {
         });
         let units = &mut units[..count];
         for unit in &*units {
+            // SAFETY: as this function asks of its caller.
             unsafe { attention.pack_queries(division, unit) };
         }
         let (tile, panel_len) = (weights_bytes(DEPTH), PANEL * UNIT);
@@ -304,12 +309,14 @@ unsafe fn multiply(
             ahead: weights.wrapping_add(count * 2 * weights_bytes(DEPTH)),
             ahead_stride: AHEAD,
         };
+        // SAFETY: as this function asks of its caller.
         unsafe { ready.run(&products, 2) };
     }
 }
 
 impl Attention<'_> {
     unsafe fn pack_queries(&self, division: Division, unit: &Unit) {
+        // SAFETY: as this function asks of its caller.
         let to = unsafe { std::slice::from_raw_parts_mut(unit.queries, 2 * division.queries_len()) };
         to.fill(bf16::ZERO);
         for n in 0..unit.count {

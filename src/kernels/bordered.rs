@@ -68,6 +68,7 @@ impl Bordered {
     /// # Safety
     /// `to` has room for such a frame, and nobody else uses its zeros.
     pub(super) unsafe fn write_zeros(self, to: *mut bf16) {
+        // SAFETY: as this function asks of its caller.
         let zeros = |from: usize, until: usize| unsafe {
             to.add(from * self.stored).write_bytes(0, (until - from) * self.stored);
         };
@@ -91,6 +92,7 @@ impl BorderedOut {
     /// # Safety
     /// As that of `Bordered::write_zeros`, until this is used for the last time.
     pub(super) unsafe fn begin(frame: Bordered, to: *mut bf16) -> Self {
+        // SAFETY: as this function asks of its caller.
         unsafe { frame.write_zeros(to) };
         BorderedOut { frame, to: Shared(to) }
     }
@@ -101,6 +103,7 @@ impl BorderedOut {
     /// It is in the frame.
     #[inline(always)]
     pub(super) unsafe fn pixel(self, y: usize, x: usize) -> *mut bf16 {
+        // SAFETY: as this function asks of its caller.
         unsafe { self.to.at((self.frame.row(y) + x) * self.frame.stored) }
     }
 }
@@ -128,6 +131,7 @@ impl Narrow<'_> {
         let Narrow { frame, height, width, channels, .. } = *self;
         assert_eq!(frame.len(), height * width * channels);
         let result = self.result();
+        // SAFETY: as this function asks of its caller.
         let out = unsafe { BorderedOut::begin(result, output) };
         workers(result.height, &|row| {
             level.dispatch(Row { narrow: *self, row, out });

@@ -116,6 +116,7 @@ impl Before<'_> {
     /// `to` has room for the frame.
     unsafe fn run(self, clip: &Clip, n: usize, target: Target, resources: Resources, to: *mut f32) {
         let (pixels, workers) = (clip.frame(n, 0), resources.workers);
+        // SAFETY: as this function asks of its caller.
         unsafe {
             match self {
                 Before::Nothing => to.copy_from_nonoverlapping(pixels.as_ptr(), pixels.len()),

@@ -153,12 +153,15 @@ impl Sums<'_> {
         let mut start = 0;
         while start < self.count {
             let rows = BLOCK.min(self.count - start);
+            // SAFETY: as this function asks of its caller.
             let from = unsafe { self.from.as_ptr().add(start * self.channels + channel) };
             let mut mean = [s.splat_f32s(0.0); N];
             let mut row = 0;
             while row < rows {
                 for i in 0..N {
+                    // SAFETY: as this function asks of its caller.
                     let at = unsafe { from.add(row * self.channels + i * S::F32_LANES) };
+                    // SAFETY: as this function asks of its caller.
                     mean[i] = s.add_f32s(mean[i], unsafe { load_some(s, at, some - i * S::F32_LANES) });
                 }
                 row += 1;
@@ -172,7 +175,9 @@ impl Sums<'_> {
             row = 0;
             while row < rows {
                 for i in 0..N {
+                    // SAFETY: as this function asks of its caller.
                     let at = unsafe { from.add(row * self.channels + i * S::F32_LANES) };
+                    // SAFETY: as this function asks of its caller.
                     let value = unsafe { load_some(s, at, some - i * S::F32_LANES) };
                     let centred = s.sub_f32s(value, mean[i]);
                     rest[i] = s.add_f32s(rest[i], centred);

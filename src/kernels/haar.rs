@@ -75,6 +75,7 @@ impl Analysis<'_> {
         let to = match to {
             Coefficients::Pixels(to) => Out::Pixels(Shared(to)),
             Coefficients::Bordered(to) => {
+                // SAFETY: as this function asks of its caller.
                 Out::Bordered(unsafe { BorderedOut::begin(Bordered::new(self.result(), self.coefficients()), to) })
             }
         };
@@ -150,6 +151,7 @@ impl Columns {
     unsafe fn store(&self, to: *mut f32, count: usize, of_pixel: usize) {
         for i in 0..count {
             for (n, column) in self.0[..of_pixel].iter().enumerate() {
+                // SAFETY: as this function asks of its caller.
                 unsafe { to.add(i * of_pixel + n).write(column[i]) };
             }
         }
@@ -168,10 +170,12 @@ impl Columns {
                 pairs[i] = u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16;
             }
             for (i, pair) in pairs[..count].iter().enumerate() {
+                // SAFETY: as this function asks of its caller.
                 unsafe { to.add(i * stored + 2 * n).cast::<u32>().write_unaligned(pair.to_le()) };
             }
         }
         for i in 0..count {
+            // SAFETY: as this function asks of its caller.
             unsafe { to.add(i * stored + of_pixel).write_bytes(0, stored - of_pixel) };
         }
     }

@@ -49,6 +49,7 @@ impl LayerNorm<'_> {
     pub(super) unsafe fn run_bordered(&self, size: [usize; 2], level: Level, workers: Workers, output: *mut bf16) {
         let [height, width] = size;
         assert_eq!(self.count(), height * width, "a frame of {height}x{width}");
+        // SAFETY: as this function asks of its caller.
         let out = unsafe { BorderedOut::begin(Bordered::new(size, self.norm.scale.len()), output) };
         workers(height, &|row| {
             level.dispatch(Row { layer: *self, row, out });
@@ -155,6 +156,7 @@ impl<'a, S: Simd> Normalizer<'a, S> {
     #[inline(always)]
     pub(super) unsafe fn write_narrow(&self, from: *const f32, to: *mut bf16, stored: usize) {
         let (s, channels) = (self.s, self.norm.scale.len());
+        // SAFETY: as this function asks of its caller.
         unsafe {
             let statistics = self.statistics(from);
             let mut c = 0;
@@ -201,6 +203,7 @@ impl<'a, S: Simd> Normalizer<'a, S> {
         let factor = self.factor(squares);
         for i in 0..N {
             let c = i * S::F32_LANES;
+            // SAFETY: as this function asks of its caller.
             unsafe {
                 let normed = self.scaled(centred[i], factor, c);
                 store_narrow::<S>(to.add(c), self.activated(normed), S::F32_LANES);
@@ -208,6 +211,7 @@ impl<'a, S: Simd> Normalizer<'a, S> {
         }
         let mut c = N * S::F32_LANES;
         while c < stored {
+            // SAFETY: as this function asks of its caller.
             unsafe { store_narrow::<S>(to.add(c), s.splat_f32s(0.0), S::F32_LANES) };
             c += S::F32_LANES;
         }
@@ -223,6 +227,7 @@ impl<'a, S: Simd> Normalizer<'a, S> {
     #[inline(always)]
     unsafe fn statistics(&self, from: *const f32) -> Statistics<S> {
         let (s, channels) = (self.s, self.norm.scale.len());
+        // SAFETY: as this function asks of its caller.
         unsafe {
             let mut sum = s.splat_f32s(0.0);
             let mut c = 0;
@@ -259,6 +264,7 @@ impl<'a, S: Simd> Normalizer<'a, S> {
     #[inline(always)]
     unsafe fn apply(&self, statistics: &Statistics<S>, from: *const f32, c: usize) -> S::f32s {
         let s = self.s;
+        // SAFETY: as this function asks of its caller.
         unsafe {
             let centred = s.sub_f32s(load_some(s, from.add(c), self.norm.scale.len() - c), statistics.mean);
             self.scaled(centred, statistics.factor, c)
@@ -271,6 +277,7 @@ impl<'a, S: Simd> Normalizer<'a, S> {
     unsafe fn scaled(&self, centred: S::f32s, factor: S::f32s, c: usize) -> S::f32s {
         let (s, Norm { scale, bias, .. }) = (self.s, self.norm);
         let some = scale.len() - c;
+        // SAFETY: as this function asks of its caller.
         unsafe {
             let (scale, bias) = (load_some(s, scale.as_ptr().add(c), some), load_some(s, bias.as_ptr().add(c), some));
             s.mul_add_e_f32s(s.mul_f32s(centred, factor), scale, bias)

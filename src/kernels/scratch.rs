@@ -65,6 +65,8 @@ struct Memory {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Thread(usize);
 
+/// More bytes than there are addresses, in whole large pages.
+const MOST: usize = isize::MAX as usize / Pages::LARGE * Pages::LARGE;
 /// No system has smaller pages.
 const SMALL_PAGE: usize = 4 << 10;
 
@@ -81,13 +83,14 @@ impl ScratchSize {
 
     /// Bytes that the system gives for it.
     pub(crate) fn bytes(self) -> u64 {
-        (bytes(self.shared) + bytes(self.frames)) as u64 + self.workers as u64 * bytes(self.own) as u64
+        let own = (self.workers as u64).saturating_mul(bytes(self.own) as u64);
+        (bytes(self.shared) as u64).saturating_add(bytes(self.frames) as u64).saturating_add(own)
     }
 }
 
-/// Bytes that the system gives for so many elements.
+/// Bytes that the system gives for so many elements; more than it has if that is no number.
 fn bytes(floats: usize) -> usize {
-    (floats * size_of::<f32>()).next_multiple_of(Pages::LARGE)
+    floats.checked_mul(size_of::<f32>()).and_then(|bytes| bytes.checked_next_multiple_of(Pages::LARGE)).unwrap_or(MOST)
 }
 
 impl ScratchPool {
@@ -267,11 +270,12 @@ mod tests {
     #[test]
     fn what_could_not_be_allocated_is_not_asked_for_again() {
         let pool = ScratchPool::default();
-        // More than there are addresses.
-        const TOO_MANY: usize = 1 << 60;
-        for size in [ScratchSize { own: TOO_MANY, ..SMALL }, ScratchSize { shared: TOO_MANY, ..SMALL }] {
-            assert!(pool.shared(size).is_err());
-            drop(pool.shared(SMALL).unwrap());
+        // More than there are addresses, and more bytes than a number counts.
+        for many in [1 << 60, (1 << 62) + 1, usize::MAX] {
+            for size in [ScratchSize { own: many, ..SMALL }, ScratchSize { shared: many, ..SMALL }] {
+                assert!(pool.shared(size).is_err(), "{many}");
+                drop(pool.shared(SMALL).unwrap());
+            }
         }
     }
 

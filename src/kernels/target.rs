@@ -150,6 +150,7 @@ impl Target {
         output: MatrixOutput,
     ) -> std::result::Result<(), NoMemory> {
         let matrix = self.matrix(convolution).expect("a convolution on a matrix unit");
+        // SAFETY: as this function asks of its caller.
         unsafe { matrix.run(input, resources, output) }
     }
 
@@ -163,6 +164,7 @@ impl Target {
         resources: Resources,
         output: *mut bf16,
     ) -> std::result::Result<(), NoMemory> {
+        // SAFETY: as this function asks of its caller.
         unsafe { attention.run(self.level, resources, output) }
     }
 
@@ -174,6 +176,7 @@ impl Target {
     /// # Safety
     /// As that of `LayerNorm::run`.
     pub(crate) unsafe fn normalize(self, norm: LayerNorm, workers: Workers, output: *mut f32) {
+        // SAFETY: as this function asks of its caller.
         unsafe { norm.run(self.level, workers, output) }
     }
 
@@ -186,6 +189,7 @@ impl Target {
         workers: Workers,
         output: *mut bf16,
     ) {
+        // SAFETY: as this function asks of its caller.
         unsafe { norm.run_bordered(size, self.level, workers, output) }
     }
 
@@ -197,42 +201,49 @@ impl Target {
         workers: Workers,
         output: *mut f32,
     ) -> std::result::Result<(), NoMemory> {
+        // SAFETY: as this function asks of its caller.
         unsafe { statistics.run(self.level, workers, output) }
     }
 
     /// # Safety
     /// As that of `GroupNorm::run`.
     pub(crate) unsafe fn normalize_groups(self, norm: GroupNorm, workers: Workers, output: *mut f32) {
+        // SAFETY: as this function asks of its caller.
         unsafe { norm.run(self.level, workers, output) }
     }
 
     /// # Safety
     /// As that of `Doubling::run`.
     pub(crate) unsafe fn double(self, doubling: Doubling, workers: Workers, output: *mut f32) {
+        // SAFETY: as this function asks of its caller.
         unsafe { doubling.run(self.level, workers, output) }
     }
 
     /// # Safety
     /// As that of `Narrow::run`.
     pub(crate) unsafe fn narrow(self, narrow: Narrow, workers: Workers, output: *mut bf16) {
+        // SAFETY: as this function asks of its caller.
         unsafe { narrow.run(self.level, workers, output) }
     }
 
     /// # Safety
     /// As that of `Blend::run`.
     pub(crate) unsafe fn blend<T: Value>(self, blend: Blend<T>, workers: Workers, output: *mut f32) {
+        // SAFETY: as this function asks of its caller.
         unsafe { blend.run(self.level, workers, output) }
     }
 
     /// # Safety
     /// As that of `Analysis::run`.
     pub(crate) unsafe fn analyse(self, analysis: Analysis, workers: Workers, to: Coefficients, low: Option<*mut f32>) {
+        // SAFETY: as this function asks of its caller.
         unsafe { analysis.run(self.level, workers, to, low) }
     }
 
     /// # Safety
     /// As that of `Synthesis::run`.
     pub(crate) unsafe fn synthesise(self, synthesis: Synthesis, workers: Workers, pictures: &[*mut f32]) {
+        // SAFETY: as this function asks of its caller.
         unsafe { synthesis.run(self.level, workers, pictures) }
     }
 

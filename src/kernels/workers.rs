@@ -23,6 +23,7 @@ impl<T> Shared<T> {
     /// # Safety
     /// As that of `pointer::add`.
     pub(super) unsafe fn at(self, offset: usize) -> *mut T {
+        // SAFETY: as this function asks of its caller.
         unsafe { self.0.add(offset) }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) struct Pages {
 
 // SAFETY: it owns what `start` points into. Whoever uses that sees to it that nobody else does.
 unsafe impl Send for Pages {}
+// SAFETY: as above.
 unsafe impl Sync for Pages {}
 
 impl Pages {
@@ -20,7 +21,8 @@ impl Pages {
 
     /// Zeros. The system allocates a page when it is first written to.
     pub(crate) fn new(bytes: usize) -> std::io::Result<Self> {
-        let mut mapping = MmapMut::map_anon(bytes + Self::LARGE)?;
+        let all = bytes.checked_add(Self::LARGE).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        let mut mapping = MmapMut::map_anon(all)?;
         let first = mapping.as_mut_ptr();
         let skipped = first.align_offset(Self::LARGE);
         // Only advice: small pages work too.
@@ -51,5 +53,6 @@ mod tests {
             all.fill(1);
         }
         assert!(Pages::new(usize::MAX / 2).is_err());
+        assert!(Pages::new(usize::MAX).is_err());
     }
 }

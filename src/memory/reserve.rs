@@ -124,17 +124,20 @@ impl Reserve {
 // SAFETY: blocks come from the system, or are free slots with sufficient alignment.
 unsafe impl GlobalAlloc for Reserving {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller promises a size above zero.
         let block = unsafe { System.alloc(layout) };
         if block.is_null() { RESERVE.take(layout) } else { block }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as in `alloc`.
         let block = unsafe { System.alloc_zeroed(layout) };
         if !block.is_null() {
             return block;
         }
         let block = RESERVE.take(layout);
         if !block.is_null() {
+            // SAFETY: the block has that size.
             unsafe { block.write_bytes(0, layout.size()) };
         }
         block
@@ -143,12 +146,14 @@ unsafe impl GlobalAlloc for Reserving {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match RESERVE.holds(block) {
             true => RESERVE.give_back(block, layout.size()),
+            // SAFETY: the block is the system's, and the caller promises its layout.
             false => unsafe { System.dealloc(block, layout) },
         }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         if !RESERVE.holds(block) {
+            // SAFETY: as in `dealloc`.
             let grown = unsafe { System.realloc(block, layout, new_size) };
             if !grown.is_null() {
                 return grown;
@@ -157,6 +162,7 @@ unsafe impl GlobalAlloc for Reserving {
         // SAFETY: the caller promises that the new size is valid for a layout.
         let grown = unsafe { self.alloc(Layout::from_size_align_unchecked(new_size, layout.align())) };
         if !grown.is_null() {
+            // SAFETY: both blocks have so many bytes, and the old one is not used any more.
             unsafe {
                 grown.copy_from_nonoverlapping(block, layout.size().min(new_size));
                 self.dealloc(block, layout);

@@ -87,6 +87,7 @@ impl Module {
     unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
         // SAFETY: the loader's description and the search of `of`, both valid during the call.
         let (info, search) = unsafe { (&*info, &mut *data.cast::<(usize, Option<Module>)>()) };
+        // SAFETY: so many segments, which stay while the library is loaded.
         let segments = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
         let base = info.dlpi_addr as usize;
         let range = |segment: &libc::Elf64_Phdr| {
@@ -127,8 +128,8 @@ impl Module {
             self.address(DT_JMPREL).zip(self.tag(DT_PLTRELSZ)).filter(|_| jumps),
         ];
         let relocations = tables.into_iter().flatten().flat_map(|(start, bytes)| {
-            // SAFETY: tables of the loaded library, with these sizes.
             let count = bytes / size_of::<libc::Elf64_Rela>();
+            // SAFETY: tables of the loaded library, with these sizes.
             unsafe { std::slice::from_raw_parts(start as *const libc::Elf64_Rela, count) }
         });
         let addresses = relocations.filter(|relocation| ADDRESSES.contains(&(relocation.r_info & 0xffff_ffff)));

@@ -46,6 +46,7 @@ impl SharedLibrary {
     /// # Safety
     /// Nothing of the library is used any more.
     pub(crate) unsafe fn close(self) {
+        // SAFETY: the caller promises it.
         unsafe { libc::dlclose(self.0) };
     }
 }
@@ -56,6 +57,7 @@ fn loader_error() -> String {
     if text.is_null() {
         return "unknown error".into();
     }
+    // SAFETY: as above.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
@@ -148,6 +150,7 @@ pub(crate) fn open_no_follow(path: &Path) -> io::Result<File> {
 /// The handler does only what is allowed after a fork.
 pub(crate) unsafe fn on_fork(handler: unsafe extern "C" fn()) {
     // If registering fails for lack of memory, the process ID still tells most processes apart.
+    // SAFETY: the caller promises it of the handler.
     unsafe { libc::pthread_atfork(None, None, Some(handler)) };
 }
 

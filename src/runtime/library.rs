@@ -20,6 +20,7 @@ pub(super) struct Entry(pub(super) *const c_void);
 
 // SAFETY: only an address.
 unsafe impl Send for Entry {}
+// SAFETY: as above.
 unsafe impl Sync for Entry {}
 
 /// Finds the library: at `path`, or else where an environment variable says, already loaded in the process, beside
@@ -230,6 +231,7 @@ fn check(library: SharedLibrary, path: &Path) -> Result<Library, Failure> {
         if version.is_null() { String::new() } else { CStr::from_ptr(version).to_string_lossy().into_owned() }
     };
     // GetApi writes to standard error if it refuses, so it is called last.
+    // SAFETY: as above; every libonnxruntime answers NULL for a version that it lacks.
     if !is_new_enough(&version, needed) || unsafe { ((*base).GetApi)(needed) }.is_null() {
         // SAFETY: not used any more. If it stayed open, its soname would hide the next candidate.
         unsafe { library.close() };

@@ -95,6 +95,7 @@ struct Pinned {
 
 // SAFETY: nobody uses the allocator, and it is dropped once.
 unsafe impl Send for Pinned {}
+// SAFETY: as above.
 unsafe impl Sync for Pinned {}
 
 impl Pinned {

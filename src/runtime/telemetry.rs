@@ -49,6 +49,7 @@ impl OptOut {
         // SAFETY: callers of getenv pass a string.
         match VARIABLES.contains(&unsafe { CStr::from_ptr(name) }) {
             true => c"1".as_ptr().cast_mut(),
+            // SAFETY: as above.
             false => unsafe { libc::getenv(name) },
         }
     }

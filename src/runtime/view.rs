@@ -12,6 +12,7 @@ pub(crate) struct View(NonNull<ort::sys::OrtValue>);
 
 // SAFETY: a tensor, like ort's own, which are `Send` and `Sync`.
 unsafe impl Send for View {}
+// SAFETY: as above.
 unsafe impl Sync for View {}
 
 impl View {

@@ -33,6 +33,7 @@ fn ignored() -> Vec<libc::c_int> {
     let is_ignored = |&signal: &libc::c_int| {
         // SAFETY: all zeros are a valid value, and the call only writes to it.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: it writes to the struct only.
         let found = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) };
         found == 0 && action.sa_sigaction == libc::SIG_IGN
     };

@@ -3,6 +3,8 @@
 //!
 //! SPDX-License-Identifier: MIT OR Apache-2.0
 
+#![warn(clippy::undocumented_unsafe_blocks)]
+
 #[cfg(not(unix))]
 compile_error!("wfvae-batch is for Unix: it reads clips through processes that are ended by signals");
 

@@ -144,6 +144,7 @@ impl Matrix {
             MatrixOutput::Sums(sums) => (Written::Sums(Shared(sums)), None),
             MatrixOutput::Narrow(narrow) => (Written::Narrow(Shared(narrow)), None),
             MatrixOutput::Normed(norm, normed, sums) if division.normed_at_once => {
+                // SAFETY: as this function asks of its caller.
                 let normed = unsafe { BorderedOut::begin(Bordered::new(division.result, c_out), normed) };
                 (Written::Normed(norm, normed, sums.map(Shared)), None)
             }
@@ -153,11 +154,13 @@ impl Matrix {
             }
         };
         let run = Run { matrix: self, unit, frame, division, frames, weights, bias, residual, result };
+        // SAFETY: as this function asks of its caller.
         unsafe { run.run(resources)? };
         if let Some((norm, normed, sums)) = then {
             // SAFETY: the sums are complete.
             let pixels = unsafe { std::slice::from_raw_parts(sums, height * width * c_out) };
             let layer = LayerNorm { pixels, norm };
+            // SAFETY: as this function asks of its caller.
             unsafe { layer.run_bordered([height, width], self.level, resources.workers, normed) };
         }
         Ok(())
@@ -638,6 +641,7 @@ impl Part<'_> {
     unsafe fn result<S: Simd>(&self, s: S, sums: *const f32, index: usize, c: usize) -> S::f32s {
         let Run { bias, residual, .. } = *self.run;
         let some = bias.len() - c;
+        // SAFETY: as this function asks of its caller.
         unsafe {
             let value = s.add_f32s(load::<S>(sums), load_some(s, bias.as_ptr().add(c), some));
             match residual {

@@ -129,6 +129,7 @@ impl Tile {
         for row in 0..IN {
             let transformed = T::input(s, half[row]);
             for column in 0..IN {
+                // SAFETY: as this function asks of its caller.
                 unsafe { store::<S>(to.add((row * IN + column) * point_len), transformed[column]) };
             }
         }
@@ -188,11 +189,13 @@ impl Multiplier for Vectors {
         to: *mut f32,
         point_len: usize,
     ) {
+        // SAFETY: as this function asks of its caller.
         unsafe { transform_kernel::<S, T, IN, OUT>(s, from, depth, vectors, rows, to, point_len) };
     }
 
     #[inline(always)]
     unsafe fn multiply<S: Simd>((): &(), s: S, product: Product, vectors: usize) {
+        // SAFETY: as this function asks of its caller.
         unsafe {
             match product.a_stride {
                 16 => product.run::<S, 16>(s, vectors),
@@ -366,6 +369,7 @@ unsafe fn transform_kernel<S: Simd, T: Transform<IN, OUT>, const IN: usize, cons
             let mut taps = [zero; 3];
             for row in 0..3 {
                 let tap = row * 3 + column;
+                // SAFETY: as this function asks of its caller.
                 taps[row] = unsafe { load::<S>(from.add(((k * 9 + tap) * vectors + vector) * S::F32_LANES)) };
             }
             let transformed = T::kernel(s, taps);
@@ -376,6 +380,7 @@ unsafe fn transform_kernel<S: Simd, T: Transform<IN, OUT>, const IN: usize, cons
         for (i, row) in rows.clone().enumerate() {
             let transformed = T::kernel(s, half[row]);
             for column in 0..IN {
+                // SAFETY: as this function asks of its caller.
                 unsafe { store::<S>(to.add((i * IN + column) * point_len + n * S::F32_LANES), transformed[column]) };
             }
         }

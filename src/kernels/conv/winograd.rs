@@ -63,6 +63,7 @@ impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> Fl
         let division = self.divide([input.height, input.width], resources.threads);
         let Winograd { level, multiplier, sampling, transform, .. } = *self;
         let run = Run::<T, M, IN, OUT> { level, multiplier, input, sampling, division, transform };
+        // SAFETY: as this function asks of its caller.
         unsafe { run.run(resources, Shared(output)) }
     }
 }
@@ -111,6 +112,7 @@ impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> Ru
             workers(blocks * pieces, &|job| unsafe {
                 self.transform_tiles(first + job / pieces, job % pieces, shared.at(job * division.piece_len()));
             });
+            // SAFETY: as this function asks of its caller.
             workers(blocks * groups, &|job| unsafe {
                 let (block, group) = (job / groups, job % groups);
                 let Ok(mut own) = own() else { return };
@@ -269,6 +271,7 @@ unsafe fn transform_output<S: Simd, T: Transform<IN, OUT>, M: Multiplier, const 
     for column in 0..IN {
         let mut products = [zero; IN];
         for row in 0..IN {
+            // SAFETY: as this function asks of its caller.
             products[row] = unsafe { load::<S>(from.add((row * IN + column) * point_len)) };
         }
         let transformed = T::output(s, products);
@@ -276,6 +279,7 @@ unsafe fn transform_output<S: Simd, T: Transform<IN, OUT>, M: Multiplier, const 
             half[row][column] = transformed[row];
         }
     }
+    // SAFETY: as this function asks of its caller.
     let bias = unsafe { load_some(s, run.input.bias.as_ptr().add(channel), count) };
     let division = &run.division;
     let (y, x) = division.origin(tile);
@@ -286,6 +290,7 @@ unsafe fn transform_output<S: Simd, T: Transform<IN, OUT>, M: Multiplier, const 
             if y < division.height && x < division.width {
                 let at = (y * division.width + x) * c_out + channel;
                 let mut value = s.add_f32s(transformed[column], bias);
+                // SAFETY: as this function asks of its caller.
                 unsafe {
                     if let Some(residual) = run.input.residual {
                         value = s.add_f32s(value, load_some(s, residual.as_ptr().add(at), count));

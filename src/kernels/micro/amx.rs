@@ -49,6 +49,7 @@ pub(super) unsafe fn wide(products: &Products, depth: usize) {
     let tile = weights_bytes(depth);
     for half in 0..count.div_ceil(2) {
         let ahead = ahead.wrapping_add(half * steps.len() * ahead_stride);
+        // SAFETY: as this function asks of its caller.
         unsafe {
             // Rows of 128 bytes.
             let upper = sums.byte_add(half * 2 * SIDE * 2 * ROW);
@@ -109,7 +110,9 @@ pub(super) unsafe fn wide(products: &Products, depth: usize) {
 /// As that of `Ready::run`.
 pub(super) unsafe fn single(products: &Products, depth: usize) {
     let Products { pixels, stride, steps, weights, sums, accumulate, .. } = *products;
+    // SAFETY: as this function asks of its caller.
     let [first, second, third, fourth] = [0, 1, 2, 3].map(|tile| unsafe { sums.byte_add(tile * SIDE * ROW) });
+    // SAFETY: as this function asks of its caller.
     unsafe {
         if accumulate {
             asm!(
@@ -199,6 +202,7 @@ macro_rules! multiply {
 /// As that of `Ready::run_parts`.
 pub(super) unsafe fn wide_parts(products: &PartProducts) {
     let PartProducts { rows, stride, steps, weights, sums, sums_stride, accumulate } = *products;
+    // SAFETY: as this function asks of its caller.
     unsafe {
         let (upper, lower) = (sums, sums.byte_add(SIDE * sums_stride));
         if accumulate {
@@ -279,6 +283,7 @@ pub(super) unsafe fn wide_parts(products: &PartProducts) {
 /// As that of `Ready::run_parts`.
 pub(super) unsafe fn single_parts(products: &PartProducts) {
     let PartProducts { rows, stride, steps, weights, sums, sums_stride, accumulate } = *products;
+    // SAFETY: as this function asks of its caller.
     unsafe {
         let (upper, lower) = (sums, sums.byte_add(SIDE * sums_stride));
         if accumulate {
@@ -365,6 +370,7 @@ pub(super) fn multiply_registers(times: usize) {
 /// They are there, in rows `stride` bytes apart.
 #[inline(always)]
 unsafe fn load_sums(upper: *const f32, lower: *const f32, stride: usize) {
+    // SAFETY: as this function asks of its caller.
     unsafe {
         asm!(
             "tileloadd tmm0, [{upper} + {stride}]",
@@ -382,6 +388,7 @@ unsafe fn load_sums(upper: *const f32, lower: *const f32, stride: usize) {
 /// There is room for what `load_sums` loads.
 #[inline(always)]
 unsafe fn store_sums(upper: *mut f32, lower: *mut f32, stride: usize) {
+    // SAFETY: as this function asks of its caller.
     unsafe {
         asm!(
             "tilestored [{upper} + {stride}], tmm0",

@@ -20,6 +20,7 @@ pub(crate) fn narrow(value: f32) -> bf16 {
 pub(crate) unsafe fn store_narrow<S: Simd>(to: *mut bf16, vector: S::f32s, count: usize) {
     // The compiler keeps this in registers.
     let mut values = [0.0; LINE];
+    // SAFETY: as this function asks of its caller.
     unsafe {
         store::<S>(values.as_mut_ptr(), vector);
         if count >= S::F32_LANES {
@@ -40,6 +41,7 @@ pub(crate) unsafe fn store_narrow<S: Simd>(to: *mut bf16, vector: S::f32s, count
 /// A vector can be written at `to`.
 #[inline(always)]
 pub(crate) unsafe fn store_narrow_filled<S: Simd>(s: S, to: *mut bf16, vector: S::f32s, count: usize) {
+    // SAFETY: as this function asks of its caller.
     unsafe {
         if count < S::F32_LANES {
             store_narrow::<S>(to, s.splat_f32s(0.0), S::F32_LANES);
@@ -60,6 +62,7 @@ pub(crate) trait Value: Copy + Sync {
 impl Value for f32 {
     #[inline(always)]
     unsafe fn load_some<S: Simd>(s: S, from: *const f32, count: usize) -> S::f32s {
+        // SAFETY: as this function asks of its caller.
         unsafe { vectors::load_some(s, from, count) }
     }
 }
@@ -68,6 +71,7 @@ impl Value for bf16 {
     #[inline(always)]
     unsafe fn load_some<S: Simd>(_: S, from: *const bf16, count: usize) -> S::f32s {
         let mut values = [0.0; LINE];
+        // SAFETY: as this function asks of its caller.
         unsafe {
             if count >= S::F32_LANES {
                 for i in 0..S::F32_LANES {

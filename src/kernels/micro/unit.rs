@@ -63,7 +63,9 @@ impl Ready {
         let depth = self.depth;
         debug_assert!((1..=2).contains(&tiles) && !products.steps.is_empty());
         match self.unit {
+            // SAFETY: as this function asks of its caller.
             Unit::Amx if tiles == 2 => unsafe { amx::wide(products, depth) },
+            // SAFETY: as this function asks of its caller.
             Unit::Amx => unsafe { amx::single(products, depth) },
             #[cfg(test)]
             Unit::Plain => unsafe { plain_tiles::run(products, depth, tiles) },
@@ -77,7 +79,9 @@ impl Ready {
     pub(crate) unsafe fn run_parts(&self, products: &PartProducts, tiles: usize) {
         debug_assert!((1..=2).contains(&tiles) && self.depth == DEPTH);
         match self.unit {
+            // SAFETY: as this function asks of its caller.
             Unit::Amx if tiles == 2 => unsafe { amx::wide_parts(products) },
+            // SAFETY: as this function asks of its caller.
             Unit::Amx => unsafe { amx::single_parts(products) },
             #[cfg(test)]
             Unit::Plain => unsafe { plain_tiles::run_parts(products, tiles) },

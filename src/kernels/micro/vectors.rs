@@ -9,6 +9,7 @@ pub(crate) const LINE: usize = 16;
 /// A vector can be read at `from`.
 #[inline(always)]
 pub(crate) unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: as this function asks of its caller.
     unsafe { from.cast::<S::f32s>().read_unaligned() }
 }
 
@@ -16,6 +17,7 @@ pub(crate) unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
 /// A vector can be written at `to`.
 #[inline(always)]
 pub(crate) unsafe fn store<S: Simd>(to: *mut f32, vector: S::f32s) {
+    // SAFETY: as this function asks of its caller.
     unsafe { to.cast::<S::f32s>().write_unaligned(vector) }
 }
 
@@ -26,8 +28,10 @@ pub(crate) unsafe fn store<S: Simd>(to: *mut f32, vector: S::f32s) {
 #[inline(always)]
 pub(crate) unsafe fn load_some<S: Simd>(s: S, from: *const f32, count: usize) -> S::f32s {
     if count >= S::F32_LANES {
+        // SAFETY: as this function asks of its caller.
         unsafe { load::<S>(from) }
     } else {
+        // SAFETY: as this function asks of its caller.
         s.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, count) })
     }
 }
@@ -37,8 +41,10 @@ pub(crate) unsafe fn load_some<S: Simd>(s: S, from: *const f32, count: usize) ->
 #[inline(always)]
 pub(crate) unsafe fn store_some<S: Simd>(s: S, to: *mut f32, vector: S::f32s, count: usize) {
     if count >= S::F32_LANES {
+        // SAFETY: as this function asks of its caller.
         unsafe { store::<S>(to, vector) }
     } else {
+        // SAFETY: as this function asks of its caller.
         s.partial_store_f32s(unsafe { std::slice::from_raw_parts_mut(to, count) }, vector);
     }
 }

@@ -47,6 +47,7 @@ impl fmt::Debug for ImageMut<'_> {
 
 // SAFETY: these are borrows of plain bytes, like slices.
 unsafe impl Send for Image<'_> {}
+// SAFETY: as above.
 unsafe impl Send for ImageMut<'_> {}
 // SAFETY: nothing writes to it.
 unsafe impl Sync for Image<'_> {}

@@ -42,8 +42,11 @@ pub(super) struct Function(*mut c_void);
 
 // SAFETY: handles of the driver, which any thread may use.
 unsafe impl Send for Context {}
+// SAFETY: as above.
 unsafe impl Sync for Context {}
+// SAFETY: as above.
 unsafe impl Send for Function {}
+// SAFETY: as above.
 unsafe impl Sync for Function {}
 
 const MULTIPROCESSORS: c_int = 16;

@@ -112,8 +112,11 @@ pub(crate) struct CudaEvent {
 
 // SAFETY: CUDA's functions may be called from any thread.
 unsafe impl Send for CudaQueue {}
+// SAFETY: as above.
 unsafe impl Sync for CudaQueue {}
+// SAFETY: as above.
 unsafe impl Send for CudaEvent {}
+// SAFETY: as above.
 unsafe impl Sync for CudaEvent {}
 
 impl CudaQueue {

@@ -58,6 +58,7 @@ pub(crate) struct CudaRecording {
 
 // SAFETY: CUDA's functions may be called from any thread.
 unsafe impl Send for CudaRecording {}
+// SAFETY: as above.
 unsafe impl Sync for CudaRecording {}
 
 impl CudaRecording {
