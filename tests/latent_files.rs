@@ -348,14 +348,18 @@ fn a_description_that_contradicts_itself_is_not_written() {
     let stream = Stream::new(&model, &options(17, 9, MEAN, false)).unwrap();
     let folder = TempDir::new().unwrap();
     type Change = fn(&mut LatentFileInfo);
-    let changes: [(Change, &str); 10] = [
+    let changes: [(Change, &str); 14] = [
         (|i| i.padded = false, "padded is false, which does not fit 17x9"),
         (|i| i.width = 0, "width is 0"),
         (|i| i.height = 32769, "height is 32769, expected 1 to 32768"),
         (|i| i.temporal_compression = 0, "temporal_compression is 0"),
         (|i| i.fps = Some((25, 0)), "fps is 25/0"),
         (|i| i.fps = Some((0, 1)), "fps is 0/1"),
-        (|i| i.note = "x".repeat(65537), "the note has 65537 bytes"),
+        (|i| i.latent_channels = 65537, "latent_channels is 65537, expected 1 to 65536"),
+        (|i| i.spatial_compression = 1025, "spatial_compression is 1025, expected 1 to 1024"),
+        (|i| i.temporal_compression = 1025, "temporal_compression is 1025, expected 1 to 1024"),
+        (|i| i.generator = "x".repeat(65537), "the generator has 65537 bytes, expected at most 65536"),
+        (|i| i.note = "x".repeat(65537), "the note has 65537 bytes, expected at most 65536"),
         (|i| i.scale = vec![1.0], "scale has 1 entries, expected 4"),
         (|i| i.shift[2] = f32::NAN, "must be finite"),
         (|i| (i.scaled, i.posterior) = (true, Posterior::Moments), "moments are never scaled"),
@@ -367,6 +371,19 @@ fn a_description_that_contradicts_itself_is_not_written() {
         assert!(e.kind() == ErrorKind::InvalidArgument && e.text().contains(text), "{e}");
     }
     assert!(names(&folder).is_empty());
+
+    // The largest of each.
+    let largest: [Change; 4] = [
+        |i| (i.width, i.height, i.padded, i.spatial_compression) = (32768, 32768, false, 1024),
+        |i| i.temporal_compression = 1024,
+        |i| (i.latent_channels, i.scale, i.shift) = (65536, vec![], vec![]),
+        |i| (i.note, i.generator) = ("x".repeat(65536), "y".repeat(65536)),
+    ];
+    for change in largest {
+        let mut info = stream.latent_file(LatentType::F32);
+        change(&mut info);
+        LatentWriter::create(folder.path().join("x"), info).unwrap();
+    }
 }
 
 #[test]
@@ -421,6 +438,8 @@ fn damaged_files_are_refused() {
         ("model", json!("+123456789abcdef"), "expected 16 hexadecimal digits"),
         ("model", Value::Null, "metadata model is missing"),
         ("width", json!("0"), "metadata width: found \"0\", expected an integer from 1 to 32768"),
+        ("width", json!("32768"), "tensor mean: found shape [4, 4, 2, 3], expected [4, 4, 2, 4096]"),
+        ("width", json!("32769"), "metadata width: found \"32769\", expected an integer from 1 to 32768"),
         ("width", json!("25"), "tensor mean: found shape [4, 4, 2, 3], expected [4, 4, 2, 4] for 11 frames of 25x9"),
         ("width", json!(long), "metadata width: found \"99999"),
         ("height", json!("-9"), "metadata height: found \"-9\""),
@@ -430,6 +449,12 @@ fn damaged_files_are_refused() {
         ("spatial_compression", json!("0"), "metadata spatial_compression: found \"0\""),
         ("temporal_compression", json!("8"), "found shape [4, 4, 2, 3], expected [3, 4, 2, 3]"),
         ("temporal_compression", json!("18446744073709551615"), "expected an integer from 1 to 1024"),
+        ("spatial_compression", json!("1024"), "expected [4, 4, 1, 1] for 11 frames of 17x9"),
+        ("spatial_compression", json!("1025"), "expected an integer from 1 to 1024"),
+        ("temporal_compression", json!("1024"), "expected [2, 4, 2, 3]"),
+        ("temporal_compression", json!("1025"), "expected an integer from 1 to 1024"),
+        ("latent_channels", json!("65536"), "has 4 entries, expected 65536"),
+        ("latent_channels", json!("65537"), "expected an integer from 1 to 65536"),
         ("latent_channels", json!("8"), "has 4 entries, expected 8"),
         ("latent_channels", json!("99999999999999999999"), "metadata latent_channels"),
         ("posterior", json!("median"), "metadata posterior: found \"median\", expected \"mean\""),

@@ -6,6 +6,9 @@ use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
+/// Of a struct in bytes. Far more than any version will have: the field was not set.
+const MAX_STRUCT_BYTES: usize = 64 << 10;
+
 /// A struct that begins with its `size_t struct_size`, and to which later versions add fields at the end.
 ///
 /// # Safety
@@ -64,8 +67,7 @@ pub(super) unsafe fn checked_size<T: CStruct>(from: *const T) -> Result<usize> {
     }
     // SAFETY: not null, and every version begins with its size.
     let size = unsafe { from.cast::<usize>().read() };
-    // Far more than any version will have: the field was not set.
-    if size < T::FIRST_SIZE || size > 64 * 1024 {
+    if size < T::FIRST_SIZE || size > MAX_STRUCT_BYTES {
         fail!(InvalidArgument, "{}: struct_size is {size}, set it to sizeof({})", T::NAME, T::NAME);
     }
     Ok(size)
@@ -202,13 +204,13 @@ mod tests {
 
     #[test]
     fn sizes_and_pointers_that_cannot_be_are_refused() {
-        for size in [0, Old::FIRST_SIZE - 1, 64 * 1024 + 1, usize::MAX] {
+        for size in [0, Old::FIRST_SIZE - 1, MAX_STRUCT_BYTES + 1, usize::MAX] {
             let from = caller(size);
             let error = unsafe { checked_size(&raw const from.old) }.unwrap_err();
             assert!(error.text().contains(&format!("struct_size is {size}, set it to sizeof(old)")), "{error}");
         }
-        let from = caller(64 * 1024);
-        assert_eq!(unsafe { checked_size(&raw const from.old) }.unwrap(), 64 * 1024);
+        let from = caller(MAX_STRUCT_BYTES);
+        assert_eq!(unsafe { checked_size(&raw const from.old) }.unwrap(), MAX_STRUCT_BYTES);
         assert!(unsafe { checked_size::<Old>(std::ptr::null()) }.unwrap_err().text().contains("old is NULL"));
         let odd = (&raw const from.old).wrapping_byte_add(4);
         assert!(unsafe { checked_size(odd) }.unwrap_err().text().contains("is not aligned"));

@@ -409,6 +409,13 @@ mod tests {
     use crate::media::LatentsMut;
     use std::ptr;
 
+    #[test]
+    fn calls_have_a_largest_count() {
+        check_given([0u8].as_ptr(), MAX_PER_CALL, "frames").unwrap();
+        let error = check_given([0u8].as_ptr(), MAX_PER_CALL + 1, "frames").unwrap_err();
+        assert!(error.text().contains("n_frames is 65537, expected 1 to 65536"), "{error}");
+    }
+
     /// Nobody knows how far a call got that panicked.
     #[test]
     fn a_stream_whose_call_panicked_needs_a_reset() {

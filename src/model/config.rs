@@ -222,3 +222,49 @@ impl Config {
 pub(super) fn shown(value: &Value) -> String {
     shortened(value.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(value: Value) -> Config {
+        Config::parse(json!({ "_class_name": "WFVAEModel", "it": value }).to_string().as_bytes(), Path::new("c"))
+            .unwrap()
+    }
+
+    fn list(entry: Value, len: u64) -> Config {
+        config(vec![entry; len as usize].into())
+    }
+
+    #[test]
+    fn numbers_have_largest_values() {
+        assert_eq!(config(MAX_CHANNELS.into()).channels("it", 1).unwrap() as u64, MAX_CHANNELS);
+        let error = config((MAX_CHANNELS + 1).into()).channels("it", 1).unwrap_err();
+        assert!(error.text().contains("it: found 65537, expected an integer from 1 to 65536"), "{error}");
+        assert_eq!(config(MAX_BLOCKS.into()).blocks("it", 1, 0).unwrap() as u64, MAX_BLOCKS);
+        let error = config((MAX_BLOCKS + 1).into()).blocks("it", 1, 0).unwrap_err();
+        assert!(error.text().contains("it: found 65, expected an integer from 0 to 64"), "{error}");
+    }
+
+    #[test]
+    fn lists_have_largest_lengths() {
+        let text = |found: Result<usize>| found.err().map(|e| e.text().to_string()).unwrap_or_default();
+        let numbers = |len| list(1.5.into(), len).numbers("it", &[]).map(|list| list.len());
+        assert_eq!(numbers(MAX_CHANNELS).unwrap() as u64, MAX_CHANNELS);
+        assert!(text(numbers(MAX_CHANNELS + 1)).contains("it has 65537 entries, expected at most 65536"));
+        let widths = |len, width: u64| list(width.into(), len).widths("it", &[]).map(|list| list.len());
+        assert_eq!(widths(MAX_BLOCKS, MAX_CHANNELS).unwrap() as u64, MAX_BLOCKS);
+        assert!(text(widths(MAX_BLOCKS + 1, 1)).contains("it has 65 entries, expected at most 64"));
+        assert!(text(widths(1, MAX_CHANNELS + 1)).contains("expected a list of integers from 1 to 65536"));
+        let texts = |len| list("x".into(), len).texts("it", &[]).map(|list| list.len());
+        assert_eq!(texts(MAX_BLOCKS).unwrap() as u64, MAX_BLOCKS);
+        assert!(text(texts(MAX_BLOCKS + 1)).contains("it has 65 entries, expected at most 64"));
+    }
+
+    #[test]
+    fn long_values_are_shortened_in_messages() {
+        let error = config("x".repeat(10_000).into()).channels("it", 1).unwrap_err();
+        assert!(error.text().len() < 200, "{error}");
+    }
+}

@@ -406,3 +406,76 @@ fn read_up_to(path: &Path, most: u64) -> std::io::Result<std::result::Result<Vec
     let size = bytes.len() as u64;
     Ok(if size > most { Err(size) } else { Ok(bytes) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    #[test]
+    fn small_files_have_a_largest_size() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("config.json");
+        for most in [MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_REF_BYTES] {
+            // Sparse: nothing of it is read where it is too large.
+            let sized = |bytes: u64| File::create(&path).and_then(|file| file.set_len(bytes)).unwrap();
+            sized(most);
+            assert_eq!(read_small(&path, most).unwrap().len() as u64, most);
+            sized(most + 1);
+            let error = read_small(&path, most).unwrap_err();
+            assert!(error.text().contains(&format!("{} bytes, expected at most {most}", most + 1)), "{error}");
+        }
+    }
+
+    /// Files of the system say that they are empty.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn files_that_do_not_tell_their_size_are_not_read_without_end() {
+        let error = read_small(Path::new("/proc/self/maps"), 100).unwrap_err();
+        assert!(error.text().contains("101 bytes, expected at most 100"), "{error}");
+    }
+
+    #[test]
+    fn the_config_and_the_index_are_read_with_their_limits() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("model.safetensors.index.json");
+        let text = |bytes: u64, text: &str| text.to_string() + &" ".repeat(bytes as usize - text.len());
+        std::fs::write(&path, text(MAX_INDEX_BYTES, r#"{"weight_map":{"x":"a"}}"#)).unwrap();
+        assert_eq!(read_index(&path).unwrap().len(), 1);
+        std::fs::write(&path, text(MAX_INDEX_BYTES + 1, r#"{"weight_map":{"x":"a"}}"#)).unwrap();
+        assert!(read_index(&path).unwrap_err().text().contains("67108865 bytes, expected at most 67108864"));
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, text(MAX_CONFIG_BYTES, "{}")).unwrap();
+        config_of(folder.path()).unwrap();
+        std::fs::write(&path, text(MAX_CONFIG_BYTES + 1, "{}")).unwrap();
+        assert!(config_of(folder.path()).err().unwrap().text().contains("1048577 bytes, expected at most 1048576"));
+    }
+
+    #[test]
+    fn there_is_a_largest_number_of_shards() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("model.safetensors.index.json");
+        let of = |count: usize| {
+            let map: BTreeMap<String, String> =
+                (0..count).map(|i| (format!("{i}"), format!("{i}.safetensors"))).collect();
+            std::fs::write(&path, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+            read_index(&path).map(|shards| shards.len())
+        };
+        assert_eq!(of(MAX_SHARDS).unwrap(), MAX_SHARDS);
+        assert!(of(MAX_SHARDS + 1).unwrap_err().text().contains("names 1025 files, at most 1024 are allowed"));
+    }
+
+    #[test]
+    fn a_long_reference_of_a_cache_is_ignored() {
+        let cache = TempDir::new().unwrap();
+        for name in ["snapshots/a", "snapshots/b", "refs"] {
+            std::fs::create_dir_all(cache.path().join(name)).unwrap();
+        }
+        let refers = |bytes: u64| {
+            std::fs::write(cache.path().join("refs/main"), format!("{:1$}", "b", bytes as usize)).unwrap();
+            snapshot(cache.path()).ok()
+        };
+        assert_eq!(refers(MAX_REF_BYTES), Some(cache.path().join("snapshots/b")));
+        assert_eq!(refers(MAX_REF_BYTES + 1), None);
+    }
+}

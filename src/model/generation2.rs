@@ -259,3 +259,19 @@ fn mid_layers(config: &Config) -> Result<Vec<MidLayer>> {
     let names = config.texts("mid_layers_type", &["ResnetBlock3D", "Attention3DFix", "ResnetBlock3D"])?;
     names.into_iter().map(layer).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn there_is_a_largest_number_of_levels() {
+        let of = |count: usize| {
+            let config = json!({ "layer_type": vec!["hw"; count], "layer_res_type": vec!["ResnetBlock2D"; count] });
+            levels(&Config::parse(config.to_string().as_bytes(), "c".as_ref()).unwrap()).map(|levels| levels.len())
+        };
+        assert_eq!(of(MAX_LEVELS).unwrap(), MAX_LEVELS);
+        assert!(of(MAX_LEVELS + 1).unwrap_err().text().contains("layer_type has 15 entries, expected 1 to 14"));
+    }
+}

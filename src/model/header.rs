@@ -53,7 +53,10 @@ pub(super) fn length(start: &[u8], file_size: u64) -> Result<u64, String> {
 pub(super) fn parse(header: &[u8], file_size: u64) -> Result<Vec<Entry>, String> {
     let offset = 8 + header.len() as u64;
     let text = std::str::from_utf8(header).map_err(|e| format!("invalid UTF-8 in header: {e}"))?;
-    let Tensors(tensors) = serde_json::from_str(text).map_err(|e| format!("invalid JSON in header: {e}"))?;
+    let Tensors(tensors) = serde_json::from_str(text).map_err(|e| match e.to_string() {
+        of_tensor if of_tensor.starts_with("tensor ") => of_tensor,
+        other => format!("invalid JSON in header: {other}"),
+    })?;
     let mut entries = vec![];
     for (key, info) in tensors {
         entries.push(entry(key, info, file_size - offset, offset)?);

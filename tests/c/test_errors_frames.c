@@ -117,6 +117,12 @@ static wfvae_status encode_unused(void)
 }
 
 static void many_none(wfvae_frames *frames) { frames->n_frames = 0; }
+/* All of them the same picture. */
+static void many_most(wfvae_frames *frames)
+{
+    frames->n_frames = 65536;
+    frames->frame_strides[0] = 0;
+}
 static void many_too_many(wfvae_frames *frames) { frames->n_frames = 65537; }
 static void many_no_first(wfvae_frames *frames) { frames->first = NULL; }
 static void many_far(wfvae_frames *frames) { frames->frame_strides[0] = PTRDIFF_MAX; }
@@ -157,6 +163,7 @@ static void test_many(void)
 {
     CALL("many: unused planes", OK, NULL, encode_unused());
     CALL("many: none", INVALID_ARGUMENT, "n_frames is 0, expected 1 to 65536", encode_many(many_none));
+    CALL("many: most", CAPACITY, "this call writes", encode_many(many_most));
     CALL("many: too many", INVALID_ARGUMENT, "n_frames is 65537", encode_many(many_too_many));
     CALL("many: no first", INVALID_ARGUMENT, "first: wfvae_frame is NULL", encode_many(many_no_first));
     CALL("many: far apart", INVALID_ARGUMENT, "beyond the address space", encode_many(many_far));

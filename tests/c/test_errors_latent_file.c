@@ -120,6 +120,7 @@ static void test_latent_writer(void)
     PLAIN("write without latents", INVALID_ARGUMENT, "latents is", wfvae_latent_writer_write(writer, NULL, 1));
     PLAIN("write misaligned latents", INVALID_ARGUMENT, "aligned to 4 bytes",
           wfvae_latent_writer_write(writer, shifted(s.floats), 1));
+    PLAIN("write 65536 latents at NULL", INVALID_ARGUMENT, "latents is", wfvae_latent_writer_write(writer, NULL, 65536));
     PLAIN("write many latents", INVALID_ARGUMENT, "n_latents is 65537, expected at most 65536",
           wfvae_latent_writer_write(writer, right_latents, 65537));
     PLAIN("write most latents", INVALID_ARGUMENT, "n_latents is 18446744073709551615",

@@ -58,6 +58,7 @@ static void test_options(void)
     OPEN("TF32 of the CPU", INVALID_ARGUMENT, "the CPU has no such mode",
          (o.provider = WFVAE_PROVIDER_CPU, o.decode_precision = WFVAE_PRECISION_TF32));
     OPEN("device of the CPU", INVALID_ARGUMENT, "device is 1", (o.provider = WFVAE_PROVIDER_CPU, o.device = 1));
+    OPEN("1024 threads", OK, NULL, o.n_threads = 1024);
     OPEN("threads", INVALID_ARGUMENT, "n_threads is 1025, expected 0 to 1024", o.n_threads = 1025);
     OPEN("most threads", INVALID_ARGUMENT, "n_threads is 4294967295", o.n_threads = UINT32_MAX);
     OPEN("check_finite", INVALID_ARGUMENT, "check_finite is 2", o.check_finite = 2);
@@ -93,6 +94,9 @@ static void test_options(void)
     CREATE("width 0", INVALID_SIZE, "0x8", o.width = 0);
     CREATE("height 0", INVALID_SIZE, "8x0", o.height = 0);
     CREATE("width 0, padding", INVALID_SIZE, "0x8", (o.width = 0, o.padding = 1));
+    CREATE("width 32768", OK, NULL, o.width = 32768);
+    CREATE("width 32769", INVALID_SIZE, "32769x8: width and height must be 1 to 32768", (o.width = 32769, o.padding = 1));
+    CREATE("height 32768", OK, NULL, o.height = 32768);
     CREATE("width huge", INVALID_SIZE, "4294967288x8: width and height must be 1 to 32768", o.width = 4294967288u);
     CREATE("height huge, padding", INVALID_SIZE, "8x32769", (o.height = 32769, o.padding = 1));
     CREATE("width 17", INVALID_SIZE, "17x8: width and height must be multiples of 8", o.width = 17);
