@@ -81,6 +81,7 @@ mod platform;
 mod process;
 mod runtime;
 mod stream;
+mod sync;
 #[cfg(test)]
 mod tests;
 

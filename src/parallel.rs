@@ -1,21 +1,14 @@
 //! Short work on several threads at once, which end with it.
 
 use crate::platform::{Thread, Work};
+use crate::sync::Jobs;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Does `job` for each number below `count`, on this thread and on up to `threads` - 1 others, as far as these can be had.
 pub(crate) fn for_each(count: usize, threads: usize, job: impl Fn(usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    together(threads.min(count).saturating_sub(1), || {
-        loop {
-            match next.fetch_add(1, Ordering::Relaxed) {
-                i if i < count => job(i),
-                _ => break,
-            }
-        }
-    });
+    let jobs = Jobs::new(count);
+    together(threads.min(count).saturating_sub(1), || jobs.work(&job));
 }
 
 /// Runs `work` on this thread and on up to `others` more at the same time, as far as these can be had, and waits for all. A panic in
@@ -45,6 +38,7 @@ pub(crate) fn together(others: usize, work: impl Fn() + Sync) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn every_job_is_done_once() {

@@ -3,13 +3,14 @@
 
 use crate::error::{Result, fail};
 use crate::platform;
+use crate::sync::AtLeastOnce;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// How often the process forked between first using the library and now.
+/// Grows with each fork of the process after it first used the library.
 static FORKS: AtomicU32 = AtomicU32::new(0);
-static WATCHED: AtomicBool = AtomicBool::new(false);
+static WATCHED: AtLeastOnce = AtLeastOnce(AtomicBool::new(false));
 /// The number of threads inside [`Loading`].
 static LOADING: AtomicU32 = AtomicU32::new(0);
 /// A thread was inside [`Loading`] when this process was forked.
@@ -25,10 +26,8 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn current() -> Self {
-        if !WATCHED.swap(true, Ordering::Relaxed) {
-            // SAFETY: the handler only touches atomics, which is allowed after a fork.
-            unsafe { platform::on_fork(Self::begin) };
-        }
+        // SAFETY: the handler only touches atomics, which is allowed after a fork. It may run twice.
+        WATCHED.ensure(|| unsafe { platform::on_fork(Self::begin) });
         Process { id: std::process::id(), forks: FORKS.load(Ordering::Relaxed) }
     }
 

@@ -4,9 +4,10 @@
 //! when the system refuses a small block, it comes from this reserve. The reserve is large enough for a call to reach
 //! the next allocation that can fail and to return an error. It serves blocks of up to 1 MiB.
 
+use crate::sync::{self, AtomicBool, SpinLock};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The system's allocator with the reserve as its fallback.
 pub(super) struct Reserving;
@@ -25,19 +26,16 @@ const LARGEST: usize = 1 << 20;
 struct Reserve {
     bytes: UnsafeCell<[u8; SLOT * SLOTS]>,
     /// One bit per slot, set while the slot is in use.
-    taken: UnsafeCell<[u64; SLOTS / 64]>,
-    /// Held while `taken` is read or written. The standard library's locks may allocate.
-    locked: AtomicBool,
+    taken: SpinLock<[u64; SLOTS / 64]>,
     used: AtomicUsize,
 }
 
-// SAFETY: the lock protects `taken`, and each block of `bytes` has one owner.
+// SAFETY: each block of `bytes` has one owner.
 unsafe impl Sync for Reserve {}
 
 static RESERVE: Reserve = Reserve {
     bytes: UnsafeCell::new([0; SLOT * SLOTS]),
-    taken: UnsafeCell::new([0; SLOTS / 64]),
-    locked: AtomicBool::new(false),
+    taken: SpinLock { locked: AtomicBool::new(false), value: sync::UnsafeCell::new([0; SLOTS / 64]) },
     used: AtomicUsize::new(0),
 };
 
@@ -63,26 +61,16 @@ fn system_has_memory() -> bool {
 /// Called in a forked child: a thread of the parent may have held the lock. At worst, the slots that it was changing
 /// are lost.
 pub(crate) fn unlock_in_child() {
-    RESERVE.locked.store(false, Ordering::Release);
+    RESERVE.taken.unlock();
 }
 
 impl Reserve {
-    fn with_slots<T>(&self, work: impl FnOnce(&mut [u64; SLOTS / 64]) -> T) -> T {
-        while self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            std::hint::spin_loop();
-        }
-        // SAFETY: the lock is held.
-        let result = work(unsafe { &mut *self.taken.get() });
-        self.locked.store(false, Ordering::Release);
-        result
-    }
-
     fn take(&self, layout: Layout) -> *mut u8 {
         if layout.size() > LARGEST || layout.align() > SLOT {
             return std::ptr::null_mut();
         }
         let count = layout.size().div_ceil(SLOT);
-        let start = self.with_slots(|taken| {
+        let start = self.taken.with(|taken| {
             let mut free = 0;
             for slot in 0..SLOTS {
                 free = if taken[slot / 64] >> (slot % 64) & 1 == 0 { free + 1 } else { 0 };
@@ -106,7 +94,7 @@ impl Reserve {
 
     fn give_back(&self, block: *mut u8, size: usize) {
         let (start, count) = ((block as usize - self.start() as usize) / SLOT, size.div_ceil(SLOT));
-        self.with_slots(|taken| {
+        self.taken.with(|taken| {
             (start..start + count).for_each(|slot| taken[slot / 64] &= !(1 << (slot % 64)));
         });
         self.used.fetch_sub(count, Ordering::Relaxed);
@@ -181,8 +169,7 @@ mod tests {
         // Other tests may use the process's own reserve.
         static OWN: Reserve = Reserve {
             bytes: UnsafeCell::new([0; SLOT * SLOTS]),
-            taken: UnsafeCell::new([0; SLOTS / 64]),
-            locked: AtomicBool::new(false),
+            taken: SpinLock { locked: AtomicBool::new(false), value: sync::UnsafeCell::new([0; SLOTS / 64]) },
             used: AtomicUsize::new(0),
         };
         let layout = |size| Layout::from_size_align(size, 8).unwrap();

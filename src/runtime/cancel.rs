@@ -3,12 +3,13 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::logger::Logger;
 use crate::process::Process;
+use crate::sync::Steps;
 use ort::session::{NoSelectedOutputs, RunOptions};
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Cancels a call that is running on another thread, and tells its progress. All clones are of the same stream.
 ///
@@ -22,13 +23,6 @@ pub struct Canceller {
     changing: Arc<Mutex<()>>,
     steps: Arc<Steps>,
     owner: Process,
-}
-
-/// Of the running call.
-#[derive(Default)]
-struct Steps {
-    done: AtomicU64,
-    total: AtomicU64,
 }
 
 thread_local! {
@@ -99,21 +93,19 @@ impl Canceller {
 
     /// How far the stream's running call is.
     pub fn progress(&self) -> CallProgress {
-        let steps_total = self.steps.total.load(Ordering::Acquire);
-        // The two may be of different calls.
-        CallProgress { steps_done: self.steps.done.load(Ordering::Acquire).min(steps_total), steps_total }
+        let [steps_done, steps_total] = self.steps.read();
+        CallProgress { steps_done, steps_total }
     }
 
     /// A call of that many steps begins.
     pub(crate) fn begin(&self, total: u64) -> Counted {
-        self.steps.done.store(0, Ordering::Release);
-        self.steps.total.store(total, Ordering::Release);
+        self.steps.begin(total);
         Counted(self.steps.clone())
     }
 
     /// A step of the call has run.
     pub(crate) fn count_step(&self) {
-        self.steps.done.fetch_add(1, Ordering::AcqRel);
+        self.steps.count();
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -141,7 +133,6 @@ fn failed(e: ort::Error) -> Error {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.total.store(0, Ordering::Release);
-        self.0.done.store(0, Ordering::Release);
+        self.0.end();
     }
 }

@@ -7,10 +7,10 @@ use super::loader::{Handle, functions, open_library};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::platform::SharedLibrary;
 use crate::process::Process;
+use crate::sync::{AtomicPtr, Lasting};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 const TO_DEVICE: c_int = 1;
 const TO_HOST: c_int = 2;
@@ -63,25 +63,8 @@ fn functions_of(library: &str, handle: SharedLibrary) -> Result<Functions> {
 /// Written while a thread records. While anyone in the process records, CUDA lets nobody wait for the whole device, and ends
 /// the recording if somebody tries. A forked child gets a lock of its own, as another thread of its parent may hold this one.
 pub(super) fn recording_lock() -> &'static RwLock<()> {
-    struct Lock(Process, RwLock<()>);
-    static LOCK: AtomicPtr<Lock> = AtomicPtr::new(std::ptr::null_mut());
-    let known = LOCK.load(Ordering::Acquire);
-    // SAFETY: a lock is never freed.
-    if let Some(Lock(owner, lock)) = unsafe { known.as_ref() }
-        && owner.is_current()
-    {
-        return lock;
-    }
-    let new = Box::into_raw(Box::new(Lock(Process::current(), RwLock::default())));
-    match LOCK.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: as above.
-        Ok(_) => unsafe { &(*new).1 },
-        Err(_) => {
-            // SAFETY: nobody else knows this one.
-            drop(unsafe { Box::from_raw(new) });
-            recording_lock()
-        }
-    }
+    static LOCK: Lasting<(Process, RwLock<()>)> = Lasting(AtomicPtr::new(std::ptr::null_mut()));
+    &LOCK.get(|(owner, _)| owner.is_current(), || (Process::current(), RwLock::default())).1
 }
 
 pub(crate) struct CudaQueue {

@@ -1,0 +1,22 @@
+//! Synchronisation that is made by hand, as no lock of a library serves there.
+//!
+//! Each file is one part of it. `tests/loom` compiles the same files with the types of loom in place of `types`, and tries every order
+//! in which threads can run.
+
+mod at_least_once;
+mod jobs;
+mod lasting;
+#[cfg(feature = "reserve")]
+mod spin_lock;
+mod steps;
+mod types;
+
+pub(crate) use at_least_once::AtLeastOnce;
+pub(crate) use jobs::Jobs;
+pub(crate) use lasting::Lasting;
+#[cfg(feature = "reserve")]
+pub(crate) use spin_lock::SpinLock;
+pub(crate) use steps::Steps;
+#[cfg(feature = "reserve")]
+pub(crate) use types::UnsafeCell;
+pub(crate) use types::{AtomicBool, AtomicPtr};
