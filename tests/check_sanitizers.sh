@@ -1,0 +1,102 @@
+#!/bin/sh
+# Runs tests under sanitizers: check_sanitizers.sh [PART...]; without a part, all.
+#     address    C tests: address, leak and undefined-behaviour sanitizers
+#     rust       unit and integration tests: address and leak sanitizers
+#     loom       every order in which threads can run the synchronisation that is made by hand (src/sync)
+# Rust's sanitizers need a nightly toolchain. ONNX Runtime is not instrumented. nm and objdump show that the library is.
+set -u
+cd "$(dirname "$0")/.."
+. tests/groups.sh
+triple=x86_64-unknown-linux-gnu
+all=target/sanitizers
+export WFVAE_ONNXRUNTIME="$PWD/target/onnxruntime/libonnxruntime.so.1"
+export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+[ $# -gt 0 ] || set -- address rust loom
+
+# Builds the library, C tests and programs; $rust builds the library. A process can have one runtime of a sanitizer only, and a shared
+# library of Rust brings none: that of gcc serves both, as its interface is the one that Rust's LLVM expects.
+with_c() {
+    folder=$PWD/$all/address
+    build=$folder/$triple/release
+    make -s c-tests BUILD="$all/address/$triple/release" BENCH= TILE_PEAK= \
+        cargo_build="$rust && ln -sf libwfvae.so $build/\$(SONAME)" \
+        CFLAGS="-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all" &&
+        ln -sf "$PWD/target/onnxruntime/libonnxruntime.so.1" "$build/libonnxruntime.so.1"
+}
+
+# Each of the functions of ours, named by a part of its name, calls the sanitizer's functions, named by how they begin.
+instrumented() {
+    library=$1 prefix=$2
+    shift 2
+    nm -D --undefined-only "$library" | grep -q " U ${prefix}" || { echo "$library is not instrumented"; return 1; }
+    for part in "$@"; do
+        objdump -d --no-show-raw-insn "$library" | awk -v part="$part" -v call="call.*<$prefix" '
+            /^[0-9a-f]+ <.*>:$/ { inside = index($0, part) }
+            inside && $0 ~ call { found++ }
+            END { print part ": " found + 0 " calls of the sanitizer"; exit !found }' || return 1
+    done
+}
+
+# Arguments of a C test.
+arguments() {
+    case $1 in
+    test_errors_* | test_info | test_messages | test_other_threads | test_alpha | test_options | test_bfloat16) echo tests/golden ;;
+    # With a model named, the programs are shorter.
+    test_threads | test_cancel) echo tests/golden/v1-image ;;
+    esac
+}
+
+# Runs the C tests of these names, and goes on after one that fails.
+c_tests() {
+    worst=0
+    for name in "$@"; do
+        start=$(date +%s)
+        # A child leaks what only its parent may free, and under strace no leaks can be looked for.
+        case $name in test_fork | test_telemetry) leaks=0 ;; *) leaks=1 ;; esac
+        # shellcheck disable=SC2046
+        ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=$leaks" "$c/$name" $(arguments "$name") > "$folder/$name.log" 2>&1
+        status=$?
+        echo "$name: status $status, $(($(date +%s) - start)) s"
+        [ $status = 0 ] || { worst=1 && tail -n 60 "$folder/$name.log"; }
+    done
+    return $worst
+}
+
+c_programs() {
+    rust="CARGO_TARGET_DIR=$all/address RUSTFLAGS=-Zsanitizer=address $cargo +nightly build --quiet --release --lib --target $triple"
+    with_c && instrumented "$build/libwfvae.so" __asan_ winograd attention spin_lock ||
+        return 1
+    c=$build/c
+    # shellcheck disable=SC2046
+    c_tests $(cd tests/c && for source in test_*.c; do basename "$source" .c; done)
+}
+
+# Tests that limit the process's memory, or measure it, are left out: the sanitizer takes its own.
+rust_tests() {
+    set --
+    for test in tests/*.rs; do
+        name=$(basename "$test" .rs)
+        case $name in
+        checksums | cuda | cuda_stub | durability | estimate | header | layering | limits | memory | scaling) ;;
+        *) set -- "$@" --test "$name" ;;
+        esac
+    done
+    WFVAE_PROPERTY_CASES=${WFVAE_PROPERTY_CASES:-2} CARGO_TARGET_DIR=$all/address RUSTFLAGS=-Zsanitizer=address \
+        $cargo +nightly test --quiet --no-fail-fast --target $triple --lib "$@"
+}
+
+loom() {
+    CARGO_TARGET_DIR=$all/loom $cargo test --quiet --manifest-path tests/loom/Cargo.toml
+}
+
+cargo=${CARGO:-cargo}
+for part in "$@"; do
+    case $part in
+    address) group address c_programs ;;
+    rust) group rust rust_tests ;;
+    loom) group loom loom ;;
+    *) echo "$0: \"$part\" is unknown; address, rust and loom are all there is" >&2 && exit 2 ;;
+    esac
+done
+summary check-sanitizers
