@@ -394,7 +394,8 @@ check-valgrind: c-tests
 	@tests/check_valgrind.sh
 
 #: make check-sanitizers   C tests and Rust tests under the address, leak and undefined-behaviour sanitizers, with a nightly Rust,
-#:               and models of the synchronisation in src/sync under loom; takes an hour. PARTS="address rust loom": some of it
+#:               thread tests and unit tests under the thread sanitizer, in a chroot with Rust's source (root, 1.3 GB), and models of
+#:               the synchronisation in src/sync under loom; takes an hour. PARTS="address rust thread loom": some of it
 check-sanitizers: runtime
 	@CARGO='$(CARGO)' tests/check_sanitizers.sh $(PARTS)
 

@@ -2,6 +2,7 @@
 # Runs tests under sanitizers: check_sanitizers.sh [PART...]; without a part, all.
 #     address    C tests: address, leak and undefined-behaviour sanitizers
 #     rust       unit and integration tests: address and leak sanitizers
+#     thread     thread tests in C, and unit tests: data races, with an instrumented standard library
 #     loom       every order in which threads can run the synchronisation that is made by hand (src/sync)
 # Rust's sanitizers need a nightly toolchain. ONNX Runtime is not instrumented. nm and objdump show that the library is.
 set -u
@@ -12,7 +13,7 @@ all=target/sanitizers
 export WFVAE_ONNXRUNTIME="$PWD/target/onnxruntime/libonnxruntime.so.1"
 export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-[ $# -gt 0 ] || set -- address rust loom
+[ $# -gt 0 ] || set -- address rust thread loom
 
 # Builds the library, C tests and programs; $rust builds the library. A process can have one runtime of a sanitizer only, and a shared
 # library of Rust brings none: that of gcc serves both, as its interface is the one that Rust's LLVM expects.
@@ -86,6 +87,13 @@ rust_tests() {
         $cargo +nightly test --quiet --no-fail-fast --target $triple --lib "$@"
 }
 
+races() {
+    tests/check_races.sh "$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a"
+    result=$?
+    [ $result = 0 ] || return $result
+    instrumented $all/thread/$triple/debug/libwfvae.so __tsan_ winograd attention spin_lock
+}
+
 loom() {
     CARGO_TARGET_DIR=$all/loom $cargo test --quiet --manifest-path tests/loom/Cargo.toml
 }
@@ -95,8 +103,9 @@ for part in "$@"; do
     case $part in
     address) group address c_programs ;;
     rust) group rust rust_tests ;;
+    thread) group_or_skip races "cross.sh says why" races ;;
     loom) group loom loom ;;
-    *) echo "$0: \"$part\" is unknown; address, rust and loom are all there is" >&2 && exit 2 ;;
+    *) echo "$0: \"$part\" is unknown; address, rust, thread and loom are all there is" >&2 && exit 2 ;;
     esac
 done
 summary check-sanitizers
