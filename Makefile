@@ -76,7 +76,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-sanitizers check-cinstall check-supply golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-mutations check-sanitizers check-cinstall check-supply golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -392,6 +392,12 @@ check-dist:
 #: make check-valgrind   C tests under valgrind, more than make check runs; takes some minutes
 check-valgrind: c-tests
 	@tests/check_valgrind.sh
+
+#: make check-mutations   breaks the library in each way of tests/mutations/list.txt, and tells which test notices; takes an hour;
+#:               ARGS="TEXT... NUMBER...": those whose file or text holds it, or that have the number
+check-mutations: runtime
+	@tools/venv.sh
+	@python3 tests/mutations/run.py $(ARGS)
 
 #: make check-sanitizers   C tests and Rust tests under the address, leak and undefined-behaviour sanitizers, with a nightly Rust,
 #:               thread tests and unit tests under the thread sanitizer, in a chroot with Rust's source (root, 1.3 GB), and models of
