@@ -4,6 +4,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+#include "flag.h"
 #include "os.h"
 
 #include <pthread.h>
@@ -26,7 +27,7 @@ static float latents[LATENTS * LATENT_FLOATS], first_latents[LATENTS * LATENT_FL
 static wfvae_frame frames[FRAMES], room[8];
 static uint32_t n_threads;
 static char folder[1000], finished[1100], begun[1100];
-static volatile int go_on;
+static flag go_on = FLAG;
 
 /* ---- models and clips ---- */
 
@@ -273,7 +274,7 @@ static void *encodes(void *unused)
 
     (void)unused;
     must(!create(model, &on), "stream");
-    while (go_on) {
+    while (is_up(&go_on)) {
         must(!wfvae_encode_chunk(on, frames, FRAMES, out, LATENTS, &written) && !wfvae_reset(on), "encode");
     }
     wfvae_destroy(on);
@@ -286,7 +287,7 @@ static void *opens(void *unused)
     wfvae_stream *on;
 
     (void)unused;
-    while (go_on) {
+    while (is_up(&go_on)) {
         must(!open_model(&opened) && !create(opened, &on), "open");
         wfvae_destroy(on);
         wfvae_model_close(opened);
@@ -314,14 +315,14 @@ static void test_busy(const char *name, void *(*other)(void *), int (*work)(void
     pthread_t thread;
     int i;
 
-    go_on = 1;
+    set_flag(&go_on, 1);
     must(!pthread_create(&thread, NULL, other, NULL), "thread");
     for (i = 0; i < ROUNDS; i++) {
         pause.tv_nsec += 7000000;
         nanosleep(&pause, NULL);
         child(name, work);
     }
-    go_on = 0;
+    set_flag(&go_on, 0);
     must(!pthread_join(thread, NULL), "thread");
 }
 

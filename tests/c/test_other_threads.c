@@ -6,6 +6,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+#include "flag.h"
 #include "os.h"
 
 #include <pthread.h>
@@ -221,7 +222,7 @@ typedef struct work {
     unsigned char *pixels;
     void *latents;
     size_t n_latents;
-    volatile int done;
+    flag done;
 } work;
 
 static wfvae_frames clip_of(const wfvae_frame *first)
@@ -254,7 +255,7 @@ static void *encode(void *argument)
     wfvae_frames frames = clip_of(&first);
 
     must(!wfvae_encode_frames(w->stream, &frames, w->latents, FRAMES, &w->n_latents), "encode");
-    w->done = 1;
+    set_flag(&w->done, 1);
     return NULL;
 }
 
@@ -266,7 +267,7 @@ static void *decode(void *argument)
     size_t written;
 
     must(!wfvae_decode_frames(w->stream, w->latents, w->n_latents, &frames, &written), "decode");
-    w->done = 1;
+    set_flag(&w->done, 1);
     return NULL;
 }
 
@@ -302,10 +303,10 @@ static void watch(const char *name, const char *what, work *w, void *(*make)(voi
     for (i = 0; i < 200 && !total; i++) {
         must(!wfvae_reset(w->stream), "reset");
         before = info_of(w->stream);
-        w->done = 0;
+        set_flag(&w->done, 0);
         most = 0;
         must(!pthread_create(&thread, NULL, make, w), "thread");
-        while (!w->done) {
+        while (!is_up(&w->done)) {
             now = progress_of(w->stream);
             if (!now.steps_total)
                 continue;
@@ -326,7 +327,7 @@ static void test_progress(const char *name, uint32_t tiling, uint64_t clip_frame
 {
     wfvae_options options = {0};
     wfvae_model *model;
-    work w = {0};
+    work w = {.done = FLAG};
     wfvae_info info;
 
     snprintf(path, sizeof path, "%s/%s", golden, name);

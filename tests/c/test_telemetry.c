@@ -6,6 +6,7 @@
 #define _XOPEN_SOURCE 700
 
 #include "check.h"
+#include "flag.h"
 #include "os.h"
 
 #include <dirent.h>
@@ -29,7 +30,7 @@ static const char *const quiet[] = {
     "BITBUCKET_BUILD_NUMBER", "SYSTEM_TEAMFOUNDATIONCOLLECTIONURI", "XDG_CACHE_HOME"};
 
 static int files;
-static volatile int go_on = 1;
+static flag stop = FLAG;
 
 /* ---- the second run ---- */
 
@@ -49,7 +50,7 @@ static int threads(void)
 static void *reads_the_environment(void *unused)
 {
     (void)unused;
-    while (go_on)
+    while (!is_up(&stop))
         must(getenv("HOME") && !getenv("WFVAE_NO_SUCH_VARIABLE"), "the environment");
     return NULL;
 }
@@ -105,7 +106,7 @@ static int second_run(unsigned linger)
 
     must(!pthread_create(&other, NULL, reads_the_environment, NULL), "thread");
     use();
-    go_on = 0;
+    set_flag(&stop, 1);
     must(!pthread_join(other, NULL), "thread");
     use();
     /* The runtime's threads have ended, but may still be visible. */
