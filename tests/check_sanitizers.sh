@@ -50,7 +50,6 @@ arguments() {
 
 # Runs the C tests of these names, and goes on after one that fails.
 c_tests() {
-    worst=0
     for name in "$@"; do
         start=$(date +%s)
         # A child leaks what only its parent may free, and under strace no leaks can be looked for.
@@ -61,7 +60,6 @@ c_tests() {
         echo "$name: status $status, $(($(date +%s) - start)) s"
         [ $status = 0 ] || { worst=1 && tail -n 60 "$folder/$name.log"; }
     done
-    return $worst
 }
 
 c_programs() {
@@ -69,8 +67,15 @@ c_programs() {
     with_c && instrumented "$build/libwfvae.so" __asan_ winograd attention spin_lock ||
         return 1
     c=$build/c
+    worst=0
     # shellcheck disable=SC2046
     c_tests $(cd tests/c && for source in test_*.c; do basename "$source" .c; done)
+    # The example programs, too.
+    python3 tests/check_programs.py "$c" > "$folder/programs.log" 2>&1
+    status=$?
+    echo "check_programs.py: status $status"
+    [ $status = 0 ] || { worst=1 && grep -v "^ok " "$folder/programs.log" | tail -n 60; }
+    return $worst
 }
 
 # Tests that limit the process's memory, or measure it, are left out: the sanitizer takes its own.

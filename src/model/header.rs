@@ -53,9 +53,12 @@ pub(super) fn length(start: &[u8], file_size: u64) -> Result<u64, String> {
 pub(super) fn parse(header: &[u8], file_size: u64) -> Result<Vec<Entry>, String> {
     let offset = 8 + header.len() as u64;
     let text = std::str::from_utf8(header).map_err(|e| format!("invalid UTF-8 in header: {e}"))?;
+    let invalid = |e: serde_json::Error| format!("invalid JSON in header: {e}");
+    serde_json::from_str::<IgnoredAny>(text).map_err(invalid)?;
+    // What is wrong now is not the JSON, but what it says.
     let Tensors(tensors) = serde_json::from_str(text).map_err(|e| match e.to_string() {
         of_tensor if of_tensor.starts_with("tensor ") => of_tensor,
-        other => format!("invalid JSON in header: {other}"),
+        _ => invalid(e),
     })?;
     let mut entries = vec![];
     for (key, info) in tensors {
