@@ -2,7 +2,7 @@
 """Breaks the library in the ways of list.txt, one at a time, and tells which test notices.
 
 A copy of the tree is built once, with all of them in it; WFVAE_MUTATION=N switches the N-th on. So each costs only the time of the tests.
-Those of C and Python run after those of Rust, and none runs after one that failed. With names or numbers as arguments: only the
+The shortest runs first, and none after one that failed. With names or numbers as arguments: only the
 mutations whose file or text holds them, or that have these numbers."""
 
 import os
@@ -100,7 +100,7 @@ def build():
 
 
 def tests(programs):
-    """Name and command of each, the fastest kinds first."""
+    """Name and command of each."""
     for source, program in programs:
         yield source, [str(TREE / program)]
     c = "target/release/c"
@@ -147,11 +147,14 @@ def main():
     all_tests = list(tests(build()))
     log = ROOT / "target/mutations/log"
     print(f"{len(every)} mutations, {len(all_tests)} programs; without a mutation:", flush=True)
+    seconds = {}
     for name, command in all_tests:
         start = time.time()
         if status := fails(command, 0, log):
             sys.exit(f"{name} fails ({status}) without a mutation: {log}")
-        print(f"  {name}: {time.time() - start:.0f} s", flush=True)
+        seconds[name] = time.time() - start
+        print(f"  {name}: {seconds[name]:.0f} s", flush=True)
+    all_tests.sort(key=lambda test: seconds[test[0]])
     alive = []
     for mutation in chosen:
         start = time.time()
