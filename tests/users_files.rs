@@ -531,8 +531,8 @@ fn configs_that_are_something_else() {
         refused(with(text.as_bytes()).path(), ErrorKind::Config, &["config.json: ", expected]);
     }
     let huge = with(b"{}");
-    std::fs::OpenOptions::new().write(true).open(huge.path().join(CONFIG)).unwrap().set_len((64 << 20) + 1).unwrap();
-    refused(huge.path(), ErrorKind::Config, &["config.json: 67108865 bytes, expected at most 67108864"]);
+    std::fs::OpenOptions::new().write(true).open(huge.path().join(CONFIG)).unwrap().set_len((1 << 20) + 1).unwrap();
+    refused(huge.path(), ErrorKind::Config, &["config.json: 1048577 bytes, expected at most 1048576"]);
     let utf16: Vec<u8> = [0xfeff].into_iter().chain(own.encode_utf16()).flat_map(u16::to_le_bytes).collect();
     refused(with(&utf16).path(), ErrorKind::Config, &["UTF-16 text: save it as UTF-8"]);
     refused(with(&utf16[2..]).path(), ErrorKind::Config, &["not UTF-8 text: save it as UTF-8"]);
