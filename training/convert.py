@@ -65,6 +65,14 @@ class Tensor:
 # ---- reading ----
 
 
+def parse(text, **options):
+    """JSON. All that may be wrong with it is a ValueError; Python has another error for brackets in brackets."""
+    try:
+        return json.loads(text, **options)
+    except RecursionError:
+        raise ValueError("too many brackets in brackets")
+
+
 def load(path, shard=False):
     """What a checkpoint holds: dictionaries and lists of Tensor, and other values. `shard`: its index named it."""
     if path.is_dir():
@@ -80,6 +88,8 @@ def load(path, shard=False):
             start, size = file.read(4096), os.fstat(file.fileno()).st_size
     except OSError as e:
         raise Refused(e.strerror)
+    except ValueError:  # a NUL in it, or half a character
+        raise Refused("no file can have this name")
     if not start:
         raise Refused("the file is empty")
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
@@ -87,6 +97,8 @@ def load(path, shard=False):
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise Refused("a text (HTML or XML) page, not the file itself: the download failed")
     if path.suffix == ".json":
+        if shard:
+            raise Refused("an index, expected a file of weights")
         return load_index(path)
     is_pickle = start.startswith((b"PK\x03\x04", b"\x80\x02"))
     if start[8:9] == b"{" or (path.suffix == ".safetensors" and not is_pickle):
@@ -97,7 +109,7 @@ def load(path, shard=False):
 def load_index(path):
     """The tensors of all shards, which lie beside their index."""
     try:
-        index = json.loads(path.read_text(encoding="utf-8-sig"))
+        index = parse(path.read_text(encoding="utf-8-sig"))
     except ValueError as e:
         raise Refused(f"not JSON: {e}")
     files = index.get("weight_map") if isinstance(index, dict) else None
@@ -127,7 +139,9 @@ def load_safetensors(path, size):
         if length > size - 8:
             raise Refused(f"truncated, or not safetensors: the header is {length} bytes, {max(size - 8, 0)} are there")
         try:
-            header = json.loads(file.read(length), object_pairs_hook=unique)
+            header = parse(file.read(length), object_pairs_hook=unique)
+            if not isinstance(header, dict):
+                raise ValueError(f"found a {type(header).__name__}, expected an object")
         except ValueError as e:
             raise Refused(f"damaged, or not safetensors: its header: {e}")
     header.pop("__metadata__", None)
@@ -136,8 +150,11 @@ def load_safetensors(path, size):
     for key, info in header.items():
         try:
             dtype, shape, (begin, end) = info["dtype"], info["shape"], info["data_offsets"]
+            numbers = [*shape, begin, end]
+            if not isinstance(dtype, str) or any(type(number) is not int or number < 0 for number in numbers):
+                raise ValueError
             fits = dtype not in SIZES or math.prod(shape) * SIZES[dtype] == end - begin
-            if not fits or not 0 <= begin <= end <= size - body:
+            if not fits or not begin <= end <= size - body:
                 raise ValueError
         except (TypeError, KeyError, ValueError):
             raise Refused(f"truncated or damaged: tensor {key} does not fit the file")
@@ -155,9 +172,11 @@ def reader(path, start, size):
 
 
 def unique(pairs):
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)} is there twice")
+    names = set()
+    for name, _ in pairs:
+        if name in names:
+            raise ValueError(f"the name {name} is there twice")
+        names.add(name)
     return dict(pairs)
 
 
@@ -432,7 +451,7 @@ def leaves(value, place=""):
 
 def read_config(path):
     try:
-        config = json.loads(path.read_text(encoding="utf-8-sig"))
+        config = parse(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as e:
         raise Refused(f"{path}: {e.strerror if isinstance(e, OSError) else e}")
     if not isinstance(config, dict):
@@ -531,8 +550,9 @@ def compare(weights, config):
     counted = [int(m.group(1)) for key in weights if (m := re.match(r"decoder\.connect_l1\.(\d+)\.", key))]
     try:
         expected = shapes({"connect_res_layer_num": max(counted, default=1), **config})
-    except (ValueError, TypeError, KeyError, IndexError) as e:
-        raise Refused(f"config.json: {e}")
+    # Values that no model has may fail anywhere in it.
+    except Exception as e:
+        raise Refused(f"config.json: {e or type(e).__name__}")
     halves = tuple(start for half in halves_in(weights) for start in HALVES[half])
     for key, shape in expected.items():
         if not key.startswith(halves):
@@ -660,6 +680,8 @@ def main():
     parser.add_argument("--no-ema", action="store_true", help="the last weights instead of their moving average")
     parser.add_argument("--library", help="the libwfvae.so that opens the result")
     arguments = parser.parse_args()
+    # Names in a file may hold what is no character.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         lines = convert(arguments.checkpoint, arguments.folder, arguments.config, not arguments.no_ema, arguments.library)
     except Refused as e:

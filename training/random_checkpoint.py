@@ -75,11 +75,20 @@ def preset(name):
         "scale": [0.18215] * latent, "shift": [0.0] * latent}
 
 
+# Of a model, as in the library: a config with a wrong count must not take all memory.
+MOST_TENSORS = 1 << 18
+
+
 class Shapes(dict):
     """{key: shape}, filled layer by layer. cube: the layer is three-dimensional."""
 
     def __init__(self, norm_type):
         self.dot_norm = ".norm" if norm_type == "layernorm" else ""
+
+    def __setitem__(self, key, shape):
+        if len(self) == MOST_TENSORS:
+            raise ValueError(f"it describes more than {MOST_TENSORS} tensors")
+        super().__setitem__(key, shape)
 
     def conv(self, key, cin, cout, cube=False, k=3):
         key += ".conv" if cube else ""

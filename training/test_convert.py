@@ -185,6 +185,11 @@ def test_safetensors(at):
     refuses("an average alone, no-ema", at / "average alone.safetensors", at / "refused", "--no-ema", says=["leave --no-ema out"])
     status, text = run(at / "plain.safetensors", at / "by names", "--config", CONFIG, script=alone / "convert.py")
     assert status == 0 and "names and shapes as in its config.json" in text, text
+    for name, fields in {"many": {"encoder_num_resblocks": 10**12}, "wrong": {"base_channels": {}, "mid_layers_type": [7]}}.items():
+        config = at / f"{name}.json"
+        config.write_text(json.dumps(json.loads(CONFIG.read_text()) | fields))
+        refuses(f"{name}, by names", at / "plain.safetensors", at / "refused", config=config, script=alone / "convert.py",
+                says=["config.json: it describes more than" if name == "many" else "config.json: unsupported operand"])
     refuses("another library", at / "plain.safetensors", at / "refused", "--library", CONFIG, says=["config.json", "invalid ELF"])
 
     status, text = run(at / "decoder alone.safetensors", at / "half by names", "--config", CONFIG, script=alone / "convert.py")
@@ -221,6 +226,10 @@ def test_shards(at):
         ("no JSON", "weight_map:", "not JSON"),
         ("a shard elsewhere", json.dumps({"weight_map": {keys[0]: f"../{names[0]}"}}), 'without a "weight_map"'),
         ("a shard that is not there", json.dumps({"weight_map": map_ | {keys[0]: "m-3.safetensors"}}), "m-3.safetensors: No such file"),
+        ("an index in an index", json.dumps({"weight_map": {keys[0]: "bad.index.json"}}), "bad.index.json: an index, expected a file"),
+        ("a name with a NUL", json.dumps({"weight_map": {keys[0]: "m\0"}}), "no file can have this name"),
+        ("half a character", json.dumps({"weight_map": {keys[0]: "m\ud800"}}), "no file can have this name"),
+        ("brackets in brackets", "[" * 100_000, "not JSON: too many brackets"),
         ("a tensor that is not there", json.dumps({"weight_map": map_ | {"encoder.x": names[0]}}), "names encoder.x, which no shard"),
     ]:
         (at / "bad.index.json").write_text(text)
@@ -377,6 +386,16 @@ def test_files(at):
         "page.ckpt": (b"\n<!DOCTYPE html>", "a text (HTML or XML) page"),
         "twice.safetensors": (whole.replace(b'"encoder.down1.1.conv1.bias"', b'"encoder.down1.1.conv2.bias"', 1), "is there twice"),
     }
+    headers = {
+        "list": ("[1]", "found a list, expected an object"),
+        "brackets": ("[" * 100_000, "too many brackets in brackets"),
+        "type": ('{"x":{"dtype":["F32"],"shape":[],"data_offsets":[0,0]}}', "tensor x does not fit the file"),
+        "offsets": ('{"encoder.x":{"dtype":"F32","shape":[1],"data_offsets":[0.0,4.0]}}', "tensor encoder.x does not fit the file"),
+        "shape": ('{"encoder.x":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}', "tensor encoder.x does not fit the file"),
+        "negative": ('{"encoder.x":{"dtype":"F32","shape":[-1,-1],"data_offsets":[0,4]}}', "tensor encoder.x does not fit the file"),
+    }
+    for name, (header, says) in headers.items():
+        damaged[name + ".safetensors"] = (struct.pack("<Q", len(header)) + header.encode() + bytes(8), says)
     for name, (data, says) in damaged.items():
         (at / name).write_bytes(data)
         refuses(name, at / name, at / "refused", says=[name, says])
