@@ -13,7 +13,8 @@ KINDS = {"blocks": r"\bunsafe\s*\{", "functions": r'\bunsafe\s+(?:extern\s+)?fn\
 
 
 def folder(path):
-    if path.parts[1] == "tests" or "test" in path.stem or path.stem.startswith("fake_"):
+    # `plain` is a reference for tests.
+    if path.parts[1] == "tests" or "test" in path.stem or path.stem.startswith("fake_") or path.stem in ("plain", "fuzzing"):
         return "tests"
     return "/".join(path.parts[:2]) if len(path.parts) > 2 else "src"
 

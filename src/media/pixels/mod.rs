@@ -7,11 +7,15 @@ mod device_tests;
 mod format;
 #[cfg(test)]
 mod format_tests;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod image;
 mod layout;
 mod packing;
 #[cfg(test)]
 mod packing_tests;
+#[cfg(any(test, fuzzing))]
+mod plain;
 mod rect;
 #[cfg(test)]
 mod reference_tests;
@@ -24,6 +28,8 @@ mod yuv;
 pub(crate) use alpha::Alpha;
 pub(crate) use device_picture::DevicePicture;
 pub use format::{Chroma, Matrix, PixelFormat, Range, Siting, Yuv, YuvRange};
+#[cfg(fuzzing)]
+pub use fuzzing::{Arrangement, Picture, check_picture};
 pub use image::{Image, ImageMut};
 pub(crate) use packing::Packing;
 pub(crate) use rect::Rect;

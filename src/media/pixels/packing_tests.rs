@@ -1,6 +1,7 @@
 //! Pictures that cross to and from a device are the same on both sides, every format in every arrangement.
 
-use super::format_tests::{Memory, each};
+use super::format_tests::each;
+use super::plain::Memory;
 use super::{ImageMut, Packing, Rect};
 
 /// Memory for a picture that crosses, aligned for all elements.
