@@ -37,8 +37,8 @@ LIBRARIES_windows = -static-libgcc -static-libstdc++ -Wl,-Bstatic -lpthread
 EXAMPLES = $(patsubst %,$(C)/%$(EXE),reconstruct encode_file decode_file save_onnx scrub)
 # Where there is a C++ compiler.
 EXAMPLES_CXX = $(if $(shell command -v $(CXX) 2> /dev/null),$(C)/bgra$(EXE))
-# There is no fork() on Windows, and strace, with which telemetry is found, does not look into programs of Windows.
-LEFT_OUT_windows = test_fork test_telemetry
+# There is no fork() on Windows, and strace, with which telemetry is found, does not look into programs of Windows. Fuzz targets need POSIX.
+LEFT_OUT_windows = test_fork test_telemetry test_findings
 C_TEST_NAMES = $(filter-out $(LEFT_OUT_$(SYSTEM)),$(patsubst tests/c/%.c,%,$(wildcard tests/c/test_*.c))) roundtrip_gbrp
 C_TESTS = $(C_TEST_NAMES:%=$(C)/%$(EXE))
 # Those of errors, as one program for valgrind.
@@ -76,7 +76,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-mutations check-sanitizers check-cinstall check-supply golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-mutations check-sanitizers check-cinstall check-supply fuzz fuzz-smoke golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -282,7 +282,8 @@ $(call programs,save_onnx): examples/save_onnx.c
 $(call programs,scrub): examples/scrub.c examples/y4m.c
 $(EXAMPLES) $(INSTALLED_PROGRAMS) $(BENCH): examples/files.c examples/system_$(SYSTEM).c
 $(C_TESTS): $(C)/%$(EXE): tests/c/%.c tests/c/os_$(SYSTEM).c $(wildcard tests/c/*.h)
-$(filter $(C)/test_y4m_%,$(C_TESTS)): examples/y4m.c
+$(filter $(C)/test_y4m_% $(C)/test_findings,$(C_TESTS)): examples/y4m.c
+$(C)/test_findings: $(wildcard fuzz/*.h) $(C)/fuzz.stamp
 $(C)/test_png$(EXE): examples/png.c
 $(C)/test_header_loop$(EXE): $(C)/header_loop.inc
 $(C)/test_runtime$(EXE): $(C)/old_onnxruntime.so
@@ -316,6 +317,11 @@ $(C)/errors_together$(EXE): tests/c/errors_together.c tests/c/os_$(SYSTEM).c $(T
 $(C)/%.o: tests/c/%.c $(wildcard tests/c/*.h) include/wfvae.h
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -Dmain=$*_main -c -o $@ $<
+
+# It includes these, so they are not compiled beside it.
+$(C)/fuzz.stamp: fuzz/calls.c fuzz/y4m.c
+	@mkdir -p $(@D)
+	@touch $@
 
 # The loop in the header's introduction, without the comment's margin.
 $(C)/header_loop.inc: include/wfvae.h
@@ -404,6 +410,21 @@ check-mutations: runtime
 #:               the synchronisation in src/sync under loom; takes an hour. PARTS="address rust thread loom": some of it
 check-sanitizers: runtime
 	@CARGO='$(CARGO)' tests/check_sanitizers.sh $(PARTS)
+
+# Those of fuzz, see docs/fuzzing.md.
+FUZZ_TARGETS = checkpoint index latent_file snapshot pixels calls y4m header_row convert
+#: make fuzz-smoke   gives hostile input to all fuzz targets, for two minutes in all, in builds with AddressSanitizer; needs a nightly
+#:               Rust, and clang
+#: make fuzz TARGET=NAME SECONDS=N   the same with one target; without SECONDS, for ten minutes. docs/fuzzing.md says more
+fuzz-smoke: runtime
+	@CARGO='$(CARGO)' fuzz/build.sh $(FUZZ_TARGETS)
+	@fuzz/run.sh 13 $(FUZZ_TARGETS)
+
+# TARGET is no other system here.
+fuzz:
+	@$(MAKE) -s TARGET= runtime
+	@CARGO='$(CARGO)' fuzz/build.sh $(TARGET)
+	@fuzz/run.sh $(or $(SECONDS),600) $(TARGET)
 
 #: make check-cinstall   compares `make install` with `cargo cinstall`; builds cargo-c first, which takes minutes
 check-cinstall:

@@ -70,6 +70,9 @@ mod engine;
 mod error;
 mod finite;
 mod float_mode;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod graph;
 mod kernels;
 mod logger;

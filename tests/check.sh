@@ -178,6 +178,7 @@ group bfloat16 bfloat16
 group threads c_tests 'threads cancel'
 group float $c/test_float
 group frames $c/test_frames
+group findings $c/test_findings
 group runtime $c/test_runtime
 group fork $c/test_fork
 group python-fork python3 tests/check_fork.py target/release/libwfvae.so
@@ -185,6 +186,7 @@ group python-fork python3 tests/check_fork.py target/release/libwfvae.so
 need strace strace || :
 group telemetry $c/test_telemetry
 skip valgrind "make check-valgrind runs C tests under valgrind; it takes minutes"
+skip fuzz "make fuzz-smoke runs the fuzz targets, in builds of their own, which take minutes"
 skip grids "make check-grids runs golden cases, tiles and estimates in all ways; it takes minutes"
 group pipe pipe
 group scrub scrub

@@ -7,6 +7,8 @@ mod pixels;
 
 pub use latent_file::{LatentFileInfo, LatentReader, LatentWriter};
 pub use latents::{LatentType, Latents, LatentsMut, Posterior};
+#[cfg(fuzzing)]
+pub use pixels::{Arrangement, Picture, check_picture};
 pub use pixels::{Chroma, Image, ImageMut, Matrix, PixelFormat, Range, Siting, Yuv, YuvRange};
 
 pub(crate) use latent_codec::LatentCodec;

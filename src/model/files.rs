@@ -335,10 +335,14 @@ fn instead_of_weights(folder: &Path, names: &[String]) -> Result<String> {
 
 /// Reads the shards of a Hugging Face index, with the tensors in each.
 fn read_index(index: &Path) -> Result<Vec<(String, Vec<String>)>> {
-    let text = read_small(index, MAX_INDEX_BYTES)?;
+    shards_of(&read_small(index, MAX_INDEX_BYTES)?, index)
+}
+
+/// Those that the text of an index names.
+pub(super) fn shards_of(text: &[u8], index: &Path) -> Result<Vec<(String, Vec<String>)>> {
     // The parser cannot report that memory is short.
     memory::check_room(text.len() as u64 * 8, "an index of weights")?;
-    let json = match json(&text) {
+    let json = match json(text) {
         Ok(json) => json,
         Err(text) => fail!(Checkpoint, "{}: {text}", index.display()),
     };

@@ -12,6 +12,8 @@ mod config;
 mod damage;
 mod fields;
 mod files;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod generation1;
 mod generation2;
 mod half;
@@ -40,6 +42,9 @@ pub(crate) use layer::{
 pub(crate) use network::{Decoder, DecoderLevel, Encoder, EncoderFlow, Network};
 pub(crate) use open::open;
 pub(crate) use wavelet::{sign_2d, sign_3d};
+
+#[cfg(fuzzing)]
+pub use fuzzing::{Tensor, checkpoint, config_fields, index, tensors};
 
 #[cfg(test)]
 pub(crate) use config::Config;

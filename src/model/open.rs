@@ -12,12 +12,21 @@ use std::path::Path;
 
 /// Opens a checkpoint folder, or the built-in model if `path` is `None`. Checks all of it and describes its network.
 pub(crate) fn open(path: Option<&Path>, check_finite: bool) -> Result<(Network, Checkpoint)> {
-    let (mut checkpoint, config) = match path {
+    let (checkpoint, config) = match path {
         Some(path) => Checkpoint::open(path)?,
         None => builtin::open()?,
     };
+    checked(checkpoint, &config, check_finite)
+}
+
+/// The same for a checkpoint whose files are open.
+pub(super) fn checked(
+    mut checkpoint: Checkpoint,
+    config: &Config,
+    check_finite: bool,
+) -> Result<(Network, Checkpoint)> {
     let (network, mixtures) = checkpoint.while_unchanged(|| {
-        let mut network = describe(&config, &checkpoint)?;
+        let mut network = describe(config, &checkpoint)?;
         network.missing = half::missing(&checkpoint);
         check::check(&network, &checkpoint)?;
         network.identities = identity::identities(&network, &checkpoint);

@@ -17,6 +17,6 @@ pub(crate) use lasting::Lasting;
 #[cfg(feature = "reserve")]
 pub(crate) use spin_lock::SpinLock;
 pub(crate) use steps::Steps;
+pub(crate) use types::AtomicPtr;
 #[cfg(feature = "reserve")]
-pub(crate) use types::UnsafeCell;
-pub(crate) use types::{AtomicBool, AtomicPtr};
+pub(crate) use types::{AtomicBool, UnsafeCell};

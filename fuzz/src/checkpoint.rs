@@ -1,0 +1,270 @@
+//! config.json and the header of a safetensors file, up to a checked network. The tensors' values are zeros.
+//!
+//! Text: the input is a byte, a config, a line feed, a header. Structure: it is edits of a golden model's files, or of what its edited
+//! config needs; with WFVAE_FUZZ_SHOW set, that is printed as text, which tests/findings.rs can read.
+
+use crate::allocations::bounded;
+use crate::checks::{check, data_len, golden};
+use arbitrary::{Arbitrary, Unstructured};
+use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::sync::LazyLock;
+use wfvae::fuzzing;
+
+/// Data behind a header are cut there.
+const MOST: usize = 512 << 10;
+const LONGEST_HEADER: usize = 1 << 17;
+
+struct Base {
+    config: Map<String, Value>,
+    /// Name, type, shape.
+    tensors: Vec<(String, String, Vec<u64>)>,
+}
+
+static BASES: LazyLock<Vec<Base>> = LazyLock::new(|| {
+    let mut folders: Vec<_> = std::fs::read_dir(golden()).expect("golden models").flatten().map(|e| e.path()).collect();
+    folders.sort();
+    folders.iter().filter_map(|folder| base(folder)).collect()
+});
+
+fn base(folder: &std::path::Path) -> Option<Base> {
+    let config = serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()?;
+    let file = std::fs::read(folder.join("model.safetensors")).ok()?;
+    let length = u64::from_le_bytes(*file.first_chunk()?) as usize;
+    let header: Map<String, Value> = serde_json::from_slice(&file[8..8 + length]).ok()?;
+    let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__").map(|(name, tensor)| {
+        let shape = tensor["shape"].as_array().expect("a shape").iter().filter_map(Value::as_u64).collect();
+        (name, tensor["dtype"].as_str().expect("a type").to_string(), shape)
+    });
+    Some(Base { config, tensors: tensors.collect() })
+}
+
+#[derive(Arbitrary, Debug)]
+enum ConfigEdit {
+    Set { field: u8, value: Setting },
+    Remove { field: u8 },
+}
+
+#[derive(Arbitrary, Debug)]
+enum Setting {
+    Null,
+    Flag(bool),
+    Small(u8),
+    Number(i64),
+    Float(f64),
+    Known(u8),
+    Numbers(Vec<f32>),
+    Integers(Vec<u16>),
+    Names(Vec<u8>),
+}
+
+#[derive(Arbitrary, Debug)]
+enum TensorEdit {
+    Remove(u8),
+    Dimension { tensor: u8, axis: u8, size: u64 },
+    AddAxis { tensor: u8, size: u8 },
+    DropAxis { tensor: u8 },
+    Type { tensor: u8, name: u8 },
+    Rename { tensor: u8, other: u8 },
+    Prefix { tensor: u8, prefix: u8 },
+    Move { tensor: u8, by: i8 },
+    Add { name: u8, size: u8 },
+}
+
+#[derive(Arbitrary, Debug)]
+struct Edits {
+    base: u8,
+    /// Whether the tensors are those that the edited config needs.
+    fitting: bool,
+    config: Vec<ConfigEdit>,
+    tensors: Vec<TensorEdit>,
+}
+
+const TEXTS: [&str; 22] = [
+    "WFVAEModel",
+    "WFVAE2Model",
+    "CausalVAEModel",
+    "layernorm",
+    "groupnorm",
+    "nearest",
+    "trilinear",
+    "Downsample",
+    "Upsample",
+    "Spatial2xTime2x3DDownsample",
+    "Spatial2xTime2x3DUpsample",
+    "HaarWaveletTransform2D",
+    "HaarWaveletTransform3D",
+    "InverseHaarWaveletTransform2D",
+    "InverseHaarWaveletTransform3D",
+    "AttnBlock3DFix",
+    "AttnBlock3D",
+    "ResnetBlock3D",
+    "ResnetBlock2D",
+    "CausalConv3d",
+    "Conv2d",
+    "",
+];
+const TYPES: [&str; 9] = ["F32", "F16", "BF16", "F64", "I64", "U8", "BOOL", "F8_E4M3", ""];
+const PREFIXES: [&str; 6] = ["module.", "_orig_mod.", "loss.", "encoder.", "decoder.", "x."];
+
+impl Setting {
+    fn value(&self) -> Value {
+        let text = |i: u8| TEXTS[usize::from(i) % TEXTS.len()];
+        match self {
+            Setting::Null => Value::Null,
+            Setting::Flag(flag) => json!(flag),
+            Setting::Small(n) => json!(n),
+            Setting::Number(n) => json!(n),
+            Setting::Float(n) => json!(n),
+            Setting::Known(i) => json!(text(*i)),
+            Setting::Numbers(list) => json!(list),
+            Setting::Integers(list) => json!(list),
+            Setting::Names(list) => json!(list.iter().map(|i| text(*i)).collect::<Vec<_>>()),
+        }
+    }
+}
+
+pub fn run(input: &[u8]) {
+    let Some((mode, rest)) = input.split_first() else { return };
+    match mode % 4 {
+        0 => {
+            let end = rest.iter().rposition(|byte| *byte == b'\n').unwrap_or(rest.len());
+            read(&rest[..end], rest.get(end + 1..).unwrap_or_default(), None);
+        }
+        1 => {
+            // The whole of a file.
+            let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+            open(&rest[..end], &[], rest.get(end + 1..).unwrap_or_default(), 0);
+        }
+        _ => {
+            if let Ok(edits) = Edits::arbitrary(&mut Unstructured::new(rest)) {
+                edited(&edits);
+            }
+        }
+    }
+}
+
+fn edited(edits: &Edits) {
+    let base = &BASES[usize::from(edits.base) % BASES.len()];
+    let mut config = base.config.clone();
+    let mut fields = fuzzing::config_fields();
+    fields.push("_class_name");
+    for edit in &edits.config {
+        let name = |i: u8| fields[usize::from(i) % fields.len()];
+        match edit {
+            ConfigEdit::Set { field, value } => drop(config.insert(name(*field).into(), value.value())),
+            ConfigEdit::Remove { field } => drop(config.remove(name(*field))),
+        }
+    }
+    let config = Value::Object(config).to_string();
+    let mut tensors = base.tensors.clone();
+    if edits.fitting {
+        let (header, len) = header(&tensors, &[]);
+        let Some(needed) =
+            with_file(&[], header.as_bytes(), len, |file| fuzzing::tensors(config.as_bytes(), file).ok())
+        else {
+            return;
+        };
+        tensors = needed
+            .into_iter()
+            .map(|(name, shape)| (name, "F32".into(), shape.iter().map(|n| *n as u64).collect()))
+            .collect();
+        tensors.sort();
+        tensors.dedup();
+        let bytes = |shape: &[u64]| shape.iter().try_fold(4u64, |n, side| n.checked_mul(*side));
+        let all = tensors.iter().try_fold(0u64, |sum, (_, _, shape)| sum.checked_add(bytes(shape)?));
+        if all.is_none_or(|all| all > MOST as u64) {
+            return;
+        }
+    }
+    let mut moves = vec![];
+    for edit in &edits.tensors {
+        if tensors.is_empty() {
+            break;
+        }
+        let count = tensors.len();
+        let at = |i: u8| usize::from(i) % count;
+        match edit {
+            TensorEdit::Remove(i) => drop(tensors.remove(at(*i))),
+            TensorEdit::Dimension { tensor, axis, size } => {
+                let shape = &mut tensors[at(*tensor)].2;
+                let axes = shape.len().max(1);
+                if let Some(side) = shape.get_mut(usize::from(*axis) % axes) {
+                    *side = *size;
+                }
+            }
+            TensorEdit::AddAxis { tensor, size } => tensors[at(*tensor)].2.push(u64::from(*size)),
+            TensorEdit::DropAxis { tensor } => drop(tensors[at(*tensor)].2.pop()),
+            TensorEdit::Type { tensor, name } => {
+                tensors[at(*tensor)].1 = TYPES[usize::from(*name) % TYPES.len()].into();
+            }
+            TensorEdit::Rename { tensor, other } => tensors[at(*tensor)].0 = tensors[at(*other)].0.clone(),
+            TensorEdit::Prefix { tensor, prefix } => {
+                let name = &mut tensors[at(*tensor)].0;
+                *name = format!("{}{name}", PREFIXES[usize::from(*prefix) % PREFIXES.len()]);
+            }
+            TensorEdit::Move { tensor, by } => moves.push((at(*tensor), i64::from(*by))),
+            TensorEdit::Add { name, size } => {
+                let prefix = PREFIXES[usize::from(*name) % PREFIXES.len()];
+                tensors.push((format!("{prefix}{name}"), "F32".into(), vec![u64::from(*size)]));
+            }
+        }
+    }
+    let (header, len) = header(&tensors, &moves);
+    if std::env::var_os("WFVAE_FUZZ_SHOW").is_some() {
+        println!("\0{config}\n{header}");
+    }
+    read(config.as_bytes(), header.as_bytes(), Some(len));
+}
+
+/// A header of these tensors one after the other, but for those that are moved; and how long the data are. As text, because a name may
+/// be there twice.
+fn header(tensors: &[(String, String, Vec<u64>)], moves: &[(usize, i64)]) -> (String, usize) {
+    let (mut at, mut parts) = (0u64, vec![]);
+    for (i, (name, dtype, shape)) in tensors.iter().enumerate() {
+        let size = match dtype.as_str() {
+            "F64" | "I64" => 8u64,
+            "F32" => 4,
+            "F16" | "BF16" => 2,
+            _ => 1,
+        };
+        let bytes = shape.iter().fold(size, |n, side| n.saturating_mul(*side)).min(MOST as u64);
+        let by = moves.iter().filter(|(tensor, _)| *tensor == i).map(|(_, by)| *by).sum();
+        let start = at.saturating_add_signed(by);
+        at = start.saturating_add(bytes);
+        parts.push(format!("{}:{}", json!(name), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, at]})));
+    }
+    (format!("{{{}}}", parts.join(",")), (at as usize).min(MOST))
+}
+
+/// `data`: how many bytes follow the header; `None`: as many as it says.
+fn read(config: &[u8], header: &[u8], data: Option<usize>) {
+    let data = data.or_else(|| data_len(header));
+    open(config, &(header.len() as u64).to_le_bytes(), header, data.unwrap_or(0).min(MOST));
+}
+
+fn open(config: &[u8], length: &[u8], header: &[u8], data: usize) {
+    let size = config.len() + header.len();
+    with_file(length, header, data, |file| match bounded(size, || fuzzing::checkpoint(config, file)) {
+        Ok(tensors) => assert!(!tensors.is_empty()),
+        Err(error) => check(&error, size),
+    });
+}
+
+/// Zeros behind what is written at the start each time, so that no data are copied.
+fn with_file<T>(length: &[u8], header: &[u8], data: usize, work: impl FnOnce(&'static [u8]) -> T) -> T {
+    thread_local! {
+        static FILE: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST_HEADER + MOST + 8]);
+    }
+    FILE.with_borrow_mut(|file| {
+        let length = if length.is_empty() && data > 0 { &(header.len() as u64).to_le_bytes()[..] } else { length };
+        let start = length.len() + header.len().min(LONGEST_HEADER);
+        file[..length.len()].copy_from_slice(length);
+        file[length.len()..start].copy_from_slice(&header[..start - length.len()]);
+        // SAFETY: what `work` makes of it is dropped before it changes.
+        let whole = unsafe { std::slice::from_raw_parts(file.as_ptr(), start + data) };
+        let result = work(whole);
+        file[..start].fill(0);
+        result
+    })
+}
