@@ -76,7 +76,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-mutations check-sanitizers check-cinstall check-supply fuzz fuzz-smoke golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-mutations check-sanitizers check-cinstall check-supply soak fuzz fuzz-smoke golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -299,6 +299,10 @@ $(EXAMPLES) $(C_TESTS) $(BENCH) $(C)/device_memory: $(wildcard examples/*.h) inc
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $(filter %.c,$^) $(C_LIBS)
 
+$(C)/soak: $(wildcard tests/soak/*.[ch]) tests/c/os_posix.c $(wildcard tests/c/*.h) include/wfvae.h | library
+	@mkdir -p $(@D)
+	$(CC) $(C_FLAGS) -Itests/c -o $@ $(filter %.c,$^) $(C_LIBS)
+
 $(TILE_PEAK): tools/bench/tile_peak.c
 	@mkdir -p $(@D)
 	$(CC) $(C_FLAGS) -o $@ $< -lpthread
@@ -425,6 +429,12 @@ fuzz:
 	@$(MAKE) -s TARGET= runtime
 	@CARGO='$(CARGO)' fuzz/build.sh $(TARGET)
 	@fuzz/run.sh $(or $(SECONDS),600) $(TARGET)
+
+#: make soak     10^6 frames through one stream, 10^5 models opened and closed, and an hour of 16 streams over 4 threads: memory,
+#:               descriptors and threads must stay flat, and all results right, bit for bit. Curves come to target/soak/soak.svg.
+#:               PARTS="stream open threads": some of it; ARGS="--frames N --opens N --seconds N": shorter, ARGS=--help: the rest
+soak: $(C)/soak
+	@python3 tests/soak/run.py $(C)/soak tests/golden target/soak $(PARTS:%=--part %) $(ARGS)
 
 #: make check-cinstall   compares `make install` with `cargo cinstall`; builds cargo-c first, which takes minutes
 check-cinstall:

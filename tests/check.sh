@@ -131,7 +131,7 @@ need c++ g++ || skip header-cxx "there is no C++ compiler for the header, and no
 
 if cargo fmt --version > /dev/null 2>&1; then group format cargo fmt --check; else skip format "rustfmt is not installed"; fi
 group links python3 tests/check_links.py
-group build make -s -j2 all c-tests
+group build make -s -j2 all c-tests $c/soak
 if cargo clippy --version > /dev/null 2>&1; then
     group clippy cargo clippy --quiet --release --all-targets --features batch -- --deny warnings
 else
@@ -176,6 +176,7 @@ group alpha $c/test_alpha tests/golden
 group options $c/test_options tests/golden
 group bfloat16 bfloat16
 group threads c_tests 'threads cancel'
+group soak python3 tests/soak/run.py $c/soak tests/golden target/soak --thin
 group float $c/test_float
 group frames $c/test_frames
 group findings $c/test_findings
@@ -187,6 +188,7 @@ need strace strace || :
 group telemetry $c/test_telemetry
 skip valgrind "make check-valgrind runs C tests under valgrind; it takes minutes"
 skip fuzz "make fuzz-smoke runs the fuzz targets, in builds of their own, which take minutes"
+skip soak-long "make soak works for hours, in which memory, descriptors and threads must not grow; the group soak is a thin run"
 skip grids "make check-grids runs golden cases, tiles and estimates in all ways; it takes minutes"
 group pipe pipe
 group scrub scrub
