@@ -11,8 +11,8 @@ use safetensors::{SafeTensors, serialize_to_file};
 use std::path::Path;
 use tempfile::TempDir;
 use wfvae::{
-    CacheType, ErrorKind, Graphs, Image, ImageMut, LatentFileInfo, LatentReader, LatentType, LatentWriter, Latents,
-    LatentsMut, Model, ModelOptions, PixelFormat, Posterior, Range, Snapshot, Stream, StreamOptions,
+    CacheType, Convolution, ErrorKind, Graphs, Image, ImageMut, LatentFileInfo, LatentReader, LatentType, LatentWriter,
+    Latents, LatentsMut, Model, ModelOptions, PixelFormat, Posterior, Range, Snapshot, Stream, StreamOptions,
 };
 
 const SIDE: usize = 16;
@@ -167,6 +167,44 @@ fn results_that_are_not_finite_are_errors() {
         let result = stream.decode(Latents::F32(&vec![0.1; 2 * latent]), &mut frames_of(&mut video, SIDE, SIDE));
         refused(result, ErrorKind::NotFinite, &["frame 0 holds a NaN", "check_finite"]);
         assert!(stream.info().needs_reset);
+    }
+}
+
+/// Buffers that the next clip has not written yet hold NaNs then, which not even a weight of 0 cancels.
+#[test]
+fn numbers_of_a_failed_clip_do_not_reach_the_next_one() {
+    for case in ["v1-tiny", "v1-tiny-8x", "v1-tiny-nearest", "own-v2-2x", "own-v2-thw", "own-noattn"] {
+        for convolution in [Convolution::Exact, Convolution::Direct, Convolution::Stacked] {
+            let mut options = ModelOptions::default();
+            options.convolution = convolution;
+            next_clip_is_right(&Model::open(golden(case), &options).unwrap());
+        }
+    }
+}
+
+fn next_clip_is_right(model: &Model) {
+    let name = model.info().name;
+    let mut stream = Stream::new(model, &StreamOptions::new(32, 32)).unwrap();
+    let info = stream.info();
+    let size = info.latent_channels * info.latent_height * info.latent_width;
+    let latents: Vec<f32> = (0..4 * size).map(|i| (i % 7) as f32 - 3.0).collect();
+    let most = model.info().temporal_compression as usize * 4;
+    let decode = |stream: &mut Stream, latents: &[f32]| {
+        let mut video = vec![0.0; most * 3 * 32 * 32];
+        let count = stream.decode(Latents::F32(latents), &mut frames_of(&mut video, 32, 32))?;
+        video.truncate(count * 3 * 32 * 32);
+        Ok::<_, wfvae::Error>(video)
+    };
+    let right = decode(&mut stream, &latents).unwrap();
+    // So that each buffer of a ring is the last one that was written.
+    for whole in 0..4 {
+        stream.reset().unwrap();
+        decode(&mut stream, &latents[..whole * size]).unwrap();
+        let huge = vec![f32::MAX; size];
+        let failed = (0..3).map(|_| decode(&mut stream, &huge)).find(|result| result.is_err());
+        refused(failed.unwrap_or_else(|| panic!("{name}: no frame was out of range")), ErrorKind::NotFinite, &[]);
+        stream.reset().unwrap();
+        assert!(decode(&mut stream, &latents).unwrap() == right, "{name}, after {whole} latents");
     }
 }
 
