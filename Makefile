@@ -135,7 +135,7 @@ check-properties: runtime
 checksums: $(C)/reconstruct $(CLIPS:%=target/demo/%.y4m)
 	@tests/checksums.sh
 
-#: make check-limits   lets every allocation and every call to the system fail in turn (make check: some of them); takes an hour
+#: make check-limits   lets every allocation and every call to the system fail in turn (make check: some of them); takes hours
 check-limits: runtime
 	@WFVAE_LIMITS_ALL=1 $(CARGO_TEST) --test limits
 
@@ -403,7 +403,7 @@ check-dist:
 check-valgrind: c-tests
 	@tests/check_valgrind.sh
 
-#: make check-mutations   breaks the library in each way of tests/mutations/list.txt, and tells which test notices; takes an hour;
+#: make check-mutations   breaks the library in each way of tests/mutations/list.txt, and tells which test notices; takes hours;
 #:               ARGS="TEXT... NUMBER...": those whose file or text holds it, or that have the number
 check-mutations: runtime
 	@tools/venv.sh
@@ -411,7 +411,7 @@ check-mutations: runtime
 
 #: make check-sanitizers   C tests and Rust tests under the address, leak and undefined-behaviour sanitizers, with a nightly Rust,
 #:               thread tests and unit tests under the thread sanitizer, in a chroot with Rust's source (root, 1.3 GB), and models of
-#:               the synchronisation in src/sync under loom; takes an hour. PARTS="address rust thread loom": some of it
+#:               the synchronisation in src/sync under loom. The address part takes seven minutes, the others longer. PARTS="address rust thread loom": some of it
 check-sanitizers: runtime
 	@CARGO='$(CARGO)' tests/check_sanitizers.sh $(PARTS)
 
