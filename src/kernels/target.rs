@@ -21,7 +21,7 @@ use super::scratch::{NoMemory, ScratchSize};
 use super::workers::Workers;
 use crate::error::{Result, fail};
 use half::bf16;
-use once_cell::sync::OnceCell;
+use once_cell::race::OnceBox;
 
 /// Names the level to use instead of the highest that this CPU has. For tests and bug reports.
 const VARIABLE: &str = "WFVAE_CPU";
@@ -51,8 +51,9 @@ impl Target {
     /// # Errors
     /// `InvalidArgument` if `WFVAE_CPU` names no level of this CPU, or one whose matrix unit the system refuses.
     pub(crate) fn choose() -> Result<Target> {
-        static CHOSEN: OnceCell<Target> = OnceCell::new();
-        let choose = || -> Result<Target> {
+        // Threads do not wait for each other here, as this is before a forked child is refused.
+        static CHOSEN: OnceBox<Target> = OnceBox::new();
+        let choose = || -> Result<Box<Target>> {
             let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
             let level = match &named {
                 Some(name) => Level::named(&name.to_string_lossy(), VARIABLE)?,
@@ -63,7 +64,7 @@ impl Target {
             let target = Target { refused, ..Target::new(level) };
             match (target.refusal(), named) {
                 (Some(refusal), Some(name)) => fail!(InvalidArgument, "{VARIABLE} is {name:?}, but {refusal}"),
-                _ => Ok(target),
+                _ => Ok(Box::new(target)),
             }
         };
         CHOSEN.get_or_try_init(choose).copied()

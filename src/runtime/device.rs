@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, Element};
 use crate::model::Checkpoint;
 use crate::process::Owned;
-use once_cell::sync::OnceCell;
+use crate::sync::MadeOnce;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) struct Device {
     staging: Option<Mutex<Owned<Allocator>>>,
     pictures: Option<Pictures>,
     /// Sessions that copy float32, float16, bfloat16 and bytes. Only the first is loaded from the start.
-    copies: [OnceCell<Session>; 4],
+    copies: [MadeOnce<Session>; 4],
     load: Box<dyn Fn(Element) -> Result<Session> + Send + Sync>,
     canceller: Canceller,
     threads: usize,
@@ -90,7 +90,7 @@ impl Device {
             allocator: Mutex::new(Owned::new(allocator)),
             staging: staging.map(|staging| Mutex::new(Owned::new(staging))),
             pictures: Pictures::new(&queue, kernels),
-            copies: [OnceCell::with_value(first), OnceCell::new(), OnceCell::new(), OnceCell::new()],
+            copies: [first.into(), MadeOnce::new(), MadeOnce::new(), MadeOnce::new()],
             load: Box::new(load),
             canceller: Canceller::new()?,
             threads,
@@ -146,7 +146,7 @@ impl Device {
             Element::U8 => 3,
             Element::I64 => unreachable!("sizes stay on the CPU"),
         };
-        let session = self.copies[index].get_or_try_init(|| (self.load)(from.element()))?;
+        let session = self.copies[index].get_or_make(|| (self.load)(from.element()))?;
         session.run(&[from], &[to], &self.canceller)
     }
 }

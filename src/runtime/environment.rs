@@ -7,13 +7,13 @@ use crate::graph::Element;
 use crate::logger::Logger;
 use crate::platform;
 use crate::process::Loading;
-use once_cell::sync::OnceCell;
+use crate::sync::MadeOnce;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The ONNX Runtime that this process uses. It is never replaced or unloaded: it has one environment per process, and
 /// its threads may still be running.
-static RUNTIME: OnceCell<Runtime> = OnceCell::new();
+static RUNTIME: MadeOnce<Runtime> = MadeOnce::new();
 
 pub(crate) struct Runtime {
     pub(super) library: Library,
@@ -30,7 +30,7 @@ impl Runtime {
     pub(crate) fn get(path: Option<&Path>, logger: &Logger) -> Result<&'static Runtime> {
         let runtime = {
             let _loading = Loading::begin()?;
-            RUNTIME.get_or_try_init(|| Runtime::load(path, logger))?
+            RUNTIME.get_or_make(|| Runtime::load(path, logger))?
         };
         if let Some(path) = path
             && !library::same_file(path, &runtime.library.path)

@@ -18,7 +18,7 @@ use crate::logger::Logger;
 use crate::model::Checkpoint;
 use crate::platform;
 use crate::process::{Loading, Owned};
-use once_cell::sync::OnceCell;
+use crate::sync::MadeOnce;
 use ort::AsPointer;
 use ort::memory::Allocator;
 use parking_lot::Mutex;
@@ -29,10 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The first session with our operators is built alone, as the runtime adds their domain to a list of the process without a
 /// lock.
-static OPERATORS_KNOWN: OnceCell<()> = OnceCell::new();
-/// So that no thread of a call waits for the cell, which takes memory that cannot be refused. The cell's own feature for that,
-/// parking_lot, takes a lock of the process each time, which a forked child could wait for.
-static OPERATORS_FIRST: Mutex<()> = Mutex::new(());
+static OPERATORS_KNOWN: MadeOnce<()> = MadeOnce::new();
 
 /// One in so many runs on a device waits until it is done. Only then does ONNX Runtime free the pinned memory that it copied
 /// small lists from, such as the sizes of a Split's outputs.
@@ -179,9 +176,7 @@ impl Session {
             Place::Cuda(_) if options.cuda.kernels.is_none() => build(),
             _ => {
                 let mut first = None;
-                let alone = OPERATORS_KNOWN.get().is_none().then(|| OPERATORS_FIRST.lock());
-                let known = OPERATORS_KNOWN.get_or_try_init(|| build().map(|session| first = Some(session)));
-                drop(alone);
+                let known = OPERATORS_KNOWN.get_or_make(|| build().map(|session| first = Some(session)));
                 known.and_then(|()| first.map_or_else(&build, Ok))
             }
         };

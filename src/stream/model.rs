@@ -15,7 +15,7 @@ use crate::memory;
 use crate::model::{self, Checkpoint, Half, Network, Wavelet};
 use crate::process::Process;
 use crate::runtime::{CallersMemory, Device, Place};
-use once_cell::sync::OnceCell;
+use crate::sync::MadeOnce;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ struct Side {
     way: Way,
     options: graph::Options,
     /// Loaded by the first stream that needs them.
-    steps: OnceCell<Vec<Arc<Step>>>,
+    steps: MadeOnce<Vec<Arc<Step>>>,
 }
 
 impl fmt::Debug for Model {
@@ -118,7 +118,7 @@ impl Model {
             let way =
                 Way { precision, convolution: options.convolution, layout: options.layout, direction: half.verb() };
             let options = compute::graph_options(options, place, precision, (&network, half), &sessions.kernels());
-            Ok(Side { way, options, steps: OnceCell::new() })
+            Ok(Side { way, options, steps: MadeOnce::new() })
         };
         let encoder = side(options.encode_precision, Half::Encoder)?;
         let decoder = side(options.decode_precision, Half::Decoder)?;
@@ -333,7 +333,7 @@ impl Model {
             compute::check(&side.way, sessions.place)?;
             sessions.load(self.graphs(half), side.way.precision, &side.options)
         };
-        Ok(side.steps.get_or_try_init(load)?)
+        Ok(side.steps.get_or_make(load)?)
     }
 
     #[cfg(test)]

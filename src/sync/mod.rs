@@ -1,11 +1,12 @@
-//! Synchronisation that is made by hand, as no lock of a library serves there.
+//! Synchronisation where no lock of a library serves as it is.
 //!
-//! Each file is one part of it. `tests/loom` compiles the same files with the types of loom in place of `types`, and tries every order
-//! in which threads can run.
+//! Each file is one part of it. `tests/loom` compiles those that are made by hand, all but `made_once`, with the types of loom in place of
+//! `types`, and tries every order in which threads can run.
 
 mod at_least_once;
 mod jobs;
 mod lasting;
+mod made_once;
 #[cfg(feature = "reserve")]
 mod spin_lock;
 mod steps;
@@ -14,6 +15,7 @@ mod types;
 pub(crate) use at_least_once::AtLeastOnce;
 pub(crate) use jobs::Jobs;
 pub(crate) use lasting::Lasting;
+pub(crate) use made_once::MadeOnce;
 #[cfg(feature = "reserve")]
 pub(crate) use spin_lock::SpinLock;
 pub(crate) use steps::Steps;

@@ -1,6 +1,7 @@
 //! Memory that ends, and address space.
 
 use super::shim::{Failing, Shim};
+use super::threads::at_once;
 use super::work::{HEIGHT, WIDTH, Work, limit, status};
 use super::{MODELS, all};
 use libc::RLIM_INFINITY;
@@ -69,24 +70,23 @@ pub fn memory(model: &str, forever: bool) {
     assert!(grown < 5000 * tried as u64 + (1 << 20), "{grown} bytes were lost in {tried} runs");
 }
 
-/// The first things that a process does with the library: loading the runtime and what is made once.
+/// The first things that a process does with the library: loading the runtime and what is made once. Two threads do them at the same
+/// time, so that one may wait for the other.
 pub fn first(model: &str, forever: bool, n: c_long) {
     let shim = Shim::new();
     // They stay while there is memory again, which is then no reason to refuse anything.
     let _held = (forever && n % 2 == 0).then(|| fill_reserve(&shim));
     let mut options = ModelOptions::default();
     options.threads = 2;
-    let (opened, _) = shim.run("memory", Failing::from(n, forever, libc::ENOMEM), |start, stop| {
-        start();
-        let opened =
-            Model::open(model, &options).and_then(|model| Stream::new(&model, &StreamOptions::new(WIDTH, HEIGHT)));
-        stop();
-        opened
-    });
-    if let Err(e) = &opened {
+    let open =
+        || Model::open(model, &options).and_then(|model| Stream::new(&model, &StreamOptions::new(WIDTH, HEIGHT)));
+    let (opened, _) =
+        shim.run("memory", Failing::from(n, forever, libc::ENOMEM), |start, stop| at_once(open, start, stop));
+    let errors: Vec<Error> = opened.into_iter().filter_map(Result::err).collect();
+    for e in &errors {
         assert!(is_of_memory(e), "allocation {n}: {:?}: {e}", e.kind());
     }
-    let told = opened.err().map_or(ENOUGH.into(), |e| e.to_string());
+    let told = errors.first().map_or(ENOUGH.into(), |e| e.to_string());
     Work::new(model, 2).run(|| (), || ()).unwrap();
     println!("done, allocation {n}: {told}");
 }

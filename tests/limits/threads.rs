@@ -3,8 +3,41 @@
 use super::MODELS;
 use super::work::{HEIGHT, WIDTH, Work, limit, status};
 use libc::RLIM_INFINITY;
+use std::ffi::c_void;
 use std::path::Path;
+use std::sync::{Barrier, OnceLock};
 use wfvae::{ErrorKind, Image, LatentsMut, Model, ModelOptions, PixelFormat, Stream, StreamOptions};
+
+/// What two threads get that do `work` at the same time, between `start` and `stop`. They are not made by Rust's library, as those of a
+/// host are not: some first uses of that library take memory in them.
+pub fn at_once<T: Send + Sync>(work: impl Fn() -> T + Sync, start: &mut dyn FnMut(), stop: &mut dyn FnMut()) -> [T; 2] {
+    let (begin, end) = (Barrier::new(3), Barrier::new(3));
+    let results = [OnceLock::new(), OnceLock::new()];
+    let one = |result: &OnceLock<T>| {
+        begin.wait();
+        let _ = result.set(work());
+        end.wait();
+    };
+    let bodies = results.each_ref().map(|result| move || one(result));
+    let bodies: [&(dyn Fn() + Sync); 2] = [&bodies[0], &bodies[1]];
+    extern "C" fn run(body: *mut c_void) -> *mut c_void {
+        unsafe { (*body.cast::<&(dyn Fn() + Sync)>())() };
+        std::ptr::null_mut()
+    }
+    let threads = bodies.each_ref().map(|body| {
+        let (mut thread, body) = (0, std::ptr::from_ref(body).cast_mut().cast());
+        assert_eq!(unsafe { libc::pthread_create(&mut thread, std::ptr::null(), run, body) }, 0);
+        thread
+    });
+    start();
+    begin.wait();
+    end.wait();
+    stop();
+    for thread in threads {
+        unsafe { libc::pthread_join(thread, std::ptr::null_mut()) };
+    }
+    results.map(|result| result.into_inner().unwrap())
+}
 
 /// Each session has n_threads - 1 threads of its own, and the caller's.
 pub fn threads() {
