@@ -174,3 +174,37 @@ impl<E: Engine> Tiled<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::media::{Image, Range};
+    use crate::stream::{Model, ModelOptions, Stream, StreamOptions};
+
+    /// A device may have been asked for all of a call long before.
+    #[test]
+    fn a_call_that_is_cancelled_at_its_last_output_fails() {
+        const SIDE: usize = 32;
+        let model = Model::builtin(&ModelOptions::default()).unwrap();
+        let mut stream = Stream::new(&model, &StreamOptions::new(SIDE, SIDE)).unwrap();
+        let planes = vec![0.0; 3 * SIDE * SIDE];
+        let frames = [Image::planar_f32(&planes, Range::Signed, SIDE, SIDE).unwrap()];
+        for cancels in [false, true] {
+            let canceller = stream.canceller.clone();
+            let mut outputs = 0;
+            let mut sink = |_: u64, _: Values<'_>, _: &Rect, _: &Rect| {
+                outputs += 1;
+                if cancels {
+                    canceller.cancel();
+                }
+                Ok(())
+            };
+            let mut call = Call { canceller: &canceller, takes: None, sink: &mut sink };
+            let result = stream.encoder.as_mut().unwrap().push(&frames, 1, &mut call);
+            assert_eq!(outputs, 1);
+            assert_eq!(result.err().map(|e| e.kind()), cancels.then_some(ErrorKind::Cancelled));
+            stream.reset().unwrap();
+        }
+    }
+}

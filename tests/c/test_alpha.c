@@ -162,6 +162,24 @@ static void test_chunks(void)
     wfvae_destroy(stream);
 }
 
+/* A stream's state does not grow with the clip. */
+static void test_growth(void)
+{
+    wfvae_stream *stream = create(1, WFVAE_TILING_OFF);
+    size_t sizes[6], i;
+
+    for (i = 0; i < 6; i++) {
+        wfvae_snapshot *snapshot;
+
+        decode(stream, 0, encode(stream, 0, 4, 0), 0);
+        must(!wfvae_snapshot_create(stream, &snapshot), "snapshot");
+        sizes[i] = wfvae_snapshot_size(snapshot);
+        wfvae_snapshot_destroy(snapshot);
+    }
+    result("alpha of frames that were decoded is not kept", sizes[2] == sizes[5]);
+    wfvae_destroy(stream);
+}
+
 static wfvae_snapshot *copy_of(const wfvae_snapshot *snapshot, size_t damage)
 {
     const size_t size = wfvae_snapshot_size(snapshot);
@@ -247,6 +265,7 @@ int main(int argc, char **argv)
             in[t][i] = (unsigned char)(i % 4 == 3 ? i / 4 + 37 * t : i * 7 + t * 5);
     test_whole();
     test_chunks();
+    test_growth();
     test_snapshots();
     test_options();
     wfvae_model_close(model);
