@@ -259,14 +259,52 @@ static void *encode(void *argument)
     return NULL;
 }
 
+static void decode_all(work *w)
+{
+    wfvae_frame first = frame_of(w->pixels);
+    wfvae_frames frames = clip_of(&first);
+    size_t written;
+
+    must(!wfvae_decode_frames(w->stream, w->latents, w->n_latents, &frames, &written), "decode");
+}
+
 static void *decode(void *argument)
+{
+    work *w = argument;
+
+    decode_all(w);
+    set_flag(&w->done, 1);
+    return NULL;
+}
+
+/* Before a flush: all but two frames, so that it has a group to complete. */
+static void encode_most(work *w)
+{
+    wfvae_frame first = frame_of(w->pixels);
+    wfvae_frames frames = clip_of(&first);
+
+    frames.n_frames = FRAMES - 2;
+    must(!wfvae_encode_frames(w->stream, &frames, w->latents, FRAMES, &w->n_latents), "encode");
+}
+
+static void *encode_flush(void *argument)
+{
+    work *w = argument;
+    size_t written;
+
+    must(!wfvae_encode_flush(w->stream, w->latents, FRAMES, &written), "encode flush");
+    set_flag(&w->done, 1);
+    return NULL;
+}
+
+static void *decode_flush(void *argument)
 {
     work *w = argument;
     wfvae_frame first = frame_of(w->pixels);
     wfvae_frames frames = clip_of(&first);
     size_t written;
 
-    must(!wfvae_decode_frames(w->stream, w->latents, w->n_latents, &frames, &written), "decode");
+    must(!wfvae_decode_flush_frames(w->stream, &frames, &written), "decode flush");
     set_flag(&w->done, 1);
     return NULL;
 }
@@ -289,9 +327,9 @@ static wfvae_info info_of(const wfvae_stream *stream)
     return info;
 }
 
-/* Watches a call until it ends. Progress never falls, and its total is what the call then has run. On a busy machine the
- * call may end before this thread runs at all: then it is made again. */
-static void watch(const char *name, const char *what, work *w, void *(*make)(void *))
+/* Watches a call until it ends, which is made after `first`, if that is given. Progress never falls, and its total is what the
+ * call then has run. On a busy machine the call may end before this thread runs at all: then it is made again. */
+static void watch(const char *name, const char *what, work *w, void (*first)(work *), void *(*make)(void *))
 {
     wfvae_info before, after;
     wfvae_progress now;
@@ -302,6 +340,8 @@ static void watch(const char *name, const char *what, work *w, void *(*make)(voi
 
     for (i = 0; i < 200 && !total; i++) {
         must(!wfvae_reset(w->stream), "reset");
+        if (first)
+            first(w);
         before = info_of(w->stream);
         set_flag(&w->done, 0);
         most = 0;
@@ -323,7 +363,7 @@ static void watch(const char *name, const char *what, work *w, void *(*make)(voi
                      !now.steps_done && !now.steps_total);
 }
 
-static void test_progress(const char *name, uint32_t tiling, uint64_t clip_frames)
+static void test_progress(const char *name, uint32_t tiling, uint64_t clip_frames, int flushes)
 {
     wfvae_options options = {0};
     wfvae_model *model;
@@ -343,8 +383,12 @@ static void test_progress(const char *name, uint32_t tiling, uint64_t clip_frame
     w.latents = malloc(FRAMES * info.encoded_size);
     must(w.pixels && w.latents, "memory");
     result("progress: none before a call", !progress_of(w.stream).steps_total);
-    watch(name, "encoding", &w, encode);
-    watch(name, "decoding", &w, decode);
+    watch(name, "encoding", &w, NULL, encode);
+    watch(name, "decoding", &w, NULL, decode);
+    if (flushes) {
+        watch(name, "the end of encoding", &w, encode_most, encode_flush);
+        watch(name, "the end of decoding", &w, decode_all, decode_flush);
+    }
     wfvae_destroy(w.stream);
     wfvae_model_close(model);
     free(w.pixels);
@@ -360,13 +404,13 @@ int main(int argc, char **argv)
     snprintf(golden, sizeof golden, "%s", argv[1]);
     test_error_texts();
     test_lasting_strings();
-    test_progress("v1-tiny", WFVAE_TILING_OFF, 0);
-    test_progress("v1-tiny-8x", WFVAE_TILING_OFF, 0);
-    test_progress("v1-tiny", WFVAE_TILING_BLENDED, 0);
-    test_progress("v1-tiny-8x", WFVAE_TILING_BLENDED, FRAMES);
-    test_progress("own-8x-nearest", WFVAE_TILING_OFF, FRAMES);
-    test_progress("v1-image", WFVAE_TILING_OFF, 0);
-    test_progress("own-v2-groupnorm", WFVAE_TILING_OFF, FRAMES);
+    test_progress("v1-tiny", WFVAE_TILING_OFF, 0, 1);
+    test_progress("v1-tiny-8x", WFVAE_TILING_OFF, 0, 1);
+    test_progress("v1-tiny", WFVAE_TILING_BLENDED, 0, 1);
+    test_progress("v1-tiny-8x", WFVAE_TILING_BLENDED, FRAMES, 0);
+    test_progress("own-8x-nearest", WFVAE_TILING_OFF, FRAMES, 0);
+    test_progress("v1-image", WFVAE_TILING_OFF, 0, 0);
+    test_progress("own-v2-groupnorm", WFVAE_TILING_OFF, FRAMES, 0);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
