@@ -356,9 +356,18 @@ static void test(void)
     child("uses what it inherited", uses_the_parents);
     child("uses data", uses_data);
     child("has a child", has_a_child);
+#ifdef __SANITIZE_ADDRESS__
+    /* gcc 12's does not: a child waits for ever in malloc if a thread of its parent was there. */
+    printf("left out: a parent that works at the fork: the address sanitizer does not lock its allocator then\n");
+    (void)test_busy;
+    (void)encodes;
+    (void)opens;
+    (void)own_model_or_forked;
+#else
     test_busy("opens a model while the parent encodes", encodes, own_model);
     test_busy("closes all while the parent encodes", encodes, closes_all);
     test_busy("opens a model while the parent does", opens, own_model_or_forked);
+#endif
 
     /* The children have not destroyed anything of the parent's. */
     result("the parent's file", !wfvae_latent_writer_write(writer, first_latents, 1)
