@@ -2,8 +2,8 @@
 """Breaks the library in the ways of list.txt, one at a time, and tells which test notices.
 
 A copy of the tree is built once, with all of them in it; WFVAE_MUTATION=N switches the N-th on. So each costs only the time of the tests.
-The shortest runs first, and none after one that failed. With names or numbers as arguments: only the
-mutations whose file or text holds them, or that have these numbers."""
+The unit tests of its module run first, then the shortest program, and none after one that failed. With names or numbers as arguments:
+only the mutations whose file or text holds them, or that have these numbers."""
 
 import os
 import pathlib
@@ -156,12 +156,16 @@ def main():
         seconds[name] = time.time() - start
         print(f"  {name}: {seconds[name]:.0f} s", flush=True)
     all_tests.sort(key=lambda test: seconds[test[0]])
+    unit_tests = next(command for name, command in all_tests if name == "src/lib.rs")
     alive = []
     for mutation in chosen:
         start = time.time()
         # A mutation may make a program wait for ever.
         limits = {name: 60 + 10 * seconds[name] for name, _ in all_tests}
-        by = next(((name, status) for name, command in all_tests if (status := fails(command, mutation.number, log, limits[name]))), None)
+        # "src/kernels/conv/pack.rs" and "src/finite.rs" lie in the modules "kernels" and "finite".
+        module = pathlib.PurePath(mutation.file).parts[1].removesuffix(".rs")
+        own = [("src/lib.rs", [*unit_tests, f"{module}::"])]
+        by = next(((name, status) for name, command in own + all_tests if (status := fails(command, mutation.number, log, limits[name]))), None)
         found = "NO TEST" if not by else f"{by[0]}: {HANGS if by[1] == HANGS else first_failure(log) or by[1]}"
         print(f"{mutation.number:3} {mutation.file}: {mutation.what}: {found} ({time.time() - start:.0f} s)", flush=True)
         if not by:
