@@ -170,3 +170,33 @@ impl LatentCodec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A latent of one channel with two values, from their means and log-variances.
+    fn encode(posterior: Posterior, scaling: (f32, f32), moments: [f32; 4]) -> Vec<f32> {
+        let codec = LatentCodec { posterior, width: 2, plane: 2, scaled: true, scaling: vec![scaling] };
+        let mut out = vec![0.0; codec.encoded_len()];
+        codec.encode(&moments, 0, 0, &mut LatentsMut::F32(&mut out)).unwrap();
+        out
+    }
+
+    #[test]
+    fn moments_are_never_scaled() {
+        let moments = [0.5, -0.5, -1.0, 2.0];
+        assert_eq!(encode(Posterior::Moments, (2.0, 0.25), moments), moments);
+        assert_eq!(encode(Posterior::Mean, (2.0, 0.25), moments), [0.5, -1.5]);
+    }
+
+    #[test]
+    fn the_log_variance_has_limits() {
+        let encode = |posterior, moments| encode(posterior, (1.0, 0.0), moments);
+        let (far, limits) = ([0.5, -0.5, -1e3, 1e3], [0.5, -0.5, -30.0, 20.0]);
+        assert_eq!(encode(Posterior::Moments, far), limits);
+        let sample = Posterior::Sample { seed: 3 };
+        let noise = encode(sample, [0.0; 4]);
+        assert_eq!(encode(sample, far), [0.5 + (-15f32).exp() * noise[0], -0.5 + 10f32.exp() * noise[1]]);
+    }
+}

@@ -81,6 +81,26 @@ fn alpha_is_kept() {
     assert!(bad(&float(f32::NAN)) && bad(&float(f32::INFINITY)) && !bad(&float(0.5)) && !bad(&[1, 7]));
 }
 
+#[test]
+fn alpha_of_bytes_is_written_in_all_formats() {
+    each(|memory, name| {
+        let (plain, [width, height]) = (memory.plain, memory.size);
+        let Some(at) = plain.alpha else { return };
+        let bytes: Vec<u8> = (0..width * height).map(|i| [0, 255, 1, 128, 254, 77][i % 6]).collect();
+        let alpha = super::Alpha::from_bytes(&[&[1], &bytes[..]].concat(), width, height).unwrap();
+        memory.image_mut().write_alpha(&alpha).unwrap();
+        let largest = plain.kind.largest();
+        for (x, y) in pixels(memory.size) {
+            let byte = bytes[y * width + x];
+            let (found, expected) = (memory.value(at, x, y), f64::from(byte) / 255.0 * largest);
+            // Half a code, or half a step of the shortest float.
+            let most = if largest > 1.0 { 0.5001 } else { 1.0 / 512.0 };
+            let exact = byte == 0 || byte == 255;
+            assert!((found - expected).abs() <= if exact { 0.0 } else { most }, "{name} {x} {y}: {found} {expected}");
+        }
+    });
+}
+
 /// Codes of 4:4:4 come back exactly.
 #[test]
 fn full_chroma_round_trips_exactly() {
