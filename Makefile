@@ -76,7 +76,7 @@ LIBRARY_posix = $(BUILD)/$(SONAME) $(BUILD)/libwfvae.a
 LIBRARY_windows = $(BUILD)/wfvae.dll $(BUILD)/libwfvae.dll.a
 LIBRARY = $(LIBRARY_$(SYSTEM))
 
-.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-mutations check-sanitizers check-cinstall check-supply soak fuzz fuzz-smoke golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
+.PHONY: all library batch c-tests demo check check-fresh check-windows check-aarch64 check-macos check-runtimes check-batch check-ray check-properties checksums check-limits check-grids check-valgrind check-mutations check-sanitizers check-cinstall check-supply soak fuzz fuzz-smoke fuzz-coverage golden bench bench-kernels bench-datasets eval train onnxruntime-gpu check-cuda check-cuda-stub check-cuda-kernels sanitize-cuda bench-cuda gpu-kit header runtime install uninstall clean help
 .PHONY: dist check-dist wheel ffmpeg frei0r check-ffmpeg check-ffmpeg-full check-ffmpeg-asan check-ffmpeg-stub check-ffmpeg-long
 .DELETE_ON_ERROR:
 
@@ -416,13 +416,18 @@ check-sanitizers: runtime
 	@CARGO='$(CARGO)' tests/check_sanitizers.sh $(PARTS)
 
 # Those of fuzz, see docs/fuzzing.md.
-FUZZ_TARGETS = checkpoint index latent_file snapshot pixels calls y4m header_row convert
+FUZZ_TARGETS = checkpoint index latent_file latent_decode snapshot pixels calls y4m header_row convert
 #: make fuzz-smoke   gives hostile input to all fuzz targets, for two minutes in all, in builds with AddressSanitizer; needs a nightly
 #:               Rust, and clang
+#: make fuzz-coverage   what of their parsers' code fuzz targets reach, by file; with TARGET=NAME, one of them
 #: make fuzz TARGET=NAME SECONDS=N   the same with one target; without SECONDS, for ten minutes. docs/fuzzing.md says more
 fuzz-smoke: runtime
 	@CARGO='$(CARGO)' fuzz/build.sh $(FUZZ_TARGETS)
 	@fuzz/run.sh 13 $(FUZZ_TARGETS)
+
+fuzz-coverage:
+	@$(MAKE) -s TARGET= runtime
+	@CARGO='$(CARGO)' fuzz/coverage.sh $(TARGET)
 
 # TARGET is no other system here.
 fuzz:

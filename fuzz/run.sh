@@ -1,11 +1,14 @@
 #!/bin/sh
 # Runs fuzz targets that fuzz/build.sh built, for so many seconds each: fuzz/run.sh SECONDS TARGET... New inputs come to
-# target/fuzz/corpus/TARGET, findings to target/fuzz/found. Fails if a target finds anything. FUZZ_FLAGS: more for libFuzzer.
+# target/fuzz/corpus/TARGET, findings to target/fuzz/found. Fails if a target finds anything. FUZZ_FLAGS: more for libFuzzer. FUZZ_BUILD: as
+# fuzz/build.sh got it.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=$1
 shift
-python3 fuzz/seeds.py target/fuzz/seeds
+programs=target/fuzz/programs
+[ "${FUZZ_BUILD:-address}" = address ] || programs=target/fuzz/$FUZZ_BUILD/programs
+fuzz/make_seeds.sh "$programs"
 mkdir -p target/fuzz/found
 WFVAE_ONNXRUNTIME=$PWD/target/onnxruntime/libonnxruntime.so.1
 WFVAE_GOLDEN=$PWD/tests/golden
@@ -24,10 +27,11 @@ for target in "$@"; do
     y4m) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=8192" words=fuzz/y4m.dict ;;
     pixels) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=512" words= ;;
     snapshot) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=4096" words= ;;
-    latent_file) limits="-rss_limit_mb=2048 -malloc_limit_mb=256 -max_len=32768" words=fuzz/json.dict ;;
-    *) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=32768" words=fuzz/json.dict ;;
+    latent_decode) limits="-rss_limit_mb=2048 -malloc_limit_mb=256 -max_len=4096" words=fuzz/json.dict ;;
+    checkpoint) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=12288" words=fuzz/json.dict ;;
+    *) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=4096" words=fuzz/json.dict ;;
     esac
-    program=target/fuzz/programs/$target
+    program=$programs/$target
     [ "$target" != convert ] || program="target/fuzz/venv/bin/python fuzz/convert.py"
     set -- "target/fuzz/corpus/$target" "target/fuzz/seeds/$target"
     [ ! -d "fuzz/findings/$target" ] || set -- "$@" "fuzz/findings/$target"

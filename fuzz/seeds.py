@@ -25,13 +25,15 @@ def header(file):
 def checkpoints(folder):
     for number, file in enumerate(sorted(GOLDEN.glob("*/model.safetensors"))):
         name = file.parent.name
-        config = json.dumps(json.loads((file.parent / "config.json").read_text())).encode()
-        write(folder, "checkpoint", name, b"\0" + config + b"\n" + header(file))
-        # Edits: the golden model of that number, whatever fits its config, and no edit.
-        write(folder, "checkpoint", name + "-edits", bytes([2, number, 1]) + bytes(16))
+        # Edits: the golden model of that number, whatever fits its config, and no edit. fuzz/run.sh makes texts of the small networks'.
+        write(folder, "checkpoint", name + "-edits", bytes([2, 192 + number, 1]) + bytes(16))
         keys = list(json.loads(header(file)))
         shards = {key: f"model-{i % 2 + 1:05}-of-00002.safetensors" for i, key in enumerate(keys[:6])}
         write(folder, "index", name, json.dumps({"metadata": {}, "weight_map": shards}).encode())
+
+
+    for number in range(3):
+        write(folder, "checkpoint", f"small-{number}-edits", bytes([2, number, 1]) + bytes(16))
 
 
 def latent_files(folder):
@@ -51,9 +53,10 @@ def latent_files(folder):
             size = width * 3 * shape[1] * 6
             tensors = {"__metadata__": metadata, posterior: {"dtype": kind, "shape": shape, "data_offsets": [0, size]}}
             text = json.dumps(tensors, separators=(",", ":")).encode()
-            write(folder, "latent_file", f"{posterior}-{kind}", b"\0" + text + b"\n" + bytes(range(16)))
             whole = struct.pack("<Q", len(text)) + text + bytes(size)
-            write(folder, "latent_file", f"{posterior}-{kind}-file", b"\1" + whole)
+            for name in "latent_file", "latent_decode":
+                write(folder, name, f"{posterior}-{kind}", b"\0" + text + b"\n" + bytes(range(16)))
+                write(folder, name, f"{posterior}-{kind}-file", b"\1" + whole)
 
 
 def snapshots(folder):

@@ -52,6 +52,7 @@ fn open(files: &[(&str, &[u8])]) {
 #[test]
 fn findings_of_latent_files() {
     each("latent_file", latent_file::run);
+    each("latent_file", latent_file::run_decode);
 }
 
 #[test]

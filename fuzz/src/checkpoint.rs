@@ -1,13 +1,14 @@
 //! config.json and the header of a safetensors file, up to a checked network. The tensors' values are zeros.
 //!
-//! Text: the input is a byte, a config, a line feed, a header. Structure: it is edits of a golden model's files, or of what its edited
-//! config needs; with WFVAE_FUZZ_SHOW set, that is printed as text, which tests/findings.rs can read.
+//! Text: the input is a byte, a config, a line feed, a header. Structure: it is edits of a small or a golden model's files, or of what
+//! its edited config needs; with WFVAE_FUZZ_SHOW set, that is printed as text, which tests/findings.rs can read.
 
 use crate::allocations::bounded;
 use crate::checks::{check, data_len, golden};
 use arbitrary::{Arbitrary, Unstructured};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::sync::LazyLock;
 use wfvae::fuzzing;
 
@@ -15,28 +16,76 @@ use wfvae::fuzzing;
 const MOST: usize = 512 << 10;
 const LONGEST_HEADER: usize = 1 << 17;
 
+/// Name, type, shape.
+type Tensor = (String, String, Vec<u64>);
+
 struct Base {
     config: Map<String, Value>,
-    /// Name, type, shape.
-    tensors: Vec<(String, String, Vec<u64>)>,
+    tensors: Vec<Tensor>,
+    /// The header of these, and how long the data are.
+    header: (String, usize),
 }
+
+/// The smallest network of each family: a header of few tensors is what makes an input quick.
+const SMALL: [&str; 3] = [
+    r#"{"_class_name":"WFVAEModel","base_channels":1,"connect_res_layer_num":0,"decoder_energy_flow_hidden_size":1,
+"decoder_num_resblocks":1,"encoder_energy_flow_hidden_size":1,"encoder_num_resblocks":1,"latent_dim":1,
+"norm_type":"layernorm","use_attention":false}"#,
+    r#"{"_class_name":"WFVAE2Model","base_channels":[1,1],"decoder_energy_flow_size":1,"decoder_num_resblocks":2,
+"encoder_energy_flow_size":1,"encoder_num_resblocks":1,"latent_dim":1,"layer_res_type":["ResnetBlock2D"],
+"layer_type":["thw"],"mid_layers_type":["ResnetBlock2D"],"norm_type":"layernorm"}"#,
+    r#"{"_class_name":"CausalVAEModel","decoder_resnet_blocks":["ResnetBlock2D"],"decoder_spatial_upsample":[""],
+"decoder_temporal_upsample":[""],"embed_dim":1,"encoder_resnet_blocks":["ResnetBlock2D"],
+"encoder_spatial_downsample":[""],"encoder_temporal_downsample":[""],"hidden_size":1,"hidden_size_mult":[1],
+"norm_type":"layernorm","num_res_blocks":1,"z_channels":1}"#,
+];
 
 static BASES: LazyLock<Vec<Base>> = LazyLock::new(|| {
     let mut folders: Vec<_> = std::fs::read_dir(golden()).expect("golden models").flatten().map(|e| e.path()).collect();
     folders.sort();
-    folders.iter().filter_map(|folder| base(folder)).collect()
+    let golden = folders.iter().filter_map(|folder| base(folder));
+    SMALL.iter().map(|config| small(config)).chain(golden).collect()
 });
+
+/// Most inputs begin with a small network.
+fn chosen(base: u8) -> &'static Base {
+    let base = usize::from(base);
+    if base < 192 {
+        &BASES[base % SMALL.len()]
+    } else {
+        &BASES[SMALL.len() + (base - 192) % (BASES.len() - SMALL.len())]
+    }
+}
+
+fn small(config: &str) -> Base {
+    let none = header(&[("x".into(), "F32".into(), vec![1])], &[]);
+    let tensors = needed(config.as_bytes(), &none).expect("the config of a small network");
+    assert!(tensors.len() < 140, "{} tensors: not small: {config}", tensors.len());
+    let config = serde_json::from_str(config).expect("JSON");
+    Base { config, header: header(&tensors, &[]), tensors }
+}
 
 fn base(folder: &std::path::Path) -> Option<Base> {
     let config = serde_json::from_slice(&std::fs::read(folder.join("config.json")).ok()?).ok()?;
     let file = std::fs::read(folder.join("model.safetensors")).ok()?;
     let length = u64::from_le_bytes(*file.first_chunk()?) as usize;
-    let header: Map<String, Value> = serde_json::from_slice(&file[8..8 + length]).ok()?;
-    let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__").map(|(name, tensor)| {
+    let json: Map<String, Value> = serde_json::from_slice(&file[8..8 + length]).ok()?;
+    let tensors = json.into_iter().filter(|(name, _)| name != "__metadata__").map(|(name, tensor)| {
         let shape = tensor["shape"].as_array().expect("a shape").iter().filter_map(Value::as_u64).collect();
         (name, tensor["dtype"].as_str().expect("a type").to_string(), shape)
     });
-    Some(Base { config, tensors: tensors.collect() })
+    let tensors: Vec<_> = tensors.collect();
+    Some(Base { config, header: header(&tensors, &[]), tensors })
+}
+
+/// The tensors that the network of a config needs, if it is one. `of`: the header of a model that may be another one.
+fn needed(config: &[u8], of: &(String, usize)) -> wfvae::Result<Vec<Tensor>> {
+    let needed = with_file(&[], of.0.as_bytes(), of.1, |file| fuzzing::tensors(config, file))?;
+    let of_float = |(name, shape): fuzzing::Tensor| (name, "F32".into(), shape.iter().map(|n| *n as u64).collect());
+    let mut tensors: Vec<Tensor> = needed.into_iter().map(of_float).collect();
+    tensors.sort();
+    tensors.dedup();
+    Ok(tensors)
 }
 
 #[derive(Arbitrary, Debug)]
@@ -145,7 +194,7 @@ pub fn run(input: &[u8]) {
 }
 
 fn edited(edits: &Edits) {
-    let base = &BASES[usize::from(edits.base) % BASES.len()];
+    let base = chosen(edits.base);
     let mut config = base.config.clone();
     let mut fields = fuzzing::config_fields();
     fields.push("_class_name");
@@ -159,18 +208,8 @@ fn edited(edits: &Edits) {
     let config = Value::Object(config).to_string();
     let mut tensors = base.tensors.clone();
     if edits.fitting {
-        let (header, len) = header(&tensors, &[]);
-        let Some(needed) =
-            with_file(&[], header.as_bytes(), len, |file| fuzzing::tensors(config.as_bytes(), file).ok())
-        else {
-            return;
-        };
-        tensors = needed
-            .into_iter()
-            .map(|(name, shape)| (name, "F32".into(), shape.iter().map(|n| *n as u64).collect()))
-            .collect();
-        tensors.sort();
-        tensors.dedup();
+        let Ok(needed) = needed(config.as_bytes(), &base.header) else { return };
+        tensors = needed;
         let bytes = |shape: &[u64]| shape.iter().try_fold(4u64, |n, side| n.checked_mul(*side));
         let all = tensors.iter().try_fold(0u64, |sum, (_, _, shape)| sum.checked_add(bytes(shape)?));
         if all.is_none_or(|all| all > MOST as u64) {
@@ -219,8 +258,8 @@ fn edited(edits: &Edits) {
 
 /// A header of these tensors one after the other, but for those that are moved; and how long the data are. As text, because a name may
 /// be there twice.
-fn header(tensors: &[(String, String, Vec<u64>)], moves: &[(usize, i64)]) -> (String, usize) {
-    let (mut at, mut parts) = (0u64, vec![]);
+fn header(tensors: &[Tensor], moves: &[(usize, i64)]) -> (String, usize) {
+    let (mut at, mut text) = (0u64, String::from("{"));
     for (i, (name, dtype, shape)) in tensors.iter().enumerate() {
         let size = match dtype.as_str() {
             "F64" | "I64" => 8u64,
@@ -232,9 +271,12 @@ fn header(tensors: &[(String, String, Vec<u64>)], moves: &[(usize, i64)]) -> (St
         let by = moves.iter().filter(|(tensor, _)| *tensor == i).map(|(_, by)| *by).sum();
         let start = at.saturating_add_signed(by);
         at = start.saturating_add(bytes);
-        parts.push(format!("{}:{}", json!(name), json!({"dtype": dtype, "shape": shape, "data_offsets": [start, at]})));
+        let (comma, name) = (if i == 0 { "" } else { "," }, json!(name));
+        write!(text, r#"{comma}{name}:{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{at}]}}"#)
+            .expect("text");
     }
-    (format!("{{{}}}", parts.join(",")), (at as usize).min(MOST))
+    text.push('}');
+    (text, (at as usize).min(MOST))
 }
 
 /// `data`: how many bytes follow the header; `None`: as many as it says.

@@ -8,6 +8,9 @@ use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
+/// For so few bytes the system is not asked how much memory it has: that reads some ten files, and takes longer than the copy.
+const SMALL: u64 = 1 << 20;
+
 /// A stream's state at one point of its clip, made by [`Stream::snapshot`](crate::Stream::snapshot): causal caches, waiting
 /// frames, counters, the frame count and carried alpha. It fits streams of the same model, cache type, size, directions,
 /// tiles and alpha, in this process or, through [`as_bytes`](Self::as_bytes), in another. At a clip's start and after its
@@ -134,8 +137,9 @@ impl fmt::Debug for Snapshot {
 /// Room for a snapshot. Without the check the system would promise memory that it lacks, and later kill the process.
 pub(super) fn buffer(size: u64) -> Result<Vec<u8>> {
     let mut buffer = vec![];
-    let available = platform::available_memory().unwrap_or(u64::MAX);
-    if size > available || buffer.try_reserve_exact(size as usize).is_err() {
+    let available = || platform::available_memory().unwrap_or(u64::MAX);
+    if (size > SMALL && size > available()) || buffer.try_reserve_exact(size as usize).is_err() {
+        let available = available();
         fail!(OutOfMemory, "a snapshot of {size} bytes: cannot allocate, {available} bytes are available");
     }
     Ok(buffer)
