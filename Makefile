@@ -426,7 +426,7 @@ fuzz-smoke: runtime
 	@fuzz/run.sh 13 $(FUZZ_TARGETS)
 
 fuzz-coverage:
-	@$(MAKE) -s TARGET= runtime
+	@$(MAKE) -s TARGET= runtime library
 	@CARGO='$(CARGO)' fuzz/coverage.sh $(TARGET)
 
 # TARGET is no other system here.

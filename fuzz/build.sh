@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds fuzz targets to target/fuzz: fuzz/build.sh TARGET... docs/fuzzing.md lists them. FUZZ_BUILD: address, with AddressSanitizer, the
-# default; plain, without it, some times as fast; coverage, which counts what is reached, for fuzz/coverage.sh. Needs a nightly Rust and a C++
+# default; plain, without it, some times as fast; coverage, which counts what is reached, for fuzz/coverage.sh: of C targets, after `make library`. Needs a nightly Rust and a C++
 # compiler; for targets in C, clang, too. Exits with 77 where one is missing, and says which.
 set -eu
 cd "$(dirname "$0")/.."
@@ -47,7 +47,10 @@ mkdir -p $programs
 clang="clang -std=gnu11 -g -Wall -Wextra -Werror $in_clang -Iinclude -Iexamples"
 # The library, which is built with the targets in Rust. Only what is called of it: libFuzzer looks through the counters of all that is
 # linked after each input.
-rust="-Wl,--gc-sections,-z,start-stop-gc $folder/$host/release/deps/libwfvae.a -lpthread -ldl -lm -lgcc_s"
+archive=$folder/$host/release/deps/libwfvae.a
+# Counters of two versions of LLVM cannot be in one program.
+[ "$kind" != coverage ] || archive=target/release/libwfvae.a
+rust="-Wl,--gc-sections,-z,start-stop-gc $archive -lpthread -ldl -lm -lgcc_s"
 
 # $1: the target; others: what is linked with it.
 in_c() {
@@ -81,7 +84,7 @@ for target in "$@"; do
     checkpoint | index | latent_file | latent_decode | snapshot | pixels) bins="$bins --bin $target" library=--lib ;;
     calls | y4m | header_row)
         have clang clang || missing "$target needs clang"
-        library=--lib
+        [ "$kind" = coverage ] || library=--lib
         ;;
     convert) ;;
     *) echo "fuzz/build.sh: \"$target\" is unknown; TARGET=$known" >&2 && exit 2 ;;

@@ -27,12 +27,18 @@ def checkpoints(folder):
         name = file.parent.name
         # Edits: the golden model of that number, whatever fits its config, and no edit. fuzz/run.sh makes texts of the small networks'.
         write(folder, "checkpoint", name + "-edits", bytes([2, 192 + number, 1]) + bytes(16))
+        config = json.loads((file.parent / "config.json").read_text())
+        write(folder, "checkpoint", name + "-config", b"\0" + json.dumps(config, separators=(",", ":")).encode() + b"\n{}")
+        # The weights tell what it does not.
+        config.pop("_class_name")
+        config.pop("connect_res_layer_num", None)
+        write(folder, "checkpoint", name + "-unnamed", b"\0" + json.dumps(config, separators=(",", ":")).encode() + b"\n{}")
         keys = list(json.loads(header(file)))
         shards = {key: f"model-{i % 2 + 1:05}-of-00002.safetensors" for i, key in enumerate(keys[:6])}
         write(folder, "index", name, json.dumps({"metadata": {}, "weight_map": shards}).encode())
 
 
-    for number in range(3):
+    for number in range(5):
         write(folder, "checkpoint", f"small-{number}-edits", bytes([2, number, 1]) + bytes(16))
 
 

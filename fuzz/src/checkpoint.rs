@@ -1,7 +1,7 @@
 //! config.json and the header of a safetensors file, up to a checked network. The tensors' values are zeros.
 //!
 //! Text: the input is a byte, a config, a line feed, a header. Structure: it is edits of a small or a golden model's files, or of what
-//! its edited config needs; with WFVAE_FUZZ_SHOW set, that is printed as text, which tests/findings.rs can read.
+//! its edited config needs; with WFVAE_FUZZ_SHOW set, that is printed as text, which tests/findings.rs can read, and so is the error.
 
 use crate::allocations::bounded;
 use crate::checks::{check, data_len, golden};
@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use wfvae::fuzzing;
 
 /// Data behind a header are cut there.
-const MOST: usize = 512 << 10;
+const MOST: usize = 1 << 20;
 const LONGEST_HEADER: usize = 1 << 17;
 
 /// Name, type, shape.
@@ -26,17 +26,31 @@ struct Base {
     header: (String, usize),
 }
 
-/// The smallest network of each family: a header of few tensors is what makes an input quick.
-const SMALL: [&str; 3] = [
+/// The smallest network of each family: a header of few tensors is what makes an input quick. Attention of CausalVAE has group norms, which
+/// need 32 channels.
+const SMALL: [&str; 5] = [
     r#"{"_class_name":"WFVAEModel","base_channels":1,"connect_res_layer_num":0,"decoder_energy_flow_hidden_size":1,
 "decoder_num_resblocks":1,"encoder_energy_flow_hidden_size":1,"encoder_num_resblocks":1,"latent_dim":1,
 "norm_type":"layernorm","use_attention":false}"#,
     r#"{"_class_name":"WFVAE2Model","base_channels":[1,1],"decoder_energy_flow_size":1,"decoder_num_resblocks":2,
 "encoder_energy_flow_size":1,"encoder_num_resblocks":1,"latent_dim":1,"layer_res_type":["ResnetBlock2D"],
 "layer_type":["thw"],"mid_layers_type":["ResnetBlock2D"],"norm_type":"layernorm"}"#,
-    r#"{"_class_name":"CausalVAEModel","decoder_resnet_blocks":["ResnetBlock2D"],"decoder_spatial_upsample":[""],
+    r#"{"_class_name":"CausalVAEModel","decoder_attention":"AttnBlock3DFix","encoder_attention":"AttnBlock3DFix","decoder_mid_resnet":"ResnetBlock2D",
+"encoder_mid_resnet":"ResnetBlock2D",
+"decoder_resnet_blocks":["ResnetBlock2D"],"decoder_spatial_upsample":[""],
 "decoder_temporal_upsample":[""],"embed_dim":1,"encoder_resnet_blocks":["ResnetBlock2D"],
-"encoder_spatial_downsample":[""],"encoder_temporal_downsample":[""],"hidden_size":1,"hidden_size_mult":[1],
+"encoder_spatial_downsample":[""],"encoder_temporal_downsample":[""],"hidden_size":32,"hidden_size_mult":[1],
+"norm_type":"layernorm","num_res_blocks":1,"z_channels":1}"#,
+    // Of images; and with blocks that mix what was stored with what was computed.
+    r#"{"_class_name":"WFVAE2Model","base_channels":[1,1],"decoder_energy_flow_size":1,"decoder_num_resblocks":2,
+"encoder_energy_flow_size":1,"encoder_num_resblocks":1,"input_type":"image","latent_dim":1,
+"layer_res_type":["ResnetBlock2D"],"layer_type":["hw"],"mid_layers_type":["AttnBlock2D"],"norm_type":"layernorm"}"#,
+    r#"{"_class_name":"CausalVAEModel","decoder_attention":"AttnBlock3DFix","encoder_attention":"AttnBlock3DFix","decoder_mid_resnet":"ResnetBlock2D",
+"encoder_mid_resnet":"ResnetBlock2D",
+"decoder_resnet_blocks":["ResnetBlock2D","ResnetBlock2D"],
+"decoder_spatial_upsample":["","SpatialUpsample2x"],"decoder_temporal_upsample":["TimeUpsampleRes2x",""],"embed_dim":1,
+"encoder_resnet_blocks":["ResnetBlock2D","ResnetBlock2D"],"encoder_spatial_downsample":["SpatialDownsample2x",""],
+"encoder_temporal_downsample":["","TimeDownsampleRes2x"],"hidden_size":1,"hidden_size_mult":[1,32],
 "norm_type":"layernorm","num_res_blocks":1,"z_channels":1}"#,
 ];
 
@@ -61,8 +75,10 @@ fn small(config: &str) -> Base {
     let none = header(&[("x".into(), "F32".into(), vec![1])], &[]);
     let tensors = needed(config.as_bytes(), &none).expect("the config of a small network");
     assert!(tensors.len() < 140, "{} tensors: not small: {config}", tensors.len());
-    let config = serde_json::from_str(config).expect("JSON");
-    Base { config, header: header(&tensors, &[]), tensors }
+    let header = header(&tensors, &[]);
+    with_file(&[], header.0.as_bytes(), header.1, |file| fuzzing::checkpoint(config.as_bytes(), file))
+        .expect("a model");
+    Base { config: serde_json::from_str(config).expect("JSON"), header, tensors }
 }
 
 fn base(folder: &std::path::Path) -> Option<Base> {
@@ -110,14 +126,43 @@ enum Setting {
 #[derive(Arbitrary, Debug)]
 enum TensorEdit {
     Remove(u8),
-    Dimension { tensor: u8, axis: u8, size: u64 },
-    AddAxis { tensor: u8, size: u8 },
-    DropAxis { tensor: u8 },
-    Type { tensor: u8, name: u8 },
-    Rename { tensor: u8, other: u8 },
-    Prefix { tensor: u8, prefix: u8 },
-    Move { tensor: u8, by: i8 },
-    Add { name: u8, size: u8 },
+    Dimension {
+        tensor: u8,
+        axis: u8,
+        size: u64,
+    },
+    AddAxis {
+        tensor: u8,
+        size: u8,
+    },
+    DropAxis {
+        tensor: u8,
+    },
+    Type {
+        tensor: u8,
+        name: u8,
+    },
+    Rename {
+        tensor: u8,
+        other: u8,
+    },
+    Prefix {
+        tensor: u8,
+        prefix: u8,
+    },
+    Move {
+        tensor: u8,
+        by: i8,
+    },
+    /// Its end may come to lie before its start.
+    Stretch {
+        tensor: u8,
+        by: i8,
+    },
+    Add {
+        name: u8,
+        size: u8,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -129,7 +174,7 @@ struct Edits {
     tensors: Vec<TensorEdit>,
 }
 
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 37] = [
     "WFVAEModel",
     "WFVAE2Model",
     "CausalVAEModel",
@@ -152,6 +197,21 @@ const TEXTS: [&str; 22] = [
     "CausalConv3d",
     "Conv2d",
     "",
+    "CausalConv3d_GC",
+    "AttnBlock2D",
+    "SpatialDownsample2x",
+    "SpatialUpsample2x",
+    "Spatial2x3DDownsample",
+    "Spatial2x3DUpsample",
+    "TimeDownsample2x",
+    "TimeUpsample2x",
+    "TimeDownsampleRes2x",
+    "TimeUpsampleRes2x",
+    "hw",
+    "thw",
+    "image",
+    "video",
+    "mixed",
 ];
 const TYPES: [&str; 9] = ["F32", "F16", "BF16", "F64", "I64", "U8", "BOOL", "F8_E4M3", ""];
 const PREFIXES: [&str; 6] = ["module.", "_orig_mod.", "loss.", "encoder.", "decoder.", "x."];
@@ -242,7 +302,8 @@ fn edited(edits: &Edits) {
                 let name = &mut tensors[at(*tensor)].0;
                 *name = format!("{}{name}", PREFIXES[usize::from(*prefix) % PREFIXES.len()]);
             }
-            TensorEdit::Move { tensor, by } => moves.push((at(*tensor), i64::from(*by))),
+            TensorEdit::Move { tensor, by } => moves.push((at(*tensor), [i64::from(*by), 0])),
+            TensorEdit::Stretch { tensor, by } => moves.push((at(*tensor), [0, i64::from(*by)])),
             TensorEdit::Add { name, size } => {
                 let prefix = PREFIXES[usize::from(*name) % PREFIXES.len()];
                 tensors.push((format!("{prefix}{name}"), "F32".into(), vec![u64::from(*size)]));
@@ -250,15 +311,15 @@ fn edited(edits: &Edits) {
         }
     }
     let (header, len) = header(&tensors, &moves);
-    if std::env::var_os("WFVAE_FUZZ_SHOW").is_some() {
+    if *SHOW {
         println!("\0{config}\n{header}");
     }
     read(config.as_bytes(), header.as_bytes(), Some(len));
 }
 
-/// A header of these tensors one after the other, but for those that are moved; and how long the data are. As text, because a name may
-/// be there twice.
-fn header(tensors: &[Tensor], moves: &[(usize, i64)]) -> (String, usize) {
+/// A header of these tensors one after the other, but for those that are moved or stretched; and how long the data are. As text, because
+/// a name may be there twice.
+fn header(tensors: &[Tensor], moves: &[(usize, [i64; 2])]) -> (String, usize) {
     let (mut at, mut text) = (0u64, String::from("{"));
     for (i, (name, dtype, shape)) in tensors.iter().enumerate() {
         let size = match dtype.as_str() {
@@ -268,9 +329,10 @@ fn header(tensors: &[Tensor], moves: &[(usize, i64)]) -> (String, usize) {
             _ => 1,
         };
         let bytes = shape.iter().fold(size, |n, side| n.saturating_mul(*side)).min(MOST as u64);
-        let by = moves.iter().filter(|(tensor, _)| *tensor == i).map(|(_, by)| *by).sum();
+        let own = moves.iter().filter(|(tensor, _)| *tensor == i);
+        let [by, longer] = own.fold([0, 0], |sum, (_, by)| [sum[0] + by[0], sum[1] + by[1]]);
         let start = at.saturating_add_signed(by);
-        at = start.saturating_add(bytes);
+        at = start.saturating_add(bytes).saturating_add_signed(longer);
         let (comma, name) = (if i == 0 { "" } else { "," }, json!(name));
         write!(text, r#"{comma}{name}:{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{start},{at}]}}"#)
             .expect("text");
@@ -289,9 +351,16 @@ fn open(config: &[u8], length: &[u8], header: &[u8], data: usize) {
     let size = config.len() + header.len();
     with_file(length, header, data, |file| match bounded(size, || fuzzing::checkpoint(config, file)) {
         Ok(tensors) => assert!(!tensors.is_empty()),
-        Err(error) => check(&error, size),
+        Err(error) => {
+            if *SHOW {
+                eprintln!("{error}");
+            }
+            check(&error, size);
+        }
     });
 }
+
+static SHOW: LazyLock<bool> = LazyLock::new(|| std::env::var_os("WFVAE_FUZZ_SHOW").is_some());
 
 /// Zeros behind what is written at the start each time, so that no data are copied.
 fn with_file<T>(length: &[u8], header: &[u8], data: usize, work: impl FnOnce(&'static [u8]) -> T) -> T {
