@@ -8,6 +8,8 @@ import zlib
 from pathlib import Path
 from random import Random
 
+import wrong_seeds
+
 GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
 
 
@@ -27,12 +29,6 @@ def checkpoints(folder):
         name = file.parent.name
         # Edits: the golden model of that number, whatever fits its config, and no edit. fuzz/run.sh makes texts of the small networks'.
         write(folder, "checkpoint", name + "-edits", bytes([2, 192 + number, 1]) + bytes(16))
-        config = json.loads((file.parent / "config.json").read_text())
-        write(folder, "checkpoint", name + "-config", b"\0" + json.dumps(config, separators=(",", ":")).encode() + b"\n{}")
-        # The weights tell what it does not.
-        config.pop("_class_name")
-        config.pop("connect_res_layer_num", None)
-        write(folder, "checkpoint", name + "-unnamed", b"\0" + json.dumps(config, separators=(",", ":")).encode() + b"\n{}")
         keys = list(json.loads(header(file)))
         shards = {key: f"model-{i % 2 + 1:05}-of-00002.safetensors" for i, key in enumerate(keys[:6])}
         write(folder, "index", name, json.dumps({"metadata": {}, "weight_map": shards}).encode())
@@ -40,6 +36,22 @@ def checkpoints(folder):
 
     for number in range(5):
         write(folder, "checkpoint", f"small-{number}-edits", bytes([2, number, 1]) + bytes(16))
+    # Without tensors, an input is quick.
+    for name, config in wrong_seeds.configs(GOLDEN):
+        write(folder, "checkpoint", f"config-{name}", b"\0" + json.dumps(config, separators=(",", ":")).encode() + b"\n{}")
+    for name, config, text in wrong_seeds.wavelets(GOLDEN):
+        write(folder, "checkpoint", name, b"\0" + config.encode() + b"\n" + text.encode())
+    for name, text in wrong_seeds.headers():
+        write(folder, "checkpoint", f"header-{name}", b"\0{}\n" + text.encode())
+    text = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    for name, size in ("cut", 2), ("longer", 8):
+        write(folder, "checkpoint", f"header-{name}", b"\1{}\n" + struct.pack("<Q", len(text)) + text + bytes(size))
+    for name, text in wrong_seeds.damaged():
+        write(folder, "checkpoint", f"damaged-config-{name}", b"\0" + text + b"\n{}")
+        write(folder, "checkpoint", f"damaged-{name}", b"\1{}\n" + text)
+        write(folder, "index", f"damaged-{name}", text)
+    for name, files in ("folder", "a/b"), ("parent", ".."), ("empty", ""), ("number", 1):
+        write(folder, "index", name, json.dumps({"weight_map": {"a": files}}).encode())
 
 
 def latent_files(folder):
@@ -57,12 +69,18 @@ def latent_files(folder):
             if posterior == "sample":
                 metadata["seed"] = "7"
             size = width * 3 * shape[1] * 6
-            tensors = {"__metadata__": metadata, posterior: {"dtype": kind, "shape": shape, "data_offsets": [0, size]}}
-            text = json.dumps(tensors, separators=(",", ":")).encode()
+            others = wrong_seeds.metadata(metadata) if (posterior, kind) == ("sample", "F16") else []
+            for name, entries in [("right", metadata), *others]:
+                tensors = {"__metadata__": entries, posterior: {"dtype": kind, "shape": shape, "data_offsets": [0, size]}}
+                text = json.dumps(tensors, separators=(",", ":")).encode()
+                for target in ("latent_file", "latent_decode") if entries == metadata else ("latent_file",):
+                    write(folder, target, f"{posterior}-{kind}-{name}", b"\0" + text + b"\n" + bytes(range(16)))
             whole = struct.pack("<Q", len(text)) + text + bytes(size)
-            for name in "latent_file", "latent_decode":
-                write(folder, name, f"{posterior}-{kind}", b"\0" + text + b"\n" + bytes(range(16)))
-                write(folder, name, f"{posterior}-{kind}-file", b"\1" + whole)
+            write(folder, "latent_file", f"{posterior}-{kind}-file", b"\1" + whole)
+    for name, text in wrong_seeds.damaged():
+        write(folder, "latent_file", f"damaged-{name}", b"\1" + text)
+    for name, text in wrong_seeds.headers():
+        write(folder, "latent_file", f"header-{name}", b"\0" + text.encode())
 
 
 def snapshots(folder):
