@@ -28,6 +28,7 @@ for target in "$@"; do
     pixels) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=512" words= ;;
     snapshot) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=4096" words= ;;
     latent_decode) limits="-rss_limit_mb=2048 -malloc_limit_mb=256 -max_len=4096" words=fuzz/json.dict ;;
+    latent_file) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=8192" words=fuzz/json.dict ;;
     checkpoint) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=12288" words=fuzz/json.dict ;;
     *) limits="-rss_limit_mb=1024 -malloc_limit_mb=64 -max_len=4096" words=fuzz/json.dict ;;
     esac

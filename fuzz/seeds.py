@@ -77,6 +77,13 @@ def latent_files(folder):
                     write(folder, target, f"{posterior}-{kind}-{name}", b"\0" + text + b"\n" + bytes(range(16)))
             whole = struct.pack("<Q", len(text)) + text + bytes(size)
             write(folder, "latent_file", f"{posterior}-{kind}-file", b"\1" + whole)
+    others = {"scaled-moments": {"moments": (metadata | {"scaled": "true"}, "F32")}, "integers": {"moments": (metadata, "I32")}}
+    others["two"] = {"mean": (metadata, "F32"), "moments": (metadata, "F32")}
+    for name, entries in others.items():
+        tensors = {"__metadata__": entries["moments"][0]}
+        for i, (tensor, (_, kind)) in enumerate(entries.items()):
+            tensors[tensor] = {"dtype": kind, "shape": shape, "data_offsets": [4 * 144 * i, 4 * 144 * (i + 1)]}
+        write(folder, "latent_file", name, b"\0" + json.dumps(tensors).encode())
     for name, text in wrong_seeds.damaged():
         write(folder, "latent_file", f"damaged-{name}", b"\1" + text)
     for name, text in wrong_seeds.headers():

@@ -126,6 +126,10 @@ enum Setting {
 #[derive(Arbitrary, Debug)]
 enum TensorEdit {
     Remove(u8),
+    /// Such as all of the encoder.
+    RemoveAll {
+        prefix: u8,
+    },
     Dimension {
         tensor: u8,
         axis: u8,
@@ -285,6 +289,10 @@ fn edited(edits: &Edits) {
         let at = |i: u8| usize::from(i) % count;
         match edit {
             TensorEdit::Remove(i) => drop(tensors.remove(at(*i))),
+            TensorEdit::RemoveAll { prefix } => {
+                let prefix = PREFIXES[usize::from(*prefix) % PREFIXES.len()];
+                tensors.retain(|(name, _, _)| !name.starts_with(prefix));
+            }
             TensorEdit::Dimension { tensor, axis, size } => {
                 let shape = &mut tensors[at(*tensor)].2;
                 let axes = shape.len().max(1);
