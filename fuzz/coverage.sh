@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 folder=target/fuzz/coverage
 [ $# -gt 0 ] || set -- checkpoint index latent_file latent_decode snapshot pixels y4m
 FUZZ_BUILD=coverage fuzz/build.sh "$@"
-fuzz/make_seeds.sh $folder/programs
+LLVM_PROFILE_FILE=/dev/null fuzz/make_seeds.sh $folder/programs
 rustc=$(rustc +nightly --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
 WFVAE_ONNXRUNTIME=$PWD/target/onnxruntime/libonnxruntime.so.1
 WFVAE_GOLDEN=$PWD/tests/golden
