@@ -1,7 +1,9 @@
 #!/bin/sh
-# Builds fuzz targets to target/fuzz: fuzz/build.sh TARGET... docs/fuzzing.md lists them. FUZZ_BUILD: address, with AddressSanitizer, the
-# default; plain, without it, some times as fast; coverage, which counts what is reached, for fuzz/coverage.sh: of C targets, after `make library`. Needs a nightly Rust and a C++
-# compiler; for targets in C, clang, too. Exits with 77 where one is missing, and says which.
+# Builds fuzz targets to target/fuzz: fuzz/build.sh TARGET... docs/fuzzing.md lists them. FUZZ_BUILD is
+#     address    with AddressSanitizer; the default
+#     plain      without it, some times as fast
+#     coverage   to count what is reached, for fuzz/coverage.sh; targets in C need `make library` first
+# Needs a nightly Rust and a C++ compiler; for targets in C, clang, too. Exits with 77 where one is missing, and says which.
 set -eu
 cd "$(dirname "$0")/.."
 cargo=${CARGO:-cargo}
@@ -68,7 +70,8 @@ header_row() {
     suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release | tr -d '"')
     ffmpeg=target/ffmpeg/$suite
     clang -std=gnu11 -g -O1 -w -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -DHAVE_AV_CONFIG_H \
-        -Dwfvae_model_open=model_open_once -Dwfvae_model_close=model_stay_open -Iinclude -I"$ffmpeg/build" -I"$ffmpeg/src" -I"$ffmpeg/src/libavfilter" -I"$ffmpeg/libffmpeg-nvenc-dev/usr/include" -c -o $programs/vf_wfvae.o ffmpeg-filter/vf_wfvae.c
+        -Dwfvae_model_open=model_open_once -Dwfvae_model_close=model_stay_open -Iinclude -I"$ffmpeg/build" -I"$ffmpeg/src" \
+        -I"$ffmpeg/src/libavfilter" -I"$ffmpeg/libffmpeg-nvenc-dev/usr/include" -c -o $programs/vf_wfvae.o ffmpeg-filter/vf_wfvae.c
     libraries=
     for part in avfilter swscale avformat avcodec swresample avutil; do libraries="$libraries $ffmpeg/build/lib$part/lib$part.a"; done
     # shellcheck disable=SC2086

@@ -184,6 +184,22 @@ mod tests {
     }
 
     #[test]
+    fn errors_name_the_latent_the_channel_and_the_element() {
+        let scaling = vec![(1.0, 0.0), (1e-3, 0.0)];
+        let codec = LatentCodec { posterior: Posterior::Mean, width: 2, plane: 2, scaled: true, scaling };
+        let text = |values: [f32; 8]| codec.check(&Latents::F32(&values), 5).map_err(|e| e.text().to_string());
+        assert_eq!(text([1.0; 8]), Ok(()));
+        let mut values = [1.0; 8];
+        values[5] = f32::NAN;
+        let nan = "latents: latent 1 of the call, latent 6 of the clip: channel 0: element 1 of its plane is NaN, expected finite";
+        assert!(text(values).unwrap_err().starts_with(nan), "{:?}", text(values));
+        // 1e36 / 1e-3 is no float32.
+        (values[5], values[2]) = (1e36, 1e36);
+        let large = "latents: latent 0 of the call, latent 5 of the clip: channel 1: element 0 of its plane is";
+        assert!(text(values).unwrap_err().starts_with(large), "{:?}", text(values));
+    }
+
+    #[test]
     fn moments_are_never_scaled() {
         let moments = [0.5, -0.5, -1.0, 2.0];
         assert_eq!(encode(Posterior::Moments, (2.0, 0.25), moments), moments);
