@@ -27,13 +27,11 @@ def header(file):
 def checkpoints(folder):
     for number, file in enumerate(sorted(GOLDEN.glob("*/model.safetensors"))):
         name = file.parent.name
-        # Edits: the golden model of that number, whatever fits its config, and no edit. fuzz/run.sh makes texts of the small networks'.
+        # Edits: the golden model of that number, whatever fits its config, and no edit. fuzz/make_seeds.sh makes texts of the small networks'.
         write(folder, "checkpoint", name + "-edits", bytes([2, 192 + number, 1]) + bytes(16))
         keys = list(json.loads(header(file)))
         shards = {key: f"model-{i % 2 + 1:05}-of-00002.safetensors" for i, key in enumerate(keys[:6])}
         write(folder, "index", name, json.dumps({"metadata": {}, "weight_map": shards}).encode())
-
-
     for number in range(5):
         write(folder, "checkpoint", f"small-{number}-edits", bytes([2, number, 1]) + bytes(16))
     # Without tensors, an input is quick.
