@@ -136,7 +136,9 @@ def fails(command, number, log, limit):
 
 def first_failure(log):
     text = pathlib.Path(log).read_text(errors="replace")
-    found = re.search(r"^---- (\S+) stdout|^test (\S+) \.\.\. FAILED|panicked at (\S+)|^(?:FAILED|failed):? (.*)|^(.*(?:not ok|FAILED|expected).*)", text, re.MULTILINE)
+    # A panic comes last, as tests that pass may panic on purpose.
+    patterns = r"^---- (\S+) stdout|^test (\S+) \.\.\. FAILED", r"^(?:FAILED|failed):? (.*)|^(.*(?:not ok|FAILED|expected).*)", r"panicked at (\S+)"
+    found = next((match for pattern in patterns if (match := re.search(pattern, text, re.MULTILINE))), None)
     return next((group for group in found.groups() if group), "").strip()[:100] if found else ""
 
 
