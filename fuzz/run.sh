@@ -41,6 +41,8 @@ for target in "$@"; do
     # shellcheck disable=SC2086
     $program -max_total_time="$seconds" -timeout=10 $limits ${words:+-dict=$words} -artifact_prefix=target/fuzz/found/"$target"- \
         -print_final_stats=1 ${FUZZ_FLAGS:-} "$@" > "$log" 2>&1 || {
+        # What libFuzzer ends with when it is interrupted.
+        [ $? != 72 ] || { echo "$target: interrupted after $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs" >&2; exit 130; }
         tail -n 40 "$log"
         echo "$target: found something, see $log; docs/fuzzing.md says what to do" >&2
         exit 1
