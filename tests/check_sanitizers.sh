@@ -64,7 +64,7 @@ c_tests() {
 
 c_programs() {
     rust="CARGO_TARGET_DIR=$all/address RUSTFLAGS=-Zsanitizer=address $cargo +nightly build --quiet --release --lib --target $triple"
-    with_c && instrumented "$build/libwfvae.so" __asan_ winograd attention spin_lock ||
+    with_c && instrumented "$build/libwfvae.so" __asan_ winograd attention reserve ||
         return 1
     c=$build/c
     worst=0
