@@ -28,15 +28,32 @@ with_c() {
 
 # Each of the functions of ours, named by a part of its name, calls the sanitizer's functions, named by how they begin.
 instrumented() {
-    library=$1 prefix=$2
+    file=$1 prefix=$2
     shift 2
-    nm -D --undefined-only "$library" | grep -q " U ${prefix}" || { echo "$library is not instrumented"; return 1; }
+    nm "$file" | grep -q " [TUW] $prefix" || { echo "$file is not instrumented"; return 1; }
     for part in "$@"; do
-        objdump -d --no-show-raw-insn "$library" | awk -v part="$part" -v call="call.*<$prefix" '
+        objdump -d --no-show-raw-insn "$file" | awk -v part="$part" -v call="call.*<$prefix" '
             /^[0-9a-f]+ <.*>:$/ { inside = index($0, part) }
             inside && $0 ~ call { found++ }
             END { print part ": " found + 0 " calls of the sanitizer"; exit !found }' || return 1
     done
+}
+
+# The sanitizers notice mistakes of tests/c/mistakes.c, and call them by their names.
+mistakes() {
+    cc -std=c99 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Iinclude -o "$c/mistakes" tests/c/mistakes.c \
+        -L"$build" -lwfvae -Wl,-rpath,"$build" || return 1
+    "$c/mistakes" none || { echo "mistakes: none is one"; return 1; }
+    while read -r mistake text; do
+        "$c/mistakes" "$mistake" > "$folder/mistakes.log" 2>&1 && { echo "mistakes: $mistake is not noticed"; return 1; }
+        grep -q "$text" "$folder/mistakes.log" || { echo "mistakes: $mistake has another name" && cat "$folder/mistakes.log"; return 1; }
+    done << 'END'
+read heap-buffer-overflow
+write heap-buffer-overflow
+leak detected memory leaks
+shift shift exponent 32 is too large
+END
+    echo "all mistakes are noticed"
 }
 
 # Arguments of a C test.
@@ -67,6 +84,7 @@ c_programs() {
     with_c && instrumented "$build/libwfvae.so" __asan_ winograd attention reserve ||
         return 1
     c=$build/c
+    mistakes || return 1
     worst=0
     # shellcheck disable=SC2046
     c_tests $(cd tests/c && for source in test_*.c; do basename "$source" .c; done)
@@ -90,6 +108,12 @@ rust_tests() {
     done
     WFVAE_PROPERTY_CASES=${WFVAE_PROPERTY_CASES:-2} CARGO_TARGET_DIR=$all/address RUSTFLAGS=-Zsanitizer=address \
         $cargo +nightly test --quiet --no-fail-fast --target $triple --lib "$@"
+    result=$?
+    for program in $all/address/$triple/debug/deps/golden-*; do
+        case $program in *.d) continue ;; esac
+        instrumented "$program" __asan_ winograd attention reserve || return 1
+    done
+    return $result
 }
 
 races() {
