@@ -13,7 +13,7 @@ fi
 "$deny" --locked check licenses bans sources || exit 1
 # The database is a repository of its own, which not every network reaches.
 if "$deny" fetch db > target/cargo-deny/fetch.log 2>&1; then
-    "$deny" --locked check --disable-fetch advisories || exit 1
+    "$deny" --locked check advisories || exit 1
 else
     echo "advisories skipped: their database cannot be fetched (target/cargo-deny/fetch.log)"
 fi
