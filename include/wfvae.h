@@ -539,7 +539,8 @@ typedef struct wfvae_model_options {
   uint32_t check_finite;
   /// NULL: no messages. The library never prints any.
   wfvae_log_callback log_callback;
-  /// Passed to log_callback. Must stay valid as long as the model and its streams.
+  /// Passed to log_callback. Must stay valid as long as the model and its streams, and until each call on them has
+  /// returned.
   void *log_user;
   /// A wfvae_log_level.
   uint32_t log_level;
@@ -644,13 +645,16 @@ typedef struct wfvae_model_info {
   uint64_t decoder_identity;
   /// 1: decoding takes whole clips. 0: latents are decoded in any number of calls, even if whole_clips is set.
   uint32_t decode_whole_clips;
+  /// 0.
+  uint32_t reserved;
 } wfvae_model_info;
 
 /// One picture in the caller's memory, read by encode calls and written by decode calls.
 ///
 /// Zero-initialise the struct, set struct_size, then set the fields that you need. The library uses the memory during
 /// the call only. Rows of a plane must not overlap: each stride must be at least a row's bytes or, in a transposed
-/// picture, each pixel step at least a column's.
+/// picture, each pixel step at least a column's. Memory that a call writes, of frames or of latents, must not overlap
+/// other memory that it reads or writes; it may hold anything before.
 typedef struct wfvae_frame {
   /// sizeof(wfvae_frame), the same in all elements of an array.
   size_t struct_size;
@@ -749,7 +753,7 @@ typedef struct wfvae_options {
   /// With WFVAE_MEMORY_KIND_CUDA: the CUDA stream (cudaStream_t, CUstream) in which the program works on that memory.
   /// NULL: the device's legacy default stream; a program that is built for default streams of each thread gives
   /// cudaStreamPerThread. It must belong to the device's primary context, must not record a CUDA graph during a call, and
-  /// must stay as long as the stream and its forks.
+  /// must stay as long as the stream and its forks, and until each call on them has returned.
   void *cuda_stream;
   /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
   /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only
@@ -950,8 +954,8 @@ WFVAE_API const char *wfvae_status_str(int32_t status);
 /// stream: the stream whose call failed; NULL: the last call of any kind that failed in the calling thread.
 ///
 /// Returns: a string, never NULL; empty if there was no error. A stream's string is valid until the next call on that
-/// stream, and a thread's until the next call that fails in it. wfvae_reset() and wfvae_snapshot_restore() clear the
-/// stream's text.
+/// stream, and a thread's until the next call that fails in it, or until it ends. wfvae_reset() and
+/// wfvae_snapshot_restore() clear the stream's text.
 /// Thread-safety: with a stream, one thread at a time for each stream; with NULL safe.
 WFVAE_API const char *wfvae_last_error(const struct wfvae_stream *stream);
 
@@ -1060,7 +1064,7 @@ enum wfvae_status wfvae_create(struct wfvae_model *model,
 /// stream: must not be used afterwards. NULL is allowed.
 ///
 /// Thread-safety: safe, once per stream. If another thread is inside a call on the stream, that call is cancelled and
-/// returns there.
+/// returns there. No call may begin any more; wfvae_get_progress() tells whether an encode or decode call has begun.
 WFVAE_API void wfvae_destroy(struct wfvae_stream *stream);
 
 /// Estimates how much memory a stream with these options would take, and how it would be tiled. Allocates and loads

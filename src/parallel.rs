@@ -17,7 +17,12 @@ pub(crate) fn together(others: usize, work: impl Fn() + Sync) {
     let panic = Mutex::new(None);
     let all: Work = &|| {
         if let Err(why) = catch_unwind(AssertUnwindSafe(&work)) {
-            panic.lock().get_or_insert(why);
+            let mut first = panic.lock();
+            match *first {
+                None => *first = Some(why),
+                // Whoever panics with a value chooses what its destructor does, which may be to panic.
+                Some(_) => std::mem::forget(why),
+            }
         }
     };
     let mut threads = vec![];
@@ -38,7 +43,9 @@ pub(crate) fn together(others: usize, work: impl Fn() + Sync) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::panic_any;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     #[test]
     fn every_job_is_done_once() {
@@ -62,5 +69,34 @@ mod tests {
         }));
         assert_eq!(*why.unwrap_err().downcast::<&str>().unwrap(), "the second");
         assert_eq!(done.load(Ordering::Relaxed), 3);
+    }
+
+    /// Otherwise the caller would unwind while the other threads still work with what is on its stack.
+    #[test]
+    fn destructors_of_panics_do_not_run_before_all_have_ended() {
+        struct Bomb;
+
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("a second panic");
+            }
+        }
+
+        let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let why = catch_unwind(AssertUnwindSafe(|| {
+            together(2, || {
+                let which = begun.fetch_add(1, Ordering::Relaxed);
+                while begun.load(Ordering::Relaxed) < 3 {
+                    std::thread::yield_now();
+                }
+                if which < 2 {
+                    panic_any(Bomb);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }));
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+        std::mem::forget(why);
     }
 }

@@ -33,7 +33,8 @@ impl Process {
 
     /// Runs in the child.
     unsafe extern "C" fn begin() {
-        crate::memory::unlock_in_child();
+        // SAFETY: this comes before all else that the child does.
+        unsafe { crate::memory::unlock_in_child() };
         FORKS.fetch_add(1, Ordering::Relaxed);
         if LOADING.swap(0, Ordering::Relaxed) > 0 {
             TORN.store(true, Ordering::Relaxed);

@@ -2250,6 +2250,7 @@ namespace Wfvae
             internal uint Device, EncodePrecision, DecodePrecision, Directions;
             internal ulong EncoderIdentity, DecoderIdentity;
             internal uint DecodeWholeClips;
+            internal uint Reserved;
         }
 
         [StructLayout(LayoutKind.Sequential)]

@@ -44,6 +44,7 @@ const ModelInfo = koffi.struct({
   encode_halo: 'uint32_t', decode_halo: 'uint32_t', fallback: 'const char *', device_bytes: 'uint64_t', device: 'uint32_t',
   encode_precision: 'uint32_t', decode_precision: 'uint32_t', directions: 'uint32_t', encoder_identity: 'uint64_t',
   decoder_identity: 'uint64_t', decode_whole_clips: 'uint32_t',
+  reserved: 'uint32_t',
 });
 const Options = koffi.struct({
   struct_size: 'size_t', width: 'uint32_t', height: 'uint32_t', directions: 'uint32_t', padding: 'uint32_t',

@@ -371,7 +371,7 @@ fn open(config: &[u8], length: &[u8], header: &[u8], data: usize) {
 static SHOW: LazyLock<bool> = LazyLock::new(|| std::env::var_os("WFVAE_FUZZ_SHOW").is_some());
 
 /// Zeros behind what is written at the start each time, so that no data are copied.
-fn with_file<T>(length: &[u8], header: &[u8], data: usize, work: impl FnOnce(&'static [u8]) -> T) -> T {
+fn with_file(length: &[u8], header: &[u8], data: usize, work: impl FnOnce(&'static [u8])) {
     thread_local! {
         static FILE: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST_HEADER + MOST + 8]);
     }
@@ -382,8 +382,7 @@ fn with_file<T>(length: &[u8], header: &[u8], data: usize, work: impl FnOnce(&'s
         file[length.len()..start].copy_from_slice(&header[..start - length.len()]);
         // SAFETY: what `work` makes of it is dropped before it changes.
         let whole = unsafe { std::slice::from_raw_parts(file.as_ptr(), start + data) };
-        let result = work(whole);
+        work(whole);
         file[..start].fill(0);
-        result
-    })
+    });
 }

@@ -12,7 +12,8 @@ const MAX_STRUCT_BYTES: usize = 64 << 10;
 /// A struct that begins with its `size_t struct_size`, and to which later versions add fields at the end.
 ///
 /// # Safety
-/// The implementor is `repr(C)`, begins with the size, and is valid when all its bytes are zero.
+/// The implementor is `repr(C)`, begins with the size, and is valid with any bytes that C may put there, as numbers, pointers and
+/// optional functions are. It has no padding, whose bytes would be copied to the caller.
 pub(super) unsafe trait CStruct: Copy {
     const NAME: &'static str;
     /// Its size in the first release that had it.

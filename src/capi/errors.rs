@@ -20,8 +20,8 @@ pub extern "C" fn wfvae_status_str(status: i32) -> *const c_char {
 /// stream: the stream whose call failed; NULL: the last call of any kind that failed in the calling thread.
 ///
 /// Returns: a string, never NULL; empty if there was no error. A stream's string is valid until the next call on that
-/// stream, and a thread's until the next call that fails in it. wfvae_reset() and wfvae_snapshot_restore() clear the
-/// stream's text.
+/// stream, and a thread's until the next call that fails in it, or until it ends. wfvae_reset() and
+/// wfvae_snapshot_restore() clear the stream's text.
 /// Thread-safety: with a stream, one thread at a time for each stream; with NULL safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_last_error(stream: *const wfvae_stream) -> *const c_char {

@@ -134,7 +134,8 @@ pub enum wfvae_siting {
 ///
 /// Zero-initialise the struct, set struct_size, then set the fields that you need. The library uses the memory during
 /// the call only. Rows of a plane must not overlap: each stride must be at least a row's bytes or, in a transposed
-/// picture, each pixel step at least a column's.
+/// picture, each pixel step at least a column's. Memory that a call writes, of frames or of latents, must not overlap
+/// other memory that it reads or writes; it may hold anything before.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct wfvae_frame {

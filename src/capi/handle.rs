@@ -64,7 +64,7 @@ pub unsafe extern "C" fn wfvae_create(
 /// stream: must not be used afterwards. NULL is allowed.
 ///
 /// Thread-safety: safe, once per stream. If another thread is inside a call on the stream, that call is cancelled and
-/// returns there.
+/// returns there. No call may begin any more; wfvae_get_progress() tells whether an encode or decode call has begun.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wfvae_destroy(stream: *mut wfvae_stream) {
     guard!(value or (); {
@@ -97,9 +97,9 @@ impl wfvae_stream {
         if stream.is_null() {
             fail!(InvalidArgument, "stream is NULL");
         }
-        // SAFETY: made by `new`; the owner never changes.
+        // SAFETY: made by `new`, and not destroyed: the caller begins no call then. The owner never changes.
         unsafe { (*stream).owner.check("stream")? };
-        // SAFETY: made by Arc::into_raw in `new`.
+        // SAFETY: as above; `new` called Arc::into_raw.
         unsafe {
             Arc::increment_strong_count(stream);
             Ok(Arc::from_raw(stream))

@@ -14,7 +14,7 @@ pub(super) fn set_last_error(error: &Error) {
     let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = c_text(error.text()));
 }
 
-/// Valid until this thread's next failing call.
+/// Valid until this thread's next failing call, or its end.
 pub(super) fn last_error() -> *const c_char {
     LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }

@@ -181,7 +181,11 @@ pub unsafe extern "C" fn wfvae_latent_writer_destroy(writer: *mut wfvae_latent_w
     guard!(value or (); {
         if !writer.is_null() {
             // SAFETY: made by Box::into_raw in wfvae_latent_writer_create.
-            drop(unsafe { Box::from_raw(writer) });
+            let writer = unsafe { Box::from_raw(writer) };
+            if !writer.owner.is_current() && writer.writer.is_locked() {
+                // At the fork another thread may have been changing it.
+                std::mem::forget(writer);
+            }
         }
     })
 }
@@ -203,5 +207,58 @@ impl wfvae_latent_writer {
             *handle.error.lock() = c_text(e.text());
         }
         result
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::super::handle::{wfvae_create, wfvae_destroy};
+    use super::super::model::{wfvae_model_close, wfvae_model_open};
+    use super::super::options::wfvae_options;
+    use super::*;
+    use std::ptr::{null, null_mut};
+
+    /// What another thread is changing at the fork must not be freed in the child: it may be half of the old and half of the new.
+    #[test]
+    fn a_child_drops_a_writer_unless_a_call_was_changing_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = CString::new(folder.path().join("latents.safetensors").to_str().unwrap()).unwrap();
+        let (mut model, mut stream, mut writer) = (null_mut(), null_mut(), null_mut());
+        // SAFETY: numbers and pointers may be zero.
+        let mut options: wfvae_options = unsafe { std::mem::zeroed() };
+        (options.struct_size, options.width, options.height) = (size_of::<wfvae_options>(), 64, 64);
+        unsafe {
+            assert!(wfvae_model_open(null(), null(), &mut model) == wfvae_status::Ok);
+            assert!(wfvae_create(model, &options, &mut stream) == wfvae_status::Ok);
+            assert!(wfvae_latent_writer_create(stream, path.as_ptr(), null(), &mut writer) == wfvae_status::Ok);
+        }
+        for in_call in [false, true] {
+            // As in the middle of a call that fails: the text is not the allocator's, which ends the process if it is freed.
+            let call = in_call.then(|| unsafe {
+                let call = (*writer).writer.lock();
+                let torn = CString::from_raw(c"half of a text".as_ptr().cast_mut());
+                (call, std::mem::replace(&mut *(*writer).error.lock(), torn))
+            });
+            // SAFETY: the child uses only its own memory and exits.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                unsafe { wfvae_latent_writer_destroy(writer) };
+                unsafe { libc::_exit(0) };
+            }
+            if let Some((_call, whole)) = call {
+                // SAFETY: the writer lives.
+                std::mem::forget(unsafe { std::mem::replace(&mut *(*writer).error.lock(), whole) });
+            }
+            let mut status = -1;
+            // SAFETY: waits for the child and fills `status`.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0, "in a call: {in_call}");
+        }
+        unsafe {
+            wfvae_latent_writer_destroy(writer);
+            wfvae_destroy(stream);
+            wfvae_model_close(model);
+        }
     }
 }

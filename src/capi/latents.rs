@@ -47,7 +47,8 @@ pub(super) unsafe fn latents_at_mut<'a>(latents: *mut c_void, len: usize, kind: 
         return Ok(LatentsMut::F32(&mut []));
     }
     check_latents(latents, kind)?;
-    // SAFETY: the caller promises memory for so many values.
+    // SAFETY: the caller promises memory for so many values. They are numbers, and written before they are read, so that they may be
+    // anything before.
     Ok(unsafe {
         match kind {
             LatentType::F32 => LatentsMut::F32(std::slice::from_raw_parts_mut(latents.cast(), len)),

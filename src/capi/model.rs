@@ -174,7 +174,7 @@ impl wfvae_model {
         if model.is_null() {
             fail!(InvalidArgument, "model is NULL");
         }
-        // SAFETY: made by Arc::into_raw in wfvae_model_open.
+        // SAFETY: made by Arc::into_raw in wfvae_model_open, and not closed: the caller begins no call then.
         unsafe {
             Arc::increment_strong_count(model);
             Ok(Arc::from_raw(model))

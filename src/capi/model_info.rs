@@ -90,6 +90,8 @@ pub struct wfvae_model_info {
     pub decoder_identity: u64,
     /// 1: decoding takes whole clips. 0: latents are decoded in any number of calls, even if whole_clips is set.
     pub decode_whole_clips: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: it is of the C language and begins with its size; numbers may be 0 and pointers null.
@@ -159,6 +161,7 @@ impl wfvae_model_info {
             encoder_identity: info.encoder_identity,
             decoder_identity: info.decoder_identity,
             decode_whole_clips: info.decode_whole_clips.into(),
+            reserved: 0,
         }
     }
 }

@@ -157,7 +157,8 @@ pub struct wfvae_model_options {
     pub check_finite: u32,
     /// NULL: no messages. The library never prints any.
     pub log_callback: wfvae_log_callback,
-    /// Passed to log_callback. Must stay valid as long as the model and its streams.
+    /// Passed to log_callback. Must stay valid as long as the model and its streams, and until each call on them has
+    /// returned.
     pub log_user: *mut c_void,
     /// A wfvae_log_level.
     pub log_level: u32,
@@ -212,7 +213,7 @@ struct CallbackSink {
     user: *mut c_void,
 }
 
-// SAFETY: the header says it of the callback, and of what the pointer leads to.
+// SAFETY: the header says it of the callback, and that what the pointer leads to stays until all calls have returned.
 unsafe impl Send for CallbackSink {}
 // SAFETY: as above.
 unsafe impl Sync for CallbackSink {}

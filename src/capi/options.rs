@@ -162,7 +162,7 @@ pub struct wfvae_options {
     /// With WFVAE_MEMORY_KIND_CUDA: the CUDA stream (cudaStream_t, CUstream) in which the program works on that memory.
     /// NULL: the device's legacy default stream; a program that is built for default streams of each thread gives
     /// cudaStreamPerThread. It must belong to the device's primary context, must not record a CUDA graph during a call, and
-    /// must stay as long as the stream and its forks.
+    /// must stay as long as the stream and its forks, and until each call on them has returned.
     pub cuda_stream: *mut c_void,
     /// Receives the error text of a call that takes these options, cut to error_size bytes with its terminating zero;
     /// an empty text on success. For callers whose calls run in another thread than theirs. NULL: only

@@ -132,13 +132,17 @@ impl Attention<'_> {
             let first = job * division.units;
             let run = Run { attention: *self, division, level, keys, values, out };
             let units = division.units.min(division.count.div_ceil(UNIT) - first);
-            // SAFETY: there is room; each job writes its own pixels.
+            // SAFETY: there is room, all keys and values are packed, and each job writes its own pixels. `level` has a unit only where
+            // it may be used, and a job has no other.
             unsafe { run.run(first, units, own.start(), &unit.ready(DEPTH)) };
         });
         if short.load(Ordering::Relaxed) { Err(NoMemory) } else { Ok(()) }
     }
 
     /// As `[step of channels][tile][pair of channels][key][2]`.
+    ///
+    /// # Safety
+    /// `to` has room for all keys, and nobody else uses this panel's.
     unsafe fn pack_keys(&self, division: Division, panel: usize, to: Shared<bf16>) {
         // SAFETY: as this function asks of its caller.
         let to = unsafe {
@@ -158,6 +162,9 @@ impl Attention<'_> {
     }
 
     /// As `[panel of channels][step of keys][tile][pair of keys][channel][2]`, of which this writes one step of all panels.
+    ///
+    /// # Safety
+    /// `to` has room for all values, and nobody else uses this step's.
     unsafe fn pack_values(&self, division: Division, step: usize, to: Shared<bf16>) {
         let first = step * DEPTH;
         let of_panel = division.keys() * PANEL;
@@ -211,7 +218,7 @@ struct Unit {
 
 impl Run<'_> {
     /// # Safety
-    /// There are so many units, and room for them.
+    /// There are so many units, and room for them. Keys and values are packed, and the unit is ready for `DEPTH` channels.
     unsafe fn run(&self, first: usize, count: usize, scratch: *mut f32, ready: &Ready) {
         let Run { attention, division, level, keys, values, .. } = *self;
         let mut units: [Unit; UNITS] = from_fn(|n| {
@@ -315,6 +322,8 @@ unsafe fn multiply(
 }
 
 impl Attention<'_> {
+    /// # Safety
+    /// The unit has room for its queries, which nobody else uses.
     unsafe fn pack_queries(&self, division: Division, unit: &Unit) {
         // SAFETY: as this function asks of its caller.
         let to = unsafe { std::slice::from_raw_parts_mut(unit.queries, 2 * division.queries_len()) };

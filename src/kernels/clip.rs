@@ -252,6 +252,7 @@ impl Interpolated<'_> {
         clip.check();
         assert!(table.len().is_multiple_of(COLUMNS) && bias.len().is_multiple_of(TAPS));
         let [height, width] = self.size();
+        assert_eq!(method.output_size([height, width]), [height, width], "{method:?} between frames");
         let (c_in, c_out, channels) = (clip.channels, bias.len(), self.channels());
         let (read, made) = (height * width * c_in, height * width * c_out);
         let frames = ClipFrames::interpolated(doubled, c_in, c_out);

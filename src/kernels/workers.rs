@@ -1,6 +1,7 @@
 //! How kernels use threads, which are the caller's.
 
-/// Runs a job for each index below the first argument, on the caller's threads.
+/// Runs a job once for each index below the first argument, on the caller's threads, and returns when all have ended. Kernels are unsafe
+/// functions whose callers also promise that.
 pub(crate) type Workers<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync + Send));
 
 /// A buffer to which several threads write, each to a part of its own.

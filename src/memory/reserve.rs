@@ -60,8 +60,12 @@ fn system_has_memory() -> bool {
 
 /// Called in a forked child: a thread of the parent may have held the lock. At worst, the slots that it was changing
 /// are lost.
-pub(crate) fn unlock_in_child() {
-    RESERVE.taken.unlock();
+///
+/// # Safety
+/// As that of `SpinLock::unlock`: it is the child's first use of this library.
+pub(crate) unsafe fn unlock_in_child() {
+    // SAFETY: as this function asks of its caller; any bits are valid.
+    unsafe { RESERVE.taken.unlock() };
 }
 
 impl Reserve {

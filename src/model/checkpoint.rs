@@ -323,6 +323,7 @@ fn changed(path: &Path) -> Error {
 mod tests {
     use super::*;
     use std::io::{Seek, SeekFrom, Write};
+    use std::sync::LazyLock;
 
     /// A file with one tensor of 4096 bytes after the header: its path, the tensor's offset, and its checkpoint.
     fn small(folder: &tempfile::TempDir) -> (PathBuf, usize, Checkpoint) {
@@ -367,19 +368,18 @@ mod tests {
     /// Each of them may have all that are allowed, but not together.
     #[test]
     fn shards_have_a_largest_number_of_tensors() {
-        let header = |names: std::ops::Range<usize>| {
-            let one = |i: usize| format!(r#""{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#);
-            let header = format!("{{{}}}", names.map(one).collect::<Vec<_>>().join(","));
-            [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
-        };
+        static SHARDS: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
+            [0..1, 1..header::MAX_TENSORS, header::MAX_TENSORS..header::MAX_TENSORS + 1].map(|names| {
+                let one = |i: usize| format!(r#""{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#);
+                let header = format!("{{{}}}", names.map(one).collect::<Vec<_>>().join(","));
+                [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+            })
+        });
         let mut checkpoint = Checkpoint::new("model");
-        let mut add = |bytes: Vec<u8>| {
-            let size = bytes.len() as u64;
-            checkpoint.add("shard".into(), size, Bytes::Static(bytes.leak()))
-        };
-        add(header(0..1)).unwrap();
-        add(header(1..header::MAX_TENSORS)).unwrap();
-        let error = add(header(header::MAX_TENSORS..header::MAX_TENSORS + 1)).unwrap_err();
+        let mut add = |i: usize| checkpoint.add("shard".into(), SHARDS[i].len() as u64, Bytes::Static(&SHARDS[i]));
+        add(0).unwrap();
+        add(1).unwrap();
+        let error = add(2).unwrap_err();
         assert!(error.text().contains("shard: with the other shards, more than 262144 tensors"), "{error}");
     }
 

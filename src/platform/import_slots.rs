@@ -11,14 +11,21 @@ pub(crate) fn import_slots(inside: *const c_void, function: &CStr) -> Result<Vec
 
 /// One slot.
 pub(crate) struct Slot {
-    pub(crate) address: usize,
+    address: usize,
     /// The loader made its page read-only.
     read_only: bool,
     pub(crate) before: usize,
 }
 
 impl Slot {
-    pub(crate) fn write(&mut self, value: usize) -> Result<(), String> {
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> usize {
+        self.address
+    }
+
+    /// # Safety
+    /// The library is still loaded. `value` is `before`, or the address of a function that can be called in place of it.
+    pub(crate) unsafe fn write(&mut self, value: usize) -> Result<(), String> {
         let page = page_size();
         let start = self.address & !(page - 1);
         let protect = |mode: c_int| {

@@ -94,6 +94,7 @@ impl SharedLibrary {
     /// # Safety
     /// Nothing of the library is used any more.
     pub(crate) unsafe fn close(self) {
+        // SAFETY: as this function asks of its caller.
         unsafe { FreeLibrary(self.0) };
     }
 }

@@ -168,7 +168,7 @@ impl CallersMemory {
                 let set = cuda.used.set(Lane::Work);
                 if set.is_err() {
                     // Nothing else tells when it is done.
-                    let _ = cuda.queue.finish();
+                    let _ = cuda.queue.finish(Lane::Work);
                 }
                 done.and(set)
             }

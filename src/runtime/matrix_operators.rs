@@ -148,7 +148,8 @@ impl Node {
                 let weights = floats(0)?.1;
                 let frames = (1..4).rev().map(|i| input::<bf16>(context, i)).collect::<ort::Result<Vec<_>>>()?;
                 let shape = &frames[0].0;
-                let channels = shape[3] * frames.len() / weights.len();
+                let channels = shape[3] * frames.len() / weights.len().max(1);
+                assert_eq!(channels * weights.len(), shape[3] * frames.len(), "a part for each weight");
                 let frames: Vec<&[bf16]> = frames.iter().map(|(_, frame)| *frame).collect();
                 let to = output(context, 0, &[1, shape[1], shape[2], channels])?;
                 // SAFETY: the output has a part's channels.

@@ -130,6 +130,7 @@ fn run(operator: Operator, parts: &Parts, context: &ComputeContext) -> ort::Resu
         });
     }
     let silu = operator == Operator::NormSilu;
+    assert_eq!(bias.len(), input.c_in, "a bias for each channel");
     let norm = LayerNorm { pixels: now, norm: Norm { scale: weights, bias, epsilon: NORM_EPSILON, silu } };
     // SAFETY: the output has the size of the input.
     with_output(context, size, bias.len(), |output| unsafe {

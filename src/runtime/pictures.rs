@@ -43,7 +43,8 @@ impl Pictures {
 
     /// Converts a picture of so many columns and rows that has crossed to planes, `[1, 3, height, width]`, which may be larger.
     pub(crate) fn read_crossed(&self, packing: Packing, size: [usize; 2], from: &Tensor, to: &Tensor) -> Result<()> {
-        // SAFETY: the tensors are freed only for work that is asked for later.
+        assert!(packing.bytes(size) as u64 <= from.bytes(), "{size:?} of {packing:?} in {} bytes", from.bytes());
+        // SAFETY: there is room, and the tensors are freed only for work that is asked for later.
         unsafe { self.read(&packing.image(from.place(), size), to) }
     }
 
@@ -56,6 +57,7 @@ impl Pictures {
         to: &Tensor,
         found: &Tensor,
     ) -> Result<()> {
+        assert!(packing.bytes(size) as u64 <= to.bytes(), "{size:?} of {packing:?} in {} bytes", to.bytes());
         // SAFETY: as above, and nobody else uses the picture now.
         unsafe { self.write(from, Some(&mut packing.image_mut(to.place(), size)), found) }
     }

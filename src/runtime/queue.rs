@@ -4,7 +4,7 @@
 //! the CPU and the device does so beside them. The CPU goes on meanwhile: it waits only for results, and before it writes again
 //! where the device may still read.
 
-use super::cuda::{self, CudaQueue};
+use super::cuda::{self, CudaQueue, Lane};
 use super::environment::Runtime;
 use super::place::Place;
 #[cfg(test)]
@@ -56,7 +56,7 @@ impl Queue {
     /// Waits until all runs are done, or until nothing can be done any more.
     pub(super) fn finish(&self) {
         if let Some(cuda) = &self.cuda {
-            let _ = cuda.finish();
+            let _ = cuda.finish(Lane::Work);
         }
     }
 

@@ -332,7 +332,8 @@ impl Session {
         // A thread's first run makes handles of CUDA's libraries.
         let _shared = self.queue.as_ref().filter(|_| !recorded).map(|queue| queue.shared());
         // SAFETY: all pointers are valid during the call, and the counts match. The runtime writes to the given outputs, or
-        // copies to them if they are in other memory than the session's. OrtApi::Run is safe to call from several threads on
+        // copies to them if they are in other memory than the session's; they belong to one stage, which runs one session at a
+        // time and reads them afterwards. OrtApi::Run is safe to call from several threads on
         // one session. ort's wrapper takes `&mut` because some providers' allocators are not; none of these is used here.
         let result = canceller.watched(|| unsafe {
             let status = (ort::api().Run)(

@@ -84,11 +84,10 @@ impl Staged {
             Way::Cuda { queue, there, worked, crossed } => {
                 // SAFETY: all have room for these bytes. Those of the host stay until `host` or `drop` has waited. Those of the device
                 // are freed only for work that is asked for later, for which a new crossing waits, too.
-                unsafe {
+                let begun = (|| unsafe {
                     if to_device {
                         worked.hold(Lane::Up)?;
                         queue.copy(Lane::Up, self.host.place(), there.place(), bytes)?;
-                        self.crossing = true;
                         crossed.set(Lane::Up)?;
                         crossed.hold(Lane::Work)?;
                         queue.copy(Lane::Work, there.place(), other.place(), bytes)?;
@@ -99,10 +98,16 @@ impl Staged {
                         worked.set(Lane::Work)?;
                         worked.hold(Lane::Down)?;
                         queue.copy(Lane::Down, there.place(), self.host.place(), bytes)?;
-                        self.crossing = true;
                         crossed.set(Lane::Down)
                     }
+                })();
+                self.crossing = begun.is_ok();
+                if begun.is_err() {
+                    // Nothing else tells when that is done which was begun.
+                    let _ = queue.finish(if to_device { Lane::Up } else { Lane::Down });
+                    let _ = queue.finish(Lane::Work);
                 }
+                begun
             }
             #[cfg(test)]
             Way::Fake(crossing) => {

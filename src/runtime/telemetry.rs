@@ -35,7 +35,8 @@ impl OptOut {
         let slots = platform::import_slots(entry, c"getenv")?;
         let mut opt_out = OptOut { slots: vec![] };
         for mut slot in slots {
-            slot.write(Self::getenv as *const () as usize)?;
+            // SAFETY: the runtime is never unloaded, and this function is one like getenv.
+            unsafe { slot.write(Self::getenv as *const () as usize)? };
             opt_out.slots.push(slot);
         }
         if opt_out.slots.is_empty() {
@@ -59,7 +60,8 @@ impl Drop for OptOut {
     fn drop(&mut self) {
         for slot in &mut self.slots {
             // The slot was writable before. If it is not now, our function stays in place, which is harmless.
-            let _ = slot.write(slot.before);
+            // SAFETY: as above.
+            let _ = unsafe { slot.write(slot.before) };
         }
     }
 }
@@ -79,7 +81,7 @@ mod tests {
     fn ask(slot: &Slot, name: &CStr) -> Option<String> {
         // SAFETY: the slot holds a function with the signature of getenv.
         let value = unsafe {
-            let getenv = *(slot.address as *const unsafe extern "C" fn(*const c_char) -> *mut c_char);
+            let getenv = *(slot.address() as *const unsafe extern "C" fn(*const c_char) -> *mut c_char);
             getenv(name.as_ptr())
         };
         // SAFETY: NULL or a string of the environment.

@@ -2,7 +2,7 @@
 
 use super::types::{AtomicPtr, Ordering};
 
-/// Values are never freed, as threads may use old ones. For statics.
+/// Values are never freed, as threads may use old ones. For statics, which begin with a null pointer.
 pub(crate) struct Lasting<T>(pub(crate) AtomicPtr<T>);
 
 impl<T: Send + Sync> Lasting<T> {
@@ -10,7 +10,7 @@ impl<T: Send + Sync> Lasting<T> {
     pub(crate) fn get(&self, serves: impl Fn(&T) -> bool, make: impl Fn() -> T) -> &T {
         loop {
             let known = self.0.load(Ordering::Acquire);
-            // SAFETY: null, or a value that is never freed.
+            // SAFETY: null, as at first, or a value from below, which is never freed.
             if let Some(value) = unsafe { known.as_ref() }.filter(|value| serves(value)) {
                 return value;
             }

@@ -2,7 +2,7 @@
 
 use super::types::{AtomicBool, Ordering, UnsafeCell, spin_loop};
 
-/// For work that is short, and that no signal handler does.
+/// For work that is short, and that no signal handler does. Its fields are only for statics, as loom's types have no constant `new`.
 pub(crate) struct SpinLock<T> {
     pub(crate) locked: AtomicBool,
     pub(crate) value: UnsafeCell<T>,
@@ -19,12 +19,15 @@ impl<T> SpinLock<T> {
         }
         // SAFETY: the lock is held.
         let result = self.value.with_mut(|value| work(unsafe { &mut *value }));
-        self.unlock();
+        self.locked.store(false, Ordering::Release);
         result
     }
 
     /// In a forked child, as a thread of its parent may have held the lock.
-    pub(crate) fn unlock(&self) {
+    ///
+    /// # Safety
+    /// No thread of this process holds the lock, and the value is valid whatever a thread of the parent was doing to it.
+    pub(crate) unsafe fn unlock(&self) {
         self.locked.store(false, Ordering::Release);
     }
 }

@@ -15,13 +15,13 @@ use crate::runtime::Tensor;
 use crate::stream::{
     CacheType, Convolution, Layout, Model, ModelOptions, Precision, Provider, Snapshot, Stream, StreamOptions, Tiling,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SIZE: (usize, usize) = (48, 32);
 
-fn golden(case: &str) -> &Path {
-    Path::new(Box::leak(format!("tests/golden/{case}").into_boxed_str()))
+fn golden(case: &str) -> PathBuf {
+    Path::new("tests/golden").join(case)
 }
 
 /// The same graphs in the CPU's memory and on the device.
@@ -32,7 +32,7 @@ fn models(case: &str, options: &ModelOptions) -> [Model; 2] {
     if plain.convolution == Convolution::Exact {
         plain.convolution = Convolution::Stacked;
     }
-    [Model::open(golden(case), &plain).unwrap(), Model::open_on_fake_device(Some(golden(case)), options).unwrap()]
+    [Model::open(golden(case), &plain).unwrap(), Model::open_on_fake_device(Some(&golden(case)), options).unwrap()]
 }
 
 fn count(counter: &AtomicU64) -> u64 {
@@ -147,7 +147,7 @@ fn cuda_runs_that_come_again_are_recorded() {
         };
         let [plain, _] = models(case, &ModelOptions::default());
         let [recorded, not_recorded] =
-            ["1", "0"].map(|graphs| Model::open_on_fake_device(Some(golden(case)), &options(graphs)).unwrap());
+            ["1", "0"].map(|graphs| Model::open_on_fake_device(Some(&golden(case)), &options(graphs)).unwrap());
         let expected = run(&plain);
         let repeated = |model: &Model| model.device().expect("it has a device").repeated();
         assert!(run(&not_recorded) == expected, "{case}: not recorded");
@@ -321,7 +321,7 @@ fn cuda_calls_of_many_frames_give_what_calls_of_one_give() {
 /// The first run of each step is behind a stream when it is made, and not to be seen.
 #[test]
 fn cuda_streams_are_made_warm() {
-    let model = Model::open_on_fake_device(Some(golden("v1-tiny")), &ModelOptions::default()).unwrap();
+    let model = Model::open_on_fake_device(Some(&golden("v1-tiny")), &ModelOptions::default()).unwrap();
     let mut options = StreamOptions::new(SIZE.0, SIZE.1);
     options.encode = false;
     let runs = || count(&model.device().unwrap().traffic.steps) as usize;
@@ -345,7 +345,7 @@ fn cuda_streams_are_made_warm() {
 
 #[test]
 fn cuda_memory_is_flat_and_freed_with_the_streams() {
-    let model = Model::open_on_fake_device(Some(golden("v1-tiny")), &ModelOptions::default()).unwrap();
+    let model = Model::open_on_fake_device(Some(&golden("v1-tiny")), &ModelOptions::default()).unwrap();
     let bytes = || model.info().device_bytes;
     assert_eq!(bytes(), 0);
     let mut stream = Stream::new(&model, &StreamOptions::new(SIZE.0, SIZE.1)).unwrap();
@@ -412,7 +412,7 @@ fn cuda_streams_go_on_after_a_run_of_another_size() {
     ] {
         let mut options = ModelOptions::default();
         options.layout = layout;
-        let model = Model::open_on_fake_device(Some(golden(case)), &options).unwrap();
+        let model = Model::open_on_fake_device(Some(&golden(case)), &options).unwrap();
         let size = StreamOptions::new(SIZE.0, SIZE.1);
         let steps: Vec<_> = [model.steps(Half::Encoder).unwrap(), model.steps(Half::Decoder).unwrap()].concat();
         let run = |fail: bool| {
@@ -590,7 +590,7 @@ fn cuda_graphs_of_our_operators_give_what_others_give() {
                 options.encode_precision = *precision;
             }
             (options.convolution, options.layout) = (*convolution, Layout::ChannelsLast);
-            let open = |options: &ModelOptions| Model::open_on_fake_device(Some(golden(case)), options);
+            let open = |options: &ModelOptions| Model::open_on_fake_device(Some(&golden(case)), options);
             let own = ModelOptions { provider_options: vec![("wfvae_kernels".into(), "1".into())], ..options.clone() };
             let device = open(&own).unwrap();
             assert_eq!(device.decoder_options().operators, Operators::Device, "{case}");

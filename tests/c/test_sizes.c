@@ -4,8 +4,18 @@
 
 #include <stddef.h>
 
-#define SIZE(type, bytes) result(#type, sizeof(type) == (bytes))
-#define FIELD(type, field, at) result(#type "." #field, offsetof(type, field) == (at))
+/* The end of the last field. Where the next one, or the struct's end, is not there, bytes lie between that are of no field:
+ * what they hold would be copied, and a later field could fall into them. */
+static size_t end, whole;
+
+#define SIZE(type, bytes) (no_gap(), whole = (bytes), end = 0, result(#type, sizeof(type) == (bytes)))
+#define FIELD(type, field, at) \
+    (result(#type "." #field, offsetof(type, field) == (at) && end == (at)), end = (at) + sizeof(((type *)0)->field))
+
+static void no_gap(void)
+{
+    result("no gap before the end", end == whole);
+}
 
 int main(void)
 {
@@ -62,6 +72,7 @@ int main(void)
     FIELD(wfvae_model_info, encoder_identity, 144);
     FIELD(wfvae_model_info, decoder_identity, 152);
     FIELD(wfvae_model_info, decode_whole_clips, 160);
+    FIELD(wfvae_model_info, reserved, 164);
     SIZE(wfvae_frame, 136);
     FIELD(wfvae_frame, struct_size, 0);
     FIELD(wfvae_frame, format, 8);
@@ -174,6 +185,7 @@ int main(void)
     FIELD(wfvae_latent_file_info, note, 120);
     FIELD(wfvae_latent_file_info, encoder_identity, 128);
     FIELD(wfvae_latent_file_info, decoder_identity, 136);
+    no_gap();
     result("enumerations have the size of uint32_t", sizeof(wfvae_status) == 4 && sizeof(wfvae_pixel_format) == 4);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;

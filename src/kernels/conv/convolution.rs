@@ -150,6 +150,7 @@ impl Input<'_> {
     /// Panics if the sizes do not fit each other.
     pub(crate) fn check(&self, method: Method, packed_len: usize) {
         let frame = self.height * self.width * self.c_in;
+        assert!(self.c_in > 0 && !self.frames.is_empty(), "{} frames of {} channels", self.frames.len(), self.c_in);
         assert!(self.frames.iter().all(|f| f.len() == frame), "frames of {frame} elements");
         assert_eq!(self.weights.len(), packed_len, "packed weights of {:?}", self.convolution(method));
         let [height, width] = method.output_size([self.height, self.width]);

@@ -138,6 +138,10 @@ impl Matrix {
             residual.is_none_or(|residual| residual.len() == height * width * c_out),
             "a residual of {height}x{width}"
         );
+        if let MatrixOutput::Normed(norm, ..) = &output {
+            assert!(self.outcome == Outcome::Normed, "memory for sums, of {:?}", self.convolution);
+            assert_eq!((norm.scale.len(), norm.bias.len()), (c_out, c_out), "a norm of {:?}", self.convolution);
+        }
         let mut shared = resources.scratch.shared(self.scratch(size, resources.threads))?;
         // A norm of many channels is a pass of its own.
         let (result, then) = match output {
@@ -484,7 +488,8 @@ impl Run<'_> {
             let (first_panel, phase) = (rest % self.division.groups() * group, rest / self.division.groups());
             let panels = group.min(panels - first_panel);
             let part = Part { run: self, phase, block, first_panel, panels, sums: own.start() };
-            // SAFETY: there is room for the sums; each job writes its own channels of its block's pixels.
+            // SAFETY: there is room for the sums; each job writes its own channels of its block's pixels. A level has a unit only where
+            // it may be used, and a job has no other.
             unsafe { part.multiply(&self.unit.ready(self.matrix.depth())) };
             self.matrix.level.dispatch(part);
         });

@@ -40,7 +40,9 @@ pub(crate) trait Multiplier: Copy + Send + Sync + 'static {
     /// What a thread needs to multiply.
     type Ready;
 
-    fn ready(self) -> Self::Ready;
+    /// # Safety
+    /// As that of `Unit::ready`, if it has one.
+    unsafe fn ready(self) -> Self::Ready;
 
     /// Output channels of a vector of the packed weights.
     fn lanes(self, level: Level) -> usize;
@@ -155,7 +157,7 @@ impl Multiplier for Vectors {
     };
     type Ready = ();
 
-    fn ready(self) {}
+    unsafe fn ready(self) {}
 
     fn lanes(self, level: Level) -> usize {
         level.lanes()
@@ -233,8 +235,9 @@ impl Multiplier for OnUnit {
     };
     type Ready = Ready;
 
-    fn ready(self) -> Ready {
-        self.0.ready(DEPTH)
+    unsafe fn ready(self) -> Ready {
+        // SAFETY: as this function asks of its caller.
+        unsafe { self.0.ready(DEPTH) }
     }
 
     fn lanes(self, _: Level) -> usize {

@@ -112,7 +112,8 @@ impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> Ru
             workers(blocks * pieces, &|job| unsafe {
                 self.transform_tiles(first + job / pieces, job % pieces, shared.at(job * division.piece_len()));
             });
-            // SAFETY: as this function asks of its caller.
+            // SAFETY: all pieces of these blocks are transformed, and each job has memory for its products; as this function asks of its
+            // caller, the output has room.
             workers(blocks * groups, &|job| unsafe {
                 let (block, group) = (job / groups, job % groups);
                 let Ok(mut own) = own() else { return };
@@ -195,7 +196,8 @@ impl<T: Transform<IN, OUT>, M: Multiplier, const IN: usize, const OUT: usize> Wi
         let panels = division.group.min(division.panels.count() - first_panel);
         let vectors = (division.group * PANEL_VECTORS).min(division.panels.vectors - first_panel * PANEL_VECTORS);
         let width = vectors * division.lanes;
-        let ready = run.multiplier.ready();
+        // SAFETY: a level has a unit only where it may be used, and a job has no other.
+        let ready = unsafe { run.multiplier.ready() };
         // Weights are [point][panel][channel][vector], sums [point][tile][vector].
         let (panel_len, kernel_len, sums_len) =
             (division.panel_len(), division.kernel_point_len(), division.sums_point_len());

@@ -25,18 +25,20 @@ pub(super) fn is_known() -> bool {
     __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx >> 22 & 0b101 == 0b101
 }
 
-pub(super) fn load_config(depth: usize) {
+/// # Safety
+/// As that of `Unit::ready`.
+pub(super) unsafe fn load_config(depth: usize) {
     let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
     config.row_bytes[..8].fill(ROW as u16);
     config.rows[..8].fill(SIDE as u8);
     config.row_bytes[4..6].fill(2 * depth as u16);
     config.rows[6..8].fill(depth as u8 / 2);
-    // SAFETY: whoever makes graphs for the unit has asked whether it is there and allowed.
+    // SAFETY: as this function asks of its caller; the configuration is of 64 bytes and valid.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
 }
 
 pub(super) fn release() {
-    // SAFETY: as above.
+    // SAFETY: a `Ready` ends, so the unit is there.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 

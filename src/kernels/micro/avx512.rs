@@ -13,7 +13,7 @@ pub(super) fn exp2_for_bfloat16<S: Simd>(s: S, x: S::f32s) -> Option<S::f32s> {
     if !is_avx512::<S>() {
         return None;
     }
-    // SAFETY: these are the same types.
+    // SAFETY: `S` is V4 here, and a vector of sixteen floats has the bits of a register.
     unsafe {
         let exp2: __m512 = exp2(transmute_copy(&s), transmute_copy(&x));
         Some(transmute_copy(&exp2))

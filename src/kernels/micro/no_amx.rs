@@ -6,7 +6,7 @@ pub(super) fn is_known() -> bool {
     false
 }
 
-pub(super) fn load_config(_: usize) {
+pub(super) unsafe fn load_config(_: usize) {
     missing()
 }
 

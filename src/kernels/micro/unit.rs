@@ -42,10 +42,14 @@ impl Unit {
     }
 
     /// For tiles of `depth` channels, an even number up to 32.
-    pub(crate) fn ready(self, depth: usize) -> Ready {
+    ///
+    /// # Safety
+    /// The CPU has the unit, and the process has asked for it. The thread has no other `Ready`, as that would lose its registers.
+    pub(crate) unsafe fn ready(self, depth: usize) -> Ready {
         assert!(depth.is_multiple_of(2) && (2..=DEPTH).contains(&depth));
         match self {
-            Unit::Amx => amx::load_config(depth),
+            // SAFETY: as this function asks of its caller.
+            Unit::Amx => unsafe { amx::load_config(depth) },
             #[cfg(test)]
             Unit::Plain => {}
         }

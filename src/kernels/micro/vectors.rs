@@ -44,7 +44,7 @@ pub(crate) unsafe fn store_some<S: Simd>(s: S, to: *mut f32, vector: S::f32s, co
         // SAFETY: as this function asks of its caller.
         unsafe { store::<S>(to, vector) }
     } else {
-        // SAFETY: as this function asks of its caller.
+        // SAFETY: as this function asks of its caller. Memory that nothing was written to is only written to here.
         s.partial_store_f32s(unsafe { std::slice::from_raw_parts_mut(to, count) }, vector);
     }
 }

@@ -125,7 +125,8 @@ impl<'a> Image<'a> {
     /// stride or step that is not a multiple of the element's size.
     ///
     /// # Safety
-    /// All pixels must be readable for `'a`, and nothing may write to them during that time.
+    /// All pixels must be readable for `'a`, and nothing may write to them during that time. A picture in a device's memory may only
+    /// be given to streams whose [`frame_memory`](crate::StreamOptions::frame_memory) is the device's.
     pub unsafe fn from_raw(
         format: PixelFormat,
         width: usize,
@@ -304,7 +305,8 @@ impl<'a> ImageMut<'a> {
     /// As for [`Image::from_raw`].
     ///
     /// # Safety
-    /// All pixels must be writable for `'a`, and nothing else may access them during that time.
+    /// All pixels must be writable for `'a`, and nothing else may access them during that time. Planes must not overlap. For pictures in a
+    /// device's memory, see [`Image::from_raw`].
     pub unsafe fn from_raw(
         format: PixelFormat,
         width: usize,

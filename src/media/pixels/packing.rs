@@ -65,6 +65,13 @@ impl Packing {
         ImageMut::with_layout(self.layout(first, size))
     }
 
+    /// Memory for a picture of so many columns and rows.
+    fn checked(self, memory: *mut u8, len: usize, size: [usize; 2]) -> *mut u8 {
+        let aligned = memory.addr().is_multiple_of(self.element.bytes());
+        assert!(aligned && self.bytes(size) <= len, "{len} bytes at {memory:p} for {size:?}, {self:?}");
+        memory
+    }
+
     fn channels(self) -> usize {
         if matches!(self.colour, Colour::Gray(_)) { 1 } else { 3 }
     }
@@ -108,36 +115,44 @@ unsafe fn copy_all(threads: usize, element: Element, channels: &[Copy], also: im
     let bands = if bytes < SMALL { 1 } else { threads.max(1) };
     parallel::for_each(bands, bands, |band| {
         also(band, bands);
-        match element.bytes() {
-            1 => copy_band::<u8>(channels, band, bands),
-            2 => copy_band::<u16>(channels, band, bands),
-            _ => copy_band::<u32>(channels, band, bands),
+        // SAFETY: as this function asks of its caller; bands have rows of their own.
+        unsafe {
+            match element.bytes() {
+                1 => copy_band::<u8>(channels, band, bands),
+                2 => copy_band::<u16>(channels, band, bands),
+                _ => copy_band::<u32>(channels, band, bands),
+            }
         }
     });
 }
 
-fn copy_band<T: std::marker::Copy>(channels: &[Copy], band: usize, bands: usize) {
+/// # Safety
+/// As that of `copy_all`, of rows of this band and elements of so many bytes.
+unsafe fn copy_band<T: std::marker::Copy>(channels: &[Copy], band: usize, bands: usize) {
     let rows = |channel: &Copy| channel.rows * band / bands..channel.rows * (band + 1) / bands;
     // Channels of one row of interleaved pixels are read while it is in the cache.
     let lines = channels.iter().map(|channel| rows(channel).len()).max().unwrap_or(0);
     for line in 0..lines {
         for channel in channels {
             if let Some(y) = rows(channel).nth(line) {
-                copy_row::<T>(channel, y);
+                // SAFETY: as this function asks of its caller.
+                unsafe { copy_row::<T>(channel, y) };
             }
         }
     }
 }
 
-fn copy_row<T: std::marker::Copy>(channel: &Copy, y: usize) {
+/// # Safety
+/// As that of `copy_band`, of this row.
+unsafe fn copy_row<T: std::marker::Copy>(channel: &Copy, y: usize) {
     let Copy { from, to, columns, .. } = channel;
     // One of them has no gaps.
     if to.step == size_of::<T>() as isize {
-        // SAFETY: the caller of `copy_all` promises a writable row.
+        // SAFETY: as this function asks of its caller.
         let row = unsafe { std::slice::from_raw_parts_mut(to.at(0, y).cast::<T>(), *columns) };
         from.read(0, y, row, |value: T| value);
     } else {
-        // SAFETY: the same of a readable row.
+        // SAFETY: as above.
         let row = unsafe { std::slice::from_raw_parts(from.at(0, y).cast::<T>().cast_const(), *columns) };
         to.write(0, y, row, |value: T| value);
     }
@@ -171,8 +186,11 @@ impl Image<'_> {
         let (layout, packing) = (self.layout(), self.packing());
         let [x, y] = [part.x.min(layout.width - 1), part.y.min(layout.height - 1)];
         let size = [part.width.min(layout.width - x), part.height.min(layout.height - y)];
-        assert!(packing.bytes(size) <= out.len());
-        let packed = packing.layout(out.as_mut_ptr(), size);
+        assert!(
+            size == [layout.width, layout.height] || packing.is_of_pixels(),
+            "{part:?} of pixels that share values"
+        );
+        let packed = packing.layout(packing.checked(out.as_mut_ptr(), out.len(), size), size);
         let channels: Vec<Copy> = (0..packing.channels())
             .map(|i| {
                 let [columns, rows] = packed.channel_size(i);
@@ -180,7 +198,7 @@ impl Image<'_> {
                 Copy { from: layout.channels[i].from(x, y), to: packed.channels[i], columns, rows }
             })
             .collect();
-        // SAFETY: the picture is readable, and `out` has so many bytes.
+        // SAFETY: the picture is readable, and `out`, which was checked, has room.
         unsafe { copy_all(threads, packing.element, &channels, |_, _| {}) };
         size
     }
@@ -202,9 +220,10 @@ impl ImageMut<'_> {
     pub(crate) fn unpack_on(&mut self, threads: usize, bytes: &[u8], size: [usize; 2], held: &Rect, part: &Rect) {
         let (layout, packing) = (*self.layout(), self.packing());
         let Some(part) = self.inside(part) else { return };
-        assert!(packing.bytes(size) <= bytes.len());
-        let packed = packing.layout(bytes.as_ptr().cast_mut(), size);
+        let packed = packing.layout(packing.checked(bytes.as_ptr().cast_mut(), bytes.len(), size), size);
         let whole = part == Rect::of(layout.width, layout.height);
+        let came = Rect { x: held.x, y: held.y, width: size[0], height: size[1] };
+        assert!(came.holds(&part) && (whole || packing.is_of_pixels()), "{part:?} of {came:?}");
         let channels: Vec<Copy> = (0..packing.channels())
             .map(|i| {
                 let [columns, rows] = if whole { layout.channel_size(i) } else { [part.width, part.height] };
@@ -214,7 +233,7 @@ impl ImageMut<'_> {
             .collect();
         let opaque = Opaque(&layout);
         let opaque = &opaque;
-        // SAFETY: the picture is writable and nobody else uses it, and so many bytes are there.
+        // SAFETY: the picture is writable and nobody else uses it, and the part is in what came, which was checked.
         unsafe {
             copy_all(threads, packing.element, &channels, |band, bands| {
                 let (y, end) = (part.height * band / bands, part.height * (band + 1) / bands);

@@ -33,7 +33,8 @@ struct Program<'a>(&'a Functions, Handle);
 
 impl Drop for Program<'_> {
     fn drop(&mut self) {
-        (self.0.destroy)(&mut self.1);
+        // SAFETY: NVRTC made it, or it is null, which is refused.
+        unsafe { (self.0.destroy)(&mut self.1) };
     }
 }
 
@@ -60,17 +61,22 @@ impl Compiler {
         };
         let mut program = Program(&self.0, std::ptr::null_mut());
         let no_headers = std::ptr::null();
-        let created = (self.0.create)(&mut program.1, text.as_ptr(), name.as_ptr(), 0, no_headers, no_headers);
+        // SAFETY: texts with their NULs, and no headers.
+        let created =
+            unsafe { (self.0.create)(&mut program.1, text.as_ptr(), name.as_ptr(), 0, no_headers, no_headers) };
         asked("nvrtcCreateProgram", created)?;
         let options = [format!("--gpu-architecture=sm_{major}{minor}"), "--std=c++17".into(), option.into()];
         let options = options.map(|option| CString::new(option).expect("no NUL"));
         let options = options.each_ref().map(|option| option.as_ptr());
-        let result = (self.0.compile)(program.1, options.len() as c_int, options.as_ptr());
+        // SAFETY: the program was made, and there are so many texts.
+        let result = unsafe { (self.0.compile)(program.1, options.len() as c_int, options.as_ptr()) };
         if let Err(e) = asked("nvrtcCompileProgram", result) {
-            let log = read(self.0.log_size, self.0.log, program.1);
+            // SAFETY: functions of NVRTC for this program.
+            let log = unsafe { read(self.0.log_size, self.0.log, program.1) };
             return Err(format!("{e}: {}", String::from_utf8_lossy(&log).trim_end_matches('\0').trim()));
         }
-        match read(self.0.code_size, self.0.code, program.1) {
+        // SAFETY: as above.
+        match unsafe { read(self.0.code_size, self.0.code, program.1) } {
             code if code.is_empty() => Err("NVRTC gives no code".into()),
             code => Ok(code),
         }
@@ -78,15 +84,20 @@ impl Compiler {
 }
 
 /// What a program has, in two calls.
-fn read(
-    size: extern "C" fn(*mut c_void, *mut usize) -> c_int,
-    fill: extern "C" fn(*mut c_void, *mut c_char) -> c_int,
+///
+/// # Safety
+/// `fill` must write as many bytes as `size` says of the program.
+unsafe fn read(
+    size: unsafe extern "C" fn(*mut c_void, *mut usize) -> c_int,
+    fill: unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int,
     program: *mut c_void,
 ) -> Vec<u8> {
     let mut bytes = 0;
-    if size(program, &mut bytes) != 0 {
+    // SAFETY: as this function asks of its caller.
+    if unsafe { size(program, &mut bytes) } != 0 {
         return vec![];
     }
     let mut out = vec![0; bytes];
-    if fill(program, out.as_mut_ptr().cast()) == 0 { out } else { vec![] }
+    // SAFETY: as this function asks of its caller, there is room.
+    if unsafe { fill(program, out.as_mut_ptr().cast()) } == 0 { out } else { vec![] }
 }

@@ -40,13 +40,16 @@ impl Driver {
             Ok(())
         };
         let (mut found, mut devices) = (0, 0);
-        asked("cuDriverGetVersion", (functions.version)(&mut found))?;
+        // SAFETY: it writes a number.
+        asked("cuDriverGetVersion", unsafe { (functions.version)(&mut found) })?;
         // 100 means that there is no device.
-        match (functions.init)(0) {
+        // SAFETY: nothing has to be there before.
+        match unsafe { (functions.init)(0) } {
             100 => {}
             result => {
                 asked("cuInit", result)?;
-                asked("cuDeviceGetCount", (functions.count)(&mut devices))?;
+                // SAFETY: it writes a number.
+                asked("cuDeviceGetCount", unsafe { (functions.count)(&mut devices) })?;
             }
         }
         Ok(Driver { version: found.max(0) as u32, devices: devices.max(0) as u32 })

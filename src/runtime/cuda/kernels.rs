@@ -97,7 +97,8 @@ pub(super) fn build(
     let compiler = Compiler::open(&libraries, &folders)?;
     let context = Context::open(device)?;
     let code = compiler.compile(text, option, context.capability)?;
-    let functions = context.load(&code, names)?;
+    // SAFETY: it is whole, as the compiler gave it.
+    let functions = unsafe { context.load(&code, names)? };
     Ok((context, functions))
 }
 

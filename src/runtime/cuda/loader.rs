@@ -25,18 +25,18 @@ pub(super) fn symbol(library: SharedLibrary, name: &CStr) -> Result<*mut c_void,
 macro_rules! functions {
     ($visible:vis struct $table:ident { $($field:ident = $name:literal: fn($($argument:ty),* $(,)?) -> $result:ty;)* }) => {
         $visible struct $table {
-            $(pub(super) $field: extern "C" fn($($argument),*) -> $result,)*
+            $(pub(super) $field: unsafe extern "C" fn($($argument),*) -> $result,)*
         }
 
         impl $table {
             /// # Safety
-            /// The library's functions must have these signatures.
+            /// The library's functions must have these signatures, and the library must stay loaded.
             $visible unsafe fn of(library: $crate::platform::SharedLibrary) -> Result<Self, String> {
                 Ok($table {
                     $($field: {
                         let address = $crate::runtime::cuda::loader::symbol(library, $name)?;
                         // SAFETY: the caller promises it.
-                        unsafe { std::mem::transmute::<*mut std::ffi::c_void, extern "C" fn($($argument),*) -> $result>(address) }
+                        unsafe { std::mem::transmute::<*mut std::ffi::c_void, unsafe extern "C" fn($($argument),*) -> $result>(address) }
                     },)*
                 })
             }

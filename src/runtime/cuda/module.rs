@@ -69,7 +69,8 @@ impl Functions {
             return Ok(());
         }
         let mut text = std::ptr::null();
-        if (self.error_name)(result, &mut text) != 0 || text.is_null() {
+        // SAFETY: any number may be asked for.
+        if unsafe { (self.error_name)(result, &mut text) } != 0 || text.is_null() {
             return Err(format!("{name} gives error {result}"));
         }
         // SAFETY: a text of the driver.
@@ -85,38 +86,49 @@ impl Context {
         // SAFETY: the signatures are the driver's.
         let functions = unsafe { Functions::of(handle) }.map_err(|name| format!("{} has no {name}", driver::FILE))?;
         let mut found = 0;
-        functions.asked("cuDeviceGet", (functions.get)(&mut found, device as c_int))?;
+        // SAFETY: it writes a number.
+        functions.asked("cuDeviceGet", unsafe { (functions.get)(&mut found, device as c_int) })?;
         let value = |which| -> Result<c_int, String> {
             let mut value = 0;
-            functions.asked("cuDeviceGetAttribute", (functions.attribute)(&mut value, which, found))?;
+            // SAFETY: it writes a number.
+            functions.asked("cuDeviceGetAttribute", unsafe { (functions.attribute)(&mut value, which, found) })?;
             Ok(value)
         };
         let capability = [value(CAPABILITY[0])?, value(CAPABILITY[1])?];
         let multiprocessors = value(MULTIPROCESSORS)?.max(1) as u32;
         let mut context = std::ptr::null_mut();
-        functions.asked("cuDevicePrimaryCtxRetain", (functions.retain)(&mut context, found))?;
+        // SAFETY: it writes a handle.
+        functions.asked("cuDevicePrimaryCtxRetain", unsafe { (functions.retain)(&mut context, found) })?;
         Ok(Context { functions, context, device: found, capability, multiprocessors })
     }
 
     /// Runs `what` with this context as the thread's.
     fn inside<T>(&self, what: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-        self.functions.asked("cuCtxPushCurrent", (self.functions.push)(self.context))?;
+        // SAFETY: the context is retained.
+        self.functions.asked("cuCtxPushCurrent", unsafe { (self.functions.push)(self.context) })?;
         let result = what();
         let mut popped = std::ptr::null_mut();
-        self.functions.asked("cuCtxPopCurrent", (self.functions.pop)(&mut popped))?;
+        // SAFETY: it was pushed.
+        self.functions.asked("cuCtxPopCurrent", unsafe { (self.functions.pop)(&mut popped) })?;
         result
     }
 
     /// Loads code, which stays, and finds these kernels in it.
-    pub(super) fn load(&self, code: &[u8], names: &[String]) -> Result<Vec<Function>, String> {
+    ///
+    /// # Safety
+    /// The code is whole and NVRTC's: the driver does not know where it ends.
+    pub(super) unsafe fn load(&self, code: &[u8], names: &[String]) -> Result<Vec<Function>, String> {
         let _shared = recording_lock().read();
         self.inside(|| {
             let mut module = std::ptr::null_mut();
-            self.functions.asked("cuModuleLoadData", (self.functions.load)(&mut module, code.as_ptr().cast()))?;
+            // SAFETY: as this function asks of its caller.
+            let loaded = unsafe { (self.functions.load)(&mut module, code.as_ptr().cast()) };
+            self.functions.asked("cuModuleLoadData", loaded)?;
             let find = |name: &String| {
                 let mut function = std::ptr::null_mut();
                 let text = CString::new(name.as_str()).expect("no NUL");
-                let found = (self.functions.find)(&mut function, module, text.as_ptr());
+                // SAFETY: the module was loaded, and the text has its NUL.
+                let found = unsafe { (self.functions.find)(&mut function, module, text.as_ptr()) };
                 self.functions.asked(&format!("cuModuleGetFunction of {name}"), found)?;
                 Ok(Function(function))
             };
@@ -140,14 +152,18 @@ impl Context {
         let y = blocks(rows, u16::MAX.into());
         let (arguments, none) = (arguments.as_mut_ptr(), std::ptr::null_mut());
         self.inside(|| {
-            let result = (self.functions.launch)(function, x, y, 1, THREADS, 1, 1, 0, stream, arguments, none);
+            // SAFETY: as this function asks of its caller.
+            let result =
+                unsafe { (self.functions.launch)(function, x, y, 1, THREADS, 1, 1, 0, stream, arguments, none) };
             self.functions.asked("cuLaunchKernel", result)
         })
     }
 
     /// Fails unless work in this context may use the memory at that address.
     pub(super) fn check_memory(&self, address: *mut u8) -> Result<(), String> {
-        let ask = |which: c_int, value: *mut c_void| (self.functions.pointer)(value, which, address as u64) == 0;
+        // SAFETY: below, the values have the sizes of what is asked; any address may be.
+        let ask =
+            |which: c_int, value: *mut c_void| unsafe { (self.functions.pointer)(value, which, address as u64) } == 0;
         let (mut kind, mut device, mut context): (c_uint, c_int, Handle) = (0, -1, std::ptr::null_mut());
         let known = self.inside(|| {
             Ok([

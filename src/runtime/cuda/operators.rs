@@ -214,8 +214,10 @@ fn text(e: ort::Error) -> String {
     e.to_string()
 }
 
-fn asked(status: ort::sys::OrtStatusPtr) -> Result<(), String> {
-    // SAFETY: what a function of the runtime gave.
+/// # Safety
+/// A function of the runtime gave the status, and nobody else has it.
+unsafe fn asked(status: ort::sys::OrtStatusPtr) -> Result<(), String> {
+    // SAFETY: as this function asks of its caller.
     unsafe { ort::Error::result_from_status(status) }.map_err(text)
 }
 
@@ -231,7 +233,9 @@ fn input(context: &ComputeContext, i: usize) -> Result<Input, String> {
         asked((ort::api().GetTensorTypeAndShape)(value, &mut info))?;
         let mut found = asked((ort::api().GetDimensionsCount)(info, &mut axes));
         let mut shape = vec![0; axes];
-        found = found.and_then(|()| asked((ort::api().GetDimensions)(info, shape.as_mut_ptr(), axes)));
+        if found.is_ok() {
+            found = asked((ort::api().GetDimensions)(info, shape.as_mut_ptr(), axes));
+        }
         (ort::api().ReleaseTensorTypeAndShapeInfo)(info);
         found?;
         Ok(Input { address: address(value.cast_mut())?, shape })
@@ -245,16 +249,22 @@ fn output(context: &ComputeContext, i: usize, shape: [i64; 4]) -> Result<*mut c_
         let (dims, axes) = (shape.as_ptr(), shape.len());
         (ort::api().KernelContext_GetOutput)(context.ptr().cast_mut(), i, dims, axes, &mut value)
     };
-    asked(status)?;
-    if value.is_null() {
-        return Err(format!("output {i} is missing"));
+    // SAFETY: the runtime's status, and its tensor, which lives during the call.
+    unsafe {
+        asked(status)?;
+        if value.is_null() {
+            return Err(format!("output {i} is missing"));
+        }
+        address(value)
     }
-    address(value)
 }
 
 /// Of a tensor's first element.
-fn address(value: *mut ort::sys::OrtValue) -> Result<*mut c_void, String> {
-    // SAFETY: a live tensor.
+///
+/// # Safety
+/// The tensor lives.
+unsafe fn address(value: *mut ort::sys::OrtValue) -> Result<*mut c_void, String> {
+    // SAFETY: as this function asks of its caller.
     unsafe { memory::address(value) }.map_err(text)
 }
 

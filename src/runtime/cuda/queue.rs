@@ -117,7 +117,8 @@ impl CudaQueue {
         let _shared = queue.shared();
         queue.enter()?;
         for lane in [Lane::Work, Lane::Up, Lane::Down] {
-            let result = (queue.functions.stream_create)(&mut queue.streams[lane as usize], NON_BLOCKING);
+            // SAFETY: it writes a handle.
+            let result = unsafe { (queue.functions.stream_create)(&mut queue.streams[lane as usize], NON_BLOCKING) };
             queue.check("a stream cannot be created", result)?;
         }
         Ok(queue)
@@ -134,7 +135,8 @@ impl CudaQueue {
 
     /// CUDA keeps a thread's last error until somebody asks for it. ONNX Runtime does, and would take it for its own.
     pub(super) fn forget_error(&self) {
-        (self.functions.last_error)();
+        // SAFETY: it only reads and clears the thread's.
+        unsafe { (self.functions.last_error)() };
     }
 
     /// Keeps other threads from recording, also for other models. Whatever puts work into a lane, or may wait for the whole
@@ -150,7 +152,8 @@ impl CudaQueue {
 
     /// Makes the device the thread's, as ONNX Runtime does in each run.
     pub(super) fn enter(&self) -> Result<()> {
-        self.check("it cannot be used", (self.functions.set_device)(self.device))
+        // SAFETY: any number may be given.
+        self.check("it cannot be used", unsafe { (self.functions.set_device)(self.device) })
     }
 
     pub(super) fn check(&self, what: &str, result: c_int) -> Result<()> {
@@ -158,7 +161,8 @@ impl CudaQueue {
             return Ok(());
         }
         self.forget_error();
-        let name = (self.functions.error_name)(result);
+        // SAFETY: as above.
+        let name = unsafe { (self.functions.error_name)(result) };
         let name = match name.is_null() {
             true => "unknown".into(),
             // SAFETY: a text that stays.
@@ -181,7 +185,8 @@ impl CudaQueue {
             Lane::Up => (TO_DEVICE, "a copy to it failed"),
             Lane::Down => (TO_HOST, "a copy from it failed"),
         };
-        let result = (self.functions.copy)(to.cast(), from.cast(), bytes, kind, self.lane(lane));
+        // SAFETY: as this function asks of its caller.
+        let result = unsafe { (self.functions.copy)(to.cast(), from.cast(), bytes, kind, self.lane(lane)) };
         self.check(what, result)
     }
 
@@ -192,14 +197,17 @@ impl CudaQueue {
     pub(crate) unsafe fn fill(&self, at: *mut u8, bytes: usize) -> Result<()> {
         let _shared = self.shared();
         self.enter()?;
-        self.check("it cannot be written", (self.functions.fill)(at.cast(), 0xff, bytes, self.lane(Lane::Work)))
+        // SAFETY: as this function asks of its caller.
+        let result = unsafe { (self.functions.fill)(at.cast(), 0xff, bytes, self.lane(Lane::Work)) };
+        self.check("it cannot be written", result)
     }
 
-    /// Waits until all runs are done.
-    pub(crate) fn finish(&self) -> Result<()> {
+    /// Waits until all is done that was put into a lane.
+    pub(crate) fn finish(&self, lane: Lane) -> Result<()> {
         let _shared = self.shared();
         self.enter()?;
-        self.check("its work failed", (self.functions.stream_synchronize)(self.lane(Lane::Work)))
+        // SAFETY: the queue's own stream.
+        self.check("its work failed", unsafe { (self.functions.stream_synchronize)(self.lane(lane)) })
     }
 }
 
@@ -208,8 +216,11 @@ impl Drop for CudaQueue {
         let _shared = self.shared();
         let _ = self.enter();
         for stream in self.streams.into_iter().filter(|stream| !stream.is_null()) {
-            (self.functions.stream_synchronize)(stream);
-            (self.functions.stream_destroy)(stream);
+            // SAFETY: nobody else has the queue's own streams.
+            unsafe {
+                (self.functions.stream_synchronize)(stream);
+                (self.functions.stream_destroy)(stream);
+            }
         }
     }
 }
@@ -218,7 +229,8 @@ impl CudaEvent {
     pub(crate) fn new(queue: &Arc<CudaQueue>) -> Result<Self> {
         let mut event = CudaEvent { queue: queue.clone(), event: std::ptr::null_mut() };
         queue.enter()?;
-        let result = (queue.functions.event_create)(&mut event.event, BLOCKING_SYNC_NO_TIMING);
+        // SAFETY: it writes a handle.
+        let result = unsafe { (queue.functions.event_create)(&mut event.event, BLOCKING_SYNC_NO_TIMING) };
         queue.check("an event cannot be created", result)?;
         Ok(event)
     }
@@ -227,7 +239,8 @@ impl CudaEvent {
     pub(crate) fn set(&self, lane: Lane) -> Result<()> {
         let _shared = self.queue.shared();
         self.queue.enter()?;
-        let result = (self.queue.functions.event_record)(self.event, self.queue.lane(lane));
+        // SAFETY: handles that CUDA made; so below.
+        let result = unsafe { (self.queue.functions.event_record)(self.event, self.queue.lane(lane)) };
         self.queue.check("an event cannot be set", result)
     }
 
@@ -245,7 +258,8 @@ impl CudaEvent {
             Err(Error::new(ErrorKind::InvalidArgument, text))
         };
         const RECORDS: &str = "the program's CUDA stream is recording a CUDA graph; call the library outside of that";
-        match (functions.is_capturing)(stream, &mut capturing) {
+        // SAFETY: as this function asks of its caller.
+        match unsafe { (functions.is_capturing)(stream, &mut capturing) } {
             0 if capturing == 0 => {}
             0 => fail!(InvalidArgument, "CUDA device {}: {RECORDS}", queue.device),
             // Another stream does, for which the default stream would wait.
@@ -253,7 +267,8 @@ impl CudaEvent {
             result if NO_STREAM.contains(&result) => return refused(result, OF_OTHERS),
             result => return queue.check("the program's CUDA stream cannot be asked", result),
         }
-        match (functions.event_record)(self.event, stream) {
+        // SAFETY: as above.
+        match unsafe { (functions.event_record)(self.event, stream) } {
             result if NO_STREAM.contains(&result) => refused(result, OF_OTHERS),
             result => queue.check("the program's CUDA stream cannot be waited for", result),
         }
@@ -263,21 +278,24 @@ impl CudaEvent {
     pub(crate) fn hold(&self, lane: Lane) -> Result<()> {
         let _shared = self.queue.shared();
         self.queue.enter()?;
-        let result = (self.queue.functions.stream_wait)(self.queue.lane(lane), self.event, 0);
+        // SAFETY: handles that CUDA made.
+        let result = unsafe { (self.queue.functions.stream_wait)(self.queue.lane(lane), self.event, 0) };
         self.queue.check("an event cannot be waited for", result)
     }
 
     /// Waits until the device has come there.
     pub(crate) fn wait(&self) -> Result<()> {
         self.queue.enter()?;
-        self.queue.check("its work failed", (self.queue.functions.event_synchronize)(self.event))
+        // SAFETY: as above.
+        self.queue.check("its work failed", unsafe { (self.queue.functions.event_synchronize)(self.event) })
     }
 }
 
 impl Drop for CudaEvent {
     fn drop(&mut self) {
         if !self.event.is_null() && self.queue.enter().is_ok() {
-            (self.queue.functions.event_destroy)(self.event);
+            // SAFETY: nobody else has it.
+            unsafe { (self.queue.functions.event_destroy)(self.event) };
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::graph_functions::{Copy3D, GraphFunctions};
 use super::loader::Handle;
-use super::queue::CudaQueue;
+use super::queue::{CudaQueue, Lane};
 use crate::error::{Result, fail};
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
@@ -34,15 +34,19 @@ impl Begun<'_> {
         let (functions, stream) = (self.functions, self.stream);
         std::mem::forget(self);
         let mut graph = std::ptr::null_mut();
-        ((functions.end)(stream, &mut graph), graph)
+        // SAFETY: the stream records, since this was made.
+        (unsafe { (functions.end)(stream, &mut graph) }, graph)
     }
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         let mut graph = std::ptr::null_mut();
-        if (self.functions.end)(self.stream, &mut graph) == 0 {
-            (self.functions.destroy_graph)(graph);
+        // SAFETY: as above; nobody else has the graph.
+        unsafe {
+            if (self.functions.end)(self.stream, &mut graph) == 0 {
+                (self.functions.destroy_graph)(graph);
+            }
         }
     }
 }
@@ -72,7 +76,8 @@ impl CudaRecording {
         let Some(alone) = queue.alone() else { return Ok(None) };
         queue.enter()?;
         let stream = queue.stream().cast();
-        queue.check("a recording cannot begin", (functions.begin)(stream, RELAXED))?;
+        // SAFETY: the queue's stream.
+        queue.check("a recording cannot begin", unsafe { (functions.begin)(stream, RELAXED) })?;
         let begun = Begun { functions, stream };
         let done = work();
         let (ended, graph) = begun.end();
@@ -88,12 +93,15 @@ impl CudaRecording {
         let queue = self.queue.clone();
         let check = |result| queue.check("a recording cannot be used", result);
         let mut count = 0;
-        check((functions.nodes)(self.graph, std::ptr::null_mut(), &mut count))?;
+        // SAFETY: the graph that was recorded; it only counts.
+        check(unsafe { (functions.nodes)(self.graph, std::ptr::null_mut(), &mut count) })?;
         let mut nodes = vec![std::ptr::null_mut(); count];
-        check((functions.nodes)(self.graph, nodes.as_mut_ptr(), &mut count))?;
+        // SAFETY: there is room for so many.
+        check(unsafe { (functions.nodes)(self.graph, nodes.as_mut_ptr(), &mut count) })?;
         for node in nodes {
             let mut kind = -1;
-            check((functions.node_type)(node, &mut kind))?;
+            // SAFETY: a node of the graph.
+            check(unsafe { (functions.node_type)(node, &mut kind) })?;
             match kind {
                 KERNEL | SET | EMPTY | ALLOCATION | FREEING => {}
                 COPY => self.keep_source(functions, node)?,
@@ -101,7 +109,8 @@ impl CudaRecording {
                 _ => fail!(Runtime, "CUDA: a node of type {kind} cannot be recorded"),
             }
         }
-        check((functions.instantiate)(&mut self.ready, self.graph, 0))
+        // SAFETY: as above; it writes a handle.
+        check(unsafe { (functions.instantiate)(&mut self.ready, self.graph, 0) })
     }
 
     /// ONNX Runtime reuses the CPU's memory that it copied from.
@@ -109,7 +118,8 @@ impl CudaRecording {
         let queue = self.queue.clone();
         let check = |result| queue.check("a copy cannot be recorded", result);
         let mut copy = Copy3D::default();
-        check((functions.copy)(node, &mut copy))?;
+        // SAFETY: a copy in the graph, and room for what it is.
+        check(unsafe { (functions.copy)(node, &mut copy) })?;
         let [bytes, rows, slices] = copy.extent;
         match copy.kind {
             ON_DEVICE => return Ok(()),
@@ -117,20 +127,25 @@ impl CudaRecording {
             kind => fail!(Runtime, "CUDA: a copy of kind {kind} and size {:?} cannot be recorded", copy.extent),
         }
         let mut kept = std::ptr::null_mut();
-        check((functions.pinned)(&mut kept, bytes.max(1)))?;
+        // SAFETY: it writes an address.
+        check(unsafe { (functions.pinned)(&mut kept, bytes.max(1)) })?;
         self.copies.push(kept);
         let from = copy.from.address + copy.from_position[0];
         let to = copy.to.address + copy.to_position[0];
-        // SAFETY: the run that was recorded would have read these bytes, and has not given them back.
+        // SAFETY: the run that was recorded would have read these bytes. It has ended, but they are memory of the session, which keeps
+        // it mapped, and which nobody else runs now.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, kept.cast::<u8>(), bytes) };
-        check((functions.set_copy)(node, to as *mut c_void, kept, bytes, TO_DEVICE))
+        // SAFETY: the same node, and so many bytes in both places.
+        check(unsafe { (functions.set_copy)(node, to as *mut c_void, kept, bytes, TO_DEVICE) })
     }
 
     /// Puts it into the queue. It is a run, whose turn it is.
     pub(crate) fn replay(&self) -> Result<()> {
         let functions = self.queue.graph_functions.as_ref().expect("it was recorded");
         self.queue.enter()?;
-        self.queue.check("a recording cannot be launched", (functions.launch)(self.ready, self.queue.stream().cast()))
+        // SAFETY: what was recorded uses memory of its session and stage, which have it.
+        let launched = unsafe { (functions.launch)(self.ready, self.queue.stream().cast()) };
+        self.queue.check("a recording cannot be launched", launched)
     }
 }
 
@@ -139,16 +154,19 @@ impl Drop for CudaRecording {
         let Ok(functions) = &self.queue.graph_functions else { return };
         let _ = self.queue.enter();
         if !self.copies.is_empty() {
-            let _ = self.queue.finish();
+            let _ = self.queue.finish(Lane::Work);
         }
-        if !self.ready.is_null() {
-            (functions.destroy)(self.ready);
-        }
-        if !self.graph.is_null() {
-            (functions.destroy_graph)(self.graph);
-        }
-        for kept in self.copies.drain(..) {
-            (functions.free_pinned)(kept);
+        // SAFETY: nobody else has these, and copies were waited for.
+        unsafe {
+            if !self.ready.is_null() {
+                (functions.destroy)(self.ready);
+            }
+            if !self.graph.is_null() {
+                (functions.destroy_graph)(self.graph);
+            }
+            for kept in self.copies.drain(..) {
+                (functions.free_pinned)(kept);
+            }
         }
     }
 }

@@ -79,6 +79,7 @@ class ModelInfo(Struct):
         ("encoder_identity", c_uint64),
         ("decoder_identity", c_uint64),
         ("decode_whole_clips", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
