@@ -122,6 +122,9 @@ pub(super) unsafe fn text(text: *const c_char, name: &str) -> Result<Option<Stri
     }
 }
 
+/// Of a handle, which threads of the caller pass to each other.
+pub(super) const fn goes_between_threads<T: Send + Sync>() {}
+
 pub(super) fn flag(value: u32, name: &str) -> Result<bool> {
     match value {
         0 => Ok(false),

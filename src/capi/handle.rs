@@ -28,6 +28,8 @@ pub struct wfvae_stream {
     owner: Process,
 }
 
+const _: () = abi::goes_between_threads::<wfvae_stream>();
+
 /// Creates a stream of a model. The first stream that uses a direction loads its weights, which takes seconds for a
 /// large model. On a CUDA device the call also runs each step once, so that the first chunk does not wait for one-time
 /// work: choosing algorithms, loading kernels and allocating memory.

@@ -20,6 +20,8 @@ pub struct wfvae_latent_reader {
     note: CString,
 }
 
+const _: () = abi::goes_between_threads::<wfvae_latent_reader>();
+
 /// What a latent file holds. Pointers are valid as long as the reader is open.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -29,6 +29,8 @@ pub struct wfvae_latent_writer {
     owner: Process,
 }
 
+const _: () = abi::goes_between_threads::<wfvae_latent_writer>();
+
 /// Facts about the clip that its stream does not know. Zero-initialise the struct, set struct_size, then set the fields
 /// that you need.
 #[repr(C)]
@@ -210,17 +212,18 @@ impl wfvae_latent_writer {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
-    use super::super::handle::{wfvae_create, wfvae_destroy};
-    use super::super::model::{wfvae_model_close, wfvae_model_open};
-    use super::super::options::wfvae_options;
-    use super::*;
-    use std::ptr::{null, null_mut};
-
     /// What another thread is changing at the fork must not be freed in the child: it may be half of the old and half of the new.
+    #[cfg(unix)]
     #[test]
     fn a_child_drops_a_writer_unless_a_call_was_changing_it() {
+        use super::super::handle::{wfvae_create, wfvae_destroy};
+        use super::super::model::{wfvae_model_close, wfvae_model_open};
+        use super::super::options::wfvae_options;
+        use super::*;
+        use std::ptr::{null, null_mut};
+
         let folder = tempfile::tempdir().unwrap();
         let path = CString::new(folder.path().join("latents.safetensors").to_str().unwrap()).unwrap();
         let (mut model, mut stream, mut writer) = (null_mut(), null_mut(), null_mut());

@@ -44,13 +44,3 @@ mod latent_writer;
 mod latent_reader;
 
 mod version;
-
-/// Threads of the caller pass handles to each other.
-const _: () = {
-    const fn is_of_all_threads<T: Send + Sync>() {}
-    is_of_all_threads::<model::wfvae_model>();
-    is_of_all_threads::<handle::wfvae_stream>();
-    is_of_all_threads::<snapshot::wfvae_snapshot>();
-    is_of_all_threads::<latent_writer::wfvae_latent_writer>();
-    is_of_all_threads::<latent_reader::wfvae_latent_reader>();
-};

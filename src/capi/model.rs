@@ -19,6 +19,8 @@ pub struct wfvae_model {
     texts: ModelTexts,
 }
 
+const _: () = abi::goes_between_threads::<wfvae_model>();
+
 /// Opens a model and checks its whole checkpoint. The first stream that needs weights loads them.
 ///
 /// path: one of the following, in UTF-8. The checkpoint may hold only the encoder or only the decoder.

@@ -20,6 +20,8 @@ use std::ffi::c_void;
 /// Thread-safety: safe; it never changes. Several streams may be restored to one snapshot at the same time.
 pub struct wfvae_snapshot(Snapshot);
 
+const _: () = abi::goes_between_threads::<wfvae_snapshot>();
+
 /// Takes a snapshot of a stream, to return to later. Copies only the frames that the rest of the clip needs: at most
 /// two thirds of encode_state_bytes and decode_state_bytes, and almost nothing at a clip's start and after its flushes.
 /// Alpha comes on top: the planes of the frames that are not decoded yet, and the newest.
