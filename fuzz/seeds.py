@@ -75,6 +75,15 @@ def latent_files(folder):
                     write(folder, target, f"{posterior}-{kind}-{name}", b"\0" + text + b"\n" + bytes(range(16)))
             whole = struct.pack("<Q", len(text)) + text + bytes(size)
             write(folder, "latent_file", f"{posterior}-{kind}-file", b"\1" + whole)
+    # Right in themselves, but of a model that compresses otherwise than the one that decodes them, or has other channels.
+    for name, (spatial, temporal, channels) in {"spatial": (2, 4, 4), "temporal": (4, 2, 4), "channels": (4, 4, 2)}.items():
+        of_other = {"spatial_compression": str(spatial), "temporal_compression": str(temporal), "latent_channels": str(channels),
+                    "scale": json.dumps([1] * channels), "shift": json.dumps([0] * channels)}
+        other = [1 + 8 // temporal, channels, 8 // spatial, 12 // spatial]
+        size = 4 * other[0] * other[1] * other[2] * other[3]
+        tensors = {"__metadata__": metadata | of_other | {"posterior": "mean"}, "mean": {"dtype": "F32", "shape": other, "data_offsets": [0, size]}}
+        tensors["__metadata__"].pop("seed", None)
+        write(folder, "latent_decode", f"other-{name}", b"\0" + json.dumps(tensors, separators=(",", ":")).encode() + b"\n" + bytes(range(16)))
     others = {"scaled-moments": {"moments": (metadata | {"scaled": "true"}, "F32")}, "integers": {"moments": (metadata, "I32")}}
     others["two"] = {"mean": (metadata, "F32"), "moments": (metadata, "F32")}
     for name, entries in others.items():

@@ -371,7 +371,7 @@ fn open(config: &[u8], length: &[u8], header: &[u8], data: usize) {
 static SHOW: LazyLock<bool> = LazyLock::new(|| std::env::var_os("WFVAE_FUZZ_SHOW").is_some());
 
 /// Zeros behind what is written at the start each time, so that no data are copied.
-fn with_file(length: &[u8], header: &[u8], data: usize, work: impl FnOnce(&'static [u8])) {
+fn with_file<T>(length: &[u8], header: &[u8], data: usize, work: impl FnOnce(&'static [u8]) -> T) -> T {
     thread_local! {
         static FILE: RefCell<Vec<u8>> = RefCell::new(vec![0; LONGEST_HEADER + MOST + 8]);
     }
@@ -380,9 +380,10 @@ fn with_file(length: &[u8], header: &[u8], data: usize, work: impl FnOnce(&'stat
         let start = length.len() + header.len().min(LONGEST_HEADER);
         file[..length.len()].copy_from_slice(length);
         file[length.len()..start].copy_from_slice(&header[..start - length.len()]);
-        // SAFETY: what `work` makes of it is dropped before it changes.
+        // SAFETY: what `work` makes of it is dropped before it changes; no caller's result holds any of it.
         let whole = unsafe { std::slice::from_raw_parts(file.as_ptr(), start + data) };
-        work(whole);
+        let result = work(whole);
         file[..start].fill(0);
-    });
+        result
+    })
 }
