@@ -409,9 +409,10 @@ check-mutations: runtime
 	@tools/venv.sh
 	@python3 tests/mutations/run.py $(ARGS)
 
-#: make check-sanitizers   C tests and Rust tests under the address, leak and undefined-behaviour sanitizers, with a nightly Rust,
+#: make check-sanitizers   tests in C, C++ and Rust under the address, leak and undefined-behaviour sanitizers, with a nightly Rust,
 #:               thread tests and unit tests under the thread sanitizer, in a chroot with Rust's source (root, 1.3 GB), and models of
-#:               the synchronisation in src/sync under loom. The address part takes seven minutes, the others longer. PARTS="address rust thread loom": some of it
+#:               the synchronisation in src/sync under loom. The part cxx takes a minute, address seven, the others longer;
+#:               PARTS="address cxx rust thread loom": some of it
 check-sanitizers: runtime
 	@CARGO='$(CARGO)' tests/check_sanitizers.sh $(PARTS)
 

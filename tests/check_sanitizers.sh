@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs tests under sanitizers: check_sanitizers.sh [PART...]; without a part, all.
 #     address    C tests: address, leak and undefined-behaviour sanitizers
+#     cxx        tests of the C++ header: the same, and the thread sanitizer; the library itself as it is
 #     rust       unit and integration tests: address and leak sanitizers
 #     thread     thread tests in C, and unit tests: data races, with an instrumented standard library
 #     loom       every order in which threads can run the synchronisation that is made by hand (src/sync)
@@ -13,7 +14,7 @@ all=target/sanitizers
 export WFVAE_ONNXRUNTIME="$PWD/target/onnxruntime/libonnxruntime.so.1"
 export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-[ $# -gt 0 ] || set -- address rust thread loom
+[ $# -gt 0 ] || set -- address cxx rust thread loom
 
 # Builds the library, C tests and programs; $rust builds the library. A process can have one runtime of a sanitizer only, and a shared
 # library of Rust brings none: that of gcc serves both, as its interface is the one that Rust's LLVM expects.
@@ -131,10 +132,11 @@ cargo=${CARGO:-cargo}
 for part in "$@"; do
     case $part in
     address) group address c_programs ;;
+    cxx) group_or_skip cxx "there is no C++ compiler" tests/cxx/check.sh SANITIZERS ;;
     rust) group rust rust_tests ;;
     thread) group_or_skip races "cross.sh says why" races ;;
     loom) group loom loom ;;
-    *) echo "$0: \"$part\" is unknown; address, rust, thread and loom are all there is" >&2 && exit 2 ;;
+    *) echo "$0: \"$part\" is unknown; address, cxx, rust, thread and loom are all there is" >&2 && exit 2 ;;
     esac
 done
 summary check-sanitizers

@@ -19,14 +19,15 @@ impl<T> SpinLock<T> {
         }
         // SAFETY: the lock is held.
         let result = self.value.with_mut(|value| work(unsafe { &mut *value }));
-        self.locked.store(false, Ordering::Release);
+        // SAFETY: this thread held it, and is done with the value.
+        unsafe { self.unlock() };
         result
     }
 
-    /// In a forked child, as a thread of its parent may have held the lock.
+    /// Also for a forked child, as a thread of its parent may have held the lock.
     ///
     /// # Safety
-    /// No thread of this process holds the lock, and the value is valid whatever a thread of the parent was doing to it.
+    /// No other thread of this process holds the lock. In a child, the value is valid whatever a thread of the parent was doing to it.
     pub(crate) unsafe fn unlock(&self) {
         self.locked.store(false, Ordering::Release);
     }
